@@ -1,0 +1,491 @@
+"""The contract: every parameter of the step is one field of a pydantic model here, and every face derives from it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+Method = Literal["sccr", "scfp", "scbfp"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+GENE_CHOICES = ("top-variance", "highly-variable", "all")
+"""The keywords of ``--genes``; anything else is the path of a file of gene names."""
+
+METHOD_TITLES: dict[Method, str] = {"sccr": "scCR", "scfp": "scFP", "scbfp": "scBFP"}
+
+
+def parameter(
+    default: Any = ...,
+    *,
+    title: str,
+    description: str,
+    group: str,
+    affects_result: bool = True,
+    published: dict[Method, bool | int | float] | None = None,
+    metavar: str | None = None,
+    **bounds: Any,
+) -> Any:
+    """Declare one parameter: a pydantic field that also carries what the faces need to know.
+
+    Parameters
+    ----------
+    default
+        The value where nothing is given.
+    title
+        The name that a form shows.
+    description
+        One or two sentences for somebody who knows single-cell analysis and not this program.
+    group
+        The heading that the parameter stands under in help pages and forms.
+    affects_result
+        Whether the data written depend on it (then it is recorded in ``uns``).
+    published
+        The default of each method that has the parameter, as its authors published it; a method that is not named
+        does not have the parameter.
+    metavar
+        What help pages show in the place of the value.
+    **bounds
+        Constraints that pydantic checks (``ge``, ``le``, ``gt``, ``lt``, ``pattern``).
+    """
+    extra: dict[str, Any] = {"group": group, "affects_result": affects_result}
+    if published is not None:
+        extra["published_defaults"] = published
+    if metavar is not None:
+        extra["metavar"] = metavar
+    return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
+
+
+MemorySize = Annotated[
+    ByteSize,
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^\s*\d*\.?\d+\s*\w*\s*$"}, {"type": "integer"}]}),
+]
+
+DATA = "Input"
+GENES = "Genes and normalisation"
+METHOD = "Method"
+NUMBERS = "Numbers of the method"
+OUTPUT = "Output"
+REPORTING = "Record and report"
+RUNNING = "Running"
+
+
+class Parameters(BaseModel):
+    """What all parameter models share: unknown names are errors and a validated model does not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RunningParameters(Parameters):
+    """How a command runs and talks; nothing here changes a result."""
+
+    log_format: Literal["text", "json"] = parameter(
+        "text",
+        title="Log format",
+        description="Plain lines for people, or one JSON object a line for machines.",
+        group=RUNNING,
+        affects_result=False,
+    )
+    quiet: bool = parameter(
+        False,
+        title="Quiet",
+        description="Print warnings and errors only.",
+        group=RUNNING,
+        affects_result=False,
+    )
+    debug: bool = parameter(
+        False,
+        title="Debug",
+        description="Show the Python traceback with an error.",
+        group=RUNNING,
+        affects_result=False,
+    )
+
+
+class ImputeParameters(RunningParameters):
+    """Parameters of ``sccr impute``."""
+
+    # --- input
+    layer: str | None = parameter(
+        None,
+        title="Layer",
+        description="The layer that holds the matrix to impute; X where none is named.",
+        group=DATA,
+        metavar="NAME",
+        min_length=1,
+    )
+    input_scale: Literal["auto", "counts", "log1p"] = parameter(
+        "auto",
+        title="Scale of the input",
+        description=(
+            "Whether the matrix holds counts (normalised and log-transformed before imputation) or log-normalised values (used as "
+            "they are). auto looks at every stored value and says what it found; counts also accepts fractional counts, "
+            "as ambient-RNA removers write them."
+        ),
+        group=DATA,
+    )
+    batch_key: str | None = parameter(
+        None,
+        title="Batch column",
+        description=(
+            "Column of obs that names each cell's batch or sample. Each batch is imputed by itself: no expression crosses from "
+            "one to another. Genes and sequencing depth are chosen once, over all cells."
+        ),
+        group=DATA,
+        metavar="COLUMN",
+        min_length=1,
+    )
+
+    # --- genes and normalisation
+    genes: str = parameter(
+        "top-variance",
+        title="Genes to impute",
+        description=(
+            "top-variance: the genes of highest variance of the counts; highly-variable: those that var['highly_variable'] marks; "
+            "all: every gene; or the path of a file with one gene name a line."
+        ),
+        group=GENES,
+        metavar="top-variance|highly-variable|all|FILE",
+        min_length=1,
+    )
+    n_top_genes: int = parameter(
+        2000,
+        title="Number of genes",
+        description="How many genes top-variance takes; more than there are means all of them.",
+        group=GENES,
+        ge=1,
+    )
+    normalize_by: Literal["selected", "all"] = parameter(
+        "selected",
+        title="Sequencing depth from",
+        description="A cell's sequencing depth is its total over the genes to impute (as published), or over all genes.",
+        group=GENES,
+    )
+    target_sum: Literal["median"] | Annotated[float, Field(gt=0)] = parameter(
+        "median",
+        title="Target depth",
+        description="Every cell of counts is scaled to this depth: the median depth of the cells that are not empty, or a number.",
+        group=GENES,
+        metavar="median|NUMBER",
+    )
+
+    # --- method
+    method: Method = parameter(
+        "sccr",
+        title="Method",
+        description=(
+            "scCR (cell graph and signed gene graph; NeurIPS 2024), or its relatives: scFP (cell graphs only) and scBFP (a gene "
+            "graph, then a cell graph)."
+        ),
+        group=METHOD,
+    )
+    k_cell: int | None = parameter(
+        None,
+        title="Neighbours of a cell",
+        description="How many similar cells each cell is joined to.",
+        group=NUMBERS,
+        published={"sccr": 15, "scfp": 15, "scbfp": 10},
+        ge=1,
+    )
+    k_gene: int | None = parameter(
+        None,
+        title="Neighbours of a gene",
+        description="How many related genes each gene is joined to.",
+        group=NUMBERS,
+        published={"sccr": 2, "scbfp": 10},
+        ge=1,
+    )
+    n_iterations: int | None = parameter(
+        None,
+        title="Iterations on cell graphs",
+        description="How many steps expression is propagated over a graph of cells. The published numbers are part of the method.",
+        group=NUMBERS,
+        published={"sccr": 40, "scfp": 40, "scbfp": 40},
+        ge=1,
+    )
+    n_gene_iterations: int | None = parameter(
+        None,
+        title="Iterations on the gene graph",
+        description="How many steps expression is propagated over the graph of genes.",
+        group=NUMBERS,
+        published={"sccr": 40, "scbfp": 10},
+        ge=1,
+    )
+    alpha: float | None = parameter(
+        None,
+        title="Share of the pre-imputation (alpha)",
+        description="Weight of the pre-imputed values in the recovered expression; the rest comes from the complete relations.",
+        group=NUMBERS,
+        published={"sccr": 0.05},
+        ge=0,
+        le=1,
+    )
+    beta: float | None = parameter(
+        None,
+        title="Smoothing (beta)",
+        description="Share of the neighbours in every denoising step; the rest is the cell's own expression.",
+        group=NUMBERS,
+        published={"sccr": 0.99, "scfp": 0.99},
+        ge=0,
+        le=1,
+    )
+    gamma: float | None = parameter(
+        None,
+        title="Share of the recovered expression (gamma)",
+        description="Weight of the recovered expression in the denoised output.",
+        group=NUMBERS,
+        published={"sccr": 0.01},
+        ge=0,
+        le=1,
+    )
+    symmetrize_final: bool | None = parameter(
+        None,
+        title="Symmetrise the last cell graph",
+        description=(
+            "Make the last cell graph symmetric before denoising. The paper does so for three of its data sets and not for Baron "
+            "Mouse, Zeisel and Worm Neuron."
+        ),
+        group=NUMBERS,
+        published={"sccr": True},
+    )
+    dissociating: bool | None = parameter(
+        None,
+        title="Dissociating gene relations",
+        description="Let genes that avoid each other inform each other too (the paper's signed relations).",
+        group=NUMBERS,
+        published={"sccr": True},
+    )
+    standardize: bool | None = parameter(
+        None,
+        title="Standardise genes",
+        description="Standardise every gene before relating genes, so that their similarity is Pearson's correlation.",
+        group=NUMBERS,
+        published={"sccr": True},
+    )
+
+    # --- output
+    key_added: str = parameter(
+        "sccr",
+        title="Name of the result",
+        description="The result goes to layers[NAME], obsm['X_' + NAME], varp[NAME + '_relations'], var[NAME + '_imputed'] and uns[NAME].",
+        group=OUTPUT,
+        metavar="NAME",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
+    )
+    write: Literal["denoised", "recovered", "both", "embedding"] = parameter(
+        "denoised",
+        title="What to write",
+        description=(
+            "denoised: the layer for clustering; recovered: expression before denoising (scCR only); both; or embedding: no layer, "
+            "only the principal components and the gene relations, which are written in any case."
+        ),
+        group=OUTPUT,
+    )
+    n_components: int = parameter(
+        50,
+        title="Principal components",
+        description="How many principal components of the imputed genes go to obsm['X_' + NAME].",
+        group=OUTPUT,
+        ge=1,
+    )
+    compression: Literal["none", "lzf", "gzip"] = parameter(
+        "lzf",
+        title="Compression",
+        description="How the appended arrays are compressed.",
+        group=OUTPUT,
+    )
+    overwrite_keys: bool = parameter(
+        False,
+        title="Overwrite keys",
+        description="Replace the result of an earlier run under the same name instead of refusing.",
+        group=OUTPUT,
+        affects_result=False,
+    )
+    force: bool = parameter(
+        False,
+        title="Overwrite the output file",
+        description="Replace an output, record or report that exists already.",
+        group=OUTPUT,
+        affects_result=False,
+    )
+
+    # --- record and report
+    provenance: str | None = parameter(
+        None,
+        title="Run record",
+        description="Write what was run, on what, with which versions, in how much time and memory, as JSON.",
+        group=REPORTING,
+        affects_result=False,
+        metavar="FILE",
+        min_length=1,
+    )
+    report: str | None = parameter(
+        None,
+        title="Report",
+        description="Write the report of the run: one self-contained HTML page.",
+        group=REPORTING,
+        affects_result=False,
+        metavar="FILE",
+        min_length=1,
+    )
+    multiqc: str | None = parameter(
+        None,
+        title="MultiQC content",
+        description="Write MultiQC custom content into this folder.",
+        group=REPORTING,
+        affects_result=False,
+        metavar="DIR",
+        min_length=1,
+    )
+    label_key: str | None = parameter(
+        None,
+        title="Label column",
+        description="Column of obs that colours the report's embeddings, such as a cell type.",
+        group=REPORTING,
+        affects_result=False,
+        metavar="COLUMN",
+        min_length=1,
+    )
+
+    # --- running
+    threads: int | None = parameter(
+        None,
+        title="Threads",
+        description="Threads to use; all the CPUs that the process may use where none are given. The result does not depend on it.",
+        group=RUNNING,
+        affects_result=False,
+        ge=1,
+        le=4096,
+    )
+    max_memory: MemorySize | None = parameter(
+        None,
+        title="Memory limit",
+        description=(
+            "Stop before starting where the estimate is above this, for example 8GB; the limit of the container or the machine "
+            "where none is given."
+        ),
+        group=RUNNING,
+        affects_result=False,
+        metavar="SIZE",
+        gt=0,
+    )
+    dry_run: bool = parameter(
+        False,
+        title="Dry run",
+        description="Check input and parameters, print the estimate of memory and time, and write nothing.",
+        group=RUNNING,
+        affects_result=False,
+    )
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _sizes_are_plain(cls, size: object) -> object:
+        # ByteSize alone reads "6.GB" as six bytes.
+        if isinstance(size, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", size):
+            raise ValueError("a size is a number and a unit, such as 8GB or 512MiB")
+        return size.strip() if isinstance(size, str) else size
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> ImputeParameters:
+        given = {name for name in self.model_fields_set if getattr(self, name) is not None}
+        for name, published in published_defaults().items():
+            if name in given and self.method not in published:
+                having = ", ".join(method for method in METHODS if method in published)
+                raise ValueError(f"--method {self.method} has no {flag(name)} (it belongs to: {having})")
+        if self.write in ("recovered", "both") and self.method != "sccr":
+            raise ValueError(f"--write {self.write} needs --method sccr: {self.method} has one output only")
+        if "n_top_genes" in given and self.genes != "top-variance":
+            raise ValueError(f"--n-top-genes goes with --genes top-variance, not with --genes {self.genes}")
+        if self.input_scale == "log1p":
+            for name in ("normalize_by", "target_sum"):
+                if name in given:
+                    raise ValueError(f"{flag(name)} is for counts: it contradicts --input-scale log1p")
+        return self
+
+    def method_parameters(self) -> dict[str, bool | int | float]:
+        """Return the numbers that the chosen method runs with: those given, and the published defaults of the rest."""
+        numbers: dict[str, bool | int | float] = {}
+        for name, published in published_defaults().items():
+            if self.method in published:
+                value = getattr(self, name)
+                numbers[name] = published[self.method] if value is None else value
+        return numbers
+
+    def result_parameters(self) -> dict[str, Any]:
+        """Return the parameters that the written data depend on, as ``uns`` records them; those left unset are absent."""
+        numbers = self.method_parameters()
+        values: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            if not extra_of(field)["affects_result"]:
+                continue
+            value = numbers.get(name, getattr(self, name))
+            if value is not None:
+                values[name] = value
+        if self.genes != "top-variance":
+            del values["n_top_genes"]
+        if self.genes not in GENE_CHOICES:
+            values["genes"] = "file"  # where the file lay says nothing about the result
+        return values
+
+
+class SimulateParameters(RunningParameters):
+    """Parameters of ``sccr simulate``."""
+
+    n_cells: int = parameter(600, title="Cells", description="How many cells to simulate.", group="Data set", ge=1)
+    n_genes: int = parameter(1000, title="Genes", description="How many genes to simulate.", group="Data set", ge=1)
+    n_types: int = parameter(
+        5, title="Cell types", description="How many cell types the cells belong to.", group="Data set", ge=1
+    )
+    n_batches: int = parameter(
+        1, title="Batches", description="How many batches the cells come from, in obs['batch'].", group="Data set", ge=1
+    )
+    depth: float = parameter(
+        3000.0, title="Depth", description="Median number of molecules of a cell before dropout.", group="Data set", gt=0
+    )
+    dropout: float = parameter(
+        0.5,
+        title="Dropout",
+        description="Share of the expressed entries that are lost, low expression more often than high.",
+        group="Data set",
+        ge=0,
+        lt=1,
+    )
+    seed: int = parameter(
+        0, title="Seed", description="The same seed gives the same data set.", group="Data set", ge=0, le=2**32 - 1
+    )
+    force: bool = parameter(
+        False,
+        title="Overwrite the output file",
+        description="Replace an output that exists already.",
+        group=OUTPUT,
+        affects_result=False,
+    )
+
+    @model_validator(mode="after")
+    def _enough_cells(self) -> SimulateParameters:
+        for name in ("n_types", "n_batches"):
+            if getattr(self, name) > self.n_cells:
+                raise ValueError(f"{flag(name)} {getattr(self, name)} is more than there are cells ({self.n_cells})")
+        return self
+
+
+def flag(name: str) -> str:
+    """Return the command-line flag of a field: its name in kebab-case."""
+    return "--" + name.replace("_", "-")
+
+
+def extra_of(field: Any) -> dict[str, Any]:
+    """Return what :func:`parameter` noted of a field beside pydantic's own attributes."""
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return extra
+
+
+def published_defaults() -> dict[str, dict[Method, bool | int | float]]:
+    """Return, for every number of the methods, the published default of each method that has it."""
+    return {
+        name: extra["published_defaults"]
+        for name, field in ImputeParameters.model_fields.items()
+        if "published_defaults" in (extra := extra_of(field))
+    }
