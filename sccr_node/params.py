@@ -119,9 +119,9 @@ class ImputeParameters(RunningParameters):
         "auto",
         title="Scale of the input",
         description=(
-            "Whether the matrix holds counts (normalised and log-transformed before imputation) or log-normalised values (used as "
-            "they are). auto looks at every stored value and says what it found; counts also accepts fractional counts, "
-            "as ambient-RNA removers write them."
+            "Whether the matrix holds counts (normalised and log-transformed before imputation) or log-normalised "
+            "values (used as they are). auto looks at every stored value and says what it found; counts also accepts "
+            "fractional counts, as ambient-RNA removers write them."
         ),
         group=DATA,
     )
@@ -129,8 +129,8 @@ class ImputeParameters(RunningParameters):
         None,
         title="Batch column",
         description=(
-            "Column of obs that names each cell's batch or sample. Each batch is imputed by itself: no expression crosses from "
-            "one to another. Genes and sequencing depth are chosen once, over all cells."
+            "Column of obs that names each cell's batch or sample. Each batch is imputed by itself: no expression "
+            "crosses from one to another. Genes and sequencing depth are chosen once, over all cells."
         ),
         group=DATA,
         metavar="COLUMN",
@@ -142,8 +142,8 @@ class ImputeParameters(RunningParameters):
         "top-variance",
         title="Genes to impute",
         description=(
-            "top-variance: the genes of highest variance of the counts; highly-variable: those that var['highly_variable'] marks; "
-            "all: every gene; or the path of a file with one gene name a line."
+            "top-variance: the genes of highest variance of the counts; highly-variable: those that "
+            "var['highly_variable'] marks; all: every gene; or the path of a file with one gene name a line."
         ),
         group=GENES,
         metavar="top-variance|highly-variable|all|FILE",
@@ -159,13 +159,18 @@ class ImputeParameters(RunningParameters):
     normalize_by: Literal["selected", "all"] = parameter(
         "selected",
         title="Sequencing depth from",
-        description="A cell's sequencing depth is its total over the genes to impute (as published), or over all genes.",
+        description=(
+            "A cell's sequencing depth is its total over the genes to impute (as published), or over all genes."
+        ),
         group=GENES,
     )
     target_sum: Literal["median"] | Annotated[float, Field(gt=0)] = parameter(
         "median",
         title="Target depth",
-        description="Every cell of counts is scaled to this depth: the median depth of the cells that are not empty, or a number.",
+        description=(
+            "Every cell of counts is scaled to this depth: the median depth of the cells that are not empty, or a "
+            "number."
+        ),
         group=GENES,
         metavar="median|NUMBER",
     )
@@ -175,8 +180,8 @@ class ImputeParameters(RunningParameters):
         "sccr",
         title="Method",
         description=(
-            "scCR (cell graph and signed gene graph; NeurIPS 2024), or its relatives: scFP (cell graphs only) and scBFP (a gene "
-            "graph, then a cell graph)."
+            "scCR (cell graph and signed gene graph; NeurIPS 2024), or its relatives: scFP (cell graphs only) and "
+            "scBFP (a gene graph, then a cell graph)."
         ),
         group=METHOD,
     )
@@ -199,7 +204,10 @@ class ImputeParameters(RunningParameters):
     n_iterations: int | None = parameter(
         None,
         title="Iterations on cell graphs",
-        description="How many steps expression is propagated over a graph of cells. The published numbers are part of the method.",
+        description=(
+            "How many steps expression is propagated over a graph of cells. The published numbers are part of the "
+            "method."
+        ),
         group=NUMBERS,
         published={"sccr": 40, "scfp": 40, "scbfp": 40},
         ge=1,
@@ -215,7 +223,9 @@ class ImputeParameters(RunningParameters):
     alpha: float | None = parameter(
         None,
         title="Share of the pre-imputation (alpha)",
-        description="Weight of the pre-imputed values in the recovered expression; the rest comes from the complete relations.",
+        description=(
+            "Weight of the pre-imputed values in the recovered expression; the rest comes from the complete relations."
+        ),
         group=NUMBERS,
         published={"sccr": 0.05},
         ge=0,
@@ -243,8 +253,8 @@ class ImputeParameters(RunningParameters):
         None,
         title="Symmetrise the last cell graph",
         description=(
-            "Make the last cell graph symmetric before denoising. The paper does so for three of its data sets and not for Baron "
-            "Mouse, Zeisel and Worm Neuron."
+            "Make the last cell graph symmetric before denoising. The paper does so for three of its data sets and not"
+            " for Baron Mouse, Zeisel and Worm Neuron."
         ),
         group=NUMBERS,
         published={"sccr": True},
@@ -268,7 +278,10 @@ class ImputeParameters(RunningParameters):
     key_added: str = parameter(
         "sccr",
         title="Name of the result",
-        description="The result goes to layers[NAME], obsm['X_' + NAME], varp[NAME + '_relations'], var[NAME + '_imputed'] and uns[NAME].",
+        description=(
+            "The result goes to layers[NAME], obsm['X_' + NAME], varp[NAME + '_relations'], var[NAME + '_imputed'] and"
+            " uns[NAME]."
+        ),
         group=OUTPUT,
         metavar="NAME",
         pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
@@ -277,8 +290,8 @@ class ImputeParameters(RunningParameters):
         "denoised",
         title="What to write",
         description=(
-            "denoised: the layer for clustering; recovered: expression before denoising (scCR only); both; or embedding: no layer, "
-            "only the principal components and the gene relations, which are written in any case."
+            "denoised: the layer for clustering; recovered: expression before denoising (scCR only); both; or "
+            "embedding: no layer, only the principal components and the gene relations, which are written in any case."
         ),
         group=OUTPUT,
     )
@@ -352,7 +365,10 @@ class ImputeParameters(RunningParameters):
     threads: int | None = parameter(
         None,
         title="Threads",
-        description="Threads to use; all the CPUs that the process may use where none are given. The result does not depend on it.",
+        description=(
+            "Threads to use; all the CPUs that the process may use where none are given. The result does not depend on"
+            " it."
+        ),
         group=RUNNING,
         affects_result=False,
         ge=1,
@@ -362,8 +378,8 @@ class ImputeParameters(RunningParameters):
         None,
         title="Memory limit",
         description=(
-            "Stop before starting where the estimate is above this, for example 8GB; the limit of the container or the machine "
-            "where none is given."
+            "Stop before starting where the estimate is above this, for example 8GB; the limit of the container or the"
+            " machine where none is given."
         ),
         group=RUNNING,
         affects_result=False,
@@ -413,7 +429,7 @@ class ImputeParameters(RunningParameters):
         return numbers
 
     def result_parameters(self) -> dict[str, Any]:
-        """Return the parameters that the written data depend on, as ``uns`` records them; those left unset are absent."""
+        """Return the parameters that the written data depend on, as ``uns`` records them, without those left unset."""
         numbers = self.method_parameters()
         values: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
@@ -441,7 +457,11 @@ class SimulateParameters(RunningParameters):
         1, title="Batches", description="How many batches the cells come from, in obs['batch'].", group="Data set", ge=1
     )
     depth: float = parameter(
-        3000.0, title="Depth", description="Median number of molecules of a cell before dropout.", group="Data set", gt=0
+        3000.0,
+        title="Depth",
+        description="Median number of molecules of a cell before dropout.",
+        group="Data set",
+        gt=0,
     )
     dropout: float = parameter(
         0.5,

@@ -32,7 +32,9 @@ class PreparationRecord(_Record):
     genes_choice: str
     n_genes_imputed: int
     normalize_by: Literal["selected", "all"] | None = Field(description="null where the input was log-normalised.")
-    target_sum: float | None = Field(description="The depth that every cell was scaled to; null for log-normalised input.")
+    target_sum: float | None = Field(
+        description="The depth that every cell was scaled to; null for log-normalised input."
+    )
     n_empty_cells: int = Field(description="Cells without expression of any imputed gene; they took no part.")
     n_empty_genes: int = Field(description="Imputed genes without expression in any cell; they took no part.")
 
@@ -53,8 +55,12 @@ class ResultRecord(_Record):
     keys: list[str] = Field(description="What the step added, as slot/key.")
     zeros_before: float = Field(description="Share of zeros among the entries of the imputed genes before imputation.")
     zeros_after: float | None = Field(description="The same in the layer written; null where no layer was written.")
-    n_relations_associating: int | None = Field(description="Pairs of genes joined with r > 0; null without a gene graph.")
-    n_relations_dissociating: int | None = Field(description="Pairs of genes joined with r < 0; null without a gene graph.")
+    n_relations_associating: int | None = Field(
+        description="Pairs of genes joined with r > 0; null without a gene graph."
+    )
+    n_relations_dissociating: int | None = Field(
+        description="Pairs of genes joined with r < 0; null without a gene graph."
+    )
 
 
 class ResourcesRecord(_Record):

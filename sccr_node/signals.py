@@ -1,0 +1,54 @@
+"""Ends the process cleanly on SIGINT, SIGTERM and SIGHUP: the signal becomes an exception in the main thread."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """A signal asked the process to end; whatever was staged is removed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Only the first signal counts: a second one must not break off the clean-up that the first one began.
+    _set_all(signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def _set_all(handler: signal.Handlers) -> None:
+    for number in ENDING:
+        signal.signal(number, handler)
+
+
+def install() -> None:
+    """Turn the ending signals into :class:`Interrupted`, but for those that the caller ignores (nohup)."""
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Ignore the ending signals from here to the end of the process, unless the block fails.
+
+    For the moment in which a finished result is put in its place: from then on the run has succeeded, and a signal
+    must not make a caller believe otherwise. Does nothing where :func:`install` was not called (a notebook, say).
+    """
+    ours = [number for number in ENDING if signal.getsignal(number) is _interrupt]
+    for number in ours:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    except BaseException:
+        for number in ours:
+            signal.signal(number, _interrupt)
+        raise
