@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 Method = Literal["sccr", "scfp", "scbfp"]
 METHODS: tuple[Method, ...] = get_args(Method)
+
+Mechanism = Literal["mcar", "mnar"]
 
 GENE_CHOICES = ("top-variance", "highly-variable", "all")
 """The keywords of ``--genes``; anything else is the path of a file of gene names."""
@@ -68,6 +79,7 @@ METHOD = "Method"
 NUMBERS = "Numbers of the method"
 OUTPUT = "Output"
 REPORTING = "Record and report"
+EVALUATION = "Evaluation"
 RUNNING = "Running"
 
 
@@ -103,8 +115,8 @@ class RunningParameters(Parameters):
     )
 
 
-class ImputeParameters(RunningParameters):
-    """Parameters of ``sccr impute``."""
+class PreparationParameters(RunningParameters):
+    """Which matrix is taken, which genes of it, and how counts become expression."""
 
     # --- input
     layer: str | None = parameter(
@@ -124,17 +136,6 @@ class ImputeParameters(RunningParameters):
             "fractional counts, as ambient-RNA removers write them."
         ),
         group=DATA,
-    )
-    batch_key: str | None = parameter(
-        None,
-        title="Batch column",
-        description=(
-            "Column of obs that names each cell's batch or sample. Each batch is imputed by itself: no expression "
-            "crosses from one to another. Genes and sequencing depth are chosen once, over all cells."
-        ),
-        group=DATA,
-        metavar="COLUMN",
-        min_length=1,
     )
 
     # --- genes and normalisation
@@ -173,6 +174,34 @@ class ImputeParameters(RunningParameters):
         ),
         group=GENES,
         metavar="median|NUMBER",
+    )
+
+    @model_validator(mode="after")
+    def _preparation_fits(self) -> PreparationParameters:
+        given = {name for name in self.model_fields_set if getattr(self, name) is not None}
+        if "n_top_genes" in given and self.genes != "top-variance":
+            raise ValueError(f"--n-top-genes goes with --genes top-variance, not with --genes {self.genes}")
+        if self.input_scale == "log1p":
+            for name in ("normalize_by", "target_sum"):
+                if name in given:
+                    raise ValueError(f"{flag(name)} is for counts: it contradicts --input-scale log1p")
+        return self
+
+
+class ImputeParameters(PreparationParameters):
+    """Parameters of ``sccr impute``."""
+
+    # --- input
+    batch_key: str | None = parameter(
+        None,
+        title="Batch column",
+        description=(
+            "Column of obs that names each cell's batch or sample. Each batch is imputed by itself: no expression "
+            "crosses from one to another. Genes and sequencing depth are chosen once, over all cells."
+        ),
+        group=DATA,
+        metavar="COLUMN",
+        min_length=1,
     )
 
     # --- method
@@ -411,12 +440,6 @@ class ImputeParameters(RunningParameters):
                 raise ValueError(f"--method {self.method} has no {flag(name)} (it belongs to: {having})")
         if self.write in ("recovered", "both") and self.method != "sccr":
             raise ValueError(f"--write {self.write} needs --method sccr: {self.method} has one output only")
-        if "n_top_genes" in given and self.genes != "top-variance":
-            raise ValueError(f"--n-top-genes goes with --genes top-variance, not with --genes {self.genes}")
-        if self.input_scale == "log1p":
-            for name in ("normalize_by", "target_sum"):
-                if name in given:
-                    raise ValueError(f"{flag(name)} is for counts: it contradicts --input-scale log1p")
         return self
 
     def method_parameters(self) -> dict[str, bool | int | float]:
@@ -488,6 +511,254 @@ class SimulateParameters(RunningParameters):
             if getattr(self, name) > self.n_cells:
                 raise ValueError(f"{flag(name)} {getattr(self, name)} is more than there are cells ({self.n_cells})")
         return self
+
+
+class WritingParameters(RunningParameters):
+    """What the commands share that write tables or data files of their own."""
+
+    force: bool = parameter(
+        False,
+        title="Overwrite output files",
+        description="Replace outputs that exist already.",
+        group=OUTPUT,
+        affects_result=False,
+    )
+
+
+class ThreadedParameters(RunningParameters):
+    """What the commands share that impute in order to evaluate."""
+
+    threads: int | None = parameter(
+        None,
+        title="Threads",
+        description="Threads to use; all the CPUs that the process may use where none are given.",
+        group=RUNNING,
+        affects_result=False,
+        ge=1,
+        le=4096,
+    )
+
+
+class SeedsParameters(WritingParameters):
+    """The seeds that a command repeats its random parts with."""
+
+    seeds: str = parameter(
+        "0,1,2",
+        title="Seeds",
+        description="Seeds to repeat with, separated by commas.",
+        group=EVALUATION,
+        metavar="SEED,SEED,...",
+        pattern=r"^\d{1,9}(,\d{1,9})*$",
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: str) -> str:
+        return _without_repeats("seeds", seeds)
+
+    def seed_list(self) -> list[int]:
+        """Return the seeds as numbers."""
+        return [int(seed) for seed in self.seeds.split(",")]
+
+
+class ClusteringParameters(SeedsParameters):
+    """How cells are clustered to be compared with their labels."""
+
+    n_restarts: int = parameter(
+        20,
+        title="Restarts of k-means",
+        description="How many times k-means starts, to keep the best; the papers' number.",
+        group=EVALUATION,
+        ge=1,
+    )
+    n_neighbors: int = parameter(
+        15,
+        title="Neighbours for Leiden",
+        description="How many nearest cells each cell is joined to in the graph that Leiden divides.",
+        group=EVALUATION,
+        ge=2,
+    )
+    resolution: float = parameter(
+        1.0,
+        title="Resolution of Leiden",
+        description="Higher values give more clusters.",
+        group=EVALUATION,
+        gt=0,
+    )
+    n_components: int = parameter(
+        50,
+        title="Principal components",
+        description="How many principal components Leiden's graph and the silhouettes are computed in.",
+        group=EVALUATION,
+        ge=1,
+    )
+
+
+class EvaluateMaskParameters(PreparationParameters, WritingParameters):
+    """Parameters of ``sccr evaluate mask``."""
+
+    rate: float = parameter(
+        0.4,
+        title="Rate",
+        description="Share of the observed entries that is set to zero.",
+        group=EVALUATION,
+        gt=0,
+        lt=1,
+    )
+    mechanism: Mechanism = parameter(
+        "mcar",
+        title="Mechanism",
+        description=(
+            "mcar: every observed entry is as likely to be dropped as another; mnar: entries of low expression are "
+            "dropped more often, with a probability of exp(-lambda x^2) for the log value x."
+        ),
+        group=EVALUATION,
+    )
+    seed: int = parameter(
+        0,
+        title="Seed",
+        description="The same seed drops the same entries.",
+        group=EVALUATION,
+        ge=0,
+        le=2**32 - 1,
+    )
+
+
+class EvaluateScoreParameters(WritingParameters):
+    """Parameters of ``sccr evaluate score``."""
+
+    layer: str | None = parameter(
+        None,
+        title="Layer",
+        description="The layer of the candidate that holds the imputed log expression; X where none is named.",
+        group=DATA,
+        metavar="NAME",
+        min_length=1,
+    )
+
+
+class EvaluateClusterParameters(ClusteringParameters):
+    """Parameters of ``sccr evaluate cluster``."""
+
+    label_key: str = parameter(
+        title="Label column",
+        description="Column of obs with the known cell types; cells without one are left out.",
+        group=DATA,
+        metavar="COLUMN",
+        min_length=1,
+    )
+    layer: str | None = parameter(
+        None,
+        title="Layer",
+        description="The layer with the log expression to cluster; X where none is named.",
+        group=DATA,
+        metavar="NAME",
+        min_length=1,
+    )
+    obsm: str | None = parameter(
+        None,
+        title="Embedding",
+        description="Cluster these coordinates of the cells (a key of obsm) instead of expression.",
+        group=DATA,
+        metavar="KEY",
+        min_length=1,
+    )
+
+    @model_validator(mode="after")
+    def _one_matrix(self) -> EvaluateClusterParameters:
+        if self.layer is not None and self.obsm is not None:
+            raise ValueError("--layer and --obsm name two matrices: choose one")
+        return self
+
+
+class EvaluateRelationsParameters(PreparationParameters, WritingParameters, ThreadedParameters):
+    """Parameters of ``sccr evaluate relations``."""
+
+    method: Literal["sccr", "scbfp"] = parameter(
+        "sccr",
+        title="Method",
+        description="Which method's gene graph is built where the input does not hold one.",
+        group=METHOD,
+    )
+    key: str = parameter(
+        "sccr",
+        title="Name of the result",
+        description=(
+            "Where the input holds a result of this name, its graph (varp[NAME + '_relations']) is read instead of built."
+        ),
+        group=DATA,
+        metavar="NAME",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
+    )
+    n_pairs: int = parameter(
+        50,
+        title="Number of pairs",
+        description="How many of the strongest pairs of each kind are listed.",
+        group=EVALUATION,
+        ge=1,
+    )
+
+
+class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedParameters):
+    """Parameters of ``sccr benchmark``."""
+
+    methods: str = parameter(
+        "none,sccr,scfp,scbfp",
+        title="Methods",
+        description="Methods to compare, separated by commas; none leaves the masked data as they are.",
+        group=EVALUATION,
+        metavar="METHOD,METHOD,...",
+        pattern=r"^(none|sccr|scfp|scbfp)(,(none|sccr|scfp|scbfp))*$",
+    )
+    rates: str = parameter(
+        "0.2,0.4,0.8",
+        title="Rates",
+        description="Shares of the observed entries to drop, separated by commas.",
+        group=EVALUATION,
+        metavar="RATE,RATE,...",
+        pattern=r"^0?\.\d+(,0?\.\d+)*$",
+    )
+    mechanism: Mechanism = parameter(
+        "mcar",
+        title="Mechanism",
+        description="mcar: drop observed entries at random; mnar: entries of low expression more often.",
+        group=EVALUATION,
+    )
+    label_key: str | None = parameter(
+        None,
+        title="Label column",
+        description="Column of obs with the known cell types: with it, the clustering of every method is compared too.",
+        group=DATA,
+        metavar="COLUMN",
+        min_length=1,
+    )
+
+    @field_validator("methods", "rates")
+    @classmethod
+    def _items_differ(cls, items: str, info: ValidationInfo) -> str:
+        return _without_repeats(str(info.field_name), items)
+
+    @field_validator("rates")
+    @classmethod
+    def _rates_above_zero(cls, rates: str) -> str:
+        if not all(float(rate) > 0 for rate in rates.split(",")):
+            raise ValueError("every rate must be above 0")
+        return rates
+
+    def method_list(self) -> list[str]:
+        """Return the methods."""
+        return self.methods.split(",")
+
+    def rate_list(self) -> list[float]:
+        """Return the rates as numbers."""
+        return [float(rate) for rate in self.rates.split(",")]
+
+
+def _without_repeats(name: str, items: str) -> str:
+    values = [float(item) if item[0] in ".0123456789" else item for item in items.split(",")]
+    if len(set(values)) < len(values):
+        raise ValueError(f"the {name} hold a value twice: {items}")
+    return items
 
 
 def flag(name: str) -> str:
