@@ -1,0 +1,236 @@
+"""Writes the Galaxy tools' parameter macros from the contract, so that the form and the command line cannot differ."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from sccr_node.params import GENE_CHOICES, METHOD_TITLES, METHODS, NUMBERS, ImputeParameters, Parameters, flag
+
+MODELS: dict[str, type[Parameters]] = {"impute": ImputeParameters}
+"""The models whose parameters the tools offer, and the prefix of their macros."""
+
+NOT_OFFERED = frozenset(
+    {
+        # Galaxy gives the job its CPUs and its memory, and the tool asks for its files by itself.
+        *("threads", "max_memory", "provenance", "report", "multiqc"),
+        # A job writes into a folder of its own, once; its log is text that Galaxy shows.
+        *("force", "dry_run", "log_format", "quiet", "debug"),
+    }
+)
+
+OPTION_LABELS: dict[str, dict[str, str]] = {
+    "method": {
+        "sccr": "scCR: similar cells and related genes (recommended)",
+        "scfp": "scFP: similar cells only",
+        "scbfp": "scBFP: related genes, then similar cells",
+    },
+    "input_scale": {
+        "auto": "Detect (recommended)",
+        "counts": "Counts (raw, or corrected for ambient RNA)",
+        "log1p": "Normalised and log-transformed",
+    },
+    "genes": {
+        "top-variance": "The most variable genes",
+        "highly-variable": "The genes marked as highly variable in the data (var: highly_variable)",
+        "all": "All genes",
+        "file": "The genes of a list",
+    },
+    "normalize_by": {"selected": "The genes to impute (as published)", "all": "All genes"},
+    "write": {
+        "denoised": "Denoised expression: for clustering and embedding",
+        "recovered": "Recovered expression: before denoising",
+        "both": "Both",
+        "embedding": "No expression: only principal components and gene relations",
+    },
+    "compression": {"none": "None", "lzf": "lzf (fast)", "gzip": "gzip (smaller, slower)"},
+}
+"""What the form shows for the values of a choice: the field's words, where the contract has the command line's."""
+
+FORM_HELP = {
+    # The contract explains the command line's words; in a form, the labels of the options do that already.
+    "method": "",
+    "genes": (
+        "Only these genes are imputed and take part in finding similar cells; no gene is dropped from the data. The "
+        "paper takes the 2,000 genes of highest variance."
+    ),
+    "write": "The principal components of the imputed genes and the gene relations are written in any case.",
+    "input_scale": (
+        "Counts are normalised and log-transformed before imputation; log-normalised values are used as they are. "
+        "Detection looks at every value and says what it found."
+    ),
+    "n_top_genes": "How many of the most variable genes to impute; more than there are means all of them.",
+    "layer": (
+        "Name of the layer that holds the values to impute, for example counts. Leave empty for the main matrix (X)."
+    ),
+}
+"""What the form says in place of the contract's description, where that speaks of the command line."""
+
+FORM_NOTES = {
+    "batch_key": "Leave empty if all cells come from one sample.",
+    "target_sum": "Leave empty for the median.",
+    "label_key": "Leave empty for none.",
+}
+"""What the form adds to the contract's description."""
+
+INDENT = "    "
+
+
+def macros_text() -> str:
+    """Return the text of ``galaxy/parameter_macros.xml``.
+
+    There is one macro ``<model>_<field>`` for each parameter that a tool offers; the numbers of the methods stand
+    together in ``impute_numbers_<method>``, and the token ``@IMPUTE_NUMBERS_<METHOD>@`` holds their part of the command
+    line.
+    """
+    root = ElementTree.Element("macros")
+    root.append(ElementTree.Comment(" Written by `make faces` from sccr_node/params.py: change it there. "))
+    for prefix, model in MODELS.items():
+        fields = model.model_json_schema()["properties"]
+        for name, field in fields.items():
+            if name in NOT_OFFERED or field["group"] == NUMBERS:
+                continue
+            root.append(_macro(f"{prefix}_{name}", [_parameter(name, field)]))
+            if name == "write":
+                root.append(_macro(f"{prefix}_write_single", [_parameter(name, _single_output(field))]))
+        numbers = {name: field for name, field in fields.items() if field["group"] == NUMBERS}
+        for method in METHODS if numbers else ():
+            own = {name: field for name, field in numbers.items() if method in field["published_defaults"]}
+            root.append(_macro(f"{prefix}_numbers_{method}", [_number(name, own[name], method) for name in own]))
+            token = ElementTree.SubElement(root, "token", name=f"@{prefix.upper()}_NUMBERS_{method.upper()}@")
+            token.text = "\n" + "\n".join(_in_command(name, field) for name, field in own.items()) + "\n"
+    ElementTree.indent(root, INDENT)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def offered(model: type[Parameters]) -> list[str]:
+    """Return the names of a model's fields that a tool offers, in the contract's order."""
+    return [name for name in model.model_fields if name not in NOT_OFFERED]
+
+
+def _macro(name: str, parameters: list[ElementTree.Element]) -> ElementTree.Element:
+    macro = ElementTree.Element("xml", name=name)
+    macro.extend(parameters)
+    return macro
+
+
+def _parameter(name: str, field: dict[str, Any]) -> ElementTree.Element:
+    kinds = {kind["type"]: kind for kind in field.get("anyOf", [field]) if kind["type"] != "null"}
+    help_text = _help(name, field)
+    if choices := _choices(name, field):
+        attributes = {"argument": flag(name), "type": "select", "label": field["title"]}
+        if help_text:
+            attributes["help"] = help_text
+        select = ElementTree.Element("param", attributes)
+        for value in choices:
+            option = ElementTree.SubElement(select, "option", value=value)
+            option.text = OPTION_LABELS[name][value]
+            if value == field["default"]:
+                option.set("selected", "true")
+        return select
+    if "boolean" in kinds:
+        return _boolean(name, field, field["default"], help_text)
+    for kind, galaxy_type in (("integer", "integer"), ("number", "float")):
+        if kind in kinds:
+            # A number beside a keyword (median|NUMBER): leaving the box empty stands for the keyword.
+            keyword = kinds.get("string", {}).get("const")
+            value = "" if field["default"] in (None, keyword) else _written(field["default"])
+            return _numeric(name, field, kinds[kind], galaxy_type, value, help_text)
+    return _text(name, field, kinds["string"], help_text)
+
+
+def _number(name: str, field: dict[str, Any], method: str) -> ElementTree.Element:
+    """Return one number of a method, with the published value as its default."""
+    published = field["published_defaults"][method]
+    if isinstance(published, bool):
+        said = "yes" if published else "no"
+    else:
+        said = _written(published)
+    help_text = f"{field['description']} Published for {METHOD_TITLES[method]}: {said}."  # type: ignore[index]
+    if isinstance(published, bool):
+        return _boolean(name, field, published, help_text)
+    kind = next(kind for kind in field["anyOf"] if kind["type"] in ("integer", "number"))
+    galaxy_type = "integer" if kind["type"] == "integer" else "float"
+    return _numeric(name, field, kind, galaxy_type, _written(published), help_text)
+
+
+def _in_command(name: str, field: dict[str, Any]) -> str:
+    """Return one number's words on the command line; Galaxy has checked that it is a number."""
+    value = f"$method_choice.numbers.{name}"
+    is_boolean = any(kind["type"] == "boolean" for kind in field["anyOf"])
+    return value if is_boolean else f"{flag(name)} '{value}'"
+
+
+def _choices(name: str, field: dict[str, Any]) -> list[str]:
+    if name == "genes":
+        return [*GENE_CHOICES, "file"]
+    return list(field.get("enum", []))
+
+
+def _help(name: str, field: dict[str, Any]) -> str:
+    return " ".join(filter(None, [FORM_HELP.get(name, field["description"]), FORM_NOTES.get(name, "")]))
+
+
+def _single_output(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the choice of outputs for a method that has one output only."""
+    return {**field, "enum": [value for value in field["enum"] if value not in ("recovered", "both")]}
+
+
+def _boolean(name: str, field: dict[str, Any], default: bool, help_text: str) -> ElementTree.Element:
+    return ElementTree.Element(
+        "param",
+        argument=flag(name),
+        type="boolean",
+        truevalue=flag(name),
+        falsevalue=f"--no-{flag(name)[2:]}",
+        checked=_written(default),
+        label=field["title"],
+        help=help_text,
+    )
+
+
+def _numeric(
+    name: str, field: dict[str, Any], kind: dict[str, Any], galaxy_type: str, value: str, help_text: str
+) -> ElementTree.Element:
+    attributes = {"argument": flag(name), "type": galaxy_type}
+    for bound, attribute in (("minimum", "min"), ("exclusiveMinimum", "min"), ("maximum", "max")):
+        if bound in kind:
+            attributes[attribute] = _written(kind[bound])
+    attributes["value"] = value
+    if not value:
+        attributes["optional"] = "true"
+    attributes |= {"label": field["title"], "help": help_text}
+    numeric = ElementTree.Element("param", attributes)
+    if "exclusiveMinimum" in kind or "exclusiveMaximum" in kind:
+        check = ElementTree.SubElement(numeric, "validator", type="in_range", message="This number must be above 0.")
+        for bound, attribute in (("exclusiveMinimum", "min"), ("exclusiveMaximum", "max")):
+            if bound in kind:
+                check.attrib |= {attribute: _written(kind[bound]), f"exclude_{attribute}": "true"}
+    return numeric
+
+
+def _text(name: str, field: dict[str, Any], kind: dict[str, Any], help_text: str) -> ElementTree.Element:
+    attributes = {"argument": flag(name), "type": "text", "value": field["default"] or ""}
+    if field["default"] is None:
+        attributes["optional"] = "true"
+    attributes |= {"label": field["title"], "help": help_text}
+    text = ElementTree.Element("param", attributes)
+    # The tools hand free text over in a file, as it was typed; were it ever put on a command line, no character that
+    # means something to a shell would be left.
+    sanitizer = ElementTree.SubElement(text, "sanitizer", invalid_char="")
+    valid = ElementTree.SubElement(sanitizer, "valid", initial="string.ascii_letters,string.digits")
+    for character in "_-.":
+        ElementTree.SubElement(valid, "add", value=character)
+    if "pattern" in kind:
+        check = ElementTree.SubElement(
+            text,
+            "validator",
+            type="regex",
+            message="A name starts with a letter or an underscore; letters, digits and _ . - may follow.",
+        )
+        check.text = kind["pattern"]
+    return text
+
+
+def _written(value: bool | int | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
