@@ -683,9 +683,7 @@ class EvaluateRelationsParameters(PreparationParameters, WritingParameters, Thre
     key: str = parameter(
         "sccr",
         title="Name of the result",
-        description=(
-            "Where the input holds a result of this name, its graph (varp[NAME + '_relations']) is read instead of built."
-        ),
+        description=("A graph in the input, varp[NAME + '_relations'], is read; without one it is built."),
         group=DATA,
         metavar="NAME",
         pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
