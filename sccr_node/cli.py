@@ -73,8 +73,6 @@ def options_of(model: type[Parameters]) -> list[click.Option]:
 
 def _option(name: str, field: Any) -> ContractOption:
     extra = extra_of(field)
-    kinds = _kinds(field.annotation)
-    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     attributes: dict[str, Any] = {
         "default": None,
         "help": field.description,
@@ -82,10 +80,19 @@ def _option(name: str, field: Any) -> ContractOption:
         "default_text": default_text(field),
         "show_default": False,
     }
-    if bool in kinds:
+    values = option_values(field)
+    if values is None:
         return ContractOption([f"{flag(name)}/--no-{flag(name)[2:]}", name], **attributes)
-    attributes["metavar"] = extra.get("metavar") or "|".join(choices) or ("INTEGER" if int in kinds else "NUMBER")
-    return ContractOption([flag(name), name], type=click.UNPROCESSED, **attributes)
+    return ContractOption([flag(name), name], type=click.UNPROCESSED, metavar=values, **attributes)
+
+
+def option_values(field: Any) -> str | None:
+    """Return what help pages and tables show in the place of a field's value; None for a field that is yes or no."""
+    kinds = _kinds(field.annotation)
+    if bool in kinds:
+        return None
+    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    return extra_of(field).get("metavar") or "|".join(choices) or ("INTEGER" if int in kinds else "NUMBER")
 
 
 def _kinds(annotation: Any) -> list[Any]:

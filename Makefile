@@ -1,0 +1,46 @@
+# The two commands that do everything: make demo, make test. Both set themselves up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.set-up
+DEMO := demo-output
+
+.PHONY: help setup demo test test-platforms lint faces lock benchmark clean
+
+help:  ## Show what there is to make
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
+
+setup: $(SETUP)  ## Set up a virtual environment with the locked dependencies and the project
+
+$(SETUP): pyproject.toml hatch_build.py requirements.lock sccr_node/imputation/kernels.c
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known truth
+	$(BIN)/python -m sccr_node.demo $(DEMO)
+
+test: $(SETUP) lint  ## Run the tests
+	$(BIN)/python -m pytest -m "not platform"
+
+test-platforms: $(SETUP)  ## Run the tests that need containers, Nextflow, Galaxy or a browser, and set those up
+	$(BIN)/python -m pytest -m platform
+
+lint: $(SETUP)  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+faces: $(SETUP)  ## Write the files that are derived from the contract
+	$(BIN)/python -m sccr_node.faces
+
+lock: $(SETUP)  ## Resolve the dependencies anew
+	containers/lock.sh
+
+benchmark: $(SETUP)  ## Measure the core beside the published algorithm and MAGIC
+	$(BIN)/python tests/benchmarks/benchmark_core.py
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) $(DEMO) build dist
