@@ -1,0 +1,55 @@
+"""Build hook: compiles the numerical kernels, one library for each level of CPU instructions, into the package."""
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=default"]
+X86_LEVELS = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq"],
+}
+
+
+def compiler() -> list[str] | None:
+    """Return the C compiler that is there ($CC first), or None."""
+    if os.environ.get("CC"):
+        return shlex.split(os.environ["CC"])
+    return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+
+
+class KernelsHook(BuildHookInterface):  # type: ignore[misc]
+    """Compile kernels.c for wheels and for editable installs."""
+
+    def dependencies(self) -> list[str]:
+        """Ask for a compiler from PyPI where the machine has none."""
+        return [] if compiler() else ["ziglang"]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and tag the wheel: any Python 3, this platform."""
+        folder = Path(self.root, "sccr_node", "imputation")
+        command = compiler() or [sys.executable, "-m", "ziglang", "cc"]
+        on_x86 = platform.machine().lower() in ("x86_64", "amd64")
+        for level, flags in X86_LEVELS.items() if on_x86 else [("baseline", [])]:
+            library = folder / f"_kernels_{level}.so"
+            partial = library.with_suffix(".partial")
+            # Renamed at the end: a process that has the old library open keeps it.
+            subprocess.run([*command, *FLAGS, *flags, str(folder / "kernels.c"), "-o", str(partial), "-lm"], check=True)
+            partial.replace(library)
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{self._platform()}"
+        build_data["artifacts"].append("sccr_node/imputation/_kernels_*.so")
+
+    @staticmethod
+    def _platform() -> str:
+        from packaging.tags import platform_tags
+
+        return next(iter(platform_tags()))

@@ -1,0 +1,12 @@
+"""The imputation itself: arrays in, arrays out (scCR, scFP, scBFP, and the PCA of what they give)."""
+
+from sccr_node.imputation.embedding import principal_components
+from sccr_node.imputation.estimates import Estimate, estimate
+from sccr_node.imputation.expression import Imputed
+from sccr_node.imputation.scbfp import scbfp
+from sccr_node.imputation.sccr import sccr
+from sccr_node.imputation.scfp import scfp
+
+IMPUTERS = {"sccr": sccr, "scfp": scfp, "scbfp": scbfp}
+
+__all__ = ["IMPUTERS", "Estimate", "Imputed", "estimate", "principal_components", "scbfp", "sccr", "scfp"]

@@ -1,0 +1,214 @@
+"""Bindings to the compiled kernels (kernels.c), and the crew of threads that runs them on blocks."""
+
+import contextlib
+import ctypes
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Item = TypeVar("Item")
+Progress = Callable[[str, float], None]
+
+PANEL, TILE, DEPTH, LISTED_ROWS = 32, 512, 128, 16  # as in kernels.c; checked when it is loaded
+
+# From the plainest to the best. One library each, of the same source; aarch64 has the baseline only.
+LEVELS = ("baseline", "avx2", "avx512")
+
+_POLL_SECONDS = 0.1  # how often the calling thread reports progress, and how soon it sees a signal
+
+
+def _array_of(dtype: type) -> type:
+    """Return an argument type that takes contiguous arrays of one type (or None, for NULL), as addresses."""
+
+    class Pointer:
+        @classmethod
+        def from_param(cls, array: NDArray[Any] | None) -> ctypes.c_void_p | None:
+            if array is None:
+                return None
+            if array.dtype != dtype or not array.flags.c_contiguous:
+                raise TypeError(f"a contiguous array of {np.dtype(dtype)} is needed, not one of {array.dtype}")
+            return ctypes.c_void_p(array.ctypes.data)
+
+    return Pointer
+
+
+_TYPES: dict[str, Any] = {
+    "f": _array_of(np.float32),
+    "d": _array_of(np.float64),
+    "i": _array_of(np.int32),
+    "l": _array_of(np.int64),
+    "b": _array_of(np.int8),
+    "n": ctypes.c_int64,
+    "F": ctypes.c_float,
+    "D": ctypes.c_double,
+}
+
+# One letter for each argument, in the order of kernels.c: arrays in lower case, n an integer, F and D numbers.
+_SIGNATURES = {
+    "propagate_hard": "lifnnfffni",
+    "propagate_soft": "lifnnfFffni",
+    "dense_to_block": "fnlnnnnf",
+    "sparse_to_block": "liflnnnFf",
+    "block_to_dense": "flnnnnFffn",
+    "column_statistics": "fnnndd",
+    "cells_to_block": "flifnnnnddff",
+    "block_to_cells": "fnnnnddf",
+    "spread": "flnlnnnf",
+    "merge_candidates": "fifinnn",
+    "rows_to_panel": "fnnf",
+    "panel_to_rows": "fnnf",
+    "genes_to_panel": "fnnnnddf",
+    "panel_norms": "fnd",
+    "search_dense": "fnnnnnfnfinfi",
+    "search_sparse": "lifnnnnffinffi",
+    "rank_dense": "fnnndnfinDndib",
+    "rank_sparse": "lifnndfinndibf",
+    "scan_dense": "fnnindnndii",
+    "scan_sparse": "lifnndndif",
+}
+
+
+def _library_path(level: str) -> Path:
+    return Path(__file__).with_name(f"_kernels_{level}.so")
+
+
+def _open(level: str) -> ctypes.CDLL:
+    path = _library_path(level)
+    if not path.exists():
+        raise ImportError(f"the compiled kernels are missing ({path.name}): install the package again (pip install)")
+    library = ctypes.CDLL(str(path))
+    for name, letters in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes = [_TYPES[letter] for letter in letters]
+        function.restype = None
+    layout = [
+        ctypes.c_int32.in_dll(library, name).value for name in ("panel_rows", "tile_rows", "summed_depth", "listed_rows")
+    ]
+    if layout != [PANEL, TILE, DEPTH, LISTED_ROWS]:
+        raise ImportError(f"the compiled kernels ({path.name}) are of another version: install the package again")
+    return library
+
+
+@functools.cache
+def usable_levels() -> dict[str, ctypes.CDLL]:
+    """Return the libraries that this CPU runs, from the plainest to the best."""
+    baseline = _open("baseline")
+    best = baseline.supported_level()
+    return {
+        level: _open(level) if level != "baseline" else baseline
+        for number, level in enumerate(LEVELS)
+        if number <= best and (number == 0 or _library_path(level).exists())
+    }
+
+
+_forced: list[str] = []
+
+
+@contextlib.contextmanager
+def forced_level(level: str) -> Iterator[None]:
+    """Run everything inside on the kernels of one level: for tests and benchmarks."""
+    _forced.append(level)
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def level() -> str:
+    """Return the level of instructions in use: baseline, avx2 or avx512."""
+    return _forced[-1] if _forced else list(usable_levels())[-1]
+
+
+def kernels() -> ctypes.CDLL:
+    """Return the compiled kernels for this CPU."""
+    return usable_levels()[level()]
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Crew:
+    """Threads that work through the blocks of a stage while the calling thread waits, reports and hears signals.
+
+    Blocks are handed out in turn, so which thread does one is chance: a block may only write what is its own (or what
+    does not depend on the thread, such as candidates that are proved afterwards).
+    """
+
+    def __init__(self, threads: int | None = None, progress: Progress | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}: it must be at least 1")
+        self.threads = threads or usable_cpus()
+        self.seconds: dict[str, float] = {}
+        self.cancelled = np.zeros(1, np.int32)  # read by the kernels
+        self._progress = progress
+        self._stage = ""
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Name and time what runs inside."""
+        self._stage, started = name, time.perf_counter()
+        self._report(0.0)
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        self._report(1.0)
+
+    def run(self, work: Callable[[int, Item], None], items: Sequence[Item]) -> None:
+        """Call `work(worker, item)` for every item, on at most `threads` threads; workers count from 0.
+
+        Whatever is raised by a worker, by the progress report or by a signal handler stops all within one block and is
+        raised here.
+        """
+        queue = iter(items)
+        lock = threading.Lock()
+        finished = threading.Event()
+        failures: list[BaseException] = []
+        n_workers = min(self.threads, len(items))
+        done = idle = 0
+
+        def labour(worker: int) -> None:
+            nonlocal done, idle
+            try:
+                while not self.cancelled[0]:
+                    with lock:
+                        item = next(queue, None)
+                    if item is None:
+                        break
+                    work(worker, item)
+                    done += 1
+            except BaseException as failure:  # noqa: BLE001 -- raised again in the calling thread
+                failures.append(failure)
+                self.cancelled[0] = 1
+            finally:
+                with lock:
+                    idle += 1
+                    if idle == n_workers:
+                        finished.set()
+
+        crew = [threading.Thread(target=labour, args=(worker,), daemon=True) for worker in range(n_workers)]
+        try:
+            for thread in crew:
+                thread.start()
+            while crew and not finished.wait(_POLL_SECONDS):
+                self._report(done / len(items))
+        except BaseException:
+            self.cancelled[0] = 1
+            raise
+        finally:
+            for thread in crew:
+                if thread.ident is not None:
+                    thread.join()
+        if failures:
+            raise failures[0]
+
+    def _report(self, fraction: float) -> None:
+        if self._progress is not None:
+            self._progress(self._stage, fraction)

@@ -1,0 +1,117 @@
+"""What goes in and what comes out: the expression without its empty cells and genes, and the imputed arrays."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+from sccr_node.imputation._kernels import kernels
+from sccr_node.imputation.graphs import buffer_size
+
+
+@dataclass(frozen=True)
+class Imputed:
+    """What an imputation gives.
+
+    Attributes
+    ----------
+    denoised
+        Cells x genes, float32: for clustering. None where it was not wanted.
+    recovered
+        Cells x genes, float32: scCR's recovered expression, before denoising. None where it was not wanted, or does not
+        exist (scFP, scBFP).
+    relations
+        Genes x genes, float32, symmetric, no diagonal: Pearson's r (signed) of the pairs that the gene graph joined, before
+        its rows were normalised; scBFP: cosine. None for scFP, which has no gene graph.
+    seconds
+        What each stage took.
+    """
+
+    denoised: NDArray[np.float32] | None = None
+    recovered: NDArray[np.float32] | None = None
+    relations: sp.csr_matrix | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """The expression of the cells and genes that have any: `matrix` is CSR float32, `cells` and `genes` say which."""
+
+    matrix: sp.csr_matrix
+    cells: NDArray[np.int64]
+    genes: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, expression: sp.csr_matrix | ArrayLike) -> "Expression":
+        """Take a sparse or dense matrix, cells x genes; the input is not changed (and not copied more than need be)."""
+        matrix = expression if sp.issparse(expression) else np.asarray(expression)
+        if matrix.ndim != 2:
+            raise ValueError(f"the expression has {matrix.ndim} dimensions: it must be cells x genes")
+        csr = sp.csr_matrix(matrix, dtype=np.float32)
+        if not csr.has_canonical_format or (csr.data == 0).any():
+            csr = csr.copy()
+            csr.sum_duplicates()
+            csr.eliminate_zeros()
+        cells = np.flatnonzero(np.diff(csr.indptr)).astype(np.int64)
+        genes = np.flatnonzero(np.bincount(csr.indices, minlength=csr.shape[1])).astype(np.int64)
+        used = csr
+        if len(cells) < csr.shape[0] or len(genes) < csr.shape[1]:
+            new_name = np.zeros(csr.shape[1], np.int32)
+            new_name[genes] = np.arange(len(genes))
+            starts = csr.indptr[np.concatenate([cells, [csr.shape[0]]])]  # an empty row ends where it starts
+            used = sp.csr_matrix((csr.data, new_name[csr.indices], starts), shape=(len(cells), len(genes)))
+        return cls(used, cells, genes, csr.shape)
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether there is nothing to learn from: no cell with a value, or one."""
+        return len(self.cells) < 2
+
+    def buffer(self) -> NDArray[np.float32]:
+        """Return one of the large work spaces: room for the result, and for whole panels of rows."""
+        return np.empty(max(buffer_size(*self.matrix.shape), self.shape[0] * self.shape[1]), np.float32)
+
+    def view(self, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the cells x genes matrix of the non-empty ones that lies at the start of a buffer."""
+        cells, genes = self.matrix.shape
+        return buffer[: cells * genes].reshape(cells, genes)
+
+    def spread(self, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the matrix at the start of a buffer with the empty cells and genes in their places, as zeros."""
+        if self.matrix.shape != self.shape:
+            cells, genes = self.matrix.shape
+            kernels().spread(buffer, self.cells, cells, self.genes, genes, *self.shape, np.empty(genes, np.float32))
+        return buffer[: self.shape[0] * self.shape[1]].reshape(self.shape)
+
+    def spread_relations(self, relations: sp.csr_matrix) -> sp.csr_matrix:
+        """Return relations with the empty genes in their places, as empty rows and columns."""
+        pairs = relations.tocoo()
+        n_genes = self.shape[1]
+        names = self.genes.astype(np.int32)
+        return sp.csr_matrix((pairs.data, (names[pairs.row], names[pairs.col])), shape=(n_genes, n_genes))
+
+    def unchanged(self, *, denoised: bool, recovered: bool, relations: bool) -> Imputed:
+        """Return the values as they are: what imputing a single cell gives."""
+        dense = sp.csr_matrix((self.matrix.data, self.genes[self.matrix.indices], self.matrix.indptr), dtype=np.float32)
+        values = np.zeros(self.shape, np.float32)
+        for row, cell in enumerate(self.cells):
+            entries = slice(*dense.indptr[row : row + 2])
+            values[cell, dense.indices[entries]] = dense.data[entries]
+        return Imputed(
+            denoised=values if denoised else None,
+            recovered=(values.copy() if denoised else values) if recovered else None,
+            relations=sp.csr_matrix((self.shape[1],) * 2, dtype=np.float32) if relations else None,
+        )
+
+
+def check_ranges(**values: float) -> None:
+    """Refuse numbers of the method that make no sense: counts below 0 (neighbours: below 1), shares outside [0, 1]."""
+    for name, value in values.items():
+        if name.startswith("k_") and value < 1:
+            raise ValueError(f"{name} is {value}: it must be at least 1")
+        if name.startswith("n_") and value < 0:
+            raise ValueError(f"{name} is {value}: it must not be negative")
+        if name in ("alpha", "beta", "gamma") and not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}: it must be between 0 and 1")

@@ -1,0 +1,138 @@
+"""Hard and soft propagation of expression on a graph, a block of columns at a time so that iterations stay in cache."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+from sccr_node.imputation._kernels import Crew, kernels
+from sccr_node.imputation.graphs import Standard, sparse_arrays
+
+CACHE_BYTES = 8 << 20  # what the buffers of one block may take: half of a usual last-level cache
+GENE_BLOCK = 32  # cells that are propagated together over the genes
+
+
+def block_width(n_nodes: int) -> int:
+    """Return how many columns are propagated together: as many as the cache holds (it depends on the data alone)."""
+    return next((width for width in (64, 32) if 3 * 4 * n_nodes * width <= CACHE_BYTES), 16)
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """A graph with its nodes put where their neighbours are near, and the order: `order[new] = old`."""
+
+    starts: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    order: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, graph: sp.csr_matrix, *, reorder: bool = True) -> "Ordered":
+        """Return the graph in reverse Cuthill-McKee order (or as it is)."""
+        n = graph.shape[0]
+        order = np.arange(n, dtype=np.int64)
+        if reorder:
+            order = reverse_cuthill_mckee(graph, symmetric_mode=False).astype(np.int64)
+            graph = graph[order][:, order]
+            graph.sort_indices()
+        return cls(*sparse_arrays(graph), order)
+
+
+@dataclass(frozen=True)
+class CellStatistics:
+    """Mean and sample standard deviation of every gene over the cells, filled in by a propagation."""
+
+    means: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, n_genes: int) -> "CellStatistics":
+        """Return room for them."""
+        return cls(np.zeros(n_genes), np.zeros(n_genes))
+
+
+def propagate_over_cells(
+    graph: sp.csr_matrix,
+    source: sp.csr_matrix | NDArray[np.float32],
+    out: NDArray[np.float32],
+    crew: Crew,
+    *,
+    iterations: int,
+    beta: float | None = None,
+    share: float = 1.0,
+    mixed: NDArray[np.float32] | None = None,
+    statistics: CellStatistics | None = None,
+) -> None:
+    """Propagate the columns of `source` (cells x genes) over the cell graph, and write `out` (cells x genes).
+
+    Hard propagation (`beta` None; `source` sparse): the stored values are put back in every iteration. Soft: each
+    iteration takes `beta` of the neighbours and the rest of the source. What is written is `share` of the result and the
+    rest of `mixed`. `mixed`, `source` and `out` may be one array. `statistics` of the result are filled in on the way.
+    """
+    cells, genes = out.shape
+    nodes = Ordered.of(graph)
+    width = block_width(cells)
+    sparse = sparse_arrays(source) if sp.issparse(source) else None
+    room = [[np.empty(cells * width, np.float32) for _ in range(3)] for _ in range(crew.threads)]
+    adjacency = nodes.starts, nodes.columns, nodes.weights, cells, width
+
+    def block_of_genes(worker: int, first: int) -> None:
+        anchor, block, other = room[worker]
+        used = min(width, genes - first)
+        library = kernels()
+        if sparse is not None:
+            library.sparse_to_block(*sparse, nodes.order, cells, first, width, 0.0, block)
+        else:
+            library.dense_to_block(source, genes, nodes.order, cells, first, used, width, block)
+        if beta is None:
+            assert sparse is not None
+            library.sparse_to_block(*sparse, nodes.order, cells, first, width, np.nan, anchor)
+            library.propagate_hard(*adjacency, anchor, block, other, iterations, crew.cancelled)
+        else:
+            anchor[:] = block
+            library.propagate_soft(*adjacency, anchor, beta, block, other, iterations, crew.cancelled)
+        if statistics is not None:
+            end = first + used
+            library.column_statistics(
+                block, cells, width, used, statistics.means[first:end], statistics.deviations[first:end]
+            )
+        if not crew.cancelled[0]:
+            library.block_to_dense(block, nodes.order, cells, first, width, used, share, mixed, out, genes)
+
+    crew.run(block_of_genes, range(0, genes, width))
+
+
+def propagate_over_genes(
+    graph: sp.csr_matrix,
+    expression: sp.csr_matrix,
+    dense: NDArray[np.float32] | None,
+    standard: Standard,
+    out: NDArray[np.float32],
+    crew: Crew,
+    *,
+    iterations: int,
+) -> None:
+    """Propagate every cell's genes over the gene graph with the observed ones held, and write `out` (cells x genes).
+
+    Starts from the standardised `dense` (or `expression`, where there is none) and undoes the standardisation.
+    """
+    cells, genes = out.shape
+    nodes = Ordered.of(graph, reorder=False)
+    sparse = sparse_arrays(expression)
+    room = [[np.empty(genes * GENE_BLOCK, np.float32) for _ in range(3)] for _ in range(crew.threads)]
+
+    def block_of_cells(worker: int, first: int) -> None:
+        held, block, other = room[worker]
+        used = min(GENE_BLOCK, cells - first)
+        library = kernels()
+        library.cells_to_block(
+            dense, *sparse, genes, first, used, GENE_BLOCK, standard.means, standard.inverses, block, held
+        )
+        library.propagate_hard(
+            nodes.starts, nodes.columns, nodes.weights, genes, GENE_BLOCK, held, block, other, iterations, crew.cancelled
+        )
+        library.block_to_cells(block, genes, first, used, GENE_BLOCK, standard.means, standard.scales, out)
+
+    crew.run(block_of_cells, range(0, cells, GENE_BLOCK))
