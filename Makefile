@@ -12,11 +12,11 @@ help:  ## Show what there is to make
 
 setup: $(SETUP)  ## Set up a virtual environment with the locked dependencies and the project
 
-$(SETUP): pyproject.toml hatch_build.py requirements.lock sccr_node/imputation/kernels.c
+$(SETUP): pyproject.toml hatch_build.py requirements-test.lock requirements-build.lock sccr_node/imputation/kernels.c
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock -r requirements-build.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known truth
@@ -37,7 +37,8 @@ faces: $(SETUP)  ## Write the files that are derived from the contract
 	$(BIN)/python -m sccr_node.faces
 
 lock: $(SETUP)  ## Resolve the dependencies anew
-	containers/lock.sh
+	$(BIN)/python -m pip install --quiet uv
+	PATH="$(abspath $(BIN)):$$PATH" containers/lock.sh
 
 benchmark: $(SETUP)  ## Measure the core beside the published algorithm and MAGIC
 	$(BIN)/python tests/benchmarks/benchmark_core.py

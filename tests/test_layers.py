@@ -1,0 +1,50 @@
+"""Arrows point one way: which part of the package may import which."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sccr_node
+
+ROOT = Path(sccr_node.__file__).parent
+BASE = {"params", "errors", "provenance", "resources", "feedback", "settings", "signals", "scratch"}
+ALLOWED = {
+    "imputation": set(),
+    "anndata_io": {"params", "errors"},
+    "evaluation": BASE | {"anndata_io", "imputation", "cli", "step"},
+    "report": BASE | {"anndata_io", "imputation", "cli", "evaluation"},
+}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" if node.module == "sccr_node" else node.module for alias in node.names]
+        for name in names:
+            if name.startswith("sccr_node."):
+                yield name.split(".")[1]
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_part_imports_only_what_lies_below_it(part):
+    files = list((ROOT / part).rglob("*.py"))
+    assert files
+    for path in files:
+        beyond = set(imported(path)) - ALLOWED[part] - {part, "__version__"}
+        assert not beyond, f"{path.relative_to(ROOT)} imports {beyond}"
+
+
+def test_the_contract_imports_nothing_of_the_package():
+    assert not set(imported(ROOT / "params.py"))
+
+
+def test_every_file_says_in_its_first_line_what_it_does():
+    for path in ROOT.rglob("*.py"):
+        docstring = ast.get_docstring(ast.parse(path.read_text()))
+        assert docstring, path
+        assert path.read_text().startswith('"""'), path

@@ -1,0 +1,93 @@
+"""The contract: published defaults, contradictions, and what is recorded of the parameters."""
+
+import pytest
+from pydantic import ValidationError
+
+from sccr_node.params import ImputeParameters, SimulateParameters, flag, published_defaults
+
+# The table of the papers' defaults, written out once more by hand.
+PUBLISHED = {
+    "sccr": {
+        "k_cell": 15,
+        "k_gene": 2,
+        "n_iterations": 40,
+        "n_gene_iterations": 40,
+        "alpha": 0.05,
+        "beta": 0.99,
+        "gamma": 0.01,
+        "symmetrize_final": True,
+        "dissociating": True,
+        "standardize": True,
+    },
+    "scfp": {"k_cell": 15, "n_iterations": 40, "beta": 0.99},
+    "scbfp": {"k_cell": 10, "k_gene": 10, "n_iterations": 40, "n_gene_iterations": 10},
+}
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_each_method_has_its_published_numbers(method):
+    assert ImputeParameters(method=method).method_parameters() == PUBLISHED[method]
+
+
+def test_a_given_number_takes_the_place_of_the_published_one():
+    assert ImputeParameters(alpha=0.5).method_parameters() == PUBLISHED["sccr"] | {"alpha": 0.5}
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_a_number_that_the_method_does_not_have_is_refused(method):
+    for name in published_defaults().keys() - PUBLISHED[method].keys():
+        with pytest.raises(ValidationError, match=f"--method {method} has no {flag(name)}"):
+            ImputeParameters(method=method, **{name: PUBLISHED["sccr"][name]})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method": "scfp", "write": "both"}, "--write both needs --method sccr"),
+        ({"genes": "all", "n_top_genes": 10}, "--n-top-genes goes with --genes top-variance"),
+        ({"input_scale": "log1p", "target_sum": 1e4}, "--target-sum is for counts"),
+        ({"input_scale": "log1p", "normalize_by": "all"}, "--normalize-by is for counts"),
+        ({"max_memory": "6.GB"}, "a number and a unit"),
+        ({"max_memory": "lots"}, "a number and a unit"),
+        ({"max_memory": "0"}, "greater than 0"),
+        ({"target_sum": 0}, "greater than 0"),
+        ({"target_sum": float("nan")}, "finite|greater than 0"),
+        ({"alpha": 1.01}, "less than or equal to 1"),
+        ({"alpha": float("nan")}, "finite"),
+        ({"k_cell": 0}, "greater than or equal to 1"),
+        ({"k_cell": 2.5}, "integer"),
+        ({"key_added": "a/b"}, "pattern"),
+        ({"key_added": ""}, "pattern"),
+        ({"method": "magic"}, "sccr"),
+        ({"misspelt": 1}, "not permitted"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(given, message):
+    with pytest.raises(ValidationError, match=message):
+        ImputeParameters(**given)
+
+
+@pytest.mark.parametrize(
+    ("size", "n_bytes"), [("8GB", 8e9), ("8 GB", 8e9), ("1.5GiB", 1.5 * 2**30), ("6144MB", 6.144e9), (123, 123)]
+)
+def test_memory_sizes_have_units(size, n_bytes):
+    assert ImputeParameters(max_memory=size).max_memory == n_bytes
+
+
+def test_only_what_affects_the_result_is_recorded_with_it():
+    recorded = ImputeParameters(threads=3, force=True, compression="none", log_format="json").result_parameters()
+    assert recorded == ImputeParameters().result_parameters()
+    assert recorded["alpha"] == 0.05
+    assert recorded["n_top_genes"] == 2000
+    assert "batch_key" not in recorded
+
+
+def test_where_the_gene_file_lay_is_not_recorded():
+    recorded = ImputeParameters(genes="some/where/genes.txt").result_parameters()
+    assert recorded["genes"] == "file"
+    assert "n_top_genes" not in recorded
+
+
+def test_a_simulation_has_at_least_one_cell_of_each_type():
+    with pytest.raises(ValidationError, match="--n-types 5 is more than there are cells"):
+        SimulateParameters(n_cells=4, n_types=5)
