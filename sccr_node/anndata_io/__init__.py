@@ -1,0 +1,1 @@
+"""The AnnData edge: readers, checks, preparation and writers; the only place that knows files."""

@@ -1,0 +1,312 @@
+"""The output: a storage-level copy of the input, to which the step appends, renamed into place when it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from sccr_node.anndata_io.reading import InputData, reading
+from sccr_node.anndata_io.side_files import check_target, same_place
+from sccr_node.anndata_io.staging import Staged, staged, writing
+from sccr_node.anndata_io.storage import Appender, Hdf5Appender, ZarrAppender
+from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem, UsageProblem
+
+OUTPUT_SUFFIXES = (".h5ad", ".zarr")
+
+
+def check_output(data: InputData, output: Path, *, force: bool) -> None:
+    """Refuse, before any work, an output that could not be written at the end.
+
+    Parameters
+    ----------
+    data
+        The opened input, which the output may not be, hold or lie in.
+    output
+        An .h5ad file or a .zarr folder.
+    force
+        Whether one that exists may be replaced.
+
+    Raises
+    ------
+    UsageProblem
+        Where the name has another ending, or the output is the input.
+    OutputProblem
+        Where it exists, or its folder is missing or does not permit writing.
+    """
+    if output.suffix not in OUTPUT_SUFFIXES:
+        raise UsageProblem(f"{output} does not say its format: give it the ending {' or '.join(OUTPUT_SUFFIXES)}")
+    real_input, real_output = Path(os.path.realpath(data.path)), Path(os.path.realpath(output))
+    if same_place(output, data.path) or real_input in real_output.parents or real_output in real_input.parents:
+        raise UsageProblem(f"the output {output} is the input, or one lies in the other: the input is never written to")
+    check_target(output, force=force)
+    if os.path.lexists(output) and not output.is_symlink():
+        if output.suffix == ".h5ad" and output.is_dir():
+            raise OutputProblem(f"{output} is a folder: it is not replaced by a file; name another output")
+        if output.suffix == ".zarr" and not (output / ".zgroup").exists() and not (output / "zarr.json").exists():
+            raise OutputProblem(f"{output} exists and is no zarr store: it is not replaced; name another output")
+
+
+def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: bool) -> None:
+    """Refuse keys, as (slot, key), that the input has already.
+
+    Raises
+    ------
+    InputProblem
+        Where there are some and ``overwrite`` does not allow it.
+    """
+    if overwrite:
+        return
+    taken = [f"{slot}[{key!r}]" for slot, key in keys if data.has_key(slot, key)]
+    if taken:
+        raise InputProblem(
+            f"{data.path} has {', '.join(taken)} already: give --overwrite-keys to replace "
+            f"{'it' if len(taken) == 1 else 'them'}, or another --key-added"
+        )
+
+
+def input_bytes(path: Path) -> int:
+    """Size on disk of a file, or of a folder with all that is in it."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(Path(folder, name).stat().st_size for folder, _, names in os.walk(path) for name in names)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, over the sorted relative paths and the contents of its files.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits.
+    """
+    with reading(path, "the bytes"):
+        if not path.is_dir():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        whole = hashlib.sha256()
+        names = [Path(folder, name).relative_to(path) for folder, _, files in os.walk(path) for name in files]
+        for name in sorted(names, key=lambda part: part.as_posix()):
+            with (path / name).open("rb") as file:
+                # Lengths are fixed (digests) or ended (NUL), so that no two trees give the same stream.
+                whole.update(os.fsencode(name.as_posix()) + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        return whole.hexdigest()
+
+
+class StagedOutput:
+    """An output in the making: the input's copy, open for appending.
+
+    Parameters
+    ----------
+    staged_copy
+        The temporary that holds the copy.
+    appender
+        Writes to it.
+    """
+
+    def __init__(self, staged_copy: Staged, appender: Appender) -> None:
+        self._staged, self._appender = staged_copy, appender
+        self._open = True
+
+    @property
+    def target(self) -> Path:
+        """Where the output will stand."""
+        return self._staged.target
+
+    def write_layer(self, key: str, shape: tuple[int, int], blocks: Iterable[Any], *, sparse: bool = True) -> None:
+        """Write a float32 layer from blocks of whole cells, in order: CSR blocks, or dense ones if not ``sparse``."""
+        with writing(self.target):
+            if sparse:
+                self._appender.write_csr("layers", key, shape, blocks)
+            else:
+                self._appender.write_dense("layers", key, shape, blocks)
+
+    def write_obsm(self, key: str, values: np.ndarray) -> None:
+        """Write an array of cells x components in its own type."""
+        with writing(self.target):
+            self._appender.write_dense("obsm", key, (values.shape[0], values.shape[1]), [values], values.dtype)
+
+    def write_varp(self, key: str, matrix: Any) -> None:
+        """Write a sparse matrix of genes x genes in its own type."""
+        with writing(self.target):
+            self._appender.write_csr("varp", key, matrix.shape, [matrix.tocsr()], matrix.dtype)
+
+    def write_var_column(self, key: str, values: np.ndarray) -> None:
+        """Write a column of ``var``: one value for each gene."""
+        with writing(self.target):
+            self._appender.write_var_column(key, values)
+
+    def write_uns(self, key: str, record: dict[str, Any]) -> None:
+        """Write a nested record of numbers, strings, booleans and lists; None is left out."""
+        with writing(self.target):
+            self._appender.write_record("uns", key, record)
+
+    def commit(self) -> None:
+        """Close the store, flush it, and put it in the target's place."""
+        with writing(self.target):
+            self.close()
+            self._staged.commit()
+
+    def close(self) -> None:
+        """Close the store; nothing can be appended after."""
+        if not self._open:
+            return
+        self._open = False
+        root = self._appender.root
+        if isinstance(root, h5py.Group):
+            root.file.close()
+        elif _is_consolidated(self._staged.path):
+            _consolidate(self._staged.path)
+
+
+@contextmanager
+def stage_output(
+    data: InputData,
+    output: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    replaced_keys: Iterable[tuple[str, str]] = (),
+    added_bytes: int = 0,
+    compression: str = "auto",
+    threads: int | None = None,
+) -> Iterator[StagedOutput]:
+    """Copy the input beside the output's place, open for appending; without ``commit`` the copy is removed.
+
+    Between h5ad files and between zarr folders the copy is one of bytes. Between different formats, and from 10x, it
+    goes through anndata, in memory.
+
+    Parameters
+    ----------
+    data
+        The opened input.
+    output
+        An .h5ad file or a .zarr folder.
+    force
+        Whether one that exists may be replaced.
+    replaced_keys
+        Keys, as (slot, key), that are removed from the copy before anything is appended.
+    added_bytes
+        Estimate of what will be appended, for the check of free space.
+    compression
+        Of what is appended: "auto", "gzip" or "none".
+    threads
+        Threads that compress; the bytes do not depend on it.
+
+    Raises
+    ------
+    UsageProblem, OutputProblem
+        See ``check_output``.
+    NotEnoughResources
+        Where the disk has no room.
+    """
+    output = Path(output)
+    check_output(data, output, force=force)
+    _check_room(output, input_bytes(data.path) + added_bytes)
+    is_zarr = output.suffix == ".zarr"
+    with staged(output, folder=is_zarr) as temporary:
+        with writing(output):
+            _copy(data, temporary.path, is_zarr)
+            appender: Appender
+            if is_zarr:
+                import zarr
+
+                root = zarr.open_group(store=str(temporary.path), mode="r+", use_consolidated=False)
+                appender = ZarrAppender(root, compression, threads)
+            else:
+                # No lock: the temporary is ours, and locked already.
+                appender = Hdf5Appender(h5py.File(temporary.path, "r+", locking=False), compression, threads)
+        made = StagedOutput(temporary, appender)
+        try:
+            with writing(output):
+                for slot, key in replaced_keys:
+                    appender.delete(slot, key)
+            yield made
+        finally:
+            if not temporary.committed:
+                _abandon(appender.root)
+
+
+def _abandon(root: Any) -> None:
+    """Close an HDF5 file that will be removed anyway: on a full disk even closing fails."""
+    if isinstance(root, h5py.Group) and root:
+        try:
+            root.file.close()
+        except (OSError, RuntimeError):
+            return
+
+
+def _check_room(output: Path, needed: int) -> None:
+    disk = os.statvfs(output.parent)
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed:
+        raise NotEnoughResources(
+            f"not enough disk space for {output}: about {needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} MiB "
+            "are free; free some, or write elsewhere"
+        )
+
+
+def _copy(data: InputData, target: Path, is_zarr: bool) -> None:
+    if data.format == "h5ad" and not is_zarr:
+        shutil.copyfile(data.path, target)
+    elif data.format == "zarr" and is_zarr:
+        copy_tree(data.path, target)
+    else:
+        _convert(data, target, is_zarr)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy the files of a folder into an existing one: contents only, so that read-only inputs give writable copies."""
+    for folder, folders, names in os.walk(source):
+        place = target / Path(folder).relative_to(source)
+        for name in folders:
+            (place / name).mkdir()
+        for name in names:
+            shutil.copyfile(Path(folder, name), place / name)
+
+
+def _convert(data: InputData, target: Path, is_zarr: bool) -> None:
+    import anndata
+
+    with warnings.catch_warnings():
+        # Names that are not unique, old encodings, format versions: said in our own words, or not for us to say.
+        warnings.simplefilter("ignore")
+        with reading(data.path, "the data"):
+            if data.format == "h5ad":
+                adata = anndata.read_h5ad(data.path)
+            elif data.format == "zarr":
+                adata = anndata.read_zarr(data.path)
+            else:
+                adata = data.root
+        if is_zarr:
+            # Version 2 is what every AnnData reads.
+            with anndata.settings.override(zarr_write_format=2):
+                anndata.io.write_zarr(target, adata, convert_strings_to_categoricals=False)
+        else:
+            anndata.io.write_h5ad(target, adata, convert_strings_to_categoricals=False, compression="gzip")
+
+
+def _is_consolidated(path: Path) -> bool:
+    if (path / ".zmetadata").exists():
+        return True
+    root = path / "zarr.json"
+    return root.exists() and bool(json.loads(root.read_text()).get("consolidated_metadata"))
+
+
+def _consolidate(path: Path) -> None:
+    """Bring consolidated metadata up to date, or readers that trust it would not see what was appended."""
+    import zarr
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(str(path))
+
+
