@@ -35,11 +35,11 @@ def compare_with_truth(adata: AnnData, key: str = "sccr") -> dict[str, tuple[flo
 
     def chosen(matrix: Any) -> NDArray[np.float64]:
         part = matrix[:, imputed_genes]
-        return np.asarray(part.toarray() if sparse.issparse(part) else part, dtype=np.float64)
+        return np.asarray(sparse.csr_matrix(part).toarray(), dtype=np.float64)
 
     def log_normalised(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         totals = counts.sum(axis=1, keepdims=True)
-        return np.log1p(counts / np.where(totals > 0, totals, 1) * np.median(totals[totals > 0]))
+        return np.asarray(np.log1p(counts / np.where(totals > 0, totals, 1) * np.median(totals[totals > 0])))
 
     measured, complete = chosen(adata.X), chosen(adata.layers["complete_counts"])
     truth = log_normalised(chosen(adata.layers["expected_counts"]))

@@ -331,11 +331,15 @@ class ImputeParameters(PreparationParameters):
         group=OUTPUT,
         ge=1,
     )
-    compression: Literal["none", "lzf", "gzip"] = parameter(
-        "lzf",
+    compression: Literal["auto", "gzip", "none"] = parameter(
+        "auto",
         title="Compression",
-        description="How the appended arrays are compressed.",
+        description=(
+            "How the appended arrays are compressed: auto is gzip in an .h5ad file, which every reader knows, and zstd "
+            "in a .zarr folder."
+        ),
         group=OUTPUT,
+        affects_result=False,
     )
     overwrite_keys: bool = parameter(
         False,

@@ -1,4 +1,4 @@
-"""What the process may use: its CPUs, its memory limit (cgroup v1 and v2, else the machine's), its peak so far."""
+"""How much memory the process may use (cgroup v1 and v2, else the machine's), and has used."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ GIGABYTE = 1_000_000_000
 
 _UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2^63 where there is no limit."""
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs the process may run on (its affinity, not the machine's count)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def machine_memory() -> int:

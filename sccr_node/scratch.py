@@ -64,7 +64,7 @@ class RowsOnDisk:
         breaks = np.flatnonzero(np.diff(cells) != 1) + 1
         starts, stops = np.r_[0, breaks], np.r_[breaks, len(cells)]
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            left = memoryview(np.ascontiguousarray(values[start:stop], dtype=np.float32)).cast("B")
+            left = np.ascontiguousarray(values[start:stop], dtype=np.float32).data.cast("B")
             offset = int(cells[start]) * self._row_bytes
             while left:
                 written = os.pwrite(self._file.fileno(), left, offset)
@@ -73,7 +73,7 @@ class RowsOnDisk:
     def rows(self, first: int, last: int) -> NDArray[np.float32]:
         """Return the rows from ``first`` to before ``last``."""
         values = np.empty((last - first, self._n_genes), dtype=np.float32)
-        left, offset = memoryview(values).cast("B"), first * self._row_bytes
+        left, offset = values.data.cast("B"), first * self._row_bytes
         while left:
             read = os.preadv(self._file.fileno(), [left], offset)
             left, offset = left[read:], offset + read

@@ -1,4 +1,4 @@
-"""Simulates a data set whose truth is known: cell types, gene programmes that go together or avoid each other, dropout."""
+"""Simulates a data set whose truth is known: cell types, gene programmes that join or avoid each other, dropout."""
 
 from __future__ import annotations
 
@@ -174,7 +174,8 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
     OutputProblem
         The file exists already, or its folder cannot be written to.
     """
-    from sccr_node.anndata_io.side_files import check_side_file, write_atomically
+    from sccr_node.anndata_io.side_files import check_side_file
+    from sccr_node.anndata_io.staging import staged, writing
 
     if output_path.suffix != ".h5ad":
         from sccr_node.errors import UsageProblem
@@ -183,8 +184,10 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
     check_side_file(output_path, force=params.force)
     simulated = simulate(params)
     adata = as_anndata(simulated, params)
-    write_atomically(output_path, adata.write_h5ad)
-    lost = 1 - np.count_nonzero(simulated.counts) / max(1, np.count_nonzero(simulated.complete_counts))
+    with staged(output_path) as temporary, writing(output_path):
+        adata.write_h5ad(temporary.path)
+        temporary.commit()
+    lost = 1 - int(np.count_nonzero(simulated.counts)) / max(1, int(np.count_nonzero(simulated.complete_counts)))
     feedback.say(
         f"wrote {output_path}: {params.n_cells:,} cells x {params.n_genes:,} genes, {params.n_types} cell types, "
         f"{params.n_batches} batches, {lost:.1%} of the expressed entries lost"

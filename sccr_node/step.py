@@ -28,10 +28,17 @@ from sccr_node.anndata_io.preparation import (
 )
 from sccr_node.anndata_io.reading import InputData, open_input
 from sccr_node.anndata_io.side_files import check_side_file, write_text_atomically
-from sccr_node.anndata_io.writing import StagedOutput, check_keys, sha256_of, stage_output
+from sccr_node.anndata_io.writing import (
+    StagedOutput,
+    check_keys,
+    check_output,
+    input_bytes,
+    sha256_of,
+    stage_output,
+)
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.feedback import Feedback
-from sccr_node.imputation import IMPUTERS, Imputed, estimate, principal_components, vector_instructions
+from sccr_node.imputation import IMPUTERS, Imputed, estimate, level, principal_components, usable_cpus
 from sccr_node.params import METHOD_TITLES, ImputeParameters
 from sccr_node.provenance import (
     BatchRecord,
@@ -41,7 +48,7 @@ from sccr_node.provenance import (
     ResultRecord,
     RunRecord,
 )
-from sccr_node.resources import memory_limit, peak_memory, readable_bytes, usable_cpus
+from sccr_node.resources import memory_limit, peak_memory, readable_bytes
 from sccr_node.scratch import ImputedRows, RowsInMemory, RowsOnDisk
 
 WRITE_ROWS = 1024
@@ -53,7 +60,7 @@ SPARSE_BELOW = 0.5
 """A layer is stored sparse where at least half of it is zero, as the CELLxGENE schema asks."""
 
 WORKING_BYTES = 300_000_000
-"""What a run takes beside the arrays that are estimated: libraries, blocks read and written, what the allocator keeps."""
+"""What a run takes beside the arrays that are estimated: libraries, blocks, what the allocator keeps."""
 
 OPERATIONS_PER_SECOND = 30e9
 """Of one thread, about: for the estimate of time that ``--dry-run`` prints."""
@@ -81,6 +88,7 @@ class Examined:
     estimated_bytes: int
     estimated_seconds: float
     scratch_bytes: int
+    written_bytes: int
 
 
 @dataclass
@@ -91,6 +99,7 @@ class Outcome:
     n_cells_used: int
     n_genes_used: int
     denoised: ImputedRows
+    components: NDArray[np.float32]
     recovered: ImputedRows | None
     relations: sparse.csr_matrix | None
     n_nonzero_before: int
@@ -137,28 +146,36 @@ def impute_file(
     feedback = feedback or Feedback(quiet=True)
     with open_input(input_path, params.layer) as data:
         keys = added_keys(params)
-        output = stage_output(data, output_path, force=params.force)
+        check_output(data, output_path, force=params.force)
+        if params.provenance is not None:
+            check_side_file(Path(params.provenance), force=params.force, others=[input_path, output_path])
         check_keys(data, keys, overwrite=params.overwrite_keys)
-        for side_file in (params.provenance, params.report):
-            if side_file is not None:
-                check_side_file(Path(side_file), force=params.force)
         examined = examine(data, params, feedback, genes_from_config=genes_from_config)
         check_memory(examined, params, feedback)
         if params.dry_run:
             feedback.say("dry run: nothing was written")
             return None
-        with output:
-            scratch = output.path.parent if examined.scratch_bytes else None
+        with stage_output(
+            data,
+            output_path,
+            force=params.force,
+            replaced_keys=keys,
+            added_bytes=examined.written_bytes + examined.scratch_bytes,
+            compression=params.compression,
+            threads=params.threads,
+        ) as output:
+            scratch = output_path.parent if examined.scratch_bytes else None
             outcome = run_methods(data, examined, params, feedback, scratch=scratch)
             with feedback.stage("write"):
-                record_keys = attach(output, data, examined, outcome, params, feedback)
-            record = make_record(data, examined, outcome, params, feedback, command, record_keys, output_path, started)
+                attach(output, data, examined, outcome, params, feedback)
+                output.close()
+            record = make_record(data, examined, outcome, params, feedback, command, output_path, started)
             record.resources.total_seconds = round(time.monotonic() - clock, 3)
             with signals.held():
                 output.commit()
                 if params.provenance is not None:
                     write_text_atomically(Path(params.provenance), record.model_dump_json(indent=2) + "\n")
-    feedback.say(f"wrote {output_path} in {time.monotonic() - clock:.1f} s: {', '.join(record_keys)}")
+    feedback.say(f"wrote {output_path} in {time.monotonic() - clock:.1f} s: {', '.join(record.result.keys)}")
     return record
 
 
@@ -248,7 +265,7 @@ def _with_estimate(
     batches: list[Batch],
 ) -> Examined:
     n_stored = int(summary.gene_nonzeros[genes].sum())
-    numbers = {
+    numbers: dict[str, Any] = {
         name: value
         for name, value in params.method_parameters().items()
         if name in ("k_cell", "k_gene", "n_iterations", "n_gene_iterations")
@@ -272,6 +289,7 @@ def _with_estimate(
     sparse_bytes = n_stored * 20
     threads = params.threads or usable_cpus()
     n_scratch = (2 if recovered else 1) if len(batches) > 1 else 0
+    n_layers = sum(slot == "layers" for slot, _ in added_keys(params))
     return Examined(
         summary=summary,
         scale=scale,
@@ -281,6 +299,7 @@ def _with_estimate(
         estimated_bytes=WORKING_BYTES + data.in_memory_bytes + sparse_bytes + core_bytes,
         estimated_seconds=2.0 + operations / (OPERATIONS_PER_SECOND * threads),
         scratch_bytes=n_scratch * summary.n_cells * len(genes) * 4,
+        written_bytes=n_layers * 8 * (summary.n_nonzeros - n_stored + summary.n_cells * len(genes)),
     )
 
 
@@ -355,7 +374,6 @@ def run_methods(
 
     names = ["denoised", "recovered"] if wants_recovered(params) else ["denoised"]
     stores: dict[str, ImputedRows] = {}
-    outcome: Outcome | None = None
     nonzero_after = dict.fromkeys(names, 0)
     records: list[BatchRecord] = []
     result: Imputed | None = None
@@ -365,8 +383,7 @@ def run_methods(
         if len(batch.cells) == 1:
             which = f"batch {batch.name!r} has" if batch.name else "there is"
             feedback.warn(f"{which} one cell only: its values pass through unchanged", record=True)
-        with feedback.stage("impute"):
-            result = _impute_one(part, batch, params, feedback)
+        result = _impute_one(part, batch, params, feedback)
         for name in names:
             values = getattr(result, name)
             nonzero_after[name] += int(np.count_nonzero(values))
@@ -382,18 +399,18 @@ def run_methods(
             seconds = {stage: round(value, 3) for stage, value in result.seconds.items()}
             records.append(BatchRecord(name=batch.name, n_cells=len(batch.cells), seconds=seconds))
     assert result is not None
-    outcome = Outcome(
+    return Outcome(
         normalisation=found,
         n_cells_used=int(used_cells.sum()),
         n_genes_used=int(used_genes.sum()),
         denoised=stores["denoised"],
+        components=components(stores["denoised"], shape, params, feedback),
         recovered=stores.get("recovered"),
         relations=result.relations if params.batch_key is None else None,
         n_nonzero_before=int(expression.nnz),
         n_nonzero_after=nonzero_after,
         batches=records,
     )
-    return outcome
 
 
 def _say_what_is_empty(used_cells: NDArray[np.bool_], used_genes: NDArray[np.bool_], feedback: Feedback) -> None:
@@ -432,14 +449,12 @@ def attach(
     outcome: Outcome,
     params: ImputeParameters,
     feedback: Feedback,
-) -> list[str]:
-    """Append everything that the run made to the staged output, and return the keys as slot/key."""
-    keys = added_keys(params)
+) -> None:
+    """Append everything that the run made to the staged output."""
     name = params.key_added
     layers = {name: ("denoised", outcome.denoised), f"{name}_recovered": ("recovered", outcome.recovered)}
     shape = (data.n_cells, data.n_genes)
-    output.remove_keys(keys)
-    for slot, key in keys:
+    for slot, key in added_keys(params):
         if slot == "layers":
             which, rows = layers[key]
             assert rows is not None
@@ -449,19 +464,17 @@ def attach(
                 shape,
                 layer_blocks(data, examined, outcome.normalisation, rows, partial(feedback.progress, f"write {key}")),
                 sparse=n_nonzero <= SPARSE_BELOW * shape[0] * shape[1],
-                compression=params.compression,
             )
         elif slot == "obsm":
-            output.write_obsm(key, components(examined, outcome, params, feedback), compression=params.compression)
+            output.write_obsm(key, outcome.components)
         elif slot == "varp":
             assert outcome.relations is not None
             relations = over_all_genes(outcome.relations, examined.genes, data.n_genes)
-            output.write_varp(key, relations, compression=params.compression)
+            output.write_varp(key, relations)
         elif slot == "var":
             output.write_var_column(key, imputed_flags(examined.genes, data.n_genes))
         else:
             output.write_uns(key, summary_of_run(data.layer, examined, outcome, params, feedback.messages))
-    return ["/".join(key) for key in keys]
 
 
 def layer_blocks(
@@ -483,17 +496,12 @@ def layer_blocks(
 
 
 def components(
-    examined: Examined, outcome: Outcome, params: ImputeParameters, feedback: Feedback
+    denoised: ImputedRows, shape: tuple[int, int], params: ImputeParameters, feedback: Feedback
 ) -> NDArray[np.float32]:
-    """Return the principal components of the denoised, imputed genes."""
+    """Return the principal components of the denoised, imputed genes, over all cells together."""
     with feedback.stage("principal components"):
         return principal_components(
-            outcome.denoised.rows,
-            examined.summary.n_cells,
-            len(examined.genes),
-            params.n_components,
-            threads=params.threads,
-            progress=feedback.progress,
+            denoised.rows, *shape, params.n_components, threads=params.threads, progress=feedback.progress
         )
 
 
@@ -539,7 +547,6 @@ def make_record(
     params: ImputeParameters,
     feedback: Feedback,
     command: Sequence[str],
-    keys: list[str],
     output_path: Path,
     started: datetime,
 ) -> RunRecord:
@@ -558,7 +565,7 @@ def make_record(
             path=str(data.path),
             format=data.format,
             sha256=sha256_of(data.path),
-            bytes=_size_of(data.path),
+            bytes=input_bytes(data.path),
             layer=data.layer,
             scale=examined.scale,
             scale_reason=examined.scale_reason,
@@ -578,7 +585,7 @@ def make_record(
         result=ResultRecord(
             path=str(output_path),
             format="zarr" if output_path.suffix == ".zarr" else "h5ad",
-            keys=keys,
+            keys=["/".join(key) for key in added_keys(params)],
             zeros_before=1 - outcome.n_nonzero_before / entries,
             zeros_after=None if params.write == "embedding" else 1 - after / entries,
             n_relations_associating=None if relations is None else int((relations.data > 0).sum()) // 2,
@@ -586,7 +593,7 @@ def make_record(
         ),
         resources=ResourcesRecord(
             threads=params.threads or usable_cpus(),
-            vector_instructions=vector_instructions(),
+            vector_instructions=level(),
             seconds={stage: round(seconds, 3) for stage, seconds in feedback.seconds.items()},
             total_seconds=0.0,
             peak_memory_bytes=peak_memory(),
@@ -598,9 +605,3 @@ def make_record(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         messages=list(feedback.messages),
     )
-
-
-def _size_of(path: Path) -> int:
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size

@@ -24,7 +24,8 @@ def imported(path):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = [f"{node.module}.{alias.name}" if node.module == "sccr_node" else node.module for alias in node.names]
+            of_package = node.module == "sccr_node"
+            names = [f"sccr_node.{alias.name}" if of_package else node.module for alias in node.names]
         for name in names:
             if name.startswith("sccr_node."):
                 yield name.split(".")[1]

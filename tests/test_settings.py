@@ -17,9 +17,8 @@ def config(tmp_path):
 
 
 def test_precedence_rises_from_defaults_to_flags(config):
-    params, origin = settle(
-        ImputeParameters, {"alpha": "0.3", "beta": None}, config=config, environ={"SCCR_ALPHA": "0.2", "SCCR_WRITE": "recovered"}
-    )
+    environ = {"SCCR_ALPHA": "0.2", "SCCR_WRITE": "recovered"}
+    params, origin = settle(ImputeParameters, {"alpha": "0.3", "beta": None}, config=config, environ=environ)
     assert (params.n_top_genes, params.alpha, params.write, params.gamma) == (100, 0.3, "recovered", None)
     assert origin == {
         "n_top_genes": f"config file {config}: n_top_genes",

@@ -1,5 +1,6 @@
 """The imputation itself: arrays in, arrays out (scCR, scFP, scBFP, and the PCA of what they give)."""
 
+from sccr_node.imputation._kernels import level, usable_cpus
 from sccr_node.imputation.embedding import principal_components
 from sccr_node.imputation.estimates import Estimate, estimate
 from sccr_node.imputation.expression import Imputed
@@ -9,4 +10,15 @@ from sccr_node.imputation.scfp import scfp
 
 IMPUTERS = {"sccr": sccr, "scfp": scfp, "scbfp": scbfp}
 
-__all__ = ["IMPUTERS", "Estimate", "Imputed", "estimate", "principal_components", "scbfp", "sccr", "scfp"]
+__all__ = [
+    "IMPUTERS",
+    "Estimate",
+    "Imputed",
+    "estimate",
+    "level",
+    "principal_components",
+    "scbfp",
+    "sccr",
+    "scfp",
+    "usable_cpus",
+]
