@@ -641,7 +641,7 @@ class EvaluateScoreParameters(WritingParameters):
     )
 
 
-class EvaluateClusterParameters(ClusteringParameters):
+class EvaluateClusterParameters(PreparationParameters, ClusteringParameters):
     """Parameters of ``sccr evaluate cluster``."""
 
     label_key: str = parameter(
