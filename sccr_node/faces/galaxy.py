@@ -5,9 +5,29 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from sccr_node.params import GENE_CHOICES, METHOD_TITLES, METHODS, NUMBERS, ImputeParameters, Parameters, flag
+from sccr_node.params import (
+    GENE_CHOICES,
+    METHOD_TITLES,
+    METHODS,
+    NUMBERS,
+    BenchmarkParameters,
+    EvaluateClusterParameters,
+    EvaluateMaskParameters,
+    EvaluateRelationsParameters,
+    EvaluateScoreParameters,
+    ImputeParameters,
+    Parameters,
+    flag,
+)
 
-MODELS: dict[str, type[Parameters]] = {"impute": ImputeParameters}
+MODELS: dict[str, type[Parameters]] = {
+    "impute": ImputeParameters,
+    "mask": EvaluateMaskParameters,
+    "score": EvaluateScoreParameters,
+    "cluster": EvaluateClusterParameters,
+    "relations": EvaluateRelationsParameters,
+    "benchmark": BenchmarkParameters,
+}
 """The models whose parameters the tools offer, and the prefix of their macros."""
 
 NOT_OFFERED = frozenset(
@@ -43,35 +63,58 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "both": "Both",
         "embedding": "No expression: only principal components and gene relations",
     },
-    "compression": {"none": "None", "lzf": "lzf (fast)", "gzip": "gzip (smaller, slower)"},
+    "mechanism": {
+        "mcar": "At random (MCAR)",
+        "mnar": "Low expression more often (MNAR)",
+    },
+    "methods": {
+        "none": "No imputation (the masked data as they are)",
+        **{str(method): title for method, title in METHOD_TITLES.items()},
+    },
+    "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
 }
 """What the form shows for the values of a choice: the field's words, where the contract has the command line's."""
 
 FORM_HELP = {
-    # The contract explains the command line's words; in a form, the labels of the options do that already.
-    "method": "",
-    "genes": (
+    # Where the contract explains the command line's words; in a form, the labels of the options do that already.
+    "impute_method": "",
+    "relations_method": "Which method's gene graph is built where the data do not hold one.",
+    "impute_genes": (
         "Only these genes are imputed and take part in finding similar cells; no gene is dropped from the data. The "
         "paper takes the 2,000 genes of highest variance."
     ),
-    "write": "The principal components of the imputed genes and the gene relations are written in any case.",
-    "input_scale": (
+    "impute_write": "The principal components of the imputed genes and the gene relations are written in any case.",
+    "impute_input_scale": (
         "Counts are normalised and log-transformed before imputation; log-normalised values are used as they are. "
         "Detection looks at every value and says what it found."
     ),
-    "n_top_genes": "How many of the most variable genes to impute; more than there are means all of them.",
-    "layer": (
+    "impute_n_top_genes": "How many of the most variable genes to impute; more than there are means all of them.",
+    "impute_layer": (
         "Name of the layer that holds the values to impute, for example counts. Leave empty for the main matrix (X)."
     ),
+    "mask_mechanism": (
+        "At random, every observed entry is as likely to be dropped as another; else entries of low expression are "
+        "dropped more often, as in real data."
+    ),
+    "benchmark_methods": "Each method imputes the same masked data.",
 }
-"""What the form says in place of the contract's description, where that speaks of the command line."""
+"""What the form says in place of the contract's description, by the name of the macro."""
 
 FORM_NOTES = {
-    "batch_key": "Leave empty if all cells come from one sample.",
-    "target_sum": "Leave empty for the median.",
-    "label_key": "Leave empty for none.",
+    "impute_batch_key": "Leave empty if all cells come from one sample.",
+    "impute_target_sum": "Leave empty for the median.",
+    "score_layer": "scCR impute writes the layer sccr.",
+    "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
+    "cluster_obsm": "scCR impute writes X_sccr. Leave empty to cluster expression.",
+    "benchmark_label_key": "Leave empty where cell types are not known.",
 }
-"""What the form adds to the contract's description."""
+"""What the form adds to the contract's description, by the name of the macro."""
+
+PATTERN_MESSAGES = {
+    "seeds": "Whole numbers separated by commas, such as 0,1,2.",
+    "rates": "Numbers between 0 and 1 separated by commas, such as 0.2,0.4.",
+}
+"""What is wrong where a text does not have the form that the contract asks for; names have the rest."""
 
 INDENT = "    "
 
@@ -79,20 +122,24 @@ INDENT = "    "
 def macros_text() -> str:
     """Return the text of ``galaxy/parameter_macros.xml``.
 
-    There is one macro ``<model>_<field>`` for each parameter that a tool offers; the numbers of the methods stand
-    together in ``impute_numbers_<method>``, and the token ``@IMPUTE_NUMBERS_<METHOD>@`` holds their part of the command
-    line.
+    There is one macro ``<model>_<field>`` for each parameter that a tool offers; where commands share a parameter, the
+    first one's macro serves all of them. The numbers of the methods stand together in ``impute_numbers_<method>``, and
+    the token ``@IMPUTE_NUMBERS_<METHOD>@`` holds their part of the command line.
     """
     root = ElementTree.Element("macros")
     root.append(ElementTree.Comment(" Written by `make faces` from sccr_node/params.py: change it there. "))
+    root.append(_sanitizer())
+    written: dict[str, list[dict[str, Any]]] = {}
     for prefix, model in MODELS.items():
         fields = model.model_json_schema()["properties"]
         for name, field in fields.items():
-            if name in NOT_OFFERED or field["group"] == NUMBERS:
+            known = written.setdefault(name, [])
+            if name in NOT_OFFERED or field["group"] == NUMBERS or field in known:
                 continue
-            root.append(_macro(f"{prefix}_{name}", [_parameter(name, field)]))
+            known.append(field)
+            root.append(_macro(f"{prefix}_{name}", [_parameter(prefix, name, field)]))
             if name == "write":
-                root.append(_macro(f"{prefix}_write_single", [_parameter(name, _single_output(field))]))
+                root.append(_macro(f"{prefix}_write_single", [_parameter(prefix, name, _single_output(field))]))
         numbers = {name: field for name, field in fields.items() if field["group"] == NUMBERS}
         for method in METHODS if numbers else ():
             own = {name: field for name, field in numbers.items() if method in field["published_defaults"]}
@@ -114,18 +161,32 @@ def _macro(name: str, parameters: list[ElementTree.Element]) -> ElementTree.Elem
     return macro
 
 
-def _parameter(name: str, field: dict[str, Any]) -> ElementTree.Element:
+def _sanitizer() -> ElementTree.Element:
+    # The tools hand free text over in a file, as it was typed; were it ever put on a command line, no character that
+    # means something to a shell would be left.
+    sanitizer = ElementTree.Element("sanitizer", invalid_char="")
+    valid = ElementTree.SubElement(sanitizer, "valid", initial="string.ascii_letters,string.digits")
+    for character in "_-.,":
+        ElementTree.SubElement(valid, "add", value=character)
+    return _macro("free_text", [sanitizer])
+
+
+def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Element:
     kinds = {kind["type"]: kind for kind in field.get("anyOf", [field]) if kind["type"] != "null"}
-    help_text = _help(name, field)
+    help_text = _help(prefix, name, field)
     if choices := _choices(name, field):
-        attributes = {"argument": flag(name), "type": "select", "label": field["title"]}
+        attributes = {"argument": flag(name), "type": "select"}
+        several = name == "methods"
+        if several:
+            attributes |= {"multiple": "true", "display": "checkboxes"}
+        attributes["label"] = field["title"]
         if help_text:
             attributes["help"] = help_text
         select = ElementTree.Element("param", attributes)
         for value in choices:
             option = ElementTree.SubElement(select, "option", value=value)
-            option.text = OPTION_LABELS[name][value]
-            if value == field["default"]:
+            option.text = OPTION_LABELS[name].get(value, value)
+            if value in (field["default"].split(",") if several else [field["default"]]):
                 option.set("selected", "true")
         return select
     if "boolean" in kinds:
@@ -164,11 +225,14 @@ def _in_command(name: str, field: dict[str, Any]) -> str:
 def _choices(name: str, field: dict[str, Any]) -> list[str]:
     if name == "genes":
         return [*GENE_CHOICES, "file"]
+    if name == "methods":
+        return ["none", *METHODS]
     return list(field.get("enum", []))
 
 
-def _help(name: str, field: dict[str, Any]) -> str:
-    return " ".join(filter(None, [FORM_HELP.get(name, field["description"]), FORM_NOTES.get(name, "")]))
+def _help(prefix: str, name: str, field: dict[str, Any]) -> str:
+    macro = f"{prefix}_{name}"
+    return " ".join(filter(None, [FORM_HELP.get(macro, field["description"]), FORM_NOTES.get(macro, "")]))
 
 
 def _single_output(field: dict[str, Any]) -> dict[str, Any]:
@@ -210,23 +274,23 @@ def _numeric(
 
 
 def _text(name: str, field: dict[str, Any], kind: dict[str, Any], help_text: str) -> ElementTree.Element:
-    attributes = {"argument": flag(name), "type": "text", "value": field["default"] or ""}
-    if field["default"] is None:
+    required = "default" not in field
+    attributes = {"argument": flag(name), "type": "text", "value": field.get("default") or ""}
+    if not required and field["default"] is None:
         attributes["optional"] = "true"
     attributes |= {"label": field["title"], "help": help_text}
     text = ElementTree.Element("param", attributes)
-    # The tools hand free text over in a file, as it was typed; were it ever put on a command line, no character that
-    # means something to a shell would be left.
-    sanitizer = ElementTree.SubElement(text, "sanitizer", invalid_char="")
-    valid = ElementTree.SubElement(sanitizer, "valid", initial="string.ascii_letters,string.digits")
-    for character in "_-.":
-        ElementTree.SubElement(valid, "add", value=character)
+    ElementTree.SubElement(text, "expand", macro="free_text")
+    if required:
+        ElementTree.SubElement(text, "validator", type="empty_field", message="This name is needed.")
     if "pattern" in kind:
         check = ElementTree.SubElement(
             text,
             "validator",
             type="regex",
-            message="A name starts with a letter or an underscore; letters, digits and _ . - may follow.",
+            message=PATTERN_MESSAGES.get(
+                name, "A name starts with a letter or an underscore; letters, digits and _ . - may follow."
+            ),
         )
         check.text = kind["pattern"]
     return text
