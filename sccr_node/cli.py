@@ -215,6 +215,11 @@ class LazyGroup(click.Group):
 
 COMMANDS = {
     "impute": ("sccr_node.cli:impute", "Impute the expression of a data set."),
+    "evaluate": (
+        "sccr_node.evaluation.commands:evaluate",
+        "Evaluate imputation by any tool: mask, score, cluster, relations.",
+    ),
+    "benchmark": ("sccr_node.evaluation.commands:benchmark", "Compare the methods on a data set."),
     "simulate": ("sccr_node.cli:simulate", "Write a simulated data set whose truth is known."),
     "schema": ("sccr_node.cli:schema", "Print a JSON Schema of the contract."),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,7 +65,19 @@ def check_side_folder(path: Path, *, force: bool, others: Iterable[Path] = ()) -
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file (UTF-8) whole or not at all.
+    """Write a text file (UTF-8) whole or not at all (``write_atomically``)."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Where it is to be.
+    write
+        Writes it to the path that it is given.
 
     Raises
     ------
@@ -73,7 +85,7 @@ def write_text_atomically(path: Path, text: str) -> None:
         Where the folder does not permit it, or the disk is full.
     """
     with staged(path) as temporary, writing(path):
-        temporary.path.write_text(text, encoding="utf-8")
+        write(temporary.path)
         temporary.commit()
 
 

@@ -1,5 +1,7 @@
 """The imputation itself: arrays in, arrays out (scCR, scFP, scBFP, and the PCA of what they give)."""
 
+from collections.abc import Callable
+
 from sccr_node.imputation._kernels import level, usable_cpus
 from sccr_node.imputation.embedding import principal_components
 from sccr_node.imputation.estimates import Estimate, estimate
@@ -8,7 +10,7 @@ from sccr_node.imputation.scbfp import scbfp
 from sccr_node.imputation.sccr import sccr
 from sccr_node.imputation.scfp import scfp
 
-IMPUTERS = {"sccr": sccr, "scfp": scfp, "scbfp": scbfp}
+IMPUTERS: dict[str, Callable[..., Imputed]] = {"sccr": sccr, "scfp": scfp, "scbfp": scbfp}
 
 __all__ = [
     "IMPUTERS",
