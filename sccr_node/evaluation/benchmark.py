@@ -1,0 +1,356 @@
+"""Every method, rate and seed in one table: each run in a process of its own, each finished run kept."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem
+from sccr_node.evaluation.clustering import compare
+from sccr_node.evaluation.masks import mask_expression
+from sccr_node.evaluation.metrics import recovery
+from sccr_node.feedback import Feedback
+from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
+from sccr_node.params import METHOD_TITLES, BenchmarkParameters, ImputeParameters, Mechanism, Method
+from sccr_node.resources import MEGABYTE, peak_memory
+
+COLUMNS = (
+    "task",
+    "method",
+    "mechanism",
+    "rate",
+    "seed",
+    "n_entries",
+    "rmse",
+    "mae",
+    "median_ae",
+    "cosine",
+    "algorithm",
+    "n_clusters",
+    "ari",
+    "nmi",
+    "accuracy",
+    "silhouette",
+    "silhouette_types",
+    "seconds",
+    "peak_mb",
+)
+
+Row = dict[str, Any]
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One imputation: with masked entries to recover, or of the whole data to cluster."""
+
+    task: str
+    method: str
+    mechanism: Mechanism | None = None
+    rate: float | None = None
+    seed: int | None = None
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        method = "none" if self.method == "none" else METHOD_TITLES[cast(Method, self.method)]
+        if self.task == "clustering":
+            return f"{method}, clustering"
+        return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
+
+
+def planned_runs(params: BenchmarkParameters, *, clustering: bool) -> list[Run]:
+    """Return the runs of a benchmark, in the order of the table."""
+    runs = [
+        Run("recovery", method, params.mechanism, rate, seed)
+        for rate in params.rate_list()
+        for seed in params.seed_list()
+        for method in params.method_list()
+    ]
+    if clustering:
+        runs += [Run("clustering", method, seeds=tuple(params.seed_list())) for method in params.method_list()]
+    return runs
+
+
+class Journal:
+    """The finished runs of a benchmark, one line each, so that an interrupted benchmark goes on where it stopped.
+
+    Parameters
+    ----------
+    path
+        The file; None keeps nothing.
+    fingerprint
+        What all runs depend on: they are not mixed with runs of other data or other parameters.
+    force
+        Whether a journal of another benchmark may be replaced.
+
+    Raises
+    ------
+    OutputProblem
+        The file is the journal of another benchmark.
+    """
+
+    def __init__(self, path: Path | None, fingerprint: Row, *, force: bool) -> None:
+        self._path = path
+        self.finished: dict[Run, list[Row]] = {}
+        if path is None:
+            return
+        self._header = json.dumps(fingerprint, sort_keys=True)
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if lines and lines[0] != self._header and not force:
+            raise OutputProblem(
+                f"{path} holds the finished runs of a benchmark of other data or with other parameters: "
+                "remove it, or give --force to begin anew"
+            )
+        if lines and lines[0] == self._header:
+            for line in lines[1:]:
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:
+                    break  # the line that was being written when the benchmark was killed
+                run = Run(**{**entry["run"], "seeds": tuple(entry["run"]["seeds"])})
+                self.finished[run] = entry["rows"]
+
+    def begin(self) -> None:
+        """Write what is known so far, without a line that was cut off."""
+        if self._path is None:
+            return
+        lines = [self._header, *(self._line(run, rows) for run, rows in self.finished.items())]
+        self._path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+    def add(self, run: Run, rows: list[Row]) -> None:
+        """Keep the rows of a finished run."""
+        self.finished[run] = rows
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(self._line(run, rows) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def remove(self) -> None:
+        """Remove the file, once the table stands."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _line(run: Run, rows: list[Row]) -> str:
+        return json.dumps({"run": asdict(run), "rows": rows})
+
+
+def run_benchmark(
+    expression: sparse.csr_matrix,
+    types: NDArray[np.int64] | None,
+    params: BenchmarkParameters,
+    journal: Journal,
+    feedback: Feedback,
+) -> list[Row]:
+    """Do the runs that are not finished yet, and return the rows of all.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes, prepared.
+    types
+        The type of each cell, -1 where it has none; None leaves clustering out.
+    params
+        Methods, rates, seeds and the numbers of the clustering.
+    journal
+        Where finished runs are kept.
+    feedback
+        Where it says how far it is.
+
+    Raises
+    ------
+    SccrError
+        A run failed; the finished ones are kept.
+    """
+    runs = planned_runs(params, clustering=types is not None)
+    kept = sum(run in journal.finished for run in runs)
+    if kept:
+        feedback.say(f"{kept} of {len(runs)} runs are finished already, from an earlier benchmark that was interrupted")
+    journal.begin()
+    with tempfile.TemporaryDirectory(prefix="sccr-benchmark-") as folder:
+        data = Path(folder, "expression.npz")
+        sparse.save_npz(data, expression, compressed=False)
+        labels = None
+        if types is not None:
+            labels = Path(folder, "types.npy")
+            np.save(labels, types)
+        for number, run in enumerate(runs, 1):
+            if run in journal.finished:
+                continue
+            where = f"[{number}/{len(runs)}] {run.title}"
+
+            def progress(stage: str, fraction: float, where: str = where) -> None:
+                feedback.progress(f"{where}: {stage}", fraction)
+
+            journal.add(run, _in_own_process(run, data, labels, params, progress))
+            feedback.close_bar()
+            feedback.say(f"{where}: {_summary(journal.finished[run])}")
+    return [row for run in runs for row in journal.finished[run]]
+
+
+def _summary(rows: list[Row]) -> str:
+    first = rows[0]
+    took = f"{first['seconds']:.1f} s, {first['peak_mb']:.0f} MB"
+    if first["task"] == "recovery":
+        return f"mae {first['mae']:.4f}, median_ae {first['median_ae']:.4f}, cosine {first['cosine']:.4f}; {took}"
+    means = [
+        f"{algorithm} ari {np.mean([row['ari'] for row in rows if row['algorithm'] == algorithm]):.3f}"
+        for algorithm in dict.fromkeys(row["algorithm"] for row in rows)
+    ]
+    return f"{', '.join(means)}; {took}"
+
+
+def _in_own_process(
+    run: Run, data: Path, labels: Path | None, params: BenchmarkParameters, progress: Progress
+) -> list[Row]:
+    """Do one run in a new process: its peak memory is then its own, and a failure ends only it."""
+    with _child(run, data, labels, params) as (process, receiver):
+        while True:
+            try:
+                kind, *content = receiver.recv()
+            except EOFError:
+                process.join()
+                raise NotEnoughResources(
+                    f"{run.title}: the run was ended from outside (exit {process.exitcode}), most often for want of "
+                    "memory; finished runs are kept: the same command goes on from here"
+                ) from None
+            if kind == "progress":
+                progress(*content)
+            elif kind == "rows":
+                return list(content[0])
+            elif kind == "memory":
+                raise NotEnoughResources(f"{run.title}: out of memory; finished runs are kept")
+            elif kind == "data":
+                raise InputProblem(f"{run.title}: {content[0]}")
+            else:
+                raise RuntimeError(f"{run.title}: {content[0]}")
+
+
+@contextmanager
+def _child(
+    run: Run, data: Path, labels: Path | None, params: BenchmarkParameters
+) -> Iterator[tuple[multiprocessing.process.BaseProcess, Connection]]:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_do, args=(sender, run, data, labels, params), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        yield process, receiver
+    finally:
+        receiver.close()
+        process.terminate()
+        process.join()
+
+
+def _do(sender: Connection, run: Run, data: Path, labels: Path | None, params: BenchmarkParameters) -> None:
+    # An interrupt from the keyboard reaches the whole group: the parent answers it, and ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def progress(stage: str, fraction: float) -> None:
+        sender.send(("progress", stage, fraction))
+
+    try:
+        expression = sparse.csr_matrix(sparse.load_npz(data))
+        types = None if labels is None else np.load(labels)
+        sender.send(("rows", rows_of(run, expression, types, params, progress)))
+    except MemoryError:
+        sender.send(("memory",))
+    except ValueError as problem:
+        sender.send(("data" if run.task == "recovery" else "failed", str(problem)))
+    except BrokenPipeError:
+        pass  # the parent has gone
+    except Exception as failure:  # noqa: BLE001 - told to the parent, which raises it
+        sender.send(("failed", f"{type(failure).__name__}: {failure}"))
+
+
+def rows_of(
+    run: Run,
+    expression: sparse.csr_matrix,
+    types: NDArray[np.int64] | None,
+    params: BenchmarkParameters,
+    progress: Progress,
+) -> list[Row]:
+    """Do one run in this process.
+
+    Parameters
+    ----------
+    run
+        Which.
+    expression
+        Cells x genes, prepared.
+    types
+        The type of each cell, for clustering.
+    params
+        The numbers of the clustering, and the threads.
+    progress
+        Called with a stage's name and the finished fraction.
+    """
+    if run.task == "recovery":
+        assert run.mechanism is not None and run.rate is not None and run.seed is not None
+        masked = mask_expression(expression, run.rate, run.mechanism, run.seed)
+        imputed, seconds = _imputed(run.method, masked.expression, params, progress, for_recovery=True)
+        peak = peak_memory() / MEGABYTE
+        true = masked.truth.tocoo()
+        found = recovery(true.data, np.asarray(imputed[true.row, true.col]).ravel())
+        about = {"task": run.task, "method": run.method, "mechanism": run.mechanism, "rate": run.rate, "seed": run.seed}
+        return [{**about, **asdict(found), "seconds": seconds, "peak_mb": peak}]
+    assert types is not None
+    imputed, seconds = _imputed(run.method, expression, params, progress, for_recovery=False)
+    peak = peak_memory() / MEGABYTE
+    labelled = types >= 0
+    comparisons = compare(
+        _dense(imputed[labelled]),
+        types[labelled],
+        seeds=list(run.seeds),
+        n_restarts=params.n_restarts,
+        n_neighbors=params.n_neighbors,
+        resolution=params.resolution,
+        n_components=params.n_components,
+        threads=params.threads or usable_cpus(),
+        progress=progress,
+    )
+    return [
+        {"task": run.task, "method": run.method, **asdict(found), "seconds": seconds, "peak_mb": peak}
+        for found in comparisons
+    ]
+
+
+def _imputed(
+    method: str, expression: sparse.csr_matrix, params: BenchmarkParameters, progress: Progress, *, for_recovery: bool
+) -> tuple[Any, float]:
+    """Return what a method makes of the data, cells x genes, and the seconds it took.
+
+    scCR's recovered expression is for recovery and its denoised for clustering, as in its paper; the other methods
+    have one output.
+    """
+    begin = time.monotonic()
+    if method == "none":
+        return expression, 0.0
+    options: dict[str, Any] = ImputeParameters(method=cast(Method, method)).method_parameters()
+    recovered = for_recovery and method == "sccr"
+    if method == "sccr":
+        options |= {"recovered": recovered, "denoised": not recovered}
+    result: Imputed = IMPUTERS[method](expression, threads=params.threads, progress=progress, **options)
+    return result.recovered if recovered else result.denoised, time.monotonic() - begin
+
+
+def _dense(matrix: Any) -> NDArray[np.float32]:
+    return np.asarray(matrix if isinstance(matrix, np.ndarray) else matrix.toarray(), dtype=np.float32)

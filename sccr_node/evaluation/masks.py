@@ -1,0 +1,140 @@
+"""Dropout put on purpose: which observed entries of an expression matrix are set to zero, to be asked back later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, sparse
+
+Mechanism = Literal["mcar", "mnar"]
+
+
+@dataclass(frozen=True)
+class Masked:
+    """An expression matrix with some observed entries set to zero, and what they were."""
+
+    expression: sparse.csr_matrix
+    """Cells x genes; the dropped entries are not stored."""
+    truth: sparse.csr_matrix
+    """Cells x genes; exactly the dropped entries, with their values."""
+    strength: float | None
+    """Lambda of the MNAR probabilities; None with MCAR."""
+
+
+def mask_expression(expression: sparse.csr_matrix, rate: float, mechanism: Mechanism, seed: int) -> Masked:
+    """Drop a share of the observed (non-zero) entries of an expression matrix.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes, log-normalised, non-negative. It is not changed.
+    rate
+        Share of the observed entries to drop, between 0 and 1.
+    mechanism
+        ``mcar``: every observed entry is as likely as another; ``mnar``: low expression is more likely.
+    seed
+        The same seed drops the same entries.
+
+    Raises
+    ------
+    ValueError
+        If so few entries are observed that the rate means none or all of them.
+    """
+    observed = sparse.csr_matrix(expression, copy=True)
+    observed.sum_duplicates()
+    observed.eliminate_zeros()
+    n_observed = observed.nnz
+    probabilities, strength = drop_probabilities(observed.data, rate, mechanism)
+    dropped = draw(probabilities, seed)
+    if not 0 < dropped.sum() < n_observed:
+        share = "none" if not dropped.any() else "all"
+        raise ValueError(f"a rate of {rate:g} drops {share} of the {n_observed} observed entries")
+    return Masked(_keep_entries(observed, ~dropped), _keep_entries(observed, dropped), strength)
+
+
+def drop_probabilities(
+    values: NDArray[np.floating], rate: float, mechanism: Mechanism
+) -> tuple[NDArray[np.float64], float | None]:
+    """Return the probability that each observed value is dropped, and lambda where the mechanism has one.
+
+    MNAR takes exp(-lambda x^2) for the log value x: 1 for a value of zero, less the higher the value. The factor
+    before the exponential is 1, so the mean goes from 1 (lambda = 0) to 0 (lambda large) and every rate between has
+    exactly one lambda; a smaller factor would put the rates above it out of reach.
+
+    Parameters
+    ----------
+    values
+        The observed values, one dimension, all above zero.
+    rate
+        The mean probability that is asked for.
+    mechanism
+        ``mcar`` or ``mnar``.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"the rate must lie between 0 and 1, and is {rate:g}")
+    if mechanism == "mcar" or values.size == 0:
+        return np.full(values.size, rate), None
+    largest = float(values.max())
+    squares = np.square(values.astype(np.float64) / largest)
+
+    def excess(strength: float) -> float:
+        return float(np.exp(-strength * squares).mean()) - rate
+
+    upper = 1.0
+    while excess(upper) > 0:
+        upper *= 4
+    strength = float(optimize.brentq(excess, 0.0, upper, xtol=1e-12, rtol=1e-12))
+    return np.exp(-strength * squares), strength / largest**2
+
+
+def draw(probabilities: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
+    """Draw each entry with its probability, so that the number drawn is the expected one (rounded up or down).
+
+    Systematic sampling in a random order: independent draws would miss the expected number by chance, on a small
+    matrix by several per cent.
+
+    Parameters
+    ----------
+    probabilities
+        One for each entry, each between 0 and 1.
+    seed
+        Seed of the order and of the start.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(probabilities.size)
+    steps = np.floor(np.cumsum(probabilities[order]) + random.random()).astype(np.int64)
+    drawn = np.empty(probabilities.size, dtype=bool)
+    drawn[order] = np.diff(steps, prepend=0) > 0
+    return drawn
+
+
+def drop_entries(matrix: sparse.csr_matrix, pattern: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return a matrix reduced to the entries that a pattern does not store.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes, such as counts.
+    pattern
+        Cells x genes; what it stores is dropped from the matrix, whatever the values.
+    """
+    kept = sparse.csr_matrix(matrix, copy=True)
+    kept.sum_duplicates()
+    kept.eliminate_zeros()
+    n_genes = kept.shape[1]
+    dropped = np.isin(_positions(kept, n_genes), _positions(pattern, n_genes))
+    return _keep_entries(kept, ~dropped)
+
+
+def _positions(matrix: sparse.csr_matrix, n_genes: int) -> NDArray[np.int64]:
+    cells = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+    return cells * n_genes + matrix.indices
+
+
+def _keep_entries(matrix: sparse.csr_matrix, kept: NDArray[np.bool_]) -> sparse.csr_matrix:
+    # Not through a matrix of booleans: that would store, and then drop, a second copy.
+    ends = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
+    return sparse.csr_matrix((matrix.data[kept], matrix.indices[kept], ends), shape=matrix.shape)
