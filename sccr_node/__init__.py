@@ -1,3 +1,19 @@
 """scCR imputation of single-cell RNA-seq as a workflow step: the public Python API."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sccr_node.api import impute
+
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "impute"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is asked for: the command line must start without anndata and scipy.
+    if name == "impute":
+        from sccr_node.api import impute
+
+        return impute
+    raise AttributeError(f"module 'sccr_node' has no attribute {name!r}")

@@ -15,7 +15,7 @@ class InputRecord(_Record):
     """The input as it was found."""
 
     path: str
-    format: Literal["h5ad", "zarr", "10x_h5", "10x_mtx"]
+    format: Literal["h5ad", "zarr", "10x_h5", "10x_mtx", "anndata"]
     sha256: str = Field(description="Of the file; of a folder, over its sorted relative paths and their contents.")
     bytes: int
     layer: str | None = Field(description="null: X.")

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -123,7 +124,7 @@ def settle(
     try:
         return model(**values), origin
     except ValidationError as failure:
-        raise UsageProblem(_first_problem(failure, origin)) from None
+        raise UsageProblem(first_problem(failure, origin)) from None
 
 
 def _closest(name: str, model: type[Parameters]) -> str | None:
@@ -132,7 +133,16 @@ def _closest(name: str, model: type[Parameters]) -> str | None:
     return next(iter(get_close_matches(name.replace("-", "_"), model.model_fields, 1)), None)
 
 
-def _first_problem(failure: ValidationError, origin: Mapping[str, str]) -> str:
+def first_problem(failure: ValidationError, origin: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the first complaint of a validation as one line.
+
+    Parameters
+    ----------
+    failure
+        What pydantic raised.
+    origin
+        The name by which the user knows each parameter; its flag where there is none.
+    """
     problems = failure.errors(include_url=False)
     first = problems[0]
     if first["type"] == "value_error" and not first["loc"]:

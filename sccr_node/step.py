@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,8 @@ WORKING_BYTES = 300_000_000
 OPERATIONS_PER_SECOND = 30e9
 """Of one thread, about: for the estimate of time that ``--dry-run`` prints."""
 
+OutputName = Literal["denoised", "recovered"]
+
 PACKAGES = ("anndata", "h5py", "numpy", "pandas", "pydantic", "scipy", "zarr")
 
 
@@ -98,13 +100,12 @@ class Outcome:
     normalisation: Normalisation
     n_cells_used: int
     n_genes_used: int
-    denoised: ImputedRows
+    rows: dict[OutputName, ImputedRows]
     components: NDArray[np.float32]
-    recovered: ImputedRows | None
     relations: sparse.csr_matrix | None
     n_nonzero_before: int
-    n_nonzero_after: dict[str, int] = field(default_factory=dict)
-    batches: list[BatchRecord] = field(default_factory=list)
+    n_nonzero_after: dict[OutputName, int]
+    batches: list[BatchRecord]
 
 
 def impute_file(
@@ -372,8 +373,8 @@ def run_methods(
     _say_what_is_empty(used_cells, used_genes, feedback)
     feedback.say(f"{METHOD_TITLES[params.method]}: imputing {shape[1]:,} genes of {shape[0]:,} cells")
 
-    names = ["denoised", "recovered"] if wants_recovered(params) else ["denoised"]
-    stores: dict[str, ImputedRows] = {}
+    names: list[OutputName] = ["denoised", "recovered"] if wants_recovered(params) else ["denoised"]
+    stores: dict[OutputName, ImputedRows] = {}
     nonzero_after = dict.fromkeys(names, 0)
     records: list[BatchRecord] = []
     result: Imputed | None = None
@@ -403,9 +404,8 @@ def run_methods(
         normalisation=found,
         n_cells_used=int(used_cells.sum()),
         n_genes_used=int(used_genes.sum()),
-        denoised=stores["denoised"],
+        rows=stores,
         components=components(stores["denoised"], shape, params, feedback),
-        recovered=stores.get("recovered"),
         relations=result.relations if params.batch_key is None else None,
         n_nonzero_before=int(expression.nnz),
         n_nonzero_after=nonzero_after,
@@ -435,7 +435,8 @@ def _impute_one(expression: sparse.csr_matrix, batch: Batch, params: ImputeParam
     options: dict[str, Any] = dict(params.method_parameters())
     if params.method == "sccr":
         options["recovered"] = wants_recovered(params)
-    result: Imputed = IMPUTERS[params.method](expression, threads=params.threads, progress=progress, **options)
+    imputer: Callable[..., Imputed] = IMPUTERS[params.method]
+    result = imputer(expression, threads=params.threads, progress=progress, **options)
     for stage, seconds in result.seconds.items():
         name = f"impute: {stage}"
         feedback.seconds[name] = feedback.seconds.get(name, 0.0) + seconds
@@ -451,19 +452,14 @@ def attach(
     feedback: Feedback,
 ) -> None:
     """Append everything that the run made to the staged output."""
-    name = params.key_added
-    layers = {name: ("denoised", outcome.denoised), f"{name}_recovered": ("recovered", outcome.recovered)}
-    shape = (data.n_cells, data.n_genes)
+    layers: dict[str, OutputName] = {params.key_added: "denoised", f"{params.key_added}_recovered": "recovered"}
     for slot, key in added_keys(params):
         if slot == "layers":
-            which, rows = layers[key]
-            assert rows is not None
-            n_nonzero = examined.summary.n_nonzeros - outcome.n_nonzero_before + outcome.n_nonzero_after[which]
             output.write_layer(
                 key,
-                shape,
-                layer_blocks(data, examined, outcome.normalisation, rows, partial(feedback.progress, f"write {key}")),
-                sparse=n_nonzero <= SPARSE_BELOW * shape[0] * shape[1],
+                (data.n_cells, data.n_genes),
+                layer_blocks(data, examined, outcome, layers[key], partial(feedback.progress, f"write {key}")),
+                sparse=layer_is_sparse(examined, outcome, layers[key]),
             )
         elif slot == "obsm":
             output.write_obsm(key, outcome.components)
@@ -477,22 +473,25 @@ def attach(
             output.write_uns(key, summary_of_run(data.layer, examined, outcome, params, feedback.messages))
 
 
+def layer_is_sparse(examined: Examined, outcome: Outcome, which: OutputName) -> bool:
+    """Return whether an output, with the genes that were not imputed, is to be stored sparse."""
+    summary = examined.summary
+    n_nonzero = summary.n_nonzeros - outcome.n_nonzero_before + outcome.n_nonzero_after[which]
+    return n_nonzero <= SPARSE_BELOW * summary.n_cells * summary.n_genes
+
+
 def layer_blocks(
-    data: InputData,
-    examined: Examined,
-    found: Normalisation,
-    imputed: ImputedRows,
-    progress: Any = None,
+    data: InputData, examined: Examined, outcome: Outcome, which: OutputName, progress: Callable[[float], None]
 ) -> Iterator[sparse.csr_matrix]:
-    """Yield the layer in blocks of cells: imputed genes as imputed, the others with the same scaling."""
+    """Yield an output in blocks of cells: imputed genes as imputed, the others with the same scaling."""
+    factors, imputed = outcome.normalisation.factors, outcome.rows[which]
     for first, block in data.blocks(READ_BYTES):
         for start in range(0, block.shape[0], WRITE_ROWS):
             part = block[start : start + WRITE_ROWS]
             cells = slice(first + start, first + start + part.shape[0])
-            prepared = prepare_block(part, None if found.factors is None else found.factors[cells])
+            prepared = prepare_block(part, None if factors is None else factors[cells])
             yield with_imputed(prepared, examined.genes, imputed.rows(cells.start, cells.stop))
-            if progress is not None:
-                progress(cells.stop / data.n_cells)
+            progress(cells.stop / data.n_cells)
 
 
 def components(

@@ -6,6 +6,8 @@ from sccr_node.imputation._kernels import level, usable_cpus
 from sccr_node.imputation.embedding import principal_components
 from sccr_node.imputation.estimates import Estimate, estimate
 from sccr_node.imputation.expression import Imputed
+from sccr_node.imputation.graphs import cell_graph, gene_graph
+from sccr_node.imputation.propagation import hard_propagation, soft_propagation
 from sccr_node.imputation.scbfp import scbfp
 from sccr_node.imputation.sccr import sccr
 from sccr_node.imputation.scfp import scfp
@@ -16,11 +18,13 @@ __all__ = [
     "IMPUTERS",
     "Estimate",
     "Imputed",
+    "cell_graph",
     "estimate",
-    "level",
+    "gene_graph",
+    "hard_propagation",
     "principal_components",
     "scbfp",
     "sccr",
     "scfp",
-    "usable_cpus",
+    "soft_propagation",
 ]
