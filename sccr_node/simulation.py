@@ -174,8 +174,7 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
     OutputProblem
         The file exists already, or its folder cannot be written to.
     """
-    from sccr_node.anndata_io.side_files import check_side_file
-    from sccr_node.anndata_io.staging import staged, writing
+    from sccr_node.anndata_io.side_files import check_side_file, write_h5ad_atomically
 
     if output_path.suffix != ".h5ad":
         from sccr_node.errors import UsageProblem
@@ -184,9 +183,7 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
     check_side_file(output_path, force=params.force)
     simulated = simulate(params)
     adata = as_anndata(simulated, params)
-    with staged(output_path) as temporary, writing(output_path):
-        adata.write_h5ad(temporary.path)
-        temporary.commit()
+    write_h5ad_atomically(output_path, adata)
     lost = 1 - int(np.count_nonzero(simulated.counts)) / max(1, int(np.count_nonzero(simulated.complete_counts)))
     feedback.say(
         f"wrote {output_path}: {params.n_cells:,} cells x {params.n_genes:,} genes, {params.n_types} cell types, "

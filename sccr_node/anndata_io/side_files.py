@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sccr_node.anndata_io.staging import staged, writing
 from sccr_node.errors import OutputProblem, UsageProblem
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 def check_target(path: Path, *, force: bool, others: Iterable[Path] = ()) -> None:
@@ -65,19 +69,7 @@ def check_side_folder(path: Path, *, force: bool, others: Iterable[Path] = ()) -
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file (UTF-8) whole or not at all (``write_atomically``)."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all.
-
-    Parameters
-    ----------
-    path
-        Where it is to be.
-    write
-        Writes it to the path that it is given.
+    """Write a text file (UTF-8) whole or not at all.
 
     Raises
     ------
@@ -85,7 +77,25 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         Where the folder does not permit it, or the disk is full.
     """
     with staged(path) as temporary, writing(path):
-        write(temporary.path)
+        temporary.path.write_text(text, encoding="utf-8")
+        temporary.commit()
+
+
+def write_h5ad_atomically(path: Path, adata: AnnData) -> None:
+    """Write an AnnData object as ``.h5ad``, lightly compressed, whole or not at all.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        Where the folder does not permit it, or the disk is full.
+    """
+    import h5py
+    from anndata.io import write_elem
+
+    with staged(path) as temporary, writing(path):
+        # Not AnnData.write_h5ad: it locks the file, which the staging has locked already.
+        with h5py.File(temporary.path, "w", locking=False) as file:
+            write_elem(file, "/", adata, dataset_kwargs={"compression": "lzf"})
         temporary.commit()
 
 

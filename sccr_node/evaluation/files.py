@@ -81,7 +81,7 @@ def prepare(
     """
     summary = scan(data, feedback.progress)
     scale, reason = _scale(summary, params, any_scale=any_scale)
-    feedback.say(f"{data.source}: {data.n_cells:,} cells x {data.n_genes:,} genes; {reason}")
+    feedback.say(f"{data.source}: {data.n_cells:,} cells x {data.n_genes:,} genes, taken as {scale}: {reason}")
     if genes is None:
         choice = choose_genes(data, summary, genes=params.genes, n_top_genes=params.n_top_genes, scale=scale)
         genes = choice.columns
@@ -144,7 +144,7 @@ def write_masked(input_path: Path, output_path: Path, params: EvaluateMaskParame
     """
     import anndata as ad
 
-    from sccr_node.anndata_io.side_files import write_atomically
+    from sccr_node.anndata_io.side_files import write_h5ad_atomically
 
     with open_input(input_path, params.layer) as data:
         prepared = prepare(data, params, feedback)
@@ -177,7 +177,7 @@ def write_masked(input_path: Path, output_path: Path, params: EvaluateMaskParame
         record["target_sum"] = prepared.normalisation.target_sum
         record["normalize_by"] = params.normalize_by
     adata = ad.AnnData(masked.expression, obs=obs, var=var, layers=layers, uns={MASK_KEY: record})
-    write_atomically(output_path, lambda path: adata.write_h5ad(path, compression="lzf"))
+    write_h5ad_atomically(output_path, adata)
     feedback.say(
         f"wrote {output_path}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, {masked.truth.nnz:,} of "
         f"{n_observed:,} observed entries set to zero ({params.mechanism}, seed {params.seed})"
