@@ -169,7 +169,6 @@ def impute_file(
             outcome = run_methods(data, examined, params, feedback, scratch=scratch)
             with feedback.stage("write"):
                 attach(output, data, examined, outcome, params, feedback)
-                output.close()
             record = make_record(data, examined, outcome, params, feedback, command, output_path, started)
             record.resources.total_seconds = round(time.monotonic() - clock, 3)
             with signals.held():

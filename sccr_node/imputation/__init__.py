@@ -22,9 +22,11 @@ __all__ = [
     "estimate",
     "gene_graph",
     "hard_propagation",
+    "level",
     "principal_components",
     "scbfp",
     "sccr",
     "scfp",
     "soft_propagation",
+    "usable_cpus",
 ]
