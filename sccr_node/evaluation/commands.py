@@ -44,6 +44,7 @@ OUTPUT_OPTIONS = (
 @contract_command(
     EvaluateMaskParameters,
     arguments=[path_argument("input"), path_argument("output")],
+    config=True,
     summary=(
         "Set observed entries to zero and keep their values aside. INPUT is what sccr impute reads; OUTPUT is an .h5ad "
         "file with the prepared, masked logs in X, the counts masked alike in layers['counts'], and the truth in "
@@ -65,6 +66,7 @@ def mask(params: EvaluateMaskParameters, feedback: Feedback, input: Path, output
 @contract_command(
     EvaluateScoreParameters,
     arguments=[path_argument("masked"), path_argument("candidate")],
+    config=True,
     extra_options=OUTPUT_OPTIONS,
     summary=(
         "Compare any tool's output with the masked entries. MASKED is what sccr evaluate mask wrote, CANDIDATE the "
@@ -95,6 +97,7 @@ def score(
 @contract_command(
     EvaluateClusterParameters,
     arguments=[path_argument("input")],
+    config=True,
     extra_options=OUTPUT_OPTIONS,
     summary=(
         "Compare clusters with known cell types. Clusters the cells of INPUT (any matrix of it) by k-means, as the "
@@ -116,6 +119,7 @@ def cluster(
 @contract_command(
     EvaluateRelationsParameters,
     arguments=[path_argument("input")],
+    config=True,
     extra_options=(
         *OUTPUT_OPTIONS,
         _file_option("--pairs", help_text="Write the strongest pairs of each kind as a table (TSV)."),
@@ -148,6 +152,7 @@ def relations(
 @contract_command(
     BenchmarkParameters,
     arguments=[path_argument("input")],
+    config=True,
     extra_options=OUTPUT_OPTIONS,
     summary=(
         "Compare the methods on a data set: dropout recovery at every rate and seed and, with --label-key, clustering. "

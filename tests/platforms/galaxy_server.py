@@ -116,7 +116,7 @@ class GalaxyServer:
         """Write the server's files; the ways are those of the wheels, without Galaxy's own launcher."""
         data = self.folder / "data"
         rules = self.folder / "rules"
-        for folder in (data, rules):
+        for folder in (data, rules / "sccr_rules"):
             folder.mkdir(parents=True, exist_ok=True)
         (data / "shed_tool_conf.xml").write_text(f'<toolbox tool_path="{data}"/>\n')
         (data / "tool_data_table_conf.xml").write_text("<tables></tables>\n")
@@ -125,9 +125,11 @@ class GalaxyServer:
             f'<toolbox><section id="getext" name="Get Data"><tool file="data_source/upload.xml"/></section>'
             f'<section id="sccr" name="Single Cell">{tools}</section></toolbox>\n'
         )
-        (rules / "sccr_rules.py").write_text(
-            "def by_user(user_email):\n"
-            f'    return "container" if user_email == "{CONTAINER_USER}" else "local"\n'
+        (rules / "sccr_rules" / "__init__.py").touch()
+        (rules / "sccr_rules" / "places.py").write_text(
+            "def by_user(user_email, tool_id):\n"
+            f'    ours = user_email == "{CONTAINER_USER}" and tool_id.startswith("sccr_")\n'
+            '    return "container" if ours else "local"\n'
         )
         image = os.environ.get("SCCR_TEST_IMAGE", "localhost/sccr-node:test")
         environments = {
