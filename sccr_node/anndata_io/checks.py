@@ -145,7 +145,7 @@ def decide_scale(summary: MatrixSummary, input_scale: Literal["auto", "counts", 
     Returns
     -------
     tuple
-        The scale, and one sentence that says what was found and what follows.
+        The scale, and what speaks for it, without the file's name: equal inputs get equal results wherever they lie.
 
     Raises
     ------
@@ -157,8 +157,8 @@ def decide_scale(summary: MatrixSummary, input_scale: Literal["auto", "counts", 
     what, largest = summary.source, f"{summary.maximum:g}"
     if input_scale == "counts":
         if summary.all_integers:
-            return "counts", f"{what} holds counts: non-negative integers up to {largest}"
-        return "counts", f"{what} is taken as counts, as asked: fractions up to {largest}"
+            return "counts", f"non-negative integers up to {largest}"
+        return "counts", f"as asked; fractions up to {largest}"
     if input_scale == "log1p":
         if summary.all_integers:
             raise InputProblem(
@@ -172,16 +172,15 @@ def decide_scale(summary: MatrixSummary, input_scale: Literal["auto", "counts", 
             )
         if summary.maximum > LARGEST_LOG:
             return "log1p", (
-                f"{what} is taken as log1p values, as asked, although {largest} is more than log1p of counts reaches "
-                "(logarithms to base 2?)"
+                f"as asked, although values up to {largest} are more than log1p of counts reaches (to base 2?)"
             )
-        return "log1p", f"{what} is taken as log1p values, as asked: up to {largest}"
+        return "log1p", f"as asked; values up to {largest}"
     if summary.all_integers:
-        return "counts", f"{what} holds counts: non-negative integers up to {largest}"
+        return "counts", f"non-negative integers up to {largest}"
     if summary.maximum <= LARGEST_LOG:
         return "log1p", (
-            f"{what} holds fractions up to {largest}: taken as log-normalised already and used as they are "
-            "(--input-scale counts if they are counts)"
+            f"fractions up to {largest}, log-normalised already and used as they are (--input-scale counts if they are "
+            "counts)"
         )
     raise InputProblem(
         f"{what} holds fractions up to {largest}: neither counts nor logarithms; give --input-scale counts if they are "

@@ -161,7 +161,7 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
     messages = []
     distinct = list(dict.fromkeys(wanted))
     if len(distinct) < len(wanted):
-        messages.append(f"{path} names {len(wanted) - len(distinct)} genes more than once: each is imputed once")
+        messages.append(f"{len(wanted) - len(distinct)} names of the list are repeated: each gene is imputed once")
     missing = [
         name for name, number in distinct if not 1 <= (number or 1) <= len(columns_of.get(name, ()))
     ]
@@ -180,7 +180,7 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
             chosen.extend(columns)
             n_ambiguous += len(columns) > 1
     if n_ambiguous:
-        messages.append(f"{n_ambiguous} names in {path} belong to more than one gene: all of these are imputed")
+        messages.append(f"{n_ambiguous} names of the list belong to more than one gene: all of these are imputed")
     others = [column for column in chosen if not counted[column]]
     if others:
         raise InputProblem(

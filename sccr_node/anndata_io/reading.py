@@ -21,7 +21,7 @@ from scipy import sparse
 
 from sccr_node.errors import InputMissing, InputProblem, NotEnoughResources, UsageProblem
 
-Format = Literal["h5ad", "zarr", "10x_h5", "10x_mtx"]
+Format = Literal["h5ad", "zarr", "10x_h5", "10x_mtx", "anndata"]
 Storage = Literal["csr", "csc", "dense"]
 
 BLOCK_BYTES = 64 * 2**20
@@ -235,7 +235,14 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+def _strings(values: Any) -> np.ndarray:
+    """Strings in whatever array a reader gives, as a plain numpy array of them."""
+    return np.array([_text(value) for value in values], dtype=str)
+
+
 class _Frame(Protocol):
+    n_rows: int
+
     def names(self) -> np.ndarray: ...
 
     def columns(self) -> list[str]: ...
@@ -248,9 +255,10 @@ class _TableFrame:
 
     def __init__(self, table: pd.DataFrame) -> None:
         self._table = table
+        self.n_rows = len(table)
 
     def names(self) -> np.ndarray:
-        return np.asarray(self._table.index, dtype=str)
+        return _strings(self._table.index)
 
     def columns(self) -> list[str]:
         return [str(name) for name in self._table.columns]
@@ -264,11 +272,14 @@ class _StoredFrame:
 
     def __init__(self, group: Any) -> None:
         self._group = group
+        self._index = group[_text(group.attrs["_index"])]
+        # Strings that may be missing are a group of values and a mask.
+        self.n_rows = int((self._index["values"] if hasattr(self._index, "keys") else self._index).shape[0])
 
     def names(self) -> np.ndarray:
         from anndata.io import read_elem
 
-        return np.asarray(read_elem(self._group[_text(self._group.attrs["_index"])]), dtype=str)
+        return _strings(read_elem(self._index))
 
     def columns(self) -> list[str]:
         return [_text(name) for name in self._group.attrs.get("column-order", ())]
@@ -281,7 +292,7 @@ class _StoredFrame:
         return read_elem(self._group[name])
 
 
-def _legacy_frame(dataset: Any, uns: Any, prefix: str) -> _TableFrame:
+def _legacy_frame(dataset: Any, uns: Any) -> _TableFrame:
     """Table of AnnData before 0.7: one compound dataset, its categories in ``uns`` as ``<column>_categories``."""
     records = dataset[()]
     columns: dict[str, Any] = {}
@@ -387,7 +398,7 @@ class InputData:
             return self._var.columns()
         if slot == "obs":
             return self._obs.columns()
-        if self.format.startswith("10x"):
+        if self.format not in ("h5ad", "zarr"):
             return [str(key) for key in getattr(self.root, slot)]
         return sorted(str(key) for key in self.root[slot]) if slot in self.root else []
 
@@ -529,16 +540,15 @@ def _stored(path: Path, format: Format, layer: str | None, root: Any) -> InputDa
         raise InputProblem(f"{name} of {path} cannot be used: {one_line(error)}") from error
     uns = root.get("uns")
     frames: list[_Frame] = [
-        _StoredFrame(root[slot]) if hasattr(root[slot], "keys") else _legacy_frame(root[slot], uns, slot)
+        _StoredFrame(root[slot]) if hasattr(root[slot], "keys") else _legacy_frame(root[slot], uns)
         for slot in ("obs", "var")
     ]
-    data = InputData(path, format, layer, root, matrix, frames[0], frames[1])
-    if (len(data.cell_names), len(data.gene_names)) != matrix.shape:
+    if (frames[0].n_rows, frames[1].n_rows) != matrix.shape:
         raise InputProblem(
             f"{path} contradicts itself: {name} is {matrix.shape[0]} x {matrix.shape[1]}, but obs has "
-            f"{len(data.cell_names)} rows and var {len(data.gene_names)}"
+            f"{frames[0].n_rows} rows and var {frames[1].n_rows}"
         )
-    return data
+    return InputData(path, format, layer, root, matrix, frames[0], frames[1])
 
 
 def _ten_x(format: Format, path: Path, layer: str | None, read: Callable[[Path], Any]) -> InputData:
@@ -588,3 +598,40 @@ def _read_ten_x_folder(path: Path) -> Any:
                     shutil.copyfileobj(plain, packed)
             return sc.read_10x_mtx(folder, make_unique=False, gex_only=False)
     return sc.read_10x_mtx(path, make_unique=False, gex_only=False)
+
+
+def wrap_anndata(adata: Any, layer: str | None = None) -> InputData:
+    """Treat an AnnData object in memory as an opened input; it is not changed.
+
+    Parameters
+    ----------
+    adata
+        An ``anndata.AnnData``.
+    layer
+        Matrix to read; nothing means X.
+
+    Raises
+    ------
+    InputProblem
+        Where there is no such matrix, or it has no cells or no genes.
+    """
+    path = Path("the AnnData object")
+    values: Any
+    if layer is None:
+        values = adata.X
+        if values is None:
+            raise InputProblem(f"{path} has no X: choose one with layer=; its layers: {listing(list(adata.layers))}")
+    elif layer in adata.layers:
+        values = adata.layers[layer]
+    else:
+        raise InputProblem(f"{path} has no layer {layer!r}; its layers: {listing(list(adata.layers))}")
+    matrix: _Matrix
+    if sparse.issparse(values):
+        made: Any = values
+        rows = made.tocsr()  # not made canonical: blocks are copies, and those are
+        matrix = _CompressedRows(rows.data, rows.indices, rows.indptr, rows.shape)
+    else:
+        matrix = _DenseRows(np.asarray(values))
+    if not all(matrix.shape):
+        raise InputProblem(f"{path} has {matrix.shape[0]} cells and {matrix.shape[1]} genes: nothing to work on")
+    return InputData(path, "anndata", layer, adata, matrix, _TableFrame(adata.obs), _TableFrame(adata.var))

@@ -89,13 +89,10 @@ def write_h5ad_atomically(path: Path, adata: AnnData) -> None:
     OutputProblem, NotEnoughResources
         Where the folder does not permit it, or the disk is full.
     """
-    import h5py
-    from anndata.io import write_elem
+    from sccr_node.anndata_io.storage import write_h5ad
 
     with staged(path) as temporary, writing(path):
-        # Not AnnData.write_h5ad: it locks the file, which the staging has locked already.
-        with h5py.File(temporary.path, "w", locking=False) as file:
-            write_elem(file, "/", adata, dataset_kwargs={"compression": "lzf"})
+        write_h5ad(temporary.path, adata)
         temporary.commit()
 
 

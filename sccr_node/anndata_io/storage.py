@@ -1,14 +1,17 @@
-"""Append matrices, columns and records to an open AnnData store, HDF5 or zarr, without touching what is there."""
+"""Append matrices, columns and records to an AnnData store, HDF5 or zarr, without touching what is there."""
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -28,18 +31,31 @@ class Appender:
 
     Parameters
     ----------
-    root
-        The open group of the store.
+    path
+        The store.
     compression
         "auto" (gzip in HDF5, which every reader has; zstd in zarr), "gzip" or "none".
     threads
         How many chunks are compressed at a time. The bytes written do not depend on it.
     """
 
-    def __init__(self, root: Any, compression: str = "auto", threads: int | None = None) -> None:
-        self.root = root
+    root: Any
+
+    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
+        self._path = path
         self._compression = compression
-        self._threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or 1
+        self._threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+
+    def close(self) -> None:
+        """Finish the store; nothing can be appended after."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Let go of a store that will be removed."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise what the disk refused so far."""
 
     def delete(self, slot: str, key: str) -> None:
         """Remove an element, if it is there; a column of ``var`` keeps its place in the order."""
@@ -53,7 +69,8 @@ class Appender:
 
         ``indices`` are int32; ``indptr`` is int64 only where the entries are more than int32 counts.
         """
-        group = self._new_group(slot, key, "csr_matrix", "0.1.0")
+        group = self._slot(slot).create_group(key)
+        self._mark(group, "csr_matrix", "0.1.0")
         group.attrs["shape"] = [int(side) for side in shape]  # a list: zarr keeps attributes as JSON
         row_ends = np.zeros(shape[0] + 1, dtype=np.int64)
         first = 0
@@ -74,6 +91,7 @@ class Appender:
             indptr.finish()
         if first != shape[0]:
             raise ValueError(f"{first} rows were given for {slot}/{key}, which has {shape[0]}")
+        self.check()
         return n_entries
 
     def write_dense(
@@ -91,13 +109,15 @@ class Appender:
         if n_rows != shape[0]:
             raise ValueError(f"{n_rows} rows were given for {slot}/{key}, which has {shape[0]}")
         self._mark(parent[key], "array", "0.2.0")
+        self.check()
 
     def write_record(self, slot: str, key: str, record: dict[str, Any]) -> None:
         """Write a nested mapping of numbers, strings, booleans and lists of them; nothing (None) is left out."""
         from anndata.io import write_elem
 
-        with _quiet():
+        with quiet():
             write_elem(self._slot(slot), key, storable(record))
+        self.check()
 
     def write_var_column(self, key: str, values: np.ndarray) -> None:
         """Append a column to ``var``, last in its order; where it exists it keeps its place."""
@@ -108,20 +128,16 @@ class Appender:
             self._write_legacy_column(var, key, values)
             return
         order = [name.decode() if isinstance(name, bytes) else str(name) for name in var.attrs.get("column-order", ())]
-        with _quiet():
+        with quiet():
             write_elem(var, key, values)
         if key not in order:
             self._set_names(var, "column-order", [*order, key])
+        self.check()
 
     def _slot(self, slot: str) -> Any:
         if slot not in self.root:
             self._mark(self.root.create_group(slot), "dict", "0.1.0")
         return self.root[slot]
-
-    def _new_group(self, slot: str, key: str, encoding: str, version: str) -> Any:
-        group = self._slot(slot).create_group(key)
-        self._mark(group, encoding, version)
-        return group
 
     @staticmethod
     def _mark(element: Any, encoding: str, version: str) -> None:
@@ -140,71 +156,124 @@ class Appender:
         raise NotImplementedError
 
 
+class ChunkStore(Protocol):
+    """Where a growing array puts its chunks."""
+
+    def create(self, chunks: tuple[int, ...]) -> None:
+        """Make the array, empty, in chunks of this shape."""
+
+    def pack(self, chunk: np.ndarray) -> bytes:
+        """Bytes of a chunk as they are stored."""
+
+    def put(self, number: int, stream: bytes) -> None:
+        """Store the bytes of a chunk, by its number along the first axis."""
+
+    def resize(self, n_rows: int) -> None:
+        """Set the length of the first axis."""
+
+
 class GrowingArray:
-    """An array that grows along its first axis and is stored in whole chunks, whatever pieces it is given in.
+    """An array that grows along its first axis, packed in threads and stored in whole chunks, in order.
+
+    The libraries compress under one lock (HDF5) or leave work behind when the disk is full (zarr): the chunks are
+    packed here, as they would, and handed over ready.
 
     Parameters
     ----------
-    create
-        Makes the stored array for a number of rows a chunk.
     store
-        Stores rows at a position of it; the rows are whole chunks, but for the last ones.
+        Where the chunks go.
     dtype
         Type stored.
     row
         Shape of one row.
+    pool
+        Threads that pack.
     """
 
-    def __init__(
-        self,
-        create: Callable[[int], Any],
-        store: Callable[[Any, int, np.ndarray], None],
-        dtype: Any,
-        row: tuple[int, ...],
-    ) -> None:
-        self._create, self._store = create, store
+    def __init__(self, store: ChunkStore, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor) -> None:
+        self._store, self._pool = store, pool
         self._dtype = np.dtype(dtype)
         self._row = row
         self._chunk_rows = max(1, CHUNK_ENTRIES // max(1, int(np.prod(row, dtype=np.int64))))
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
-        self._n_stored = 0
-        self._array: Any = None
+        self._n_chunks = 0
+        self._n_rows = 0
+        self._created = False
 
     def append(self, rows: np.ndarray) -> None:
         """Add rows; they are stored when there are enough of them for a wave of chunks."""
         # A copy, because callers reuse their buffers before these rows are stored.
         self._waiting.append(np.array(rows, dtype=self._dtype))
         self._n_waiting += len(rows)
-        wave = self._chunk_rows * _CHUNKS_A_WAVE
-        if self._n_waiting >= wave:
-            self._flush(self._n_waiting - self._n_waiting % self._chunk_rows)
+        self._n_rows += len(rows)
+        if self._n_waiting >= self._chunk_rows * _CHUNKS_A_WAVE:
+            self._flush(self._n_waiting // self._chunk_rows)
 
     def finish(self) -> None:
-        """Store what waits; a small array gets one chunk of its own size."""
-        if self._array is None:
+        """Store what waits; an array of less than a chunk gets one of its own size."""
+        if not self._created:
             self._chunk_rows = max(1, min(self._chunk_rows, self._n_waiting))
-        self._flush(self._n_waiting)
+        self._flush(-(-self._n_waiting // self._chunk_rows))
+        self._store.resize(self._n_rows)
 
-    def _flush(self, n_rows: int) -> None:
-        if self._array is None:
-            self._array = self._create(self._chunk_rows)
-        if not n_rows:
-            return
-        rows = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+    def _flush(self, n_chunks: int) -> None:
+        chunks = (self._chunk_rows, *[max(1, side) for side in self._row])
+        if not self._created:
+            self._store.create(chunks)
+            self._created = True
+        rows = np.concatenate([*self._waiting, np.empty((0, *self._row), self._dtype)])
+        n_rows = min(n_chunks * self._chunk_rows, len(rows))
         self._waiting = [rows[n_rows:].copy()]
         self._n_waiting -= n_rows
-        self._array.resize((self._n_stored + n_rows, *self._row))
-        self._store(self._array, self._n_stored, rows[:n_rows])
-        self._n_stored += n_rows
+        if not rows.size:
+            return
+        parts = [rows[first : first + self._chunk_rows] for first in range(0, n_rows, self._chunk_rows)]
+        self._store.resize(self._n_rows)
+        for stream in self._pool.map(lambda part: self._store.pack(_whole(part, chunks)), parts):
+            self._store.put(self._n_chunks, stream)
+            self._n_chunks += 1
+
+
+def _whole(rows: np.ndarray, chunks: tuple[int, ...]) -> np.ndarray:
+    """Fill the last chunk of an array up with zeros: chunks are stored whole."""
+    if rows.shape == chunks:
+        return np.ascontiguousarray(rows)
+    chunk = np.zeros(chunks, dtype=rows.dtype)
+    chunk[: len(rows)] = rows
+    return chunk
 
 
 class Hdf5Appender(Appender):
     """Appends to an HDF5 file."""
 
+    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
+        super().__init__(path, compression, threads)
+        self._file = CarefulFile(path)
+        self.root = h5py.File(self._file, "r+")
+
+    def close(self) -> None:
+        """Write what HDF5 still holds, and raise where the disk refused any of it."""
+        self.root.close()
+        self._file.close()
+        self.check()
+
+    def abandon(self) -> None:
+        """Close the file without writing any more."""
+        self._file.give_up()
+        if self.root:
+            self.root.close()
+        self._file.close()
+
+    def check(self) -> None:
+        """Raise what the disk refused so far."""
+        if self._file.failure is not None:
+            raise self._file.failure
+
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         # h5py replaces an attribute by way of a randomly named one; deleting it first keeps the file's bytes the same.
-        del group.attrs[attribute]
+        if attribute in group.attrs:
+            del group.attrs[attribute]
         group.attrs.create(attribute, np.array(names, dtype=object), dtype=h5py.string_dtype())
 
     def _write_legacy_column(self, var: Any, key: str, values: np.ndarray) -> None:
@@ -230,51 +299,154 @@ class Hdf5Appender(Appender):
         self, group: Any, name: str, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor, noisy: bool = False
     ) -> GrowingArray:
         packed = self._compression != "none"
-        options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if packed else {}
-
-        def create(chunk_rows: int) -> Any:
-            return group.create_dataset(
-                name,
-                shape=(0, *row),
-                maxshape=(None, *row),
-                chunks=(chunk_rows, *[max(1, n) for n in row]),
-                dtype=dtype,
-                **options,
-            )
-
-        def store(array: Any, start: int, rows: np.ndarray) -> None:
-            if not packed:
-                array[start : start + len(rows)] = rows
-                return
-            # HDF5 compresses on one core, under its lock: the chunks are packed here, as its filters would, in threads.
-            n = array.chunks[0]
-            parts = [rows[first : first + n] for first in range(0, len(rows), n)]
-            tail = (0,) * len(row)
-            for number, stream in enumerate(pool.map(lambda part: pack_chunk(part, array.chunks, noisy), parts)):
-                array.id.write_direct_chunk((start + number * n, *tail), stream)
-
-        return GrowingArray(create, store, dtype, row)
+        return GrowingArray(_Hdf5Chunks(self, group, name, np.dtype(dtype), row, packed, noisy), dtype, row, pool)
 
 
-def pack_chunk(rows: np.ndarray, chunks: tuple[int, ...], noisy: bool) -> bytes:
-    """Bytes of one HDF5 chunk behind the shuffle and deflate filters.
+class _Hdf5Chunks:
+    """Chunks of an HDF5 dataset behind the shuffle and deflate filters, or none."""
 
-    The low bytes of imputed values are noise, in which deflate searches repetitions in vain: coding them by frequency
-    alone takes half the time and comes out smaller.
+    def __init__(
+        self,
+        appender: Appender,
+        group: Any,
+        name: str,
+        dtype: np.dtype[Any],
+        row: tuple[int, ...],
+        packed: bool,
+        noisy: bool,
+    ) -> None:
+        self._appender, self._group, self._name = appender, group, name
+        self._dtype, self._row = dtype, row
+        self._packed = packed
+        # The low bytes of imputed values are noise, in which deflate searches repetitions in vain: coding them by
+        # frequency alone takes half the time and comes out smaller.
+        self._strategy = zlib.Z_HUFFMAN_ONLY if noisy else zlib.Z_DEFAULT_STRATEGY
+        self._dataset: Any = None
+
+    def create(self, chunks: tuple[int, ...]) -> None:
+        filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._packed else {}
+        self._dataset = self._group.create_dataset(
+            self._name, shape=(0, *self._row), maxshape=(None, *self._row), chunks=chunks, dtype=self._dtype, **filters
+        )
+
+    def pack(self, chunk: np.ndarray) -> bytes:
+        if not self._packed:
+            return chunk.tobytes()
+        planes = np.ascontiguousarray(chunk.view(np.uint8).reshape(-1, self._dtype.itemsize).T)
+        packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, self._strategy)
+        return packer.compress(planes.data) + packer.flush()
+
+    def put(self, number: int, stream: bytes) -> None:
+        origin = (number * self._dataset.chunks[0], *[0] * len(self._row))
+        self._dataset.id.write_direct_chunk(origin, stream)
+        self._appender.check()
+
+    def resize(self, n_rows: int) -> None:
+        self._dataset.resize((n_rows, *self._row))
+
+
+class CarefulFile(io.RawIOBase):
+    """The file that HDF5 writes through: remembers the first refusal of the disk, and accepts everything after it.
+
+    HDF5 loses some failures of the disk (at the closing of a dataset), and crashes at the exit of the process after
+    others (of a file's metadata). So it sees none: ``failure`` keeps the first, for whoever appends to look at.
     """
-    if rows.shape != chunks:
-        whole = np.zeros(chunks, dtype=rows.dtype)
-        whole[: len(rows)] = rows
-        rows = whole
-    size = rows.dtype.itemsize
-    planes = np.ascontiguousarray(np.ascontiguousarray(rows).view(np.uint8).reshape(-1, size).T)
-    strategy = zlib.Z_HUFFMAN_ONLY if noisy else zlib.Z_DEFAULT_STRATEGY
-    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
-    return packer.compress(planes.data) + packer.flush()
+
+    def __init__(self, path: Path) -> None:
+        self._raw = path.open("r+b", buffering=0)
+        self._end = self._raw.seek(0, os.SEEK_END)
+        self._position = 0
+        self.failure: BaseException | None = None
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Whether it can be written: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it has a position: yes."""
+        return True
+
+    def give_up(self) -> None:
+        """Write nothing any more."""
+        if self.failure is None:
+            self.failure = OSError("the output was abandoned")
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Set the position."""
+        self._position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence] + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Tell the position."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; beyond what the disk took there are zeros."""
+        view = memoryview(buffer).cast("B")
+        self._raw.seek(self._position)
+        n = 0
+        while n < len(view) and (got := self._raw.readinto(view[n:])):
+            n += got
+        view[n:] = bytes(len(view) - n)
+        self._position += len(view)
+        return len(view)
+
+    def write(self, buffer: Any) -> int:
+        """Write all of a buffer, or remember why not."""
+        view = memoryview(buffer).cast("B")
+        if self.failure is None:
+            try:
+                self._raw.seek(self._position)
+                n = 0
+                while n < len(view):
+                    n += self._raw.write(view[n:])
+            except BaseException as error:  # noqa: BLE001 an interrupt must not reach HDF5 either; check() raises it
+                self.failure = error
+        self._position += len(view)
+        self._end = max(self._end, self._position)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length, or remember why not."""
+        size = self._position if size is None else size
+        if self.failure is None:
+            try:
+                self._raw.truncate(size)
+            except BaseException as error:  # noqa: BLE001 as in write
+                self.failure = error
+        self._end = size
+        return size
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            self._raw.close()
+        super().close()
 
 
 class ZarrAppender(Appender):
     """Appends to a zarr group, version 2 or 3."""
+
+    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
+        import zarr
+
+        super().__init__(path, compression, threads)
+        self.root = zarr.open_group(store=str(path), mode="r+", use_consolidated=False)
+
+    def close(self) -> None:
+        """Bring consolidated metadata up to date, or readers that trust it would not see what was appended."""
+        import zarr
+
+        if is_consolidated(self._path):
+            with quiet():
+                zarr.consolidate_metadata(str(self._path))
+
+    def abandon(self) -> None:
+        """There is nothing to let go of."""
 
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         group.attrs[attribute] = names
@@ -285,30 +457,56 @@ class ZarrAppender(Appender):
     def _growing(
         self, group: Any, name: str, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor, noisy: bool = False
     ) -> GrowingArray:
-        def create(chunk_rows: int) -> Any:
-            return group.create_array(
-                name,
-                shape=(0, *row),
-                chunks=(chunk_rows, *[max(1, n) for n in row]),
-                dtype=np.dtype(dtype),
-                compressors=self._codec(group.metadata.zarr_format),
-            )
+        place = self._path / group.path / name
+        return GrowingArray(_ZarrChunks(group, name, np.dtype(dtype), row, place, self._compression), dtype, row, pool)
 
-        def store(array: Any, start: int, rows: np.ndarray) -> None:
-            array[start : start + len(rows)] = rows
 
-        return GrowingArray(create, store, dtype, row)
+class _ZarrChunks:
+    """Chunks of a zarr array, one file each."""
 
-    def _codec(self, zarr_format: int) -> Any:
-        if self._compression == "none":
-            return None
-        if zarr_format == 2:
-            import numcodecs
+    def __init__(
+        self, group: Any, name: str, dtype: np.dtype[Any], row: tuple[int, ...], place: Path, compression: str
+    ) -> None:
+        self._group, self._name, self._place = group, name, place
+        self._dtype, self._row = dtype, row
+        self._compression = compression
+        self._array: Any = None
+        self._pack: Callable[[bytes], Any] = bytes
 
-            return numcodecs.GZip(1) if self._compression == "gzip" else numcodecs.Zstd(1)
+    def create(self, chunks: tuple[int, ...]) -> None:
+        import numcodecs
         from zarr.codecs import GzipCodec, ZstdCodec
 
-        return GzipCodec(level=1) if self._compression == "gzip" else ZstdCodec(level=1)
+        is_v2 = self._group.metadata.zarr_format == 2
+        codec: Any = None
+        if self._compression == "gzip":
+            codec = numcodecs.GZip(1) if is_v2 else GzipCodec(level=1)
+            self._pack = numcodecs.GZip(1).encode
+        elif self._compression == "auto":
+            codec = numcodecs.Zstd(1) if is_v2 else ZstdCodec(level=1)
+            self._pack = numcodecs.Zstd(1).encode
+        self._array = self._group.create_array(
+            self._name, shape=(0, *self._row), chunks=chunks, dtype=self._dtype, compressors=codec
+        )
+
+    def pack(self, chunk: np.ndarray) -> bytes:
+        return bytes(self._pack(chunk.tobytes()))
+
+    def put(self, number: int, stream: bytes) -> None:
+        file = self._place / self._array.metadata.encode_chunk_key((number, *[0] * len(self._row)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(stream)
+
+    def resize(self, n_rows: int) -> None:
+        self._array.resize((n_rows, *self._row))
+
+
+def is_consolidated(path: Path) -> bool:
+    """Whether a zarr store has its metadata gathered at the root."""
+    if (path / ".zmetadata").exists():
+        return True
+    root = path / "zarr.json"
+    return root.exists() and bool(json.loads(root.read_text()).get("consolidated_metadata"))
 
 
 def storable(value: Any) -> Any:
@@ -320,9 +518,42 @@ def storable(value: Any) -> Any:
     return value
 
 
+def write_h5ad(path: Path, adata: Any) -> None:
+    """Write an AnnData object as it is (no strings made categorical) to an HDF5 file that exists and is ours."""
+    from anndata.io import write_elem
+
+    # Not AnnData.write_h5ad: it locks the file, which the staging has locked already, and may crash on a full disk.
+    file = CarefulFile(path)
+    try:
+        with quiet(), h5py.File(file, "w") as root:
+            write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
+    finally:
+        file.close()
+    if file.failure is not None:
+        raise file.failure
+
+
+def write_zarr(path: Path, adata: Any) -> None:
+    """Write an AnnData object as it is (no strings made categorical) to an empty folder, as zarr version 2.
+
+    The store is made in memory first: zarr writes to a disk from many tasks, which a full one leaves undone and loud.
+    Version 2 is what every AnnData reads.
+    """
+    import anndata
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    with quiet(), anndata.settings.override(zarr_write_format=2):
+        anndata.io.write_zarr(MemoryStore(files), adata, convert_strings_to_categoricals=False)
+    for name, content in files.items():
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.to_bytes())
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' remarks on encodings off the user's screen."""
+def quiet() -> Iterator[None]:
+    """Keep the libraries' remarks on names, encodings and versions off the user's screen."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

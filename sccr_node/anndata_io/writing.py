@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from sccr_node.anndata_io.reading import InputData, reading
 from sccr_node.anndata_io.side_files import check_target, same_place
 from sccr_node.anndata_io.staging import Staged, staged, writing
-from sccr_node.anndata_io.storage import Appender, Hdf5Appender, ZarrAppender
+from sccr_node.anndata_io.storage import Appender, Hdf5Appender, ZarrAppender, quiet, write_h5ad, write_zarr
 from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem, UsageProblem
 
 OUTPUT_SUFFIXES = (".h5ad", ".zarr")
@@ -115,7 +112,6 @@ class StagedOutput:
 
     def __init__(self, staged_copy: Staged, appender: Appender) -> None:
         self._staged, self._appender = staged_copy, appender
-        self._open = True
 
     @property
     def target(self) -> Path:
@@ -153,19 +149,8 @@ class StagedOutput:
     def commit(self) -> None:
         """Close the store, flush it, and put it in the target's place."""
         with writing(self.target):
-            self.close()
+            self._appender.close()
             self._staged.commit()
-
-    def close(self) -> None:
-        """Close the store; nothing can be appended after."""
-        if not self._open:
-            return
-        self._open = False
-        root = self._appender.root
-        if isinstance(root, h5py.Group):
-            root.file.close()
-        elif _is_consolidated(self._staged.path):
-            _consolidate(self._staged.path)
 
 
 @contextmanager
@@ -215,15 +200,8 @@ def stage_output(
     with staged(output, folder=is_zarr) as temporary:
         with writing(output):
             _copy(data, temporary.path, is_zarr)
-            appender: Appender
-            if is_zarr:
-                import zarr
-
-                root = zarr.open_group(store=str(temporary.path), mode="r+", use_consolidated=False)
-                appender = ZarrAppender(root, compression, threads)
-            else:
-                # No lock: the temporary is ours, and locked already.
-                appender = Hdf5Appender(h5py.File(temporary.path, "r+", locking=False), compression, threads)
+            kind = ZarrAppender if is_zarr else Hdf5Appender
+            appender: Appender = kind(temporary.path, compression, threads)
         made = StagedOutput(temporary, appender)
         try:
             with writing(output):
@@ -232,16 +210,7 @@ def stage_output(
             yield made
         finally:
             if not temporary.committed:
-                _abandon(appender.root)
-
-
-def _abandon(root: Any) -> None:
-    """Close an HDF5 file that will be removed anyway: on a full disk even closing fails."""
-    if isinstance(root, h5py.Group) and root:
-        try:
-            root.file.close()
-        except (OSError, RuntimeError):
-            return
+                appender.abandon()
 
 
 def _check_room(output: Path, needed: int) -> None:
@@ -276,37 +245,16 @@ def copy_tree(source: Path, target: Path) -> None:
 def _convert(data: InputData, target: Path, is_zarr: bool) -> None:
     import anndata
 
-    with warnings.catch_warnings():
-        # Names that are not unique, old encodings, format versions: said in our own words, or not for us to say.
-        warnings.simplefilter("ignore")
-        with reading(data.path, "the data"):
-            if data.format == "h5ad":
-                adata = anndata.read_h5ad(data.path)
-            elif data.format == "zarr":
-                adata = anndata.read_zarr(data.path)
-            else:
-                adata = data.root
-        if is_zarr:
-            # Version 2 is what every AnnData reads.
-            with anndata.settings.override(zarr_write_format=2):
-                anndata.io.write_zarr(target, adata, convert_strings_to_categoricals=False)
+    with reading(data.path, "the data"), quiet():
+        if data.format == "h5ad":
+            adata = anndata.read_h5ad(data.path)
+        elif data.format == "zarr":
+            adata = anndata.read_zarr(data.path)
         else:
-            anndata.io.write_h5ad(target, adata, convert_strings_to_categoricals=False, compression="gzip")
-
-
-def _is_consolidated(path: Path) -> bool:
-    if (path / ".zmetadata").exists():
-        return True
-    root = path / "zarr.json"
-    return root.exists() and bool(json.loads(root.read_text()).get("consolidated_metadata"))
-
-
-def _consolidate(path: Path) -> None:
-    """Bring consolidated metadata up to date, or readers that trust it would not see what was appended."""
-    import zarr
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(str(path))
+            adata = data.root
+    if is_zarr:
+        write_zarr(target, adata)
+    else:
+        write_h5ad(target, adata)
 
 
