@@ -185,12 +185,6 @@ def run_benchmark(
         feedback.say(f"{kept} of {len(runs)} runs are finished already, from an earlier benchmark that was interrupted")
     journal.begin()
     with tempfile.TemporaryDirectory(prefix="sccr-benchmark-") as folder:
-        data = Path(folder, "expression.npz")
-        sparse.save_npz(data, expression, compressed=False)
-        labels = None
-        if types is not None:
-            labels = Path(folder, "types.npy")
-            np.save(labels, types)
         for number, run in enumerate(runs, 1):
             if run in journal.finished:
                 continue
@@ -199,10 +193,27 @@ def run_benchmark(
             def progress(stage: str, fraction: float, where: str = where) -> None:
                 feedback.progress(f"{where}: {stage}", fraction)
 
-            journal.add(run, _in_own_process(run, data, labels, params, progress))
+            _lay_out(run, expression, types, Path(folder))
+            journal.add(run, _in_own_process(run, Path(folder), params, progress))
             feedback.close_bar()
             feedback.say(f"{where}: {_summary(journal.finished[run])}")
     return [row for run in runs for row in journal.finished[run]]
+
+
+def _lay_out(run: Run, expression: sparse.csr_matrix, types: NDArray[np.int64] | None, folder: Path) -> None:
+    """Write what the process of a run reads: masking there would count in its peak memory."""
+    if run.task == "recovery":
+        assert run.mechanism is not None and run.rate is not None and run.seed is not None
+        try:
+            masked = mask_expression(expression, run.rate, run.mechanism, run.seed)
+        except ValueError as problem:
+            raise InputProblem(f"{run.title}: {problem}") from problem
+        sparse.save_npz(folder / "expression.npz", masked.expression, compressed=False)
+        sparse.save_npz(folder / "truth.npz", masked.truth, compressed=False)
+    else:
+        assert types is not None
+        sparse.save_npz(folder / "expression.npz", expression, compressed=False)
+        np.save(folder / "types.npy", types)
 
 
 def _summary(rows: list[Row]) -> str:
@@ -217,11 +228,9 @@ def _summary(rows: list[Row]) -> str:
     return f"{', '.join(means)}; {took}"
 
 
-def _in_own_process(
-    run: Run, data: Path, labels: Path | None, params: BenchmarkParameters, progress: Progress
-) -> list[Row]:
+def _in_own_process(run: Run, folder: Path, params: BenchmarkParameters, progress: Progress) -> list[Row]:
     """Do one run in a new process: its peak memory is then its own, and a failure ends only it."""
-    with _child(run, data, labels, params) as (process, receiver):
+    with _child(run, folder, params) as (process, receiver):
         while True:
             try:
                 kind, *content = receiver.recv()
@@ -237,19 +246,17 @@ def _in_own_process(
                 return list(content[0])
             elif kind == "memory":
                 raise NotEnoughResources(f"{run.title}: out of memory; finished runs are kept")
-            elif kind == "data":
-                raise InputProblem(f"{run.title}: {content[0]}")
             else:
                 raise RuntimeError(f"{run.title}: {content[0]}")
 
 
 @contextmanager
 def _child(
-    run: Run, data: Path, labels: Path | None, params: BenchmarkParameters
+    run: Run, folder: Path, params: BenchmarkParameters
 ) -> Iterator[tuple[multiprocessing.process.BaseProcess, Connection]]:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_do, args=(sender, run, data, labels, params), daemon=True)
+    process = context.Process(target=_do, args=(sender, run, folder, params), daemon=True)
     process.start()
     sender.close()
     try:
@@ -260,7 +267,7 @@ def _child(
         process.join()
 
 
-def _do(sender: Connection, run: Run, data: Path, labels: Path | None, params: BenchmarkParameters) -> None:
+def _do(sender: Connection, run: Run, folder: Path, params: BenchmarkParameters) -> None:
     # An interrupt from the keyboard reaches the whole group: the parent answers it, and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -268,53 +275,38 @@ def _do(sender: Connection, run: Run, data: Path, labels: Path | None, params: B
         sender.send(("progress", stage, fraction))
 
     try:
-        expression = sparse.csr_matrix(sparse.load_npz(data))
-        types = None if labels is None else np.load(labels)
-        sender.send(("rows", rows_of(run, expression, types, params, progress)))
+        sender.send(("rows", rows_of(run, folder, params, progress)))
     except MemoryError:
         sender.send(("memory",))
-    except ValueError as problem:
-        sender.send(("data" if run.task == "recovery" else "failed", str(problem)))
     except BrokenPipeError:
         pass  # the parent has gone
     except Exception as failure:  # noqa: BLE001 - told to the parent, which raises it
         sender.send(("failed", f"{type(failure).__name__}: {failure}"))
 
 
-def rows_of(
-    run: Run,
-    expression: sparse.csr_matrix,
-    types: NDArray[np.int64] | None,
-    params: BenchmarkParameters,
-    progress: Progress,
-) -> list[Row]:
-    """Do one run in this process.
+def rows_of(run: Run, folder: Path, params: BenchmarkParameters, progress: Progress) -> list[Row]:
+    """Do one run in this process, on what was laid out for it.
 
     Parameters
     ----------
     run
         Which.
-    expression
-        Cells x genes, prepared.
-    types
-        The type of each cell, for clustering.
+    folder
+        Where its expression, and its truth or its types, lie.
     params
         The numbers of the clustering, and the threads.
     progress
         Called with a stage's name and the finished fraction.
     """
+    expression = sparse.csr_matrix(sparse.load_npz(folder / "expression.npz"))
+    imputed, seconds = _imputed(run.method, expression, params, progress, for_recovery=run.task == "recovery")
+    about = {"task": run.task, "method": run.method}
+    took = {"seconds": seconds, "peak_mb": peak_memory() / MEGABYTE}
     if run.task == "recovery":
-        assert run.mechanism is not None and run.rate is not None and run.seed is not None
-        masked = mask_expression(expression, run.rate, run.mechanism, run.seed)
-        imputed, seconds = _imputed(run.method, masked.expression, params, progress, for_recovery=True)
-        peak = peak_memory() / MEGABYTE
-        true = masked.truth.tocoo()
-        found = recovery(true.data, np.asarray(imputed[true.row, true.col]).ravel())
-        about = {"task": run.task, "method": run.method, "mechanism": run.mechanism, "rate": run.rate, "seed": run.seed}
-        return [{**about, **asdict(found), "seconds": seconds, "peak_mb": peak}]
-    assert types is not None
-    imputed, seconds = _imputed(run.method, expression, params, progress, for_recovery=False)
-    peak = peak_memory() / MEGABYTE
+        truth = sparse.coo_matrix(sparse.load_npz(folder / "truth.npz"))
+        found = recovery(truth.data, np.asarray(imputed[truth.row, truth.col]).ravel())
+        return [{**about, "mechanism": run.mechanism, "rate": run.rate, "seed": run.seed, **asdict(found), **took}]
+    types = np.load(folder / "types.npy")
     labelled = types >= 0
     comparisons = compare(
         _dense(imputed[labelled]),
@@ -327,10 +319,7 @@ def rows_of(
         threads=params.threads or usable_cpus(),
         progress=progress,
     )
-    return [
-        {"task": run.task, "method": run.method, **asdict(found), "seconds": seconds, "peak_mb": peak}
-        for found in comparisons
-    ]
+    return [{**about, **asdict(found), **took} for found in comparisons]
 
 
 def _imputed(

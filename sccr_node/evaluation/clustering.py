@@ -80,30 +80,27 @@ def compare(
             lambda first, last: expression[first:last], n_cells, n_values, n_components, threads=threads
         )
     n_types = len(np.unique(types))
-    done = 0
-    graph = None
-    for seed in seeds:
-        progress("clustering", done / len(seeds) / 2)
+    of_types = silhouette(components, types)
+
+    def compared(algorithm: str, seed: int, clusters: Labels) -> Clustering:
+        return Clustering(
+            algorithm=algorithm,
+            seed=seed,
+            n_clusters=len(np.unique(clusters)),
+            **agreement(types, clusters),
+            silhouette=silhouette(components, clusters),
+            silhouette_types=of_types,
+        )
+
+    for done, seed in enumerate(seeds):
+        progress("k-means", done / len(seeds))
         clusters = k_means(expression, n_types, seed=seed, n_restarts=n_restarts, threads=threads)
-        yield _compared("kmeans", seed, clusters, types, components)
-        progress("clustering", (done + 1) / len(seeds) / 2)
-        if graph is None:
-            graph = neighbour_graph(components, n_neighbors)
-        yield _compared("leiden", seed, leiden(graph, resolution, seed=seed), types, components)
-        done += 2
-    progress("clustering", 1.0)
-
-
-def _compared(
-    algorithm: str, seed: int, clusters: Labels, types: Labels, components: NDArray[np.float32]
-) -> Clustering:
-    return Clustering(
-        algorithm,
-        seed,
-        len(np.unique(clusters)),
-        **agreement(types, clusters),
-        silhouette=silhouette(components, clusters),
-    )
+        yield compared("kmeans", seed, clusters)
+    progress("Leiden", 0.0)
+    graph = neighbour_graph(components, n_neighbors)
+    for seed in seeds:
+        yield compared("leiden", seed, leiden(graph, resolution, seed=seed))
+    progress("Leiden", 1.0)
 
 
 def agreement(types: Labels, clusters: Labels) -> dict[str, float]:
