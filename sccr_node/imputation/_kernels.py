@@ -88,10 +88,8 @@ def _open(level: str) -> ctypes.CDLL:
         function = getattr(library, name)
         function.argtypes = [_TYPES[letter] for letter in letters]
         function.restype = None
-    layout = [
-        ctypes.c_int32.in_dll(library, name).value for name in ("panel_rows", "tile_rows", "summed_depth", "listed_rows")
-    ]
-    if layout != [PANEL, TILE, DEPTH, LISTED_ROWS]:
+    names = "panel_rows", "tile_rows", "summed_depth", "listed_rows"
+    if [ctypes.c_int32.in_dll(library, name).value for name in names] != [PANEL, TILE, DEPTH, LISTED_ROWS]:
         raise ImportError(f"the compiled kernels ({path.name}) are of another version: install the package again")
     return library
 

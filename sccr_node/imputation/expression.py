@@ -22,8 +22,8 @@ class Imputed:
         Cells x genes, float32: scCR's recovered expression, before denoising. None where it was not wanted, or does not
         exist (scFP, scBFP).
     relations
-        Genes x genes, float32, symmetric, no diagonal: Pearson's r (signed) of the pairs that the gene graph joined, before
-        its rows were normalised; scBFP: cosine. None for scFP, which has no gene graph.
+        Genes x genes, float32, symmetric, no diagonal: Pearson's r (signed) of the pairs that the gene graph joined,
+        before its rows were normalised; scBFP: cosine. None for scFP, which has no gene graph.
     seconds
         What each stage took.
     """
@@ -94,15 +94,14 @@ class Expression:
 
     def unchanged(self, *, denoised: bool, recovered: bool, relations: bool) -> Imputed:
         """Return the values as they are: what imputing a single cell gives."""
-        dense = sp.csr_matrix((self.matrix.data, self.genes[self.matrix.indices], self.matrix.indptr), dtype=np.float32)
         values = np.zeros(self.shape, np.float32)
-        for row, cell in enumerate(self.cells):
-            entries = slice(*dense.indptr[row : row + 2])
-            values[cell, dense.indices[entries]] = dense.data[entries]
+        values[np.ix_(self.cells, self.genes)] = self.matrix.toarray()
+        pairs = np.zeros(0, np.float32), (np.zeros(0, np.int32), np.zeros(0, np.int32))
+        no_relations = sp.csr_matrix(pairs, shape=(self.shape[1], self.shape[1]))
         return Imputed(
             denoised=values if denoised else None,
             recovered=(values.copy() if denoised else values) if recovered else None,
-            relations=sp.csr_matrix((self.shape[1],) * 2, dtype=np.float32) if relations else None,
+            relations=no_relations if relations else None,
         )
 
 

@@ -1,8 +1,9 @@
 """Neighbour graphs of cells and of genes: exact k nearest by cosine, decided the same way by any number of threads.
 
-A search proposes candidates in float32 (half of the products: similarity is symmetric), scores those exactly in float64,
-breaks ties by the lower index, and proves for every row, from the bound on float32's error, that no other row belongs to
-its list; the rows for which that fails are scanned in full. So neither block sizes nor threads can decide a neighbour.
+A search proposes candidates in float32 (half of the products: similarity is symmetric), scores those exactly in
+float64, breaks ties by the lower index, and proves for every row, from the bound on float32's error, that no other row
+belongs to its list; the rows for which that fails are scanned in full. So neither block sizes nor threads can decide a
+neighbour.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ FLOAT32_ROUNDING = 2.0**-24
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The best of every row, best first: `indices` and `scores` (cosines), rows x kept; index -1 where there are no more."""
+    """The best of every row, best first: `indices` and `scores` (cosines), rows x kept; index -1 where none is left."""
 
     indices: NDArray[np.int32]
     scores: NDArray[np.float64]
@@ -46,6 +47,64 @@ class Standard:
     def identity(cls, n_genes: int) -> "Standard":
         """Return one that changes nothing."""
         return cls(np.zeros(n_genes), np.ones(n_genes), np.ones(n_genes))
+
+
+def cell_graph(
+    expression: sp.csr_matrix | NDArray[np.float32], k: int, *, symmetrize: bool = True, threads: int | None = None
+) -> sp.csr_matrix:
+    """Return scCR's cell graph: cells x cells, rows summing to 1.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes; a sparse matrix must not have negative values, a dense one may.
+    k
+        Neighbours of a cell, beside itself.
+    symmetrize
+        Whether a neighbour on one side is one (of half the weight) on the other.
+    threads
+        How many threads work; no value depends on it.
+    """
+    crew = Crew(threads)
+    if sp.issparse(expression):
+        return joined(nearest_sparse(sp.csr_matrix(expression), k + 1, crew), symmetrize=symmetrize)
+    n, dimensions = expression.shape
+    buffer = np.empty(buffer_size(n, dimensions), np.float32)
+    buffer[: n * dimensions] = expression.ravel()
+    return joined(nearest_dense(buffer, n, dimensions, k + 1, crew), symmetrize=symmetrize)
+
+
+def gene_graph(
+    dense: NDArray[np.float32],
+    k: int,
+    *,
+    dissociating: bool = True,
+    standardize: bool = True,
+    threads: int | None = None,
+) -> sp.csr_matrix:
+    """Return scCR's gene graph: genes x genes, signed, the magnitudes of each row summing to 1.
+
+    Parameters
+    ----------
+    dense
+        Cells x genes, without missing values.
+    k
+        Neighbours of a gene, beside itself.
+    dissociating
+        Whether genes are joined by negative correlations too.
+    standardize
+        Whether the cosine is taken of the standardised genes, and so is Pearson's r.
+    threads
+        How many threads work; no value depends on it.
+    """
+    dense = np.ascontiguousarray(dense, np.float32)
+    standard = Standard.identity(dense.shape[1])
+    if standardize:
+        standard = Standard.of(
+            dense.mean(axis=0, dtype=np.float64), dense.std(axis=0, ddof=min(1, len(dense) - 1), dtype=np.float64)
+        )
+    work = np.empty(buffer_size(*dense.shape), np.float32)
+    return joined(nearest_genes(dense, standard, work, k + 1, Crew(threads), signed=dissociating), signed=dissociating)
 
 
 def buffer_size(n_cells: int, n_genes: int) -> int:
@@ -79,6 +138,7 @@ def _padded(inverse_norms: NDArray[np.float64]) -> NDArray[np.float32]:
 def nearest_sparse(matrix: sp.csr_matrix, kept: int, crew: Crew) -> Neighbours:
     """Return the `kept` nearest rows of every row of a non-negative sparse matrix (the row itself is normally one)."""
     n, dimensions = matrix.shape
+    kept = min(kept, n)
     starts, columns, values = sparse_arrays(matrix)
     squares = np.bincount(np.repeat(np.arange(n), np.diff(starts)), values.astype(np.float64) ** 2, minlength=n)
     inverse_norms = _inverses(np.sqrt(squares))
@@ -121,13 +181,21 @@ def nearest_sparse(matrix: sp.csr_matrix, kept: int, crew: Crew) -> Neighbours:
 
 
 def nearest_dense(
-    buffer: NDArray[np.float32], n: int, dimensions: int, kept: int, crew: Crew, *, signed: bool = False, packed: bool = False
+    buffer: NDArray[np.float32],
+    n: int,
+    dimensions: int,
+    kept: int,
+    crew: Crew,
+    *,
+    signed: bool = False,
+    packed: bool = False,
 ) -> Neighbours:
     """Return the `kept` nearest rows of every row (the row itself is normally one).
 
     `buffer` holds the n x dimensions matrix as rows (or, `packed`, as panels), with room for whole panels; it holds
     the same rows again at the end, and is used as the work space. `signed`: by magnitude of the cosine.
     """
+    kept = min(kept, n)
     panels = range(0, n, PANEL)
     norms = np.zeros(len(panels) * PANEL)
     scratch = [np.empty(PANEL * dimensions, np.float32) for _ in range(crew.threads)]
@@ -147,8 +215,8 @@ def nearest_dense(
     def propose(worker: int, tile: tuple[int, int]) -> None:
         i, j = tile
         kernels().search_dense(
-            buffer, dimensions, i, min(i + TILE, n), j, min(j + TILE, n), single, int(signed), candidates.scores[worker],
-            candidates.indices[worker], candidates.kept, products[worker], crew.cancelled,
+            buffer, dimensions, i, min(i + TILE, n), j, min(j + TILE, n), single, int(signed),
+            candidates.scores[worker], candidates.indices[worker], candidates.kept, products[worker], crew.cancelled,
         )  # fmt: skip
 
     crew.run(propose, [(i, j) for i in range(0, n, TILE) for j in range(i, n, TILE)])
@@ -189,7 +257,7 @@ def nearest_dense(
 def nearest_genes(
     dense: NDArray[np.float32], standard: Standard, work: NDArray[np.float32], kept: int, crew: Crew, *, signed: bool
 ) -> Neighbours:
-    """Return the `kept` nearest genes of every gene by the cosine of the standardised columns of `dense` (cells x genes)."""
+    """Return the `kept` nearest genes of every gene, by cosine of the standardised columns of `dense`."""
     cells, genes = dense.shape
 
     def pack(worker: int, first: int) -> None:
@@ -257,7 +325,7 @@ def relations(neighbours: Neighbours, *, signed: bool) -> sp.csr_matrix:
     one_way.eliminate_zeros()
     other_way = one_way.T.tocsr()
     # A pair that both genes joined has the same cosine in both, so one of them is left out.
-    both_ways = one_way + other_way - other_way.multiply(one_way != 0)
+    both_ways = one_way + other_way - other_way.multiply(one_way.astype(bool))
     union = sp.csr_matrix(both_ways)
     union.eliminate_zeros()
     union.sort_indices()

@@ -53,6 +53,29 @@ class CellStatistics:
         return cls(np.zeros(n_genes), np.zeros(n_genes))
 
 
+def hard_propagation(
+    graph: sp.csr_matrix, expression: sp.csr_matrix, n_iterations: int = 40, *, threads: int | None = None
+) -> NDArray[np.float32]:
+    """Return `expression` (cells x genes) spread over the cell graph, its stored values put back in every iteration."""
+    out = np.empty(expression.shape, np.float32)
+    propagate_over_cells(graph, expression, out, Crew(threads), iterations=n_iterations)
+    return out
+
+
+def soft_propagation(
+    graph: sp.csr_matrix,
+    expression: sp.csr_matrix | NDArray[np.float32],
+    beta: float = 0.99,
+    n_iterations: int = 40,
+    *,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Return `expression` (cells x genes) spread over the cell graph, with 1 - beta of the source in each iteration."""
+    out = np.empty(expression.shape, np.float32)
+    propagate_over_cells(graph, expression, out, Crew(threads), iterations=n_iterations, beta=beta)
+    return out
+
+
 def propagate_over_cells(
     graph: sp.csr_matrix,
     source: sp.csr_matrix | NDArray[np.float32],
@@ -68,8 +91,9 @@ def propagate_over_cells(
     """Propagate the columns of `source` (cells x genes) over the cell graph, and write `out` (cells x genes).
 
     Hard propagation (`beta` None; `source` sparse): the stored values are put back in every iteration. Soft: each
-    iteration takes `beta` of the neighbours and the rest of the source. What is written is `share` of the result and the
-    rest of `mixed`. `mixed`, `source` and `out` may be one array. `statistics` of the result are filled in on the way.
+    iteration takes `beta` of the neighbours and the rest of the source. What is written is `share` of the result and
+    the rest of `mixed`. `mixed`, `source` and `out` may be one array. `statistics` of the result are filled in on the
+    way.
     """
     cells, genes = out.shape
     nodes = Ordered.of(graph)
@@ -131,8 +155,9 @@ def propagate_over_genes(
             dense, *sparse, genes, first, used, GENE_BLOCK, standard.means, standard.inverses, block, held
         )
         library.propagate_hard(
-            nodes.starts, nodes.columns, nodes.weights, genes, GENE_BLOCK, held, block, other, iterations, crew.cancelled
-        )
+            nodes.starts, nodes.columns, nodes.weights, genes, GENE_BLOCK, held, block, other, iterations,
+            crew.cancelled,
+        )  # fmt: skip
         library.block_to_cells(block, genes, first, used, GENE_BLOCK, standard.means, standard.scales, out)
 
     crew.run(block_of_cells, range(0, cells, GENE_BLOCK))

@@ -21,7 +21,7 @@ def scbfp(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Imputed:
-    """Impute expression by scBFP: the denoised matrix, and the gene graph's cosines. The parameters are those of `sccr`."""
+    """Impute expression by scBFP: the denoised matrix, and the gene graph's cosines. Parameters as for `sccr`."""
     check_ranges(k_cell=k_cell, k_gene=k_gene, n_iterations=n_iterations, n_gene_iterations=n_gene_iterations)
     crew = Crew(threads, progress)
     data = Expression.of(expression)

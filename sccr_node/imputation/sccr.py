@@ -78,7 +78,7 @@ def sccr(
     x = data.matrix
     n_cells, n_genes = x.shape
 
-    # One buffer holds P, then R, then (where R is not wanted) the denoised matrix; the other, the genes standardised, then C.
+    # One holds P, then R, then (where R is not wanted) the denoised matrix; the other the standardised genes, then C.
     first, second = data.buffer(), data.buffer()
     p, c = data.view(first), data.view(second)
 
