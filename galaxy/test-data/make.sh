@@ -2,7 +2,7 @@
 # Makes the test data: simulated data sets, so that they are small, free to share and the same every time.
 set -eu
 cd "$(dirname "$0")"
-rm -f simulated.h5ad prepared.h5ad genes.txt foreign_genes.txt
+rm -f simulated.h5ad prepared.h5ad masked.h5ad imputed.h5ad genes.txt foreign_genes.txt
 
 # Counts in X; obs has cell_type and batch.
 sccr simulate --n-cells 120 --n-genes 200 --n-types 3 --n-batches 2 --depth 800 --seed 6 simulated.h5ad
@@ -23,3 +23,7 @@ PYTHON
 
 seq 1 4 160 | while read -r number; do printf 'gene_%03d\n' "$number"; done > genes.txt
 printf 'Actb\nGapdh\ngene_001\n' > foreign_genes.txt
+
+# Values hidden, and what scCR makes of the rest.
+sccr evaluate mask --rate 0.3 simulated.h5ad masked.h5ad
+sccr impute --n-components 20 masked.h5ad imputed.h5ad

@@ -116,6 +116,8 @@ PATTERN_MESSAGES = {
 }
 """What is wrong where a text does not have the form that the contract asks for; names have the rest."""
 
+HIGHEST_SLIDER = 1_000_000
+
 INDENT = "    "
 
 
@@ -258,7 +260,8 @@ def _numeric(
 ) -> ElementTree.Element:
     attributes = {"argument": flag(name), "type": galaxy_type}
     for bound, attribute in (("minimum", "min"), ("exclusiveMinimum", "min"), ("maximum", "max")):
-        if bound in kind:
+        # Galaxy draws a slider between two bounds: none is of use where the upper one only keeps a number in its type.
+        if bound in kind and kind[bound] <= HIGHEST_SLIDER:
             attributes[attribute] = _written(kind[bound])
     attributes["value"] = value
     if not value:
