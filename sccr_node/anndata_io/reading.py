@@ -91,7 +91,33 @@ def canonical(matrix: Any) -> Any:
     return matrix
 
 
-class _CompressedRows:
+class _Rows:
+    """What matrices stored row by row have in common: they say where blocks end, and read rows from one to another."""
+
+    shape: tuple[int, int]
+    _dtype: np.dtype[Any]
+
+    def _bounds(self, max_bytes: int) -> Iterator[tuple[int, int]]:
+        raise NotImplementedError
+
+    def _slice(self, first: int, last: int) -> Any:
+        raise NotImplementedError
+
+    def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
+        for first, last in self._bounds(max_bytes):
+            yield first, self._slice(first, last)
+
+    def rows(self, rows: np.ndarray) -> Any:
+        # Scattered rows are picked from the stretch that holds them: a read for each would decode its chunk each time.
+        pieces = [sparse.csr_matrix((0, self.shape[1]), dtype=self._dtype)]
+        for first, last in self._bounds(BLOCK_BYTES):
+            wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
+            if len(wanted):
+                pieces.append(self._slice(int(wanted[0]), int(wanted[-1]) + 1)[wanted - wanted[0]])
+        return sparse.vstack(pieces, format="csr", dtype=self._dtype)
+
+
+class _CompressedRows(_Rows):
     """CSR by its three arrays: HDF5 datasets, zarr arrays or numpy arrays alike."""
 
     storage: Storage = "csr"
@@ -126,7 +152,7 @@ class _CompressedRows:
             )
         )
 
-    def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
+    def _bounds(self, max_bytes: int) -> Iterator[tuple[int, int]]:
         entry = self._dtype.itemsize + 4
         first = 0
         while first < self.shape[0]:
@@ -134,17 +160,11 @@ class _CompressedRows:
             last = max(first + 1, int(np.searchsorted(self._indptr, limit, side="right")) - 1)
             # A run of empty cells has no bytes: without a bound one block could be all of them.
             last = min(last, self.shape[0], first + max(1, max_bytes // 64))
-            yield first, self._slice(first, last)
+            yield first, last
             first = last
 
-    def rows(self, rows: np.ndarray) -> Any:
-        runs = _runs(rows)
-        if not runs:
-            return sparse.csr_matrix((0, self.shape[1]), dtype=self._dtype)
-        return sparse.vstack([self._slice(first, last) for first, last in runs], format="csr")
 
-
-class _DenseRows:
+class _DenseRows(_Rows):
     """A two-dimensional array, read by blocks of whole rows that follow its chunks where it has any."""
 
     storage: Storage = "dense"
@@ -156,22 +176,16 @@ class _DenseRows:
         self.n_stored = self.shape[0] * self.shape[1]
         self.in_memory_bytes = 0
 
-    def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
+    def _bounds(self, max_bytes: int) -> Iterator[tuple[int, int]]:
         n_rows = max(1, max_bytes // max(1, self.shape[1] * self._dtype.itemsize))
         chunks = getattr(self._array, "chunks", None)
         if chunks and chunks[0] < n_rows:
             n_rows -= n_rows % chunks[0]
         for first in range(0, self.shape[0], n_rows):
-            yield first, self._slice(first, min(first + n_rows, self.shape[0]))
+            yield first, min(first + n_rows, self.shape[0])
 
     def _slice(self, first: int, last: int) -> Any:
         return sparse.csr_matrix(np.asarray(self._array[first:last]).astype(self._dtype, copy=False))
-
-    def rows(self, rows: np.ndarray) -> Any:
-        runs = _runs(rows)
-        if not runs:
-            return sparse.csr_matrix((0, self.shape[1]), dtype=self._dtype)
-        return sparse.vstack([self._slice(first, last) for first, last in runs], format="csr")
 
 
 class _CompressedColumns:
@@ -198,14 +212,6 @@ class _CompressedColumns:
 
     def rows(self, rows: np.ndarray) -> Any:
         return self._rows.rows(rows)
-
-
-def _runs(rows: np.ndarray) -> list[tuple[int, int]]:
-    """Contiguous stretches ``[first, last)`` of increasing row numbers: one read each instead of one a row."""
-    if not len(rows):
-        return []
-    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, breaks)]
 
 
 def open_matrix(element: Any, name: str) -> _Matrix:
@@ -425,6 +431,11 @@ class InputData:
             if item is None:
                 return
             yield item
+
+    def rows(self, rows: np.ndarray) -> Any:
+        """Read some cells (sorted row numbers) as one canonical CSR matrix over all genes."""
+        with reading(self.path, "the matrix"):
+            return self._matrix.rows(rows)
 
 
 def listing(names: Sequence[str], most: int = 10) -> str:

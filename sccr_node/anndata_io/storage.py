@@ -325,8 +325,10 @@ class _Hdf5Chunks:
 
     def create(self, chunks: tuple[int, ...]) -> None:
         filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._packed else {}
+        # A side without end, or HDF5 would have a chunk of one not fit a side of none (one cell has no components).
+        limits = (None, *[side or None for side in self._row])
         self._dataset = self._group.create_dataset(
-            self._name, shape=(0, *self._row), maxshape=(None, *self._row), chunks=chunks, dtype=self._dtype, **filters
+            self._name, shape=(0, *self._row), maxshape=limits, chunks=chunks, dtype=self._dtype, **filters
         )
 
     def pack(self, chunk: np.ndarray) -> bytes:
