@@ -26,6 +26,7 @@ from sccr_node.step import (
     layer_blocks,
     layer_is_sparse,
     over_all_genes,
+    result_keys,
     run_methods,
     summary_of_run,
 )
@@ -86,15 +87,14 @@ def impute(adata: AnnData, *, copy: bool = False, **options: Any) -> AnnData | N
         raise UsageProblem(first_problem(failure)) from None
     feedback = Feedback(quiet=params.quiet)
     data = wrap_anndata(adata, params.layer)
-    keys = added_keys(params)
-    check_keys(data, keys, overwrite=params.overwrite_keys)
+    check_keys(data, result_keys(params.key_added), overwrite=params.overwrite_keys)
     examined = examine(data, params, feedback)
     check_memory(examined, params, feedback)
     outcome = run_methods(data, examined, params, feedback)
 
     layers: dict[str, OutputName] = {params.key_added: "denoised", f"{params.key_added}_recovered": "recovered"}
     made: dict[tuple[str, str], Any] = {}
-    for slot, key in keys:
+    for slot, key in added_keys(params):
         if slot == "layers":
             blocks = layer_blocks(data, examined, outcome, layers[key], partial(feedback.progress, f"join {key}"))
             if layer_is_sparse(examined, outcome, layers[key]):
@@ -113,6 +113,9 @@ def impute(adata: AnnData, *, copy: bool = False, **options: Any) -> AnnData | N
     feedback.close_bar()
     # Only now, when everything is made, is the object touched.
     target = adata.copy() if copy else adata
+    for slot, key in result_keys(params.key_added):
+        if key in getattr(target, slot):
+            del getattr(target, slot)[key]
     for (slot, key), value in made.items():
         getattr(target, slot)[key] = value
     return target if copy else None

@@ -476,7 +476,7 @@ class SimulateParameters(RunningParameters):
     """Parameters of ``sccr simulate``."""
 
     n_cells: int = parameter(600, title="Cells", description="How many cells to simulate.", group="Data set", ge=1)
-    n_genes: int = parameter(1000, title="Genes", description="How many genes to simulate.", group="Data set", ge=1)
+    n_genes: int = parameter(2400, title="Genes", description="How many genes to simulate.", group="Data set", ge=1)
     n_types: int = parameter(
         5, title="Cell types", description="How many cell types the cells belong to.", group="Data set", ge=1
     )
@@ -698,6 +698,55 @@ class EvaluateRelationsParameters(PreparationParameters, WritingParameters, Thre
         description="How many of the strongest pairs of each kind are listed.",
         group=EVALUATION,
         ge=1,
+    )
+
+
+class ReportParameters(WritingParameters):
+    """Parameters of ``sccr report``."""
+
+    key_added: str | None = parameter(
+        None,
+        title="Name of the result",
+        description="Which result to report, where the file holds several.",
+        group=DATA,
+        metavar="NAME",
+        min_length=1,
+    )
+    provenance: str | None = parameter(
+        None,
+        title="Run record",
+        description="The record that the run wrote with --provenance: adds versions, input, time and memory.",
+        group=DATA,
+        metavar="FILE",
+        min_length=1,
+    )
+    label_key: str | None = parameter(
+        None,
+        title="Label column",
+        description=(
+            "Column of obs that colours the cells and groups the markers, such as a cell type; clusters are found where "
+            "no column is given."
+        ),
+        group=REPORTING,
+        metavar="COLUMN",
+        min_length=1,
+    )
+    batch_key: str | None = parameter(
+        None,
+        title="Batch column",
+        description="Column of obs that colours the cells a second time, such as a sample.",
+        group=REPORTING,
+        metavar="COLUMN",
+        min_length=1,
+    )
+    multiqc: str | None = parameter(
+        None,
+        title="MultiQC content",
+        description="Write MultiQC custom content into this folder too; samples may share one.",
+        group=REPORTING,
+        affects_result=False,
+        metavar="DIR",
+        min_length=1,
     )
 
 

@@ -185,7 +185,8 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
     adata = as_anndata(simulated, params)
     write_h5ad_atomically(output_path, adata)
     lost = 1 - int(np.count_nonzero(simulated.counts)) / max(1, int(np.count_nonzero(simulated.complete_counts)))
+    batches = f"{params.n_batches} batches" if params.n_batches > 1 else "one batch"
     feedback.say(
         f"wrote {output_path}: {params.n_cells:,} cells x {params.n_genes:,} genes, {params.n_types} cell types, "
-        f"{params.n_batches} batches, {lost:.1%} of the expressed entries lost"
+        f"{batches}, {lost:.1%} of the expressed entries lost"
     )

@@ -146,11 +146,10 @@ def impute_file(
     started, clock = datetime.now(UTC), time.monotonic()
     feedback = feedback or Feedback(quiet=True)
     with open_input(input_path, params.layer) as data:
-        keys = added_keys(params)
         check_output(data, output_path, force=params.force)
         if params.provenance is not None:
             check_side_file(Path(params.provenance), force=params.force, others=[input_path, output_path])
-        check_keys(data, keys, overwrite=params.overwrite_keys)
+        check_keys(data, result_keys(params.key_added), overwrite=params.overwrite_keys)
         examined = examine(data, params, feedback, genes_from_config=genes_from_config)
         check_memory(examined, params, feedback)
         if params.dry_run:
@@ -160,7 +159,7 @@ def impute_file(
             data,
             output_path,
             force=params.force,
-            replaced_keys=keys,
+            replaced_keys=result_keys(params.key_added),
             added_bytes=examined.written_bytes + examined.scratch_bytes,
             compression=params.compression,
             threads=params.threads,
@@ -179,21 +178,29 @@ def impute_file(
     return record
 
 
+def result_keys(name: str) -> list[tuple[str, str]]:
+    """Return every (slot, key) pair that a run may add under a name; with leave, all of them are replaced together."""
+    return [
+        ("layers", name),
+        ("layers", f"{name}_recovered"),
+        ("obsm", f"X_{name}"),
+        ("varp", f"{name}_relations"),
+        ("var", f"{name}_imputed"),
+        ("uns", name),
+    ]
+
+
 def added_keys(params: ImputeParameters) -> list[tuple[str, str]]:
-    """Return the (slot, key) pairs that a run adds to its output."""
+    """Return the (slot, key) pairs that a run with these parameters adds to its output."""
     name = params.key_added
-    layers = {
-        "denoised": [name],
-        "recovered": [f"{name}_recovered"],
-        "both": [name, f"{name}_recovered"],
-        "embedding": [],
-    }[params.write]
-    keys = [("layers", layer) for layer in layers]
-    keys.append(("obsm", f"X_{name}"))
-    if params.method != "scfp" and params.batch_key is None:
-        keys.append(("varp", f"{name}_relations"))
-    keys += [("var", f"{name}_imputed"), ("uns", name)]
-    return keys
+    left_out = set()
+    if params.write in ("recovered", "embedding"):
+        left_out.add(("layers", name))
+    if not wants_recovered(params):
+        left_out.add(("layers", f"{name}_recovered"))
+    if params.method == "scfp" or params.batch_key is not None:
+        left_out.add(("varp", f"{name}_relations"))
+    return [key for key in result_keys(name) if key not in left_out]
 
 
 def examine(
