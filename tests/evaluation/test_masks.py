@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sccr_node.evaluation.masks import drop_entries, drop_probabilities, draw, mask_expression
+from sccr_node.evaluation.masks import draw, drop_entries, drop_probabilities, mask_expression
 
 
 def expression(n_cells=200, n_genes=150, density=0.2, seed=0):
