@@ -1,0 +1,122 @@
+"""Lay cells out in two dimensions and group them: principal components, UMAP and clusters, with what is installed."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, svds
+
+SEED = 0
+N_COMPONENTS = 50
+N_NEIGHBOURS = 15
+FEWEST_CELLS_FOR_UMAP = 3 * N_NEIGHBOURS
+MOST_CLUSTERS = 12
+
+
+def principal_components(expression: Any, n_components: int = N_COMPONENTS) -> NDArray[np.float32]:
+    """Project cells on their leading principal components, centred and unscaled, without making the matrix dense.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes, sparse.
+    n_components
+        How many at most; fewer where there are fewer cells or genes.
+
+    Returns
+    -------
+    numpy.ndarray
+        Cells x components, by falling variance. Signs are those of the largest loading.
+    """
+    n_cells, n_genes = expression.shape
+    n_components = min(n_components, n_cells - 1, n_genes)
+    if n_components < 1:
+        return np.zeros((n_cells, 1), dtype=np.float32)
+    centre = np.asarray(expression.mean(axis=0)).ravel()
+    if min(n_cells, n_genes) <= 2 * n_components:
+        left, strengths, right = np.linalg.svd(expression.toarray() - centre, full_matrices=False)
+    else:
+        transposed = expression.T.tocsr()
+        centred: Any = LinearOperator(
+            expression.shape,
+            matvec=lambda v: expression @ v - centre @ v,
+            rmatvec=lambda v: transposed @ v - centre * v.sum(),
+            dtype=np.float64,
+        )
+        start = np.random.default_rng(SEED).standard_normal(min(n_cells, n_genes))
+        left, strengths, right = svds(centred, k=n_components, v0=start)
+        order = np.argsort(-strengths)
+        left, strengths, right = left[:, order], strengths[order], right[order]
+    left, strengths, right = left[:, :n_components], strengths[:n_components], right[:n_components]
+    signs = np.sign(right[np.arange(n_components), np.abs(right).argmax(axis=1)])
+    return np.asarray(left * strengths * np.where(signs == 0, 1, signs), dtype=np.float32)
+
+
+def lay_out(
+    before: NDArray[np.float32], after: NDArray[np.float32]
+) -> tuple[str, NDArray[np.float32], NDArray[np.float32]]:
+    """Place cells in two dimensions, once by their components before and once by those after.
+
+    The second UMAP starts from the first one's places, so that a group stays where it was unless the data move it.
+
+    Returns
+    -------
+    tuple
+        "UMAP" or "PCA", the places before, and the places after (cells x 2 each).
+    """
+    if len(after) < FEWEST_CELLS_FOR_UMAP or find_spec("umap") is None:
+        return "PCA", _two(before), _two(after)
+    first = _umap(before, None)
+    return "UMAP", first, _umap(after, first)
+
+
+def _two(components: NDArray[np.float32]) -> NDArray[np.float32]:
+    places = np.zeros((len(components), 2), dtype=np.float32)
+    places[:, : min(2, components.shape[1])] = components[:, :2]
+    return places
+
+
+def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    from umap import UMAP
+
+    init: Any = "spectral"
+    if start is not None:
+        noise = np.random.default_rng(SEED).normal(scale=1e-3, size=start.shape)
+        init = (10 * (start - start.mean(axis=0)) / max(float(np.abs(start).max()), 1e-6) + noise).astype(np.float32)
+    with warnings.catch_warnings():
+        # That a seed means one thread is what we ask for; a graph in several pieces is the data's affair.
+        warnings.simplefilter("ignore")
+        model = UMAP(n_neighbors=N_NEIGHBOURS, min_dist=0.3, init=init, random_state=SEED, n_jobs=1)
+        return np.asarray(model.fit_transform(components), dtype=np.float32)
+
+
+def find_clusters(components: NDArray[np.float32]) -> tuple[str, NDArray[np.int64]]:
+    """Group cells where no labels are given: Leiden on a neighbour graph where scanpy is installed, else k-means.
+
+    Returns
+    -------
+    tuple
+        What was done, and each cell's cluster from 0.
+    """
+    n_cells = len(components)
+    if n_cells >= FEWEST_CELLS_FOR_UMAP and find_spec("scanpy") is not None and find_spec("igraph") is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import anndata
+            import scanpy
+
+            data = anndata.AnnData(obsm={"X_pca": components})
+            scanpy.pp.neighbors(data, n_neighbors=N_NEIGHBOURS, use_rep="X_pca", random_state=SEED)
+            scanpy.tl.leiden(data, flavor="igraph", n_iterations=2, random_state=SEED)
+        return "Leiden clusters", data.obs["leiden"].cat.codes.to_numpy(dtype=np.int64)
+    from scipy.cluster.vq import kmeans2
+
+    n_clusters = max(1, min(MOST_CLUSTERS, n_cells // N_NEIGHBOURS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a cluster that stays empty is left out below
+        _, clusters = kmeans2(components.astype(np.float64), n_clusters, minit="++", rng=SEED)
+    return "k-means clusters", np.unique(clusters, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,372 @@
+"""Draw the figures as SVG whose colours are the page's: readable light, dark, printed, at any size."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sccr_node.report.content import BINS_PER_UNIT, Embedding, Grouping, MarkerMap, Relations, Values
+
+N_HUES = 12
+"""Group colours in the style sheet; further groups repeat them and are told apart by their numbers."""
+
+SCATTER_LAYERS = 6
+LONGEST_NAME = 18
+
+_LIGHT_HEAT = ("#f1f3f6", "#cfe3f0", "#86bfdd", "#3487bd", "#15508c", "#0a2450")
+_DARK_HEAT = ("#1c222b", "#1d3f62", "#2270a6", "#45a7d4", "#a3e0f1", "#f6fcff")
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.1f}".removesuffix(".0")
+    return str(value)
+
+
+def put(parent: ElementTree.Element, tag: str, text: str | None = None, **attributes: object) -> ElementTree.Element:
+    """Add an SVG element; underscores in attribute names become hyphens, and numbers get one decimal."""
+    named = {name.rstrip("_").replace("_", "-"): _number(value) for name, value in attributes.items()}
+    element = ElementTree.SubElement(parent, tag, named)
+    element.text = text
+    return element
+
+
+def canvas(width: float, height: float, alternative: str) -> ElementTree.Element:
+    """Begin a figure; the alternative text says what a reader would see in it."""
+    return ElementTree.Element(
+        "svg",
+        {"viewBox": f"0 0 {_number(width)} {_number(height)}", "role": "img", "aria-label": alternative},
+    )
+
+
+def markup(figure: ElementTree.Element) -> str:
+    """Return a figure as inline SVG; every text in it is escaped by the serialiser."""
+    return ElementTree.tostring(figure, encoding="unicode")
+
+
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name that fits beside a figure."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embedding, when: str) -> str:
+    """Draw cells in two dimensions, each group in its colour and with its number at its middle.
+
+    Parameters
+    ----------
+    places
+        Drawn cells x 2.
+    grouping
+        Their groups.
+    embedding
+        Says what the dimensions are.
+    when
+        "before" or "after".
+    """
+    width, height, margin = 440.0, 400.0, 18.0
+    alternative = (
+        f"Scatter plot: {embedding.technique} of {len(places):,} cells {when} imputation, coloured by {grouping.title}"
+    )
+    figure = canvas(width, height, f"{alternative} ({len(grouping.names) + grouping.n_others} groups).")
+    points = _fitted(places, width, height, margin)
+    radius = float(np.clip(170 / np.sqrt(max(1, len(places))), 1.5, 4.0))
+    cells = put(figure, "g", class_="dots", stroke_width=2 * radius)
+    # Mixed layers: with one layer for each group, the last group would hide the others.
+    layer_of = np.random.default_rng(0).integers(SCATTER_LAYERS, size=len(points))
+    put(cells, "path", d=_dots(points[grouping.codes < 0]), class_="others")
+    for layer in range(SCATTER_LAYERS):
+        for group in range(len(grouping.names)):
+            inside = (grouping.codes == group) & (layer_of == layer)
+            if inside.any():
+                put(cells, "path", d=_dots(points[inside]), class_=f"hue{group % N_HUES + 1}")
+    numbers = put(figure, "g", class_="numbers")
+    shown = [group for group in range(len(grouping.names)) if (grouping.codes == group).any()]
+    middles = [_middle(points[grouping.codes == group]) for group in shown]
+    for group, (x, y) in zip(shown, _apart(np.array(middles).reshape(-1, 2), width, height).tolist(), strict=True):
+        put(numbers, "text", str(group + 1), x=x, y=y + 4.5)
+    axes = put(figure, "g", class_="axes")
+    put(axes, "path", d=f"M8 {height - 48:.0f}V{height - 8:.0f}H48", class_="corner")
+    put(axes, "text", f"{embedding.technique} 1", x=54, y=height - 4)
+    put(axes, "text", f"{embedding.technique} 2", x=12, y=height - 54, transform=f"rotate(-90 12 {height - 54:.0f})")
+    return markup(figure)
+
+
+def _middle(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the cell nearest to the median: the number stands on its group whatever the group's shape."""
+    return np.asarray(points[np.square(points - np.median(points, axis=0)).sum(axis=1).argmin()])
+
+
+def _apart(places: NDArray[np.float64], width: float, height: float) -> NDArray[np.float64]:
+    """Push numbers that would lie on each other apart, as little as it takes."""
+    room = np.array([20.0, 16.0])
+    places = places.copy()
+    for _ in range(60):
+        gaps = (places[:, None] - places[None]) / room
+        distance = np.sqrt(np.square(gaps).sum(axis=2))
+        first, second = np.nonzero(np.triu(distance < 1, k=1))
+        if not len(first):
+            break
+        for one, other in zip(first.tolist(), second.tolist(), strict=True):
+            away = (places[one] - places[other]) / room
+            length = float(np.hypot(*away))
+            direction = away / length if length > 1e-3 else np.array([0.0, 1.0])
+            push = direction * (1 - min(length, 1.0)) / 2 * room
+            places[one] += push
+            places[other] -= push
+        places = np.clip(places, [12, 12], [width - 12, height - 12])
+    return places
+
+
+def _fitted(places: NDArray[np.float32], width: float, height: float, margin: float) -> NDArray[np.float64]:
+    low, high = places.min(axis=0).astype(np.float64), places.max(axis=0).astype(np.float64)
+    span = np.maximum(high - low, 1e-9)
+    scale = min((width - 2 * margin) / span[0], (height - 2 * margin) / span[1])
+    centred = (places - (low + high) / 2) * scale
+    return np.asarray(np.column_stack([width / 2 + centred[:, 0], height / 2 - centred[:, 1]]))
+
+
+def _dots(points: NDArray[np.float64]) -> str:
+    # A line of no length with round ends is a dot, in a fifth of the bytes of a circle element.
+    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points.tolist())
+
+
+def _ticks(most: float, n_ticks: int = 5) -> list[float]:
+    """Round numbers from 0 to just below ``most``."""
+    if most <= 0:
+        return [0.0]
+    rough = most / n_ticks
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = float(next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999))
+    return [step * position for position in range(int(most / step + 1e-9) + 1)]
+
+
+def _coarser(counts: NDArray[np.int64], bins_in_one: int, n_bins: int) -> NDArray[np.int64]:
+    return np.asarray(counts[: bins_in_one * n_bins].reshape(n_bins, bins_in_one).sum(axis=1))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def value_range(values: Values) -> tuple[int, int]:
+    """Return how many fine bins make one bar, and how many bars are drawn: up to the last entry in 5,000."""
+    everything = values.observed_before + values.observed_after + values.unobserved_after
+    total = int(everything.sum())
+    upper = int(np.searchsorted(np.cumsum(everything), total * (1 - 1 / 5000))) + 1 if total else 1
+    bins_in_one = 2 if upper <= 100 else 4
+    return bins_in_one, min(-(-upper // bins_in_one) + 1, len(everything) // bins_in_one)
+
+
+def value_histogram(values: Values, which: str) -> str:
+    """Draw the distribution of log expression over the entries that were observed, or that were zero.
+
+    Parameters
+    ----------
+    values
+        The histograms.
+    which
+        "observed": before as an area, after as a line; "imputed": after as an area, without exact zeros.
+    """
+    bins_in_one, n_bins = value_range(values)
+    n_entries = max(1, values.n_observed if which == "observed" else values.n_unobserved)
+    if which == "observed":
+        areas = [("before", values.observed_before)]
+        lines = [("after", values.observed_after)]
+        alternative = (
+            f"Histogram of log expression at the {values.n_observed:,} entries that were observed: mean "
+            f"{values.mean_observed_before:.2f} before and {values.mean_observed_after:.2f} after imputation."
+        )
+    else:
+        filled = values.unobserved_after.copy()
+        filled[0] -= values.n_unobserved_zero
+        areas = [("after", filled)]
+        lines = []
+        alternative = (
+            f"Histogram of log expression after imputation at the {values.n_unobserved:,} entries that were zero "
+            f"before: mean {values.mean_unobserved_after:.2f}; "
+            f"{_percent(values.n_unobserved_zero / n_entries)} of them stay zero."
+        )
+    series = [
+        (name, _coarser(counts, bins_in_one, n_bins) / n_entries, filled)
+        for filled, group in ((True, areas), (False, lines))
+        for name, counts in group
+    ]
+    width, height, left, bottom, top, right = 440.0, 250.0, 46.0, 40.0, 12.0, 8.0
+    figure = canvas(width, height, alternative)
+    most = max(float(shares.max()) for _, shares, _ in series) * 1.06 or 1.0
+    bar = (width - left - right) / n_bins
+
+    def up(share: float) -> float:
+        return height - bottom - share / most * (height - bottom - top)
+
+    axes = put(figure, "g", class_="axes")
+    for share in _ticks(most, 4):
+        put(axes, "path", d=f"M{left:.0f} {up(share):.1f}H{width - right:.0f}", class_="grid")
+        put(axes, "text", _percent(share), x=left - 6, y=up(share) + 4, class_="end")
+    unit = bar * BINS_PER_UNIT / bins_in_one
+    for value in range(int(n_bins * bins_in_one / BINS_PER_UNIT) + 1):
+        put(axes, "text", str(value), x=left + value * unit, y=height - bottom + 17, class_="middle")
+    put(
+        axes,
+        "text",
+        "log expression, ln(1 + depth-normalised count)",
+        x=(left + width - right) / 2,
+        y=height - 5,
+        class_="middle",
+    )
+    for name, shares, is_area in series:
+        steps = "".join(f"V{up(share):.1f}h{bar:.2f}" for share in shares.tolist())
+        base = f"M{left:.0f} {height - bottom:.0f}"
+        end = f"V{height - bottom:.0f}" + ("z" if is_area else "")
+        put(figure, "path", d=f"{base}{steps}{end}", class_=f"{'area' if is_area else 'line'} {name}")
+    put(axes, "path", d=f"M{left:.0f} {height - bottom:.0f}H{width - right:.0f}", class_="baseline")
+    return markup(figure)
+
+
+def relation_histogram(relations: Relations) -> str:
+    """Draw how strong the gene graph's pairs are, dissociating to the left and associating to the right."""
+    width, height, left, bottom, top, right = 440.0, 250.0, 46.0, 40.0, 12.0, 12.0
+    figure = canvas(
+        width,
+        height,
+        f"Histogram of {relations.coefficient} over the gene graph's pairs: {relations.n_associating:,} associating "
+        f"(positive) and {relations.n_dissociating:,} dissociating (negative).",
+    )
+    counts = relations.histogram
+    n_bins = len(counts)
+    most = float(counts.max()) * 1.06 or 1.0
+    bar = (width - left - right) / n_bins
+
+    def up(count: float) -> float:
+        return height - bottom - count / most * (height - bottom - top)
+
+    axes = put(figure, "g", class_="axes")
+    for count in _ticks(most, 4):
+        put(axes, "path", d=f"M{left:.0f} {up(count):.1f}H{width - right:.0f}", class_="grid")
+        put(axes, "text", f"{count:,.6g}", x=left - 6, y=up(count) + 4, class_="end")
+    for value in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        put(
+            axes,
+            "text",
+            f"{value:g}".replace("-", "−"),
+            x=left + (value + 1) / 2 * (width - left - right),
+            y=height - bottom + 17,
+            class_="middle",
+        )
+    put(axes, "text", relations.coefficient, x=(left + width - right) / 2, y=height - 5, class_="middle")
+    for position, count in enumerate(counts.tolist()):
+        if count:
+            put(
+                figure,
+                "rect",
+                x=left + position * bar + 0.5,
+                y=up(count),
+                width=bar - 1,
+                height=height - bottom - up(count),
+                class_="minus" if position < n_bins // 2 else "plus",
+            )
+    put(axes, "path", d=f"M{left:.0f} {height - bottom:.0f}H{width - right:.0f}", class_="baseline")
+    return markup(figure)
+
+
+def share_bar(parts: Sequence[tuple[str, float]], alternative: str) -> str:
+    """Draw shares that add up to one as one bar; each part is a class of the style sheet and a share."""
+    figure = canvas(440, 14, alternative)
+    figure.set("preserveAspectRatio", "none")
+    figure.set("class", "share")
+    begin = 0.0
+    for name, share in parts:
+        put(figure, "rect", x=begin, y=0, width=share * 440, height=14, class_=name)
+        begin += share * 440
+    return markup(figure)
+
+
+def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
+    """Draw the markers' expression, one row a gene and one column a cell, groups side by side.
+
+    Parameters
+    ----------
+    markers
+        Expression from 0 to 1.
+    grouping
+        Names of the groups.
+    when
+        "before" or "after".
+    """
+    shown = markers.before if when == "before" else markers.after
+    row, left, top, right = 13.0, 96.0, 24.0, 4.0
+    width, height = 440.0, top + row * len(markers.genes) + 4
+    n_cells = shown.shape[1]
+    per_cell = (width - left - right) / n_cells
+    zeros = float((shown == 0).mean())
+    figure = canvas(
+        width,
+        height,
+        f"Heat map {when} imputation: {len(markers.genes)} marker genes in {n_cells} cells of "
+        f"{len(set(markers.gene_groups))} groups of {grouping.title}; {_percent(zeros)} of its entries are zero.",
+    )
+    for theme, colours in (("light", _LIGHT_HEAT), ("dark", _DARK_HEAT)):
+        put(
+            figure,
+            "image",
+            x=left,
+            y=top,
+            width=width - left - right,
+            height=row * len(markers.genes),
+            href=_data_uri(palette_png(shown, colours)),
+            preserveAspectRatio="none",
+            class_=f"heat only-{theme}",
+        )
+    strip = put(figure, "g", class_="bands")
+    for group in dict.fromkeys(markers.cell_groups.tolist()):
+        columns = np.flatnonzero(markers.cell_groups == group)
+        begin, span = left + columns[0] * per_cell, len(columns) * per_cell
+        hue = f"hue{group % N_HUES + 1}"
+        put(strip, "rect", x=begin + 0.5, y=top - 6, width=max(span - 1, 0.5), height=4, class_=hue)
+        put(strip, "text", str(group + 1), x=begin + span / 2, y=top - 9, class_="middle")
+    names = put(figure, "g", class_="axes genes")
+    for position, gene in enumerate(markers.genes):
+        label = put(names, "text", shortened(gene, 12), x=left - 6, y=top + row * (position + 0.5) + 3.6, class_="end")
+        if position and markers.gene_groups[position] != markers.gene_groups[position - 1]:
+            put(figure, "path", d=f"M{left:.0f} {top + row * position:.1f}H{width - right:.0f}", class_="gap")
+        if len(gene) > 12:
+            put(label, "title", gene)
+    return markup(figure)
+
+
+def palette_png(values: NDArray[np.float32], colours: Sequence[str]) -> bytes:
+    """Write values from 0 to 1 as a PNG with a palette, one pixel a value.
+
+    Parameters
+    ----------
+    values
+        Rows x columns.
+    colours
+        Equally spaced on the way from 0 to 1, as ``#rrggbb``.
+    """
+    anchors = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in colours])
+    at = np.linspace(0, 1, len(anchors))
+    palette = np.column_stack([np.interp(np.linspace(0, 1, 256), at, anchors[:, channel]) for channel in range(3)])
+    pixels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    # Each line of a PNG begins with the number of its filter: 0, none.
+    lines = np.hstack([np.zeros((len(pixels), 1), dtype=np.uint8), pixels])
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 8, 3, 0, 0, 0)
+    parts = [
+        (b"IHDR", header),
+        (b"PLTE", np.rint(palette).astype(np.uint8).tobytes()),
+        (b"IDAT", zlib.compress(lines.tobytes(), 9)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,565 @@
+"""Read a result and its run record, in blocks of cells, into what the page says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sccr_node.anndata_io.checks import Progress, Scale, scan
+from sccr_node.anndata_io.preparation import normalisation, selected_expression, take_columns
+from sccr_node.anndata_io.reading import InputData, listing, open_input, open_matrix, reading
+from sccr_node.errors import InputProblem
+from sccr_node.params import METHOD_TITLES, ImputeParameters, extra_of
+from sccr_node.provenance import RunRecord
+from sccr_node.report.content import (
+    BINS_PER_UNIT,
+    MAX_LOG_VALUE,
+    Content,
+    Embedding,
+    Fact,
+    Grouping,
+    MarkerMap,
+    Pair,
+    Relations,
+    Resources,
+    Stage,
+    Values,
+    readable,
+)
+from sccr_node.report.embedding import SEED, find_clusters, lay_out, principal_components
+
+CELLS_DRAWN = 8000
+"""Points in a scatter plot beyond which the eye gains nothing and the page grows."""
+
+GROUPS_TOLD_APART = 24
+GROUPS_IN_MARKER_MAP = 12
+FEWEST_CELLS_OF_A_GROUP = 5
+MARKERS_OF_A_GROUP = 3
+CELLS_IN_MARKER_MAP = 480
+PAIRS_LISTED = 10
+BLOCK_BYTES = 32 * 2**20
+
+_N_BINS = BINS_PER_UNIT * MAX_LOG_VALUE
+
+
+def gather(
+    result: Path,
+    *,
+    record: RunRecord | None = None,
+    key_added: str | None = None,
+    label_key: str | None = None,
+    batch_key: str | None = None,
+    with_cells: bool = True,
+    progress: Progress | None = None,
+) -> Content:
+    """Gather what the page and the MultiQC content show.
+
+    Parameters
+    ----------
+    result
+        What the step wrote.
+    record
+        The record of the same run.
+    key_added
+        Name of the result; the only one in the file where none is given.
+    label_key, batch_key
+        Columns of obs to colour cells by.
+    with_cells
+        Whether to lay cells out, group them and pick markers, which takes most of the time.
+    progress
+        Called with a stage's name and the share done.
+
+    Raises
+    ------
+    InputProblem
+        The file holds no result, or not the one that is named; a column is missing; the record is of another run.
+    """
+    if key_added is None and record is not None:
+        key_added = record.params.get("key_added")
+    with open_result(result, key_added) as (data, key, noted):
+        _check_record(result, record, noted, data)
+        columns = np.flatnonzero(_imputed(data, key))
+        if not len(columns):
+            raise InputProblem(f"var['{key}_imputed'] of {result} marks no gene: this is not a result of sccr impute")
+        notes: list[str] = []
+        groupings = [
+            _column_grouping(data, name, notes) for name in dict.fromkeys((label_key, batch_key)) if name is not None
+        ]
+        before = _expression_before(data, columns, noted, progress)
+        what, after = _layer_after(data, key)
+        values = None
+        if after is None:
+            notes.append(
+                "The run wrote no layer of expression (--write embedding), so there are no values after imputation "
+                "to show."
+            )
+        else:
+            values = _values(before, after, columns, progress)
+        relations = _relations(data, key, before, columns, notes)
+        content = _facts(result, data, key, noted, record, columns, what, values, relations)
+        if with_cells:
+            content = _with_cells(content, data, key, before, after, columns, groupings, notes, progress)
+        return replace(content, notes=notes)
+
+
+@contextmanager
+def open_result(path: Path, key_added: str | None) -> Iterator[tuple[InputData, str, dict[str, Any]]]:
+    """Open a result; gives the file (on the matrix that was imputed), the result's name and its ``uns`` entry.
+
+    Raises
+    ------
+    InputProblem
+        The file holds no result, more than one and none is named, or not the one that is named.
+    """
+    with open_input(path) as data:
+        if data.format not in ("h5ad", "zarr"):
+            raise InputProblem(f"{path} is 10x output, not a result of sccr impute")
+        found = [key for key in data.keys("uns") if data.has_key("var", f"{key}_imputed")]
+        if key_added is not None and key_added not in found:
+            raise InputProblem(f"{path} holds no result {key_added!r} of sccr impute; it holds: {listing(found)}")
+        if not found:
+            raise InputProblem(f"{path} holds no result of sccr impute (no uns entry with a column *_imputed in var)")
+        if key_added is None and len(found) > 1:
+            raise InputProblem(f"{path} holds several results: {listing(found)}; choose one with --key-added")
+        key = found[0] if key_added is None else key_added
+        noted = _noted(data, key)
+        layer = noted["params"].get("layer")
+    with open_input(path, layer) as data:
+        yield data, key, noted
+
+
+def _noted(data: InputData, key: str) -> dict[str, Any]:
+    from anndata.io import read_elem
+
+    with reading(data.path, f"uns[{key!r}]"):
+        noted = dict(read_elem(data.root["uns"][key]))
+    missing = [name for name in ("version", "method", "params", "input") if name not in noted]
+    if missing:
+        raise InputProblem(f"uns[{key!r}] of {data.path} was not written by sccr impute: it lacks {listing(missing)}")
+    return noted
+
+
+def _imputed(data: InputData, key: str) -> NDArray[np.bool_]:
+    return np.asarray(data.var_column(f"{key}_imputed"), dtype=bool)
+
+
+def _check_record(result: Path, record: RunRecord | None, noted: dict[str, Any], data: InputData) -> None:
+    if record is None:
+        return
+    told = (record.method, record.input.n_cells, record.input.n_genes)
+    seen = (str(noted["method"]), data.n_cells, data.n_genes)
+    if told != seen:
+        raise InputProblem(
+            "the run record is of another run: it says {} on {} cells x {} genes".format(*told)
+            + ", {} holds {} on {} x {}".format(result, *seen)
+        )
+
+
+def _column_grouping(data: InputData, name: str, notes: list[str]) -> tuple[str, NDArray[np.object_]]:
+    column = data.obs_column(name)
+    if column.isna().all():
+        notes.append(f"The column {name} has no value for any cell, so it cannot colour the cells.")
+    names = column.astype(str).to_numpy(dtype=object)
+    names[column.isna().to_numpy()] = None
+    return name, names
+
+
+def _expression_before(data: InputData, columns: np.ndarray, noted: dict[str, Any], progress: Progress | None) -> Any:
+    """Prepare the imputed genes as the step did: cells x imputed genes, float32 CSR."""
+    params = noted["params"]
+    target = params.get("target_sum", "median")
+    normalise = partial(
+        normalisation,
+        scan(data, progress),
+        normalize_by=params.get("normalize_by", "selected"),
+        target_sum="median" if str(target) == "median" else float(target),
+        scale=cast(Scale, str(noted["input"]["scale"])),
+    )
+    return selected_expression(data, columns, normalise, progress)[0]
+
+
+def _layer_after(data: InputData, key: str) -> tuple[str, Any]:
+    for what, name in (("denoised", key), ("recovered", f"{key}_recovered")):
+        if data.has_key("layers", name):
+            with reading(data.path, f"layer {name!r}"):
+                return what, open_matrix(data.root["layers"][name], f"layer {name!r}")
+    return "embedding", None
+
+
+def _values(before: Any, after: Any, columns: np.ndarray, progress: Progress | None) -> Values:
+    n_cells = before.shape[0]
+    histograms = {name: np.zeros(_N_BINS, dtype=np.int64) for name in ("before", "observed", "unobserved")}
+    sums = dict.fromkeys(("before", "observed", "unobserved", "change"), 0.0)
+    n_observed = n_observed_zero = n_stored = 0
+    for first, block in after.blocks(BLOCK_BYTES):
+        if progress is not None:
+            progress("compare values", first / n_cells)
+        now = take_columns(block, columns)
+        then = before[first : first + block.shape[0]]
+        observed, kept = _at_entries_of(then, now)
+        _count(histograms["before"], then.data)
+        _count(histograms["observed"], observed)
+        _count(histograms["unobserved"], now.data[~kept])
+        sums["before"] += float(then.data.sum(dtype=np.float64))
+        sums["observed"] += float(observed.sum(dtype=np.float64))
+        sums["unobserved"] += float(now.data[~kept].sum(dtype=np.float64))
+        sums["change"] += float(np.abs(observed - then.data).sum(dtype=np.float64))
+        n_observed += then.nnz
+        n_observed_zero += int((observed == 0).sum())
+        n_stored += int((~kept).sum())
+    n_unobserved = n_cells * len(columns) - n_observed
+    # Entries that are not stored are zeros.
+    histograms["unobserved"][0] += n_unobserved - n_stored
+    if progress is not None:
+        progress("compare values", 1.0)
+    return Values(
+        n_observed=n_observed,
+        n_unobserved=n_unobserved,
+        n_observed_zero=n_observed_zero,
+        n_unobserved_zero=n_unobserved - n_stored,
+        observed_before=histograms["before"],
+        observed_after=histograms["observed"],
+        unobserved_after=histograms["unobserved"],
+        mean_observed_before=sums["before"] / max(1, n_observed),
+        mean_observed_after=sums["observed"] / max(1, n_observed),
+        mean_unobserved_after=sums["unobserved"] / max(1, n_unobserved),
+        mean_change=sums["change"] / max(1, n_observed),
+    )
+
+
+def _at_entries_of(then: Any, now: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Values of ``now`` at the stored entries of ``then``, and which stored entries of ``now`` these are."""
+    n_genes = then.shape[1]
+    places = [
+        np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * n_genes + matrix.indices
+        for matrix in (then, now)
+    ]
+    marks = np.zeros(then.shape[0] * n_genes, dtype=np.float32)
+    marks[places[1]] = now.data
+    observed = marks[places[0]]
+    marks[:] = 0
+    marks[places[0]] = 1
+    return observed, marks[places[1]] != 0
+
+
+def _count(histogram: NDArray[np.int64], values: NDArray[np.floating]) -> None:
+    bins = np.clip((values * BINS_PER_UNIT).astype(np.int64), 0, _N_BINS - 1)
+    histogram += np.bincount(bins, minlength=_N_BINS)
+
+
+def _relations(data: InputData, key: str, before: Any, columns: np.ndarray, notes: list[str]) -> Relations | None:
+    from scipy import sparse
+
+    name = f"{key}_relations"
+    if not data.has_key("varp", name):
+        notes.append(
+            "The result holds no gene graph: scFP builds none, and with --batch-key each batch has one of its own."
+        )
+        return None
+    from anndata.io import read_elem
+
+    with reading(data.path, f"varp[{name!r}]"):
+        upper = sparse.triu(sparse.csr_matrix(read_elem(data.root["varp"][name])), k=1).tocoo()
+    upper.eliminate_zeros()
+    r = np.asarray(upper.data, dtype=np.float64)
+    detected = np.zeros(data.n_genes)
+    detected[columns] = np.bincount(before.indices, minlength=len(columns)) / max(1, before.shape[0])
+    names = data.gene_names
+
+    def listed(order: NDArray[np.intp]) -> list[Pair]:
+        return [
+            Pair(
+                genes=(readable(names[upper.row[at]]), readable(names[upper.col[at]])),
+                r=float(r[at]),
+                detected=(float(detected[upper.row[at]]), float(detected[upper.col[at]])),
+            )
+            for at in order[:PAIRS_LISTED]
+        ]
+
+    by_value = np.argsort(r, kind="stable")
+    n_associating, n_dissociating = int((r > 0).sum()), int((r < 0).sum())
+    histogram = np.histogram(np.clip(r, -1, 1), bins=40, range=(-1, 1))[0]
+    return Relations(
+        coefficient="cosine" if str(_noted(data, key)["method"]) == "scbfp" else "Pearson's r",
+        n_associating=n_associating,
+        n_dissociating=n_dissociating,
+        histogram=histogram.astype(np.int64),
+        associating=listed(by_value[::-1][:n_associating]),
+        dissociating=listed(by_value[:n_dissociating]),
+        n_related_genes=len(np.unique(np.concatenate([upper.row, upper.col]))),
+    )
+
+
+def _facts(
+    result: Path,
+    data: InputData,
+    key: str,
+    noted: dict[str, Any],
+    record: RunRecord | None,
+    columns: np.ndarray,
+    what: str,
+    values: Values | None,
+    relations: Relations | None,
+) -> Content:
+    scale = str(noted["input"]["scale"])
+    facts = [Fact("Result", readable(result.name))]
+    resources = None
+    software: list[Fact] = []
+    messages = [readable(message) for message in np.atleast_1d(noted.get("messages", []))]
+    parameters = noted["params"]
+    reason = ""
+    if record is not None:
+        source, preparation, took = record.input, record.preparation, record.resources
+        reason = readable(source.scale_reason)
+        messages = [readable(message) for message in record.messages]
+        parameters = record.params
+        facts += [
+            Fact("Input", readable(Path(source.path).name), f"{source.format}, SHA-256 {source.sha256}"),
+            Fact("Matrix", "X" if source.layer is None else f"layer {readable(source.layer)}"),
+            Fact("Genes imputed", f"{preparation.n_genes_imputed:,}", f"choice: {readable(preparation.genes_choice)}"),
+        ]
+        if preparation.target_sum is not None:
+            by = "the imputed genes" if preparation.normalize_by == "selected" else "all genes"
+            facts.append(Fact("Target depth", f"{preparation.target_sum:,.6g}", f"total of a cell over {by}"))
+        facts += [
+            Fact("Empty cells", f"{preparation.n_empty_cells:,}", "no expression of an imputed gene: took no part"),
+            Fact("Empty genes", f"{preparation.n_empty_genes:,}", "no expression in any cell: took no part"),
+        ]
+        if record.batches:
+            facts.append(Fact("Batches", f"{len(record.batches):,}", "each imputed by itself"))
+        facts += [
+            Fact("Written", ", ".join(readable(name) for name in record.result.keys)),
+            Fact("Started", readable(record.started)),
+            Fact("Command", readable(" ".join(record.command)) or "called from Python"),
+        ]
+        software = [Fact(readable(name), readable(version)) for name, version in record.software.items()]
+        resources = Resources(
+            stages=[Stage(readable(name), seconds) for name, seconds in took.seconds.items()],
+            total_seconds=took.total_seconds,
+            threads=took.threads,
+            peak_memory=took.peak_memory_bytes,
+            estimated_memory=took.estimated_memory_bytes,
+            memory_limit=took.memory_limit_bytes,
+        )
+    else:
+        facts += [
+            Fact("Matrix", "X" if data.layer is None else f"layer {readable(data.layer)}"),
+            Fact("Genes imputed", f"{len(columns):,}", f"choice: {readable(noted['input'].get('genes', ''))}"),
+        ]
+    zeros_before = values.zeros_before if values else (record.result.zeros_before if record else None)
+    return Content(
+        sample=readable(sample_name(result)),
+        key=key + ("_recovered" if what == "recovered" else ""),
+        file=readable(result.name),
+        method=METHOD_TITLES.get(str(noted["method"]), readable(noted["method"])),  # type: ignore[call-overload]
+        version=readable(noted["version"]),
+        scale=scale,
+        scale_reason=reason,
+        n_cells=data.n_cells,
+        n_genes=data.n_genes,
+        n_imputed_genes=len(columns),
+        what=what,
+        values=values,
+        zeros_before=zeros_before,
+        zeros_after=values.zeros_after if values else None,
+        relations=relations,
+        resources=resources,
+        facts=facts,
+        parameters=_parameter_facts(parameters),
+        software=software,
+        messages=messages,
+    )
+
+
+def sample_name(result: Path) -> str:
+    """Return the name of a result's file without its folder and ending: how MultiQC calls the sample."""
+    return result.name.removesuffix(".gz").rsplit(".", 1)[0] or result.name
+
+
+def _parameter_facts(parameters: dict[str, Any]) -> list[Fact]:
+    fields = ImputeParameters.model_fields
+    known = [name for name in fields if name in parameters and extra_of(fields[name])["affects_result"]]
+    shown = known + sorted(name for name in parameters if name not in fields)
+    return [
+        Fact(readable(name), _written(parameters[name]), str(fields[name].title) if name in fields else "")
+        for name in shown
+        if parameters[name] is not None
+    ]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float | np.floating):
+        return f"{float(value):g}"
+    return readable(value)
+
+
+def _with_cells(
+    content: Content,
+    data: InputData,
+    key: str,
+    before: Any,
+    after: Any,
+    columns: np.ndarray,
+    labels: list[tuple[str, NDArray[np.object_]]],
+    notes: list[str],
+    progress: Progress | None,
+) -> Content:
+    drawn = _draw(data.n_cells)
+    components = _components(data, key, drawn)
+    if len(drawn) < 3 or components is None:
+        notes.append(f"The cells are not laid out: {data.n_cells} cells are too few, or the result has no components.")
+        return replace(content, n_drawn=len(drawn))
+    expression = before[drawn]
+    if progress is not None:
+        progress("lay cells out", 0.0)
+    technique, places_before, places_after = lay_out(principal_components(expression), components)
+    groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
+    if not groupings:
+        title, clusters = find_clusters(components)
+        groupings = [replace(_grouping_of_codes(title, clusters), found_here=True)]
+    if progress is not None:
+        progress("lay cells out", 1.0)
+    markers = None
+    if after is not None:
+        names = [readable(name) for name in data.gene_names[columns]]
+        with reading(data.path, "the imputed layer"):
+            markers = _marker_map(
+                expression, groupings[0], names, lambda rows: take_columns(after.rows(drawn[rows]), columns)
+            )
+        if markers is None:
+            notes.append("No markers are shown: they take at least two groups of five cells.")
+    return replace(
+        content,
+        n_drawn=len(drawn),
+        groupings=groupings,
+        embedding=Embedding(technique, places_before, places_after),
+        markers=markers,
+    )
+
+
+def _draw(n_cells: int) -> NDArray[np.intp]:
+    if n_cells <= CELLS_DRAWN:
+        return np.arange(n_cells)
+    return np.sort(np.random.default_rng(SEED).choice(n_cells, CELLS_DRAWN, replace=False))
+
+
+def _components(data: InputData, key: str, drawn: NDArray[np.intp]) -> NDArray[np.float32] | None:
+    if not data.has_key("obsm", f"X_{key}"):
+        return None
+    with reading(data.path, f"obsm['X_{key}']"):
+        components = np.asarray(data.root["obsm"][f"X_{key}"][:], dtype=np.float32)[drawn]
+    return components if components.size else None
+
+
+def _grouping(name: str, column: NDArray[np.object_], drawn: NDArray[np.intp]) -> Grouping | None:
+    present = pd.Series([value for value in column if value is not None], dtype=object)
+    sizes = present.value_counts(sort=True)
+    if not len(sizes):
+        return None
+    order = sorted(sizes.index, key=lambda group: (-sizes[group], group))
+    told_apart = order if len(order) <= GROUPS_TOLD_APART else order[: GROUPS_TOLD_APART - 1]
+    positions = {group: position for position, group in enumerate(told_apart)}
+    return Grouping(
+        title=readable(name),
+        names=[readable(group) for group in told_apart],
+        sizes=[int(sizes[group]) for group in told_apart],
+        codes=np.array([positions.get(group, -1) for group in column[drawn]], dtype=np.int64),
+        n_others=len(order) - len(told_apart),
+        n_missing=len(column) - len(present),
+    )
+
+
+def _grouping_of_codes(title: str, clusters: NDArray[np.int64]) -> Grouping:
+    grouping = _grouping(title, clusters.astype(str).astype(object), np.arange(len(clusters)))
+    assert grouping is not None
+    return replace(grouping, names=[f"cluster {number + 1}" for number in range(len(grouping.names))])
+
+
+def strongest_markers(
+    expression: Any, codes: NDArray[np.int64], groups: list[int], n_each: int = MARKERS_OF_A_GROUP
+) -> list[tuple[int, int]]:
+    """Pick genes that set a group apart from all other cells.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes, sparse: measured values, so that imputation has no say in the choice.
+    codes
+        Each cell's group.
+    groups
+        The groups to find markers of.
+    n_each
+        How many genes a group gets at most; a gene serves one group only.
+
+    Returns
+    -------
+    list
+        Pairs of a gene's column and its group: the largest differences of means in units of the standard deviation.
+    """
+    squares = expression.multiply(expression).tocsr()
+    total, total_squares = (np.asarray(matrix.sum(axis=0)).ravel() for matrix in (expression, squares))
+    n_cells = expression.shape[0]
+    chosen: list[tuple[int, int]] = []
+    taken = np.zeros(expression.shape[1], dtype=bool)
+    for group in groups:
+        inside = codes == group
+        n_inside, n_outside = int(inside.sum()), n_cells - int(inside.sum())
+        sums, sums_squares = (np.asarray(matrix[inside].sum(axis=0)).ravel() for matrix in (expression, squares))
+        means = sums / n_inside, (total - sums) / n_outside
+        variances = (
+            np.maximum(0, sums_squares / n_inside - means[0] ** 2),
+            np.maximum(0, (total_squares - sums_squares) / n_outside - means[1] ** 2),
+        )
+        # The floor keeps a gene that is nearly constant from looking decisive.
+        effect = (means[0] - means[1]) / np.sqrt((variances[0] + variances[1]) / 2 + 0.01)
+        effect[taken] = -np.inf
+        for gene in np.argsort(-effect, kind="stable")[:n_each]:
+            if effect[gene] > 0:
+                chosen.append((int(gene), group))
+                taken[gene] = True
+    return chosen
+
+
+def _marker_map(expression: Any, grouping: Grouping, names: list[str], rows_after: Any) -> MarkerMap | None:
+    codes = grouping.codes
+    groups = [group for group in range(len(grouping.names)) if (codes == group).sum() >= FEWEST_CELLS_OF_A_GROUP][
+        :GROUPS_IN_MARKER_MAP
+    ]
+    if len(groups) < 2:
+        return None
+    chosen = strongest_markers(expression, codes, groups)
+    if not chosen:
+        return None
+    generator = np.random.default_rng(SEED)
+    each = CELLS_IN_MARKER_MAP // len(groups)
+    cells = np.concatenate(
+        [
+            generator.choice(members, min(each, len(members)), replace=False)
+            for group in groups
+            for members in [np.flatnonzero(codes == group)]
+        ]
+    )
+    genes = np.array([gene for gene, _ in chosen])
+    before = expression[cells][:, genes].toarray().T
+    order = np.argsort(cells)
+    after = np.empty_like(before)
+    after[:, order] = rows_after(cells[order])[:, genes].toarray().T
+    # One scale for both: the measured values' upper end.
+    top = np.array([np.quantile(row[row > 0], 0.95) if (row > 0).any() else 1.0 for row in before])[:, None]
+    return MarkerMap(
+        genes=[names[gene] for gene in genes],
+        gene_groups=[group for _, group in chosen],
+        cell_groups=codes[cells],
+        before=np.clip(before / top, 0, 1).astype(np.float32),
+        after=np.clip(after / top, 0, 1).astype(np.float32),
+    )

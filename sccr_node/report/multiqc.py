@@ -1,0 +1,224 @@
+"""The same numbers as custom content for MultiQC: general statistics, a table and plots, as *_mqc.json."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sccr_node.report.content import BINS_PER_UNIT, Content
+from sccr_node.report.figures import value_range
+
+SECTION = {
+    "parent_id": "sccr",
+    "parent_name": "sccr",
+    "parent_description": (
+        "imputes single-cell RNA-seq expression with scCR. Imputed values are for clustering and for looking at, "
+        "not for tests of differential expression or co-expression; the counts are kept."
+    ),
+}
+
+CONTENT_IDS = ("sccr_general", "sccr_imputation", "sccr_relations", "sccr_values", "sccr_stages")
+
+
+def multiqc_file_name(sample: str, content_id: str) -> str:
+    """Return the file name of one part; MultiQC finds custom content by the ending."""
+    return re.sub(r"[^\w.+-]", "_", f"{sample}.{content_id}") + "_mqc.json"
+
+
+def multiqc_content(content: Content) -> dict[str, dict[str, Any]]:
+    """Return the parts by their ids; one that the result cannot fill is absent."""
+    parts = {"sccr_general": _general(content), "sccr_imputation": _table(content)}
+    if content.relations is not None:
+        parts["sccr_relations"] = _relations(content)
+    if content.values is not None:
+        parts["sccr_values"] = _values(content)
+    if content.resources is not None:
+        parts["sccr_stages"] = _stages(content)
+    return parts
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 3)
+
+
+def _general(content: Content) -> dict[str, Any]:
+    numbers: dict[str, float] = {"sccr_cells": content.n_cells, "sccr_genes": content.n_imputed_genes}
+    if content.zeros_before is not None:
+        numbers["sccr_zeros_before"] = _percent(content.zeros_before)
+    if content.zeros_after is not None:
+        numbers["sccr_zeros_after"] = _percent(content.zeros_after)
+    if content.resources is not None:
+        numbers["sccr_seconds"] = round(content.resources.total_seconds, 2)
+        numbers["sccr_memory"] = round(content.resources.peak_memory / 1e9, 3)
+    headers: dict[str, dict[str, Any]] = {
+        "sccr_cells": {"title": "Cells", "description": "Cells imputed", "format": "{:,.0f}", "scale": "Greys"},
+        "sccr_genes": {
+            "title": "Genes imputed",
+            "description": "Genes that were imputed",
+            "format": "{:,.0f}",
+            "scale": "Greys",
+            "hidden": True,
+        },
+        "sccr_zeros_before": {
+            "title": "Zeros before",
+            "description": "Zeros among the entries of the imputed genes before imputation",
+            "suffix": "%",
+            "min": 0,
+            "max": 100,
+            "scale": "Oranges",
+        },
+        "sccr_zeros_after": {
+            "title": "Zeros after",
+            "description": "Zeros among the same entries after imputation",
+            "suffix": "%",
+            "min": 0,
+            "max": 100,
+            "scale": "Blues",
+        },
+        "sccr_seconds": {
+            "title": "Time",
+            "description": "Wall-clock seconds of the imputation",
+            "suffix": " s",
+            "scale": "Purples",
+            "hidden": True,
+        },
+        "sccr_memory": {
+            "title": "Memory",
+            "description": "Largest resident set of the imputation",
+            "suffix": " GB",
+            "scale": "Purples",
+            "hidden": True,
+        },
+    }
+    return {
+        "id": "sccr_general",
+        "plot_type": "generalstats",
+        "headers": {name: {"namespace": "sccr", **headers[name]} for name in numbers},
+        "data": {content.sample: numbers},
+    }
+
+
+def _table(content: Content) -> dict[str, Any]:
+    row: dict[str, str | float] = {
+        "method": content.method,
+        "version": content.version,
+        "scale": content.scale,
+        "cells": content.n_cells,
+        "genes": content.n_genes,
+        "genes_imputed": content.n_imputed_genes,
+    }
+    if content.values is not None:
+        row["mean_observed_before"] = round(content.values.mean_observed_before, 4)
+        row["mean_observed_after"] = round(content.values.mean_observed_after, 4)
+        row["mean_imputed"] = round(content.values.mean_unobserved_after, 4)
+    if content.relations is not None:
+        row["relations"] = content.relations.n_associating + content.relations.n_dissociating
+    headers: dict[str, dict[str, Any]] = {
+        "method": {"title": "Method"},
+        "version": {"title": "Version", "description": "Version of sccr-node"},
+        "scale": {"title": "Input", "description": "Scale of the input: counts, or log1p values"},
+        "cells": {"title": "Cells", "format": "{:,.0f}"},
+        "genes": {"title": "Genes", "format": "{:,.0f}", "hidden": True},
+        "genes_imputed": {"title": "Genes imputed", "format": "{:,.0f}"},
+        "mean_observed_before": {
+            "title": "Observed, before",
+            "description": "Mean log expression of the observed entries before imputation",
+            "format": "{:,.2f}",
+        },
+        "mean_observed_after": {
+            "title": "Observed, after",
+            "description": "Mean log expression of the same entries after imputation",
+            "format": "{:,.2f}",
+        },
+        "mean_imputed": {
+            "title": "Imputed",
+            "description": "Mean log expression after imputation of the entries that were zero",
+            "format": "{:,.2f}",
+        },
+        "relations": {"title": "Gene relations", "description": "Pairs in the gene graph", "format": "{:,.0f}"},
+    }
+    return {
+        **SECTION,
+        "id": "sccr_imputation",
+        "section_name": "Imputation",
+        "description": "What was imputed, and what became of the values.",
+        "plot_type": "table",
+        "pconfig": {"id": "sccr_imputation_table", "title": "sccr: imputation", "namespace": "sccr"},
+        "headers": {name: headers[name] for name in row},
+        "data": {content.sample: row},
+    }
+
+
+def _relations(content: Content) -> dict[str, Any]:
+    assert content.relations is not None
+    return {
+        **SECTION,
+        "id": "sccr_relations",
+        "section_name": "Gene relations",
+        "description": (
+            "Pairs of genes in the gene graph: associating genes rise and fall together, dissociating genes avoid each "
+            "other."
+        ),
+        "plot_type": "bargraph",
+        "pconfig": {"id": "sccr_relations_plot", "title": "sccr: gene relations", "ylab": "Pairs of genes"},
+        "categories": {
+            "associating": {"name": "Associating", "color": "#1f6fb2"},
+            "dissociating": {"name": "Dissociating", "color": "#bf4d08"},
+        },
+        "data": {
+            content.sample: {
+                "associating": content.relations.n_associating,
+                "dissociating": content.relations.n_dissociating,
+            }
+        },
+    }
+
+
+def _values(content: Content) -> dict[str, Any]:
+    assert content.values is not None
+    values = content.values
+    bins_in_one, n_bins = value_range(values)
+    counts = values.unobserved_after.copy()
+    counts[0] -= values.n_unobserved_zero
+    coarse = counts[: bins_in_one * n_bins].reshape(n_bins, bins_in_one).sum(axis=1)
+    width = bins_in_one / BINS_PER_UNIT
+    shares = 100 * coarse / max(1, values.n_unobserved)
+    return {
+        **SECTION,
+        "id": "sccr_values",
+        "section_name": "Imputed values",
+        "description": (
+            "Log expression after imputation of the entries that were zero before; entries that stay zero are left out."
+        ),
+        "plot_type": "linegraph",
+        "pconfig": {
+            "id": "sccr_values_plot",
+            "title": "sccr: imputed values",
+            "xlab": "Log expression",
+            "ylab": "Share of the entries (%)",
+            "ymin": 0,
+        },
+        "data": {
+            content.sample: {
+                str(round((position + 0.5) * width, 3)): round(float(share), 4) for position, share in enumerate(shares)
+            }
+        },
+    }
+
+
+def _stages(content: Content) -> dict[str, Any]:
+    assert content.resources is not None
+    return {
+        **SECTION,
+        "id": "sccr_stages",
+        "section_name": "Time",
+        "description": "Wall-clock seconds of each stage.",
+        "plot_type": "bargraph",
+        "pconfig": {
+            "id": "sccr_stages_plot",
+            "title": "sccr: seconds of each stage",
+            "ylab": "Seconds",
+            "cpswitch": False,
+        },
+        "data": {content.sample: {stage.name: round(stage.seconds, 3) for stage in content.resources.stages}},
+    }

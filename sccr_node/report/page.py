@@ -1,0 +1,283 @@
+"""Put what was gathered into one self-contained HTML page."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from sccr_node import __version__
+from sccr_node.report import figures
+from sccr_node.report.content import (
+    Content,
+    Embedding,
+    Fact,
+    Grouping,
+    Pair,
+    Relations,
+    Resources,
+    Values,
+    median_of_bins,
+)
+from sccr_node.report.scores import METRICS
+from sccr_node.resources import readable_bytes
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, auto_reload=False
+    )
+    return environment.from_string(files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8"))
+
+
+def render(content: Content) -> str:
+    """Return the page; every name from the data is escaped, and nothing in it is fetched or run."""
+    sections = [
+        ("cells", "Cells", bool(content.embedding)),
+        ("values", "Values", content.values is not None),
+        ("markers", "Markers", content.markers is not None),
+        ("relations", "Gene relations", content.relations is not None),
+        ("evaluation", "Evaluation", bool(content.scores)),
+        ("resources", "Time and memory", content.resources is not None),
+        ("run", "How it was run", True),
+    ]
+    parts: dict[str, Any] = {
+        "content": content,
+        "generator": __version__,
+        "style": Markup(files(__package__).joinpath("style.css").read_text(encoding="utf-8")),
+        "sections": [("summary", "Summary")] + [(anchor, title) for anchor, title, present in sections if present],
+        "lead": _lead(content),
+        "summary": _summary(content),
+        "where": f"layers['{content.key}']" if content.values else f"obsm['X_{content.key}']",
+        "maps": [],
+        "markers": None,
+        "relations": None,
+        "resources": None,
+        "metrics": _metrics(content),
+    }
+    if content.embedding is not None:
+        parts["maps"] = [_map(content.embedding, grouping, content) for grouping in content.groupings]
+        parts["cells_text"] = _cells_text(content, content.embedding)
+    if content.values is not None:
+        parts |= _value_parts(content, content.values)
+    if content.markers is not None:
+        parts["markers"] = _marker_parts(content)
+    if content.relations is not None:
+        parts["relations"] = _relation_parts(content.relations)
+    if content.resources is not None:
+        parts["resources"] = _resource_parts(content.resources)
+    return _template().render(parts)
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent with what precision its size deserves; never 0 or 100 for what is not."""
+    if 0 < share < 0.001:
+        return "under 0.1 %"
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def _short_percent(share: float) -> str:
+    return percent(share).replace("under ", "<\u202f").replace("over ", ">\u202f").replace(" %", "\u202f%")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def _lead(content: Content) -> str:
+    taken = (
+        "The input held counts, which were scaled to one depth and log-transformed."
+        if content.scale == "counts"
+        else "The input was log-normalised already and used as it was."
+    )
+    return (
+        f"{content.method} {content.version} imputed {content.n_imputed_genes:,} of {content.n_genes:,} genes in "
+        f"{content.n_cells:,} cells. {taken}"
+    )
+
+
+def _summary(content: Content) -> list[Fact]:
+    numbers = [
+        Fact("Cells", f"{content.n_cells:,}"),
+        Fact("Genes imputed", f"{content.n_imputed_genes:,}", f"of {content.n_genes:,}"),
+    ]
+    if content.zeros_before is not None and content.zeros_after is not None:
+        zeros = f"{_short_percent(content.zeros_before)} → {_short_percent(content.zeros_after)}"
+        numbers.append(Fact("Zeros", zeros, "of the imputed genes' entries"))
+    elif content.zeros_before is not None:
+        numbers.append(Fact("Zeros before", _short_percent(content.zeros_before), "of the imputed genes' entries"))
+    if content.relations is not None:
+        related = content.relations
+        n_pairs = related.n_associating + related.n_dissociating
+        numbers.append(Fact("Gene relations", f"{n_pairs:,}", f"{percent(1 - related.share_associating)} dissociating"))
+    if content.resources is not None:
+        took = content.resources
+        threads = f"{took.threads} thread{'s' if took.threads > 1 else ''}"
+        numbers += [
+            Fact("Time", duration(took.total_seconds), f"on {threads}"),
+            Fact("Peak memory", readable_bytes(took.peak_memory), f"{readable_bytes(took.estimated_memory)} estimated"),
+        ]
+    return numbers
+
+
+def _cells_text(content: Content, embedding: Embedding) -> str:
+    technique = (
+        "UMAP of the leading principal components: neighbours are alike, but distances between groups mean little. The "
+        "second map starts from the first, so a group moves only where the data move it."
+        if embedding.technique == "UMAP"
+        else "The first two principal components; the two maps have axes of their own."
+    )
+    some = (
+        f" Of the {content.n_cells:,} cells {content.n_drawn:,} are drawn, chosen at random with a fixed seed."
+        if content.n_drawn < content.n_cells
+        else ""
+    )
+    return (
+        f"Each point is a cell. {technique}{some} Imputation always makes groups look tighter: that is smoothing, "
+        "and no proof that a group is real."
+    )
+
+
+def _map(embedding: Embedding, grouping: Grouping, content: Content) -> dict[str, Any]:
+    further = []
+    if grouping.n_others:
+        further.append(f"{grouping.n_others:,} smaller groups")
+    if grouping.n_missing:
+        further.append(f"no value: {grouping.n_missing:,} cells")
+    return {
+        "heading": (
+            f"{grouping.title} found in the imputed data (no label column was given)"
+            if grouping.found_here
+            else f"Coloured by {grouping.title}"
+        ),
+        "before": Markup(figures.scatter(embedding.before, grouping, embedding, "before")),
+        "after": Markup(figures.scatter(embedding.after, grouping, embedding, "after")),
+        "after_note": "imputed expression" if content.what == "embedding" else f"{content.what} expression",
+        "groups": _groups(grouping),
+        "further": further,
+    }
+
+
+def _groups(grouping: Grouping) -> list[dict[str, Any]]:
+    return [
+        {"number": position + 1, "hue": position % figures.N_HUES + 1, "name": name, "size": f"{size:,}"}
+        for position, (name, size) in enumerate(zip(grouping.names, grouping.sizes, strict=True))
+    ]
+
+
+def _value_parts(content: Content, values: Values) -> dict[str, Any]:
+    n_unobserved = max(1, values.n_unobserved)
+    medians = median_of_bins(values.observed_before), median_of_bins(values.observed_after)
+    stays = percent(values.n_unobserved_zero / n_unobserved)
+    changes = (
+        "Denoising smooths measured values too, so the observed entries change as well as the zeros are filled."
+        if content.what == "denoised"
+        else "Recovered expression keeps the observed entries and fills the zeros."
+    )
+    return {
+        "values_text": (
+            f"All {values.n_observed + values.n_unobserved:,} entries of the imputed genes. {changes} "
+            f"An observed entry changed by {values.mean_change:.2f} on average."
+        ),
+        "observed": Markup(figures.value_histogram(values, "observed")),
+        "observed_note": (
+            f"{values.n_observed:,}: median {medians[0]:.2f} before, {medians[1]:.2f} after; mean "
+            f"{values.mean_observed_before:.2f} before, {values.mean_observed_after:.2f} after"
+        ),
+        "imputed": Markup(figures.value_histogram(values, "imputed")),
+        "imputed_note": (
+            f"{values.n_unobserved:,}: median {median_of_bins(values.unobserved_after):.2f}, mean "
+            f"{values.mean_unobserved_after:.2f} after; "
+            + ("none of them stays zero" if not values.n_unobserved_zero else f"{stays} stay zero (not drawn)")
+        ),
+    }
+
+
+def _marker_parts(content: Content) -> dict[str, Any]:
+    assert content.markers is not None
+    markers, grouping = content.markers, content.groupings[0]
+    shown = set(markers.cell_groups.tolist())
+    return {
+        "before": Markup(figures.marker_heat_map(markers, grouping, "before")),
+        "after": Markup(figures.marker_heat_map(markers, grouping, "after")),
+        "groups": [group for group in _groups(grouping) if group["number"] - 1 in shown],
+        "text": (
+            f"The genes that set the {len(shown)} largest groups apart most, chosen on the values before imputation, "
+            f"in {markers.before.shape[1]} cells drawn from these groups. A row is a gene, a column a cell; both "
+            "figures share one scale for each gene, up to its 95th percentile where it was measured."
+        ),
+    }
+
+
+def _relation_parts(relations: Relations) -> dict[str, Any]:
+    share = relations.share_associating
+    n_pairs = relations.n_associating + relations.n_dissociating
+
+    def listed(pairs: list[Pair]) -> list[dict[str, Any]]:
+        return [
+            {
+                "genes": pair.genes,
+                "r": f"{pair.r:.3f}".replace("-", "−"),
+                "detected": " / ".join(percent(share) for share in pair.detected),
+            }
+            for pair in pairs
+        ]
+
+    return {
+        "text": (
+            f"The method joined {n_pairs:,} pairs among {relations.n_related_genes:,} genes. Associating genes rise "
+            "and fall together; dissociating genes avoid each other, as markers of different cell types do."
+        ),
+        "histogram": Markup(figures.relation_histogram(relations)),
+        "share": Markup(
+            figures.share_bar(
+                [("plus", share), ("minus", 1 - share)] if n_pairs else [],
+                f"Of {n_pairs:,} related pairs, {percent(share)} are associating and {percent(1 - share)} dissociating."
+                if n_pairs
+                else "There are no related pairs.",
+            )
+        ),
+        "plus": f"{relations.n_associating:,} associating" + (f" ({percent(share)})" if n_pairs else ""),
+        "minus": f"{relations.n_dissociating:,} dissociating" + (f" ({percent(1 - share)})" if n_pairs else ""),
+        "tables": [
+            ("Strongest associating pairs", listed(relations.associating)),
+            ("Strongest dissociating pairs", listed(relations.dissociating)),
+        ],
+    }
+
+
+def _resource_parts(resources: Resources) -> dict[str, Any]:
+    total = max(resources.total_seconds, sum(stage.seconds for stage in resources.stages), 1e-9)
+    limit = f", {readable_bytes(resources.memory_limit)} were allowed" if resources.memory_limit is not None else ""
+    return {
+        "text": (
+            f"The run took {duration(resources.total_seconds)} on {resources.threads} "
+            f"thread{'s' if resources.threads > 1 else ''}. It needed {readable_bytes(resources.peak_memory)} of "
+            f"memory at its peak; {readable_bytes(resources.estimated_memory)} were estimated before it began{limit}."
+        ),
+        "stages": [
+            {
+                "name": stage.name,
+                "seconds": f"{stage.seconds:.2f}",
+                "width": f"{80 * stage.seconds / total:.2f}",
+                "share": percent(stage.seconds / total),
+            }
+            for stage in resources.stages
+        ],
+    }
+
+
+def _metrics(content: Content) -> list[tuple[str, str]]:
+    used = {column for table in content.scores for column in table.columns}
+    return [(name, meaning) for name, meaning in METRICS.items() if name in used]

@@ -1,0 +1,116 @@
+"""Read evaluation tables (TSV or JSON, as evaluate and benchmark write them, or alike) for the page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sccr_node.errors import InputMissing, InputProblem
+from sccr_node.report.content import ScoreTable, readable
+
+MOST_ROWS = 200
+
+METRICS = {
+    "rmse": "Root mean squared error of the logs at the masked entries; large misses weigh more. Lower is better.",
+    "mae": "Mean absolute error at the masked entries; what the papers print as “RMSE”. Lower is better.",
+    "median_ae": "Median absolute error: half of the masked entries are closer than this. Lower is better.",
+    "cosine": "Cosine similarity of true and imputed values at the masked entries: 1 is the same direction.",
+    "ari": "Adjusted Rand index of clusters and known types: 1 is the same partition, 0 what chance gives.",
+    "nmi": "Normalised mutual information of clusters and known types, from 0 to 1.",
+    "accuracy": "Share of the cells in the cluster that is matched to their type, one cluster a type.",
+    "silhouette": "How much nearer cells are to their own cluster than to the next, −1 to 1. Smoothing raises it.",
+}
+"""What each column means, in a reader's words."""
+
+
+def read_scores(path: Path) -> ScoreTable:
+    """Read one table.
+
+    Parameters
+    ----------
+    path
+        A TSV file whose first line names the columns, or a JSON file: a list of objects, or one object that holds such
+        a list or is one row itself.
+
+    Raises
+    ------
+    InputMissing
+        There is no such file, or it may not be read.
+    InputProblem
+        It is not a table.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, IsADirectoryError) as failure:
+        raise InputProblem(f"--scores {path}: not a text file; expected TSV or JSON") from failure
+    except OSError as failure:
+        raise InputMissing(f"--scores {path}: {failure.strerror or failure}") from failure
+    records = _json_records(path, text) if text.lstrip()[:1] in ("[", "{") else _tsv_records(path, text)
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    rows = [[record.get(column) for column in columns] for record in records]
+    numeric = [
+        all(_is_number(row[at]) for row in rows if row[at] not in (None, ""))
+        and any(row[at] not in (None, "") for row in rows)
+        for at in range(len(columns))
+    ]
+    return ScoreTable(
+        title=readable(path.name),
+        columns=[readable(column) for column in columns],
+        rows=[[_shown(value) for value in row] for row in rows[:MOST_ROWS]],
+        numeric=numeric,
+        n_left_out=max(0, len(rows) - MOST_ROWS),
+    )
+
+
+def _json_records(path: Path, text: str) -> Sequence[dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as failure:
+        raise InputProblem(f"--scores {path}: not JSON: {failure}") from None
+    if isinstance(found, dict):
+        tables = [value for value in found.values() if _is_table(value)]
+        found = tables[0] if tables else [found]
+    if not _is_table(found):
+        raise InputProblem(f"--scores {path}: no table in it; expected what evaluate or benchmark writes")
+    return [{name: value for name, value in record.items() if not isinstance(value, dict | list)} for record in found]
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) and row for row in value)
+
+
+def _tsv_records(path: Path, text: str) -> Sequence[dict[str, Any]]:
+    lines = [line for line in csv.reader(text.splitlines(), delimiter="\t") if line and not line[0].startswith("#")]
+    if len(lines) < 2 or len(lines[0]) < 2 or any(len(line) != len(lines[0]) for line in lines):
+        raise InputProblem(
+            f"--scores {path}: not a table with tabs between its columns and a first line that names them"
+        )
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(value: object) -> str:
+    if value is None or value == "":
+        return "–"
+    text = readable(value)
+    if not _is_number(value):
+        return text
+    number = float(text)
+    if math.isnan(number):
+        return "–"
+    if number.is_integer() and "." not in text:
+        return text
+    return f"{number:.4g}".replace("-", "−")

@@ -1,0 +1,155 @@
+"""Write the page and the MultiQC content of a result: targets checked first, files whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sccr_node.anndata_io.checks import Progress
+from sccr_node.anndata_io.side_files import check_side_file, write_text_atomically
+from sccr_node.errors import InputMissing, InputProblem, OutputProblem
+from sccr_node.provenance import RunRecord
+from sccr_node.report.gathering import gather, sample_name
+from sccr_node.report.multiqc import CONTENT_IDS, multiqc_content, multiqc_file_name
+from sccr_node.report.scores import read_scores
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read the record that ``--provenance`` wrote.
+
+    Raises
+    ------
+    InputMissing
+        There is no such file, or it may not be read.
+    InputProblem
+        It is no run record.
+    """
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except OSError as failure:
+        raise InputMissing(f"--provenance {path}: {failure.strerror or failure}") from failure
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputProblem(f"--provenance {path} is no run record of sccr impute: {where} {first['msg']}") from failure
+
+
+def write_report(
+    result_path: Path,
+    report_path: Path,
+    *,
+    record: RunRecord | None = None,
+    scores: Sequence[Path] = (),
+    key_added: str | None = None,
+    label_key: str | None = None,
+    batch_key: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write the page of a result.
+
+    Parameters
+    ----------
+    result_path
+        What the step wrote, .h5ad or .zarr.
+    report_path
+        The HTML file to write.
+    record
+        The record of the same run: versions, input, time and memory.
+    scores
+        Evaluation tables, TSV or JSON.
+    key_added
+        Name of the result; the record's, or the only one in the file, where none is given.
+    label_key, batch_key
+        Columns of obs to colour cells by; clusters are found where neither is given or has a value.
+    force
+        Whether a page that exists is replaced.
+    progress
+        Called with a stage's name and the share done.
+
+    Raises
+    ------
+    OutputProblem
+        The page exists, or its folder is missing or not permitted; found before any work.
+    InputMissing, InputProblem
+        The result or a table is missing, damaged, or not what it should be; a column is missing.
+    """
+    from sccr_node.report.page import render
+
+    check_side_file(report_path, force=force, others=[result_path, *scores])
+    tables = [read_scores(path) for path in scores]
+    content = gather(
+        result_path,
+        record=record,
+        key_added=key_added,
+        label_key=label_key,
+        batch_key=batch_key,
+        progress=progress,
+    )
+    write_text_atomically(report_path, render(replace(content, scores=tables)))
+
+
+def check_multiqc_folder(result_path: Path, folder: Path, *, force: bool) -> None:
+    """Refuse, before any work, a MultiQC folder that could not take this sample's files.
+
+    Many samples may share a folder, so one that exists is no problem; files of this sample in it are.
+
+    Raises
+    ------
+    OutputProblem
+        A file exists and ``force`` is false, or the folder (or the one above it) is missing or not permitted.
+    """
+    if folder.is_dir():
+        for content_id in CONTENT_IDS:
+            check_side_file(folder / multiqc_file_name(sample_name(result_path), content_id), force=force)
+    else:
+        check_side_file(folder, force=False)
+
+
+def write_multiqc(
+    result_path: Path,
+    folder: Path,
+    *,
+    record: RunRecord | None = None,
+    key_added: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write MultiQC custom content of a result into a folder, one ``*_mqc.json`` file for each part.
+
+    Parameters
+    ----------
+    result_path
+        What the step wrote; its name without ending is the sample's.
+    folder
+        Made where there is none; other files in it stay.
+    record
+        The record of the same run.
+    key_added
+        Name of the result.
+    force
+        Whether files of the same sample are replaced.
+    progress
+        Called with a stage's name and the share done.
+
+    Raises
+    ------
+    OutputProblem
+        As ``check_multiqc_folder``.
+    InputMissing, InputProblem
+        As ``write_report``.
+    """
+    import json
+
+    check_multiqc_folder(result_path, folder, force=force)
+    content = gather(result_path, record=record, key_added=key_added, with_cells=False, progress=progress)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as failure:
+        raise OutputProblem(f"{folder} cannot be made: {failure.strerror}") from failure
+    for content_id, part in multiqc_content(content).items():
+        text = json.dumps(part, indent=1, ensure_ascii=False) + "\n"
+        write_text_atomically(folder / multiqc_file_name(content.sample, content_id), text)
