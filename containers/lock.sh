@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Remake the lock files: one set of versions for every Python and platform, each file with its hashes.
+#
+# requirements.lock        what the image and the environments of the tests install (extra "full")
+# requirements-build.lock  what builds the wheel
+# requirements-test.lock   what the tests add, at versions that agree with requirements.lock
+#
+# Takes uv (on PATH). Versions that are locked stay as they are where they still fit; --upgrade takes the newest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+lock() {
+  local file=$1
+  shift
+  # fewest: one version for all Pythons, so that a host and the image can be compared byte for byte.
+  uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-annotate --python-version 3.11 \
+    --custom-compile-command "make lock" "${upgrade[@]}" --output-file "$file" "$@"
+}
+
+upgrade=("$@")
+lock requirements.lock --extra full pyproject.toml
+python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
+  lock requirements-build.lock -
+lock requirements-test.lock --extra full --extra test --constraints requirements.lock pyproject.toml

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Compile, while an image is built, what numba would compile on a user's first run: sccr_node/numba_cache.py uses it.
+#
+# The functions are compiled for any CPU of the architecture (NUMBA_CPU_NAME, which the images set too), because
+# numba's cache is keyed by the CPU and the image is built elsewhere than it runs. numba serves the embeddings of the
+# report and the evaluation; the step itself is compiled C.
+set -eu
+export PATH=/opt/sccr/bin:$PATH NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=/opt/sccr/share/sccr-node/numba
+work=$(mktemp -d)
+export MPLCONFIGDIR="$work" HOME="$work" PYTHONDONTWRITEBYTECODE=1
+# UMAP searches neighbours exactly up to 4,096 cells, and with other functions beyond.
+for n_cells in 300 4200; do
+  sccr simulate --quiet --n-cells "$n_cells" --n-genes 200 "$work/$n_cells.h5ad"
+  sccr impute --quiet --report "$work/$n_cells.html" "$work/$n_cells.h5ad" "$work/$n_cells.imputed.h5ad"
+  sccr evaluate cluster --quiet --label-key cell_type --seeds 0 --n-restarts 1 "$work/$n_cells.h5ad" >/dev/null
+done
+rm -r "$work"

@@ -1,0 +1,82 @@
+"""The platforms under test: each is set up once by its script in setup/, and kept between runs."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from container_tools import (
+    CERTIFICATES,
+    Apptainer,
+    Podman,
+    copy_of_what_images_are_built_from,
+    key_of,
+    let_everybody_in,
+    set_up,
+)
+
+
+@pytest.fixture(scope="session")
+def build_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what images are built from, in a folder that every user may read."""
+    folder = tmp_path_factory.mktemp("context")
+    let_everybody_in(folder, tmp_path_factory.getbasetemp())
+    return copy_of_what_images_are_built_from(folder)
+
+
+@pytest.fixture(scope="session")
+def podman(build_context: Path) -> Podman:
+    """Podman with the image of the shipped Dockerfile, built unless the same sources were built here before."""
+    variables = set_up("podman")
+    environment = {**os.environ, **variables}
+    base = variables["SCCR_BASE_IMAGE"]
+    ready = Podman(environment, f"localhost/sccr-node:{key_of(build_context, base)}")
+    if ready("image", "exists", ready.image).returncode != 0:
+        command = ["nice", "-n", "10", "buildah", "bud", "--layers", "--runtime=runc", "--isolation=chroot"]
+        command += ["--network=host", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
+        if Path("/etc/pip.conf").exists():
+            command += ["--volume=/etc/pip.conf:/etc/pip.conf:ro"]
+        command += [f"--build-arg=BASE_IMAGE={base}", "--file=containers/Dockerfile", f"--tag={ready.image}", "."]
+        built = subprocess.run(command, cwd=build_context, env=environment, capture_output=True, text=True)
+        assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
+    return ready
+
+
+@pytest.fixture(scope="session")
+def apptainer(build_context: Path) -> Apptainer:
+    """Apptainer with the image of the shipped definition, built unless the same sources were built here before."""
+    variables = set_up("apptainer")
+    base = Path(variables["SCCR_APPTAINER_BASE"])
+    kept = Path(variables["SCCR_PLATFORMS"]) / "sif"
+    image = kept / f"{key_of(build_context, base.parent.name)}.sif"
+    if not image.exists():
+        shutil.copy(base, build_context / "base.oci.tar")
+        build_context.chmod(0o777)
+        command = ["nice", "-n", "10", variables["SCCR_APPTAINER"], "build", "--force"]
+        command += ["--build-arg", "BOOTSTRAP=oci-archive", "--build-arg", "BASE_IMAGE=base.oci.tar"]
+        # The lightest compression: the image is read once or twice.
+        command += ["--bind", f"{CERTIFICATES}:{CERTIFICATES}", "--mksquashfs-args", "-Xcompression-level 1"]
+        built = subprocess.run(
+            [*command, "sccr-node.sif", "containers/Singularity.def"],
+            cwd=build_context,
+            env={**os.environ, "SCCR_APPTAINER_NETWORK": "host"},
+            capture_output=True,
+            text=True,
+        )
+        (build_context / "base.oci.tar").unlink()
+        assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir()
+        shutil.move(build_context / "sccr-node.sif", image)
+    return Apptainer(variables["SCCR_APPTAINER"], image)
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that a container's unknown user may enter and write to."""
+    let_everybody_in(tmp_path, tmp_path_factory.getbasetemp())
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder

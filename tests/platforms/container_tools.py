@@ -1,0 +1,117 @@
+"""What the tests of the platforms share: setting platforms up, what images are built from, running containers."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SETUP = Path(__file__).with_name("setup")
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+BUILT_FROM = (
+    ".dockerignore",
+    "LICENSE",
+    "README.md",
+    "containers",
+    "hatch_build.py",
+    "pyproject.toml",
+    "requirements-build.lock",
+    "requirements.lock",
+    "sccr_node",
+)
+"""What images are built from; the ignore file keeps everything else out."""
+
+HARDENED = ("--read-only", "--network=none", "--cap-drop=all", "--security-opt=no-new-privileges", "--user=12345:12345")
+
+
+def set_up(name: str) -> dict[str, str]:
+    """Run ``setup/NAME.sh`` and return the variables that it prints; exit 69 says that something is not to be had."""
+    done = subprocess.run(["bash", SETUP / f"{name}.sh"], capture_output=True, text=True)
+    sys.stderr.write(done.stderr)
+    if done.returncode == 69:
+        pytest.skip(f"setup/{name}.sh: not to be had at the moment: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def let_everybody_in(folder: Path, base: Path) -> None:
+    """Let other users pass from pytest's own folder of folders (``base`` lies in it) down to one."""
+    for parent in (folder, *folder.parents):
+        if parent.is_relative_to(base.parent):
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+
+def copy_of_what_images_are_built_from(folder: Path) -> Path:
+    """Copy the files that images are built from, readable by every user."""
+    for name in BUILT_FROM:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        else:
+            shutil.copy(source, folder / name)
+    subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+    return folder
+
+
+def key_of(folder: Path, *more: str) -> str:
+    digest = hashlib.sha256(repr(more).encode())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Podman:
+    """Podman on this machine, with the image under test."""
+
+    environment: dict[str, str]
+    image: str
+
+    def __call__(self, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run podman and return what it said; the exit code is the caller's to look at."""
+        command = ["podman", *map(str, arguments)]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, **options)
+
+    def run(self, *command: object, options: tuple[object, ...] = HARDENED) -> subprocess.CompletedProcess[str]:
+        """Run a command in a new container of the image, hardened unless other options are given."""
+        return self("run", "--rm", *options, self.image, *command)
+
+    def output(self, *command: object, options: tuple[object, ...] = HARDENED) -> str:
+        """Return what a command in a container prints, which has to succeed."""
+        done = self.run(*command, options=options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@dataclass(frozen=True)
+class Apptainer:
+    """Apptainer on this machine, with the image under test."""
+
+    command: str
+    image: Path
+
+    def exec(self, *command: object, bind: Path) -> subprocess.CompletedProcess[str]:
+        """Run a command in the image, with one folder of the machine at /data."""
+        return subprocess.run(
+            [self.command, "exec", "--containall", "--no-home", f"--bind={bind}:/data", "--pwd=/data", self.image]
+            + list(map(str, command)),
+            cwd=bind,
+            capture_output=True,
+            text=True,
+        )
+
+
+def host_sccr() -> str:
+    """The command of the environment that runs the tests."""
+    return str(Path(sys.executable).with_name("sccr"))
+
+
+def locked_versions() -> dict[str, str]:
+    """Return the versions that the image's lock file names."""
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^ ;]+)", lock, re.MULTILINE))
