@@ -220,6 +220,7 @@ COMMANDS = {
         "Evaluate imputation by any tool: mask, score, cluster, relations.",
     ),
     "benchmark": ("sccr_node.evaluation.commands:benchmark", "Compare the methods on a data set."),
+    "report": ("sccr_node.report.commands:report", "Write the page that shows what an imputation did."),
     "simulate": ("sccr_node.cli:simulate", "Write a simulated data set whose truth is known."),
     "schema": ("sccr_node.cli:schema", "Print a JSON Schema of the contract."),
 }
