@@ -80,8 +80,10 @@ class Appender:
             for block in blocks:
                 last = first + block.shape[0]
                 row_ends[first + 1 : last + 1] = row_ends[first] + block.indptr[1:]
-                data.append(block.data)
-                indices.append(block.indices)
+                # In steps of a chunk, so that waves of both come in turns, and the file's bytes do not hang on the blocks.
+                for start in range(0, block.nnz, CHUNK_ENTRIES):
+                    data.append(block.data[start : start + CHUNK_ENTRIES])
+                    indices.append(block.indices[start : start + CHUNK_ENTRIES])
                 first = last
             data.finish()
             indices.finish()
@@ -229,7 +231,7 @@ class GrowingArray:
         if not rows.size:
             return
         parts = [rows[first : first + self._chunk_rows] for first in range(0, n_rows, self._chunk_rows)]
-        self._store.resize(self._n_rows)
+        self._store.resize(self._n_rows - self._n_waiting)
         for stream in self._pool.map(lambda part: self._store.pack(_whole(part, chunks)), parts):
             self._store.put(self._n_chunks, stream)
             self._n_chunks += 1
