@@ -8,7 +8,7 @@ import pytest
 import sccr_node
 
 ROOT = Path(sccr_node.__file__).parent
-BASE = {"params", "errors", "provenance", "resources", "feedback", "settings", "signals", "scratch"}
+BASE = {"params", "errors", "numba_cache", "provenance", "resources", "feedback", "settings", "signals", "scratch"}
 ALLOWED = {
     "imputation": set(),
     "anndata_io": {"params", "errors"},

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.imputation import principal_components
+from sccr_node.numba_cache import use_compiled_functions
 
 Labels = NDArray[np.int64]
 
@@ -185,6 +186,7 @@ def neighbour_graph(components: NDArray[np.float32], n_neighbors: int) -> Any:
     n_neighbors
         How many, the cell itself included, as scanpy counts; at most as many as there are cells.
     """
+    use_compiled_functions()
     import anndata as ad
     import scanpy as sc
 
@@ -207,6 +209,7 @@ def leiden(graph: Any, resolution: float, *, seed: int) -> Labels:
     seed
         Of the order in which cells are moved.
     """
+    use_compiled_functions()
     import anndata as ad
     import scanpy as sc
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, svds
 
+from sccr_node.numba_cache import use_compiled_functions
+
 SEED = 0
 N_COMPONENTS = 50
 N_NEIGHBOURS = 15
@@ -83,6 +85,7 @@ def _two(components: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) -> NDArray[np.float32]:
     from sklearn.neighbors import NearestNeighbors
+    use_compiled_functions()
     from umap import UMAP
 
     init: Any = "spectral"
@@ -123,6 +126,7 @@ def find_clusters(components: NDArray[np.float32]) -> tuple[str, NDArray[np.int6
     if n_cells >= FEWEST_CELLS_FOR_UMAP and find_spec("scanpy") is not None and find_spec("igraph") is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            use_compiled_functions()
             import anndata
             import scanpy
 
