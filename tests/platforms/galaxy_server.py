@@ -24,7 +24,7 @@ CONTAINER_USER = "container@example.org"
 ADMIN_KEY = "bootstrapkey0123456789"
 PASSWORD = "only-for-this-test"
 
-START_SECONDS = 240
+START_SECONDS = 400
 
 
 def installed(*parts: str) -> dict[str, Path]:

@@ -1,0 +1,312 @@
+"""The Galaxy tools on Galaxy's own ground: its linters, its templates, a real server and its real client."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import anndata
+import click
+import numpy as np
+import pytest
+from galaxy_server import ADMIN_KEY, CONTAINER_USER, REPOSITORY, TOOLS, GalaxyServer, installed
+
+from sccr_node.cli import cli
+from sccr_node.faces.galaxy import MODELS
+from sccr_node.settings import settle
+
+pytestmark = pytest.mark.platform
+
+HERE = Path(__file__).parent
+TOOL_NAMES = ("sccr_impute", "sccr_evaluate")
+WORKFLOW = TOOLS / "workflows" / "impute_and_cluster.gxwf.yml"
+DATA = TOOLS / "test-data"
+SCCR = Path(sys.executable).with_name("sccr")
+
+# What a person may type, or a program may have called something.
+HOSTILE = "a'b\"c; touch PWNED; $(touch PWNED) `touch PWNED` && | > PWNED #\\n ${HOME} %s Größe 細胞 ☃"
+
+
+@pytest.fixture(scope="session")
+def planemo() -> Path:
+    return installed("planemo")["GALAXY_PLANEMO"] / "bin"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalaxyServer]:
+    with GalaxyServer(tmp_path_factory.mktemp("galaxy")) as running:
+        yield running
+
+
+def finished(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=600, **options)
+
+
+# --- what Galaxy's tools say of the files ---
+
+
+def test_planemo_finds_nothing_to_ask_for(planemo: Path) -> None:
+    lint = finished(planemo / "planemo", "lint", "--fail_level", "warn", *sorted(TOOLS.glob("sccr_*.xml")))
+    assert lint.returncode == 0, lint.stdout
+    assert "WARNING" not in lint.stdout and "ERROR" not in lint.stdout
+
+
+@pytest.mark.parametrize("name", TOOL_NAMES)
+def test_test_cases_are_valid_forms(planemo: Path, name: str) -> None:
+    validation = finished(planemo / "galaxy-tool-test-case-validation", "--json", TOOLS / f"{name}.xml")
+    results = json.loads(validation.stdout)
+    assert validation.returncode == 0, validation.stdout
+    assert all(not case["validation_error"] for case in results["results"]), validation.stdout
+
+
+def test_every_option_of_every_choice_is_taken_by_a_test(planemo: Path) -> None:
+    for name in TOOL_NAMES:
+        tool = expanded(planemo, name)
+        tests = ElementTree.tostring(tool.find("tests"), encoding="unicode")  # type: ignore[arg-type]
+        for select in tool.find("inputs").iter("param"):  # type: ignore[union-attr]
+            if select.get("type") != "select":
+                continue
+            parameter = select.get("name") or select.get("argument", "")[2:].replace("-", "_")
+            taken = set()
+            for given in ElementTree.fromstring(tests).iter("param"):
+                if given.get("name") == parameter:
+                    taken |= set((given.get("value") or "").split(","))
+            options = {option.get("value") for option in select.findall("option")}
+            default = {option.get("value") for option in select.findall("option") if option.get("selected")}
+            assert options <= taken | default, (name, parameter, options - taken)
+
+
+def expanded(planemo: Path, name: str) -> ElementTree.Element:
+    """Return a tool as Galaxy sees it, its macros in their places."""
+    program = (
+        "import sys; from galaxy.tool_util.loader import load_tool; from galaxy.util import xml_to_string; "
+        "print(xml_to_string(load_tool(sys.argv[1]).getroot()))"
+    )
+    loaded = finished(planemo / "python", "-c", program, TOOLS / f"{name}.xml")
+    assert loaded.returncode == 0, loaded.stderr
+    return ElementTree.fromstring(loaded.stdout)
+
+
+# --- the command lines that the templates render ---
+
+
+def rendered(planemo: Path, name: str, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    request = json.dumps({"tool": str(TOOLS / f"{name}.xml"), "states": states})
+    answer = finished(planemo / "python", HERE / "galaxy_render.py", input=request)
+    assert answer.returncode == 0, answer.stderr
+    document = json.loads(answer.stdout)
+    assert document["schema_errors"] == []
+    return document["rendered"]  # type: ignore[no-any-return]
+
+
+def understood(command: str, free_text: dict[str, str], folder: Path) -> Any:
+    """Return the parameters that sccr makes of a rendered command line; it refuses what it does not understand."""
+    command = command.replace("\n", " ")  # Galaxy's way of making one line of it
+    shell = f'GALAXY_SLOTS=2 GALAXY_MEMORY_MB=2048; sccr() {{ printf "%s\\0" "$@"; }}; ln() {{ :; }}\n{command}'
+    words = finished("sh", "-euc", shell, cwd=folder).stdout.split("\0")[:-1]
+    (folder / "free_text.json").write_text(json.dumps(free_text))
+    name = words.pop(0)
+    chosen = cli.get_command(click.Context(cli), name)
+    if isinstance(chosen, click.Group):
+        name = words.pop(0)
+        chosen = chosen.get_command(click.Context(chosen), name)
+    assert chosen is not None
+    given = chosen.make_context(name, words).params
+    assert given["config"] == Path("free_text.json")
+    model = MODELS[name]
+    flags = {field: given[field] for field in model.model_fields}
+    return settle(model, flags, config=folder / "free_text.json", environ={})[0]
+
+
+METHODS = {"sccr": ("denoised", "recovered", "both", "embedding"), "scfp": ("denoised", "embedding")}
+METHODS["scbfp"] = METHODS["scfp"]
+SCALES: tuple[dict[str, Any], ...] = (
+    {"input_scale": "auto"},
+    {"input_scale": "counts", "normalisation": {"normalize_by": "all", "target_sum": 1e4}},
+    {"input_scale": "log1p"},
+)
+GENES: tuple[dict[str, Any], ...] = (
+    {"genes": "top-variance", "n_top_genes": 500},
+    {"genes": "highly-variable"},
+    {"genes": "all"},
+    {"genes": "file"},
+)
+
+
+def test_every_combination_of_the_form_is_a_command_that_sccr_takes(planemo: Path, tmp_path: Path) -> None:
+    states = [
+        {
+            "method_choice": {"method": method, "write": write},
+            "scale_choice": scale,
+            "genes_choice": genes,
+            "outputs": outputs,
+            "batch_key": batch,
+            "result": {"overwrite_keys": overwrite},
+        }
+        for (method, writes), scale, genes, (outputs, batch, overwrite) in itertools.product(
+            METHODS.items(),
+            SCALES,
+            GENES,
+            (([], "", False), (["report"], "sample", True), (["report", "record"], "", True)),
+        )
+        for write in writes
+    ]
+    for state, result in zip(states, rendered(planemo, "sccr_impute", states), strict=True):
+        params = understood(result["command"], result["free_text"], tmp_path)
+        choice = state["method_choice"]
+        assert (params.method, params.write) == (choice["method"], choice["write"])
+        assert params.input_scale == state["scale_choice"]["input_scale"]
+        assert params.genes == {"file": "genes.txt"}.get(state["genes_choice"]["genes"], state["genes_choice"]["genes"])
+        assert params.batch_key == (state["batch_key"] or None)
+        assert params.overwrite_keys is state["result"]["overwrite_keys"]
+        assert (params.report is not None) == ("report" in state["outputs"])
+        assert (params.provenance is not None) == ("record" in state["outputs"])
+        assert (params.threads, params.max_memory) == (2, 2048 * 10**6)
+        # What the form leaves alone is what the command line leaves alone.
+        plain, _ = settle(type(params), {"method": params.method}, environ={})
+        assert params.method_parameters() == plain.method_parameters()
+
+
+def test_every_task_of_evaluate_is_a_command_that_sccr_takes(planemo: Path, tmp_path: Path) -> None:
+    states: list[dict[str, Any]] = [{"task": "score", "layer": "sccr", "details": True}]
+    for scale, genes in itertools.product(SCALES, GENES):
+        states.append({"task": "mask", "mechanism": "mnar", "scale_choice": scale, "genes_choice": genes})
+        states.append({"task": "relations", "method": "scbfp", "scale_choice": scale, "genes_choice": genes})
+        states.append({"task": "benchmark", "methods": ["none", "scfp"], "scale_choice": scale, "genes_choice": genes})
+    for matrix in ({"matrix": "expression", "layer": "sccr"}, {"matrix": "embedding", "obsm": "X_sccr"}):
+        states.append({"task": "cluster", "label_key": "cell type", "matrix_choice": matrix})
+    results = rendered(planemo, "sccr_evaluate", [{"task_choice": state} for state in states])
+    for state, result in zip(states, results, strict=True):
+        params = understood(result["command"], result["free_text"], tmp_path)
+        for name in ("layer", "mechanism", "method", "label_key"):
+            if name in state:
+                assert getattr(params, name) == state[name]
+        if state["task"] == "cluster":
+            assert params.obsm == state["matrix_choice"].get("obsm")
+        if state["task"] == "benchmark":
+            assert params.methods == "none,scfp"
+
+
+def test_free_text_reaches_sccr_as_typed_and_never_the_command_line(planemo: Path, tmp_path: Path) -> None:
+    typed = {"layer": HOSTILE, "batch_key": HOSTILE + "\nline", "label_key": HOSTILE, "outputs": ["report"]}
+    (harmless, hostile) = rendered(planemo, "sccr_impute", [{"outputs": ["report"]}, typed])
+    assert hostile["command"] == harmless["command"]
+    params = understood(hostile["command"], hostile["free_text"], tmp_path)
+    assert (params.layer, params.batch_key, params.label_key) == (HOSTILE, HOSTILE + "\nline", HOSTILE)
+
+
+# --- the server ---
+
+
+@pytest.mark.parametrize("name", TOOL_NAMES)
+def test_every_test_of_the_tool_passes_on_a_real_server(
+    planemo: Path, server: GalaxyServer, name: str, tmp_path: Path
+) -> None:
+    path = TOOLS / f"{name}.xml"
+    results = tmp_path / "results.json"
+    run = finished(
+        *(planemo / "planemo", "test", "--engine", "external_galaxy", "--galaxy_url", server.url),
+        *("--galaxy_admin_key", ADMIN_KEY, "--test_timeout", "300", "--test_output_json", results),
+        *("--test_output", tmp_path / "results.html", path),
+        env=patient_environment(),
+    )
+    assert results.exists(), run.stdout + run.stderr + server.log()[-3000:]
+    tests = json.loads(results.read_text())["tests"]
+    assert len(tests) == len(ElementTree.parse(path).getroot().findall("tests/test"))
+    problems = {test["id"]: test["data"] for test in tests if test["data"]["status"] != "success"}
+    assert not problems, json.dumps(problems, indent=1)[:6000]
+
+
+def patient_environment() -> dict[str, str]:
+    return {**os.environ, "GALAXY_TEST_DEFAULT_WAIT": "300"}
+
+
+def run_tool(
+    planemo: Path,
+    server: GalaxyServer,
+    folder: Path,
+    inputs: dict[str, Any],
+    uploads: dict[str, tuple[Path, str]],
+    *,
+    tool: str = "sccr_impute",
+    email: str = "biologist@example.org",
+) -> dict[str, Any]:
+    request = {
+        "url": server.url,
+        "key": ADMIN_KEY,
+        "email": email,
+        "uploads": {name: (str(path), kind) for name, (path, kind) in uploads.items()},
+        "tool": tool,
+        "inputs": inputs,
+        "folder": str(folder),
+    }
+    answer = finished(planemo / "python", HERE / "galaxy_client.py", input=json.dumps(request))
+    assert answer.returncode == 0, answer.stderr[-3000:] + server.log()[-3000:]
+    return json.loads(answer.stdout)  # type: ignore[no-any-return]
+
+
+def test_the_result_is_the_command_lines_to_the_byte(planemo: Path, server: GalaxyServer, tmp_path: Path) -> None:
+    inputs = {
+        "input": {"upload": "cells.h5ad"},
+        "method_choice": {"method": "sccr", "write": "both", "numbers": {"k_cell": 10}},
+        "genes_choice": {"genes": "top-variance", "n_top_genes": 120},
+        "batch_key": "batch",
+        "outputs": ["record"],
+    }
+    answer = run_tool(planemo, server, tmp_path, inputs, {"cells.h5ad": (DATA / "simulated.h5ad", "h5ad")})
+    assert answer["job"]["state"] == "ok", answer["job"]["stderr"]
+    expected = tmp_path / "expected.h5ad"
+    words = ("--write", "both", "--k-cell", "10", "--n-top-genes", "120", "--batch-key", "batch", "--threads", "1")
+    subprocess.run([SCCR, "impute", DATA / "simulated.h5ad", expected, *words, "--quiet"], check=True)
+    imputed = Path(answer["outputs"]["imputed"]["path"])
+    assert imputed.read_bytes() == expected.read_bytes()
+    result = anndata.read_h5ad(imputed)
+    assert np.isfinite(np.asarray(result.obsm["X_sccr"])).all()
+    record = json.loads(Path(answer["outputs"]["record"]["path"]).read_text())
+    # What Galaxy says a job may use is what the step keeps to.
+    assert record["resources"]["memory_limit_bytes"] == 4096 * 10**6
+    assert "imputed data (sccr)" in answer["outputs"]["imputed"]["name"]
+
+
+def hostile_cells(path: Path) -> None:
+    cells = anndata.read_h5ad(DATA / "simulated.h5ad")
+    cells.layers.clear()
+    cells.layers[HOSTILE.replace("/", "")] = cells.X.copy()
+    cells.obs[HOSTILE] = cells.obs["batch"].to_numpy()
+    cells.obs["kinds"] = [f"{HOSTILE} {kind}" for kind in cells.obs["cell_type"]]
+    cells.write_h5ad(path)
+
+
+def test_hostile_names_come_through_as_data(planemo: Path, server: GalaxyServer, tmp_path: Path) -> None:
+    hostile_cells(tmp_path / "hostile.h5ad")
+    (tmp_path / "genes.txt").write_text("gene_001\ngene_002\ngene_003\n$(touch PWNED)\n", encoding="utf-8")
+    uploads = {"hostile.h5ad": (tmp_path / "hostile.h5ad", "h5ad"), "genes": (tmp_path / "genes.txt", "txt")}
+    inputs = {
+        "input": {"upload": "hostile.h5ad"},
+        "layer": HOSTILE,
+        "batch_key": HOSTILE,
+        "label_key": "kinds",
+        "outputs": ["report", "record"],
+    }
+    answer = run_tool(planemo, server, tmp_path, inputs, uploads)
+    assert answer["job"]["state"] == "ok", answer["job"]["stderr"]
+    params = json.loads(Path(answer["outputs"]["record"]["path"]).read_text())["params"]
+    assert (params["layer"], params["batch_key"]) == (HOSTILE, HOSTILE)
+
+    listed = inputs | {"genes_choice": {"genes": "file", "gene_list": {"upload": "genes"}}, "outputs": []}
+    answer = run_tool(planemo, server, tmp_path, listed, uploads)
+    assert answer["job"]["state"] == "error"
+    assert "$(touch PWNED)" in answer["job"]["stderr"]
+
+    refused = run_tool(planemo, server, tmp_path, inputs | {"result": {"key_added": "x; touch PWNED"}}, uploads)
+    assert "starts with a letter" in refused["refused"]
+    assert not list(server.folder.rglob("PWNED*"))
+    assert not list(Path.home().glob("PWNED*"))
