@@ -14,7 +14,7 @@ def derived_files(root: Path) -> dict[Path, str]:
     root
         The repository's folder; the README's own words are read from it.
     """
-    from sccr_node.faces import galaxy, readme, schemas
+    from sccr_node.faces import galaxy, nextflow, readme, schemas
 
     texts: dict[str, Callable[[], str]] = {
         "README.md": lambda: readme.with_parameter_table((root / "README.md").read_text(encoding="utf-8")),
@@ -22,4 +22,5 @@ def derived_files(root: Path) -> dict[Path, str]:
     }
     for name in schemas.SCHEMAS:
         texts[f"schemas/{name}.schema.json"] = lambda name=name: schemas.schema_text(name)  # type: ignore[misc]
-    return {root / path: text() for path, text in texts.items()}
+    derived = {path: text() for path, text in texts.items()} | nextflow.derived_texts()
+    return {root / path: text for path, text in derived.items()}

@@ -1,0 +1,77 @@
+#!/usr/bin/env nextflow
+// scCR imputation, sample by sample: samplesheet -> impute (whole, or scattered over batches) -> benchmark, reports, results.
+
+include { IMPUTATION     } from './subworkflows/local/imputation'
+include { SCCR_BENCHMARK } from './modules/sccr/benchmark'
+include { MULTIQC        } from './modules/local/multiqc'
+include {
+    combination_problems ;
+    parameter_problems ;
+    read_samplesheet ;
+    tell_failures
+} from './subworkflows/local/validation'
+
+def is_true(value) {
+    return "${value}" == 'true'
+}
+
+workflow {
+    main:
+    def problems = parameter_problems(params)
+    def genes_file = params.genes && !(params.genes in ['top-variance', 'highly-variable', 'all']) ? file(params.genes) : null
+    if (genes_file && !genes_file.exists()) {
+        problems += ["--genes ${params.genes}: neither top-variance, highly-variable or all, nor a file that exists"]
+    }
+    def defaults = [
+        batch_key: params.batch_key,
+        counts_layer: params.layer,
+        target_sum: params.target_sum
+    ].findAll { _name, value -> value != null }
+    def (samples, sheet_problems) = read_samplesheet(params.input, defaults)
+    problems += sheet_problems
+    if (!problems) {
+        problems = combination_problems(params, samples, is_true(params.scatter))
+    }
+    if (problems) {
+        error(problems.join('\n'))
+    }
+
+    IMPUTATION(
+        channel.fromList(samples),
+        params.imputation,
+        is_true(params.imputed_integration),
+        params.key_added ?: 'sccr',
+        genes_file ?: [],
+        is_true(params.scatter),
+        is_true(params.report)
+    )
+
+    if (is_true(params.benchmark)) {
+        ch_benchmark = channel.fromList(samples)
+            .multiMap { meta, data ->
+                input: [meta, data]
+                input_layer: meta.counts_layer ?: ''
+                label_key: params.label_key ?: ''
+            }
+        SCCR_BENCHMARK(ch_benchmark.input, ch_benchmark.input_layer, ch_benchmark.label_key)
+    }
+
+    channel.topic('versions')
+        .map { process, tool, version -> [process.tokenize(':').last(), tool, version] }
+        .unique()
+        .map { process, tool, version -> "${process}:\n    ${tool}: ${version}\n".toString() }
+        .mix(channel.of("Workflow:\n    ${workflow.manifest.name}: ${workflow.manifest.version}\n    Nextflow: ${workflow.nextflow.version}\n".toString()))
+        .collectFile(name: 'software_versions.yml', sort: true, storeDir: "${params.outdir}/pipeline_info")
+
+    if (is_true(params.multiqc)) {
+        MULTIQC(
+            IMPUTATION.out.multiqc.map { _meta, content -> content }.collect(),
+            file("${projectDir}/assets/multiqc_config.yml", checkIfExists: true)
+        )
+    }
+
+    def trace = file("${params.outdir}/pipeline_info/execution_trace_${params.trace_report_suffix}.txt")
+    workflow.onComplete {
+        tell_failures(trace)
+    }
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Make the imputed layer the working matrix: X moves to layers['unimputed'], the layer takes its place."""
+
+import shutil
+import sys
+
+source, target, layer = "${anndata}", "${output}", "${layer}"
+
+if source.endswith(".zarr"):
+    import anndata
+
+    data = anndata.read_zarr(source)
+    if layer not in data.layers:
+        sys.exit(f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)")
+    data.layers["unimputed"] = data.X
+    data.X = data.layers.pop(layer)
+    data.write_zarr(target)
+else:
+    import h5py
+
+    # Renaming inside the file costs no memory, however large the matrices are.
+    shutil.copyfile(source, target)
+    with h5py.File(target, "r+") as file:
+        if f"layers/{layer}" not in file:
+            sys.exit(f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)")
+        if "X" in file:
+            file.move("X", "layers/unimputed")
+        file.move(f"layers/{layer}", "X")

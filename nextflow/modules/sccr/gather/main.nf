@@ -1,0 +1,42 @@
+process SCCR_GATHER {
+    tag "$meta.id"
+    label 'process_low'
+
+    conda "${moduleDir}/environment.yml"
+    container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
+        'https://github.com/sccr-node/sccr-node/releases/download/v0.1.0/sccr-node-0.1.0.sif' :
+        'ghcr.io/sccr-node/sccr-node:0.1.0' }"
+
+    input:
+    tuple val(meta), path(anndata), path(parts, stageAs: 'parts/*')
+
+    output:
+    tuple val(meta), path("${prefix}.h5ad"), emit: h5ad
+    tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
+
+    when:
+    task.ext.when == null || task.ext.when
+
+    script:
+    def args = task.ext.args ?: ''
+    prefix   = task.ext.prefix ?: "${meta.id}_imputed"
+    if ("${prefix}.h5ad" == anndata.name) {
+        error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
+    }
+    """
+    sccr gather \\
+        ${args} \\
+        ${anndata} \\
+        ${prefix}.h5ad \\
+        ${parts}
+    """
+
+    stub:
+    prefix = task.ext.prefix ?: "${meta.id}_imputed"
+    if ("${prefix}.h5ad" == anndata.name) {
+        error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
+    }
+    """
+    touch ${prefix}.h5ad
+    """
+}

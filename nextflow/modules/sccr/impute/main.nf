@@ -1,0 +1,73 @@
+process SCCR_IMPUTE {
+    tag "$meta.id"
+    label 'process_medium'
+
+    conda "${moduleDir}/environment.yml"
+    container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
+        'https://github.com/sccr-node/sccr-node/releases/download/v0.1.0/sccr-node-0.1.0.sif' :
+        'ghcr.io/sccr-node/sccr-node:0.1.0' }"
+
+    input:
+    tuple val(meta), path(anndata), path(genes)
+    val method
+    val input_layer
+    val batch_key
+    val target_sum
+    val with_report
+
+    output:
+    tuple val(meta), path("${prefix}.{h5ad,zarr}")    , emit: anndata
+    tuple val(meta), path("${prefix}.provenance.json"), emit: provenance
+    tuple val(meta), path("${prefix}.html")           , emit: report , optional: true
+    tuple val(meta), path("${prefix}_multiqc")        , emit: multiqc, optional: true
+    tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
+
+    when:
+    task.ext.when == null || task.ext.when
+
+    script:
+    def args   = task.ext.args ?: ''
+    prefix     = task.ext.prefix ?: "${meta.id}_imputed"
+    def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
+    def genes_option  = genes ? "--genes ${genes}" : ''
+    def layer_option  = input_layer && input_layer != 'X' ? "--layer '${input_layer}'" : ''
+    def batch_option  = batch_key ? "--batch-key '${batch_key}'" : ''
+    def depth_option  = target_sum ? "--target-sum ${target_sum}" : ''
+    def report_option = with_report ? "--report ${prefix}.html --multiqc ${prefix}_multiqc" : ''
+    def memory_option = task.memory ? "--max-memory ${task.memory.toMega()}MiB" : ''
+    if (output == anndata.name) {
+        error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
+    }
+    """
+    export MPLCONFIGDIR=./tmp/mpl
+    export NUMBA_CACHE_DIR=./tmp/numba
+
+    sccr impute \\
+        --method ${method} \\
+        ${layer_option} \\
+        ${batch_option} \\
+        ${genes_option} \\
+        ${depth_option} \\
+        ${args} \\
+        --threads ${task.cpus} \\
+        ${memory_option} \\
+        --provenance ${prefix}.provenance.json \\
+        ${report_option} \\
+        ${anndata} \\
+        ${output}
+    """
+
+    stub:
+    prefix     = task.ext.prefix ?: "${meta.id}_imputed"
+    def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
+    if (output == anndata.name) {
+        error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
+    }
+    """
+    ${output.endsWith('.zarr') ? 'mkdir' : 'touch'} ${output}
+    touch ${prefix}.provenance.json
+    touch ${prefix}.html
+    mkdir ${prefix}_multiqc
+    touch ${prefix}_multiqc/sccr_mqc.json
+    """
+}

@@ -1,0 +1,51 @@
+process SCCR_SPLIT {
+    tag "$meta.id"
+    label 'process_low'
+
+    conda "${moduleDir}/environment.yml"
+    container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
+        'https://github.com/sccr-node/sccr-node/releases/download/v0.1.0/sccr-node-0.1.0.sif' :
+        'ghcr.io/sccr-node/sccr-node:0.1.0' }"
+
+    input:
+    tuple val(meta), path(anndata), path(genes)
+    val input_layer
+    val batch_key
+    val target_sum
+
+    output:
+    tuple val(meta), path("${prefix}/*.h5ad")        , emit: parts
+    tuple val(meta), path("${prefix}/genes.txt")     , emit: genes
+    tuple val(meta), path("${prefix}/target_sum.txt"), emit: target_sum, optional: true
+    tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
+
+    when:
+    task.ext.when == null || task.ext.when
+
+    script:
+    def args = task.ext.args ?: ''
+    prefix   = task.ext.prefix ?: "${meta.id}_parts"
+    def genes_option = genes ? "--genes ${genes}" : ''
+    def layer_option = input_layer && input_layer != 'X' ? "--layer '${input_layer}'" : ''
+    def depth_option = target_sum ? "--target-sum ${target_sum}" : ''
+    """
+    sccr split \\
+        --batch-key '${batch_key}' \\
+        ${layer_option} \\
+        ${genes_option} \\
+        ${depth_option} \\
+        ${args} \\
+        --outdir ${prefix} \\
+        ${anndata}
+    """
+
+    stub:
+    prefix = task.ext.prefix ?: "${meta.id}_parts"
+    """
+    mkdir ${prefix}
+    touch ${prefix}/batch_1.h5ad
+    touch ${prefix}/batch_2.h5ad
+    touch ${prefix}/genes.txt
+    echo 1000 > ${prefix}/target_sum.txt
+    """
+}

@@ -1,0 +1,74 @@
+include { SCCR_IMPUTE        } from '../../../modules/sccr/impute'
+include { WORKINGMATRIX      } from '../../../modules/local/workingmatrix'
+include { SCATTER_IMPUTATION } from '../scatter_imputation'
+
+def chosen_method(meta, imputation) {
+    return meta.imputation ?: imputation
+}
+
+def becomes_working_matrix(meta, imputed_integration) {
+    return meta.imputed_integration != null ? meta.imputed_integration : imputed_integration
+}
+
+workflow IMPUTATION {
+    take:
+    ch_data             // channel: [ meta, anndata ], each sample after its quality control
+    imputation          //   value: string, none|sccr|scfp|scbfp; meta.imputation has precedence
+    imputed_integration //   value: boolean; meta.imputed_integration has precedence
+    key_added           //   value: string, the name of the imputed layer (the command's --key-added)
+    genes               //   value: file of the genes to impute, or []
+    scatter             //   value: boolean, one task for each batch of a sample instead of one for the sample
+    with_report         //   value: boolean, whether to write reports and MultiQC content
+
+    main:
+    ch_samples = ch_data
+        .branch { meta, data ->
+            none: chosen_method(meta, imputation) == 'none'
+            scatter: scatter
+                return [meta + [method: chosen_method(meta, imputation)], data, genes]
+            whole: true
+                return [meta, data, genes]
+        }
+
+    ch_whole = ch_samples.whole
+        .multiMap { meta, data, gene_list ->
+            input: [meta, data, gene_list]
+            method: chosen_method(meta, imputation)
+            input_layer: meta.counts_layer ?: ''
+            batch_key: meta.batch_key ?: ''
+            target_sum: meta.target_sum ?: ''
+        }
+    SCCR_IMPUTE(
+        ch_whole.input,
+        ch_whole.method,
+        ch_whole.input_layer,
+        ch_whole.batch_key,
+        ch_whole.target_sum,
+        with_report
+    )
+
+    SCATTER_IMPUTATION(ch_samples.scatter)
+
+    imputed = SCCR_IMPUTE.out.anndata
+        .mix(SCATTER_IMPUTATION.out.anndata.map { meta, data -> [meta.findAll { key, _value -> key != 'method' }, data] })
+
+    ch_working = imputed
+        .branch { meta, _data ->
+            changed: becomes_working_matrix(meta, imputed_integration)
+            unchanged: true
+        }
+    WORKINGMATRIX(ch_working.changed, key_added)
+
+    // Named before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
+    anndata = ch_samples.none.mix(ch_working.unchanged, WORKINGMATRIX.out.anndata)
+    provenance = SCCR_IMPUTE.out.provenance.mix(SCATTER_IMPUTATION.out.provenance)
+    report = SCCR_IMPUTE.out.report
+    multiqc = SCCR_IMPUTE.out.multiqc
+
+    emit:
+    anndata    // channel: [ meta, anndata ], every sample
+    imputed    // channel: [ meta, anndata ], the imputed samples as the step wrote them
+    provenance // channel: [ meta, json ]
+    report     // channel: [ meta, html ]
+    multiqc    // channel: [ meta, folder ]
+}

@@ -1,0 +1,71 @@
+include { SCCR_SPLIT                       } from '../../../modules/sccr/split'
+include { SCCR_IMPUTE as SCCR_IMPUTE_BATCH } from '../../../modules/sccr/impute'
+include { SCCR_GATHER                      } from '../../../modules/sccr/gather'
+
+workflow SCATTER_IMPUTATION {
+    take:
+    ch_data // channel: [ meta, anndata, genes ]; meta.method, meta.batch_key, meta.counts_layer, meta.target_sum
+
+    main:
+    ch_split = ch_data
+        .multiMap { meta, data, genes ->
+            input: [meta, data, genes]
+            input_layer: meta.counts_layer ?: ''
+            batch_key: meta.batch_key
+            target_sum: meta.target_sum ?: ''
+        }
+    SCCR_SPLIT(
+        ch_split.input,
+        ch_split.input_layer,
+        ch_split.batch_key,
+        ch_split.target_sum
+    )
+
+    // One task for each batch. Genes and target depth were chosen over all cells: every batch gets the same.
+    ch_batches = SCCR_SPLIT.out.parts
+        .join(SCCR_SPLIT.out.genes)
+        .join(SCCR_SPLIT.out.target_sum, remainder: true)
+        .flatMap { meta, parts, genes, target_sum ->
+            def files = parts instanceof List ? parts : [parts]
+            files.collect { part ->
+                [
+                    [id: "${meta.id}_${part.baseName}", whole: groupKey(meta, files.size())],
+                    part,
+                    genes,
+                    target_sum ? target_sum.text.trim() : ''
+                ]
+            }
+        }
+        .multiMap { meta, part, genes, target_sum ->
+            input: [meta, part, genes]
+            method: meta.whole.method
+            input_layer: meta.whole.counts_layer ?: ''
+            target_sum: target_sum
+        }
+    SCCR_IMPUTE_BATCH(
+        ch_batches.input,
+        ch_batches.method,
+        ch_batches.input_layer,
+        '',
+        ch_batches.target_sum,
+        false
+    )
+
+    ch_parts = SCCR_IMPUTE_BATCH.out.anndata
+        .map { meta, part -> [meta.whole, part] }
+        .groupTuple(sort: { first, second -> first.name <=> second.name })
+        .map { key, parts -> [key.target, parts] }
+    SCCR_GATHER(
+        ch_data
+            .map { meta, data, _genes -> [meta, data] }
+            .join(ch_parts)
+    )
+
+    // Named before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
+    anndata = SCCR_GATHER.out.h5ad
+    provenance = SCCR_IMPUTE_BATCH.out.provenance
+
+    emit:
+    anndata    // channel: [ meta, h5ad ]
+    provenance // channel: [ meta of the batch, json ]
+}
