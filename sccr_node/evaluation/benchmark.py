@@ -107,6 +107,7 @@ class Journal:
 
     def __init__(self, path: Path | None, fingerprint: Row, *, force: bool) -> None:
         self._path = path
+        self._begun = False
         self.finished: dict[Run, list[Row]] = {}
         if path is None:
             return
@@ -126,21 +127,19 @@ class Journal:
                 run = Run(**{**entry["run"], "seeds": tuple(entry["run"]["seeds"])})
                 self.finished[run] = entry["rows"]
 
-    def begin(self) -> None:
-        """Write what is known so far, without a line that was cut off."""
-        if self._path is None:
-            return
-        lines = [self._header, *(self._line(run, rows) for run, rows in self.finished.items())]
-        self._path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-
     def add(self, run: Run, rows: list[Row]) -> None:
         """Keep the rows of a finished run."""
         self.finished[run] = rows
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(self._line(run, rows) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        if self._path is None:
+            return
+        lines = [self._line(run, rows)]
+        if not self._begun:  # what is there may end in a line that was cut off, or be of another benchmark
+            lines = [self._header, *(self._line(*entry) for entry in self.finished.items())]
+        with self._path.open("a" if self._begun else "w", encoding="utf-8") as file:
+            file.write("".join(line + "\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+        self._begun = True
 
     def remove(self) -> None:
         """Remove the file, once the table stands."""
@@ -183,7 +182,6 @@ def run_benchmark(
     kept = sum(run in journal.finished for run in runs)
     if kept:
         feedback.say(f"{kept} of {len(runs)} runs are finished already, from an earlier benchmark that was interrupted")
-    journal.begin()
     with tempfile.TemporaryDirectory(prefix="sccr-benchmark-") as folder:
         for number, run in enumerate(runs, 1):
             if run in journal.finished:
