@@ -47,7 +47,7 @@ def principal_components(expression: Any, n_components: int = N_COMPONENTS) -> N
         centred: Any = LinearOperator(
             expression.shape,
             matvec=lambda v: expression @ v - centre @ v,
-            rmatvec=lambda v: transposed @ v - centre * v.sum(),
+            rmatvec=lambda v: transposed @ v.ravel() - centre * v.sum(),  # scipy gives columns of a matrix as matrices
             dtype=np.float64,
         )
         start = np.random.default_rng(SEED).standard_normal(min(n_cells, n_genes))
