@@ -106,7 +106,7 @@ def _highly_variable(data: InputData, counted: np.ndarray) -> GeneChoice:
     if n_missing:
         first = column.index[column.isna()][0]
         raise InputProblem(
-            f"{where} has {n_missing} missing values (first: gene {first!r}): fill them in, or use --genes top-variance"
+            f"{where} has {n_missing} missing values (first: gene {str(first)!r}): fill them in, or use --genes top-variance"
         )
     if not column.isin([True, False]).all():
         raise InputProblem(f"{where} holds more than true and false: use --genes top-variance, all or a FILE")
@@ -115,7 +115,7 @@ def _highly_variable(data: InputData, counted: np.ndarray) -> GeneChoice:
     if not len(columns):
         raise InputProblem(f"{where} marks no gene: use --genes top-variance, all or a FILE")
     n_left = int(marked.sum()) - len(columns)
-    messages = [f"{n_left} highly variable features are not Gene Expression and are left out"] if n_left else []
+    messages = [f"highly variable features that are not Gene Expression: {n_left}; they are left out"] if n_left else []
     return GeneChoice(columns, messages)
 
 
@@ -161,7 +161,7 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
     messages = []
     distinct = list(dict.fromkeys(wanted))
     if len(distinct) < len(wanted):
-        messages.append(f"{len(wanted) - len(distinct)} names of the list are repeated: each gene is imputed once")
+        messages.append(f"names repeated in the list: {len(wanted) - len(distinct)}; each gene is imputed once")
     missing = [
         name for name, number in distinct if not 1 <= (number or 1) <= len(columns_of.get(name, ()))
     ]
@@ -180,7 +180,7 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
             chosen.extend(columns)
             n_ambiguous += len(columns) > 1
     if n_ambiguous:
-        messages.append(f"{n_ambiguous} names of the list belong to more than one gene: all of these are imputed")
+        messages.append(f"names of the list that more than one gene has: {n_ambiguous}; all of these are imputed")
     others = [column for column in chosen if not counted[column]]
     if others:
         raise InputProblem(

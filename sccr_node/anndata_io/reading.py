@@ -391,7 +391,7 @@ class InputData:
             if len(repeated):
                 found.append(
                     f"{len(repeated)} {what} name{'s' if len(repeated) > 1 else ''} occur more than once "
-                    f"(first: {repeated[0]!r}); they are kept as they are"
+                    f"(first: {str(repeated[0])!r}); they are kept as they are"
                 )
         others = int(self.n_genes - self.counted_features.sum())
         if others:

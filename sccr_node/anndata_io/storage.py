@@ -80,7 +80,7 @@ class Appender:
             for block in blocks:
                 last = first + block.shape[0]
                 row_ends[first + 1 : last + 1] = row_ends[first] + block.indptr[1:]
-                # In steps of a chunk, so that waves of both come in turns, and the file's bytes do not hang on the blocks.
+                # In steps of a chunk: waves of both come in turns, and the file's bytes do not hang on the blocks.
                 for start in range(0, block.nnz, CHUNK_ENTRIES):
                     data.append(block.data[start : start + CHUNK_ENTRIES])
                     indices.append(block.indices[start : start + CHUNK_ENTRIES])

@@ -127,7 +127,7 @@ def test_h5ad_is_untouched_but_for_what_is_added(tmp_path, compression):
 
 @pytest.mark.parametrize(
     ("zarr_format", "consolidated", "compression"),
-    [(2, True, "auto"), (2, False, "gzip"), (2, True, "none"), (3, True, "auto"), (3, False, "gzip"), (3, True, "none")],
+    [(2, True, "auto"), (2, False, "gzip"), (3, True, "auto"), (3, False, "gzip"), (3, True, "none")],
 )
 def test_zarr_is_untouched_but_for_what_is_added(tmp_path, zarr_format, consolidated, compression):
     source, target = tmp_path / "in.zarr", tmp_path / "out.zarr"

@@ -46,7 +46,7 @@ def stored_bytes(dataset: h5py.Dataset, raw: bytes) -> list[tuple]:
     """Where the pieces of a dataset lie in the file, and their bytes."""
     if dataset.chunks is not None:
         infos = [dataset.id.get_chunk_info(n) for n in range(dataset.id.get_num_chunks())]
-        return [(i.chunk_offset, i.filter_mask, i.byte_offset, raw[i.byte_offset : i.byte_offset + i.size]) for i in infos]
+        return [(i.chunk_offset, i.filter_mask, i.byte_offset, raw[i.byte_offset :][: i.size]) for i in infos]
     offset = dataset.id.get_offset()
     if offset is None:  # compact: inside the object's header
         return [(repr(dataset[()]),)]
@@ -90,7 +90,7 @@ def folder_bytes(path: Path) -> dict[str, bytes]:
 
 
 def assert_zarr_kept(before: Path, after: Path, added: set[str], column: str) -> None:
-    """Assert that all files of a zarr store are in the other as they were, but for metadata that name what was added."""
+    """Assert that all files of a zarr store are in the other as they were, but for metadata on what was added."""
     old, new = folder_bytes(before), folder_bytes(after)
     extra = {name for name in new if name not in old}
     assert {name for name in extra if not any(name.startswith(key + "/") for key in added)} == set()
