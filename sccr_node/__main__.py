@@ -14,8 +14,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments
-        What follows the command's name; those of the process where none are given.
+        What follows the command's name; those of the process where none are given. A caller who gives them goes on
+        after the command, and gets its signal handlers back.
     """
+    handlers = signals.current() if arguments is not None else {}
     try:
         # Before the imports, which take a while: a scheduler may end the job at any moment.
         signals.install()
@@ -25,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except signals.Interrupted as interruption:
         print(f"sccr: {interruption}; no file was written", file=sys.stderr)
         return interruption.exit_code
+    finally:
+        signals.restore(handlers)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,6 +35,17 @@ def install() -> None:
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
+
+
+def current() -> dict[signal.Signals, Any]:
+    """Return the handlers of the ending signals."""
+    return {number: signal.getsignal(number) for number in ENDING}
+
+
+def restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Give the ending signals back the handlers that :func:`current` returned."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @contextmanager

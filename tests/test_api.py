@@ -1,0 +1,98 @@
+"""The Python API gives what the command gives, and touches nothing else."""
+
+import inspect
+
+import anndata
+import numpy as np
+import pytest
+from scipy import sparse
+
+import sccr_node
+from sccr_node.__main__ import main
+from sccr_node.errors import InputProblem, UsageProblem
+from sccr_node.params import ImputeParameters, SimulateParameters
+from sccr_node.simulation import as_anndata, simulate
+
+
+@pytest.fixture
+def adata():
+    params = SimulateParameters(n_cells=60, n_genes=80, n_types=2, n_batches=2)
+    return as_anndata(simulate(params), params)
+
+
+def same(first, second):
+    if sparse.issparse(first):
+        return first.format == second.format and (first != second).nnz == 0
+    return np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n_top_genes": 10, "write": "both"},
+        {"batch_key": "batch", "key_added": "k"},
+        {"method": "scbfp", "genes": "all"},
+    ],
+)
+def test_the_same_as_the_command(adata, tmp_path, options):
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    assert main(["impute", str(tmp_path / "in.h5ad"), str(tmp_path / "out.h5ad"), "--quiet", *flags]) == 0
+    written = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert sccr_node.impute(adata, quiet=True, **options) is None
+    for slot in ("layers", "obsm", "varp"):
+        ours, theirs = getattr(adata, slot), getattr(written, slot)
+        assert set(ours) == set(theirs)
+        assert all(same(ours[key], theirs[key]) for key in ours)
+    assert adata.var.equals(written.var)
+    key = options.get("key_added", "sccr")
+    assert adata.uns[key]["params"] == written.uns[key]["params"]
+    assert adata.uns[key]["messages"] == list(written.uns[key]["messages"])
+
+
+def test_a_copy_leaves_the_original(adata):
+    before = adata.copy()
+    result = sccr_node.impute(adata, copy=True, quiet=True)
+    assert "sccr" in result.layers
+    assert set(adata.layers) == set(before.layers)
+    assert "sccr" not in adata.uns
+    assert (adata.X != before.X).nnz == 0
+
+
+def test_dense_and_column_stored_matrices(adata):
+    expected = sccr_node.impute(adata, copy=True, quiet=True)
+    for convert in (lambda x: x.toarray(), sparse.csc_matrix, sparse.csr_array):
+        other = adata.copy()
+        other.X = convert(adata.X)
+        sccr_node.impute(other, quiet=True)
+        assert same(other.layers["sccr"], expected.layers["sccr"])
+
+
+def test_failures_leave_the_object_unchanged(adata):
+    sccr_node.impute(adata, quiet=True)
+    layer = adata.layers["sccr"].copy()
+    with pytest.raises(InputProblem, match="overwrite"):
+        sccr_node.impute(adata, quiet=True, n_top_genes=5)
+    with pytest.raises(UsageProblem, match="alpha"):
+        sccr_node.impute(adata, quiet=True, overwrite_keys=True, alpha=2)
+    with pytest.raises(TypeError, match="n_genes"):
+        sccr_node.impute(adata, n_genes=5)
+    with pytest.raises(InputProblem, match="no layer 'spliced'"):
+        sccr_node.impute(adata, layer="spliced", key_added="other", quiet=True)
+    assert same(adata.layers["sccr"], layer)
+    sccr_node.impute(adata, quiet=True, overwrite_keys=True, method="scfp")
+    assert adata.uns["sccr"]["method"] == "scfp"
+    assert "sccr_relations" not in adata.varp
+
+
+def test_the_signature_names_every_option():
+    signature = inspect.signature(sccr_node.impute)
+    assert signature.parameters["n_top_genes"].default == 2000
+    assert signature.parameters["alpha"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert set(signature.parameters) - {"adata", "copy"} <= set(ImputeParameters.model_fields)
+
+
+def test_unknown_attributes_are_unknown():
+    with pytest.raises(AttributeError, match="nothing_such"):
+        _ = sccr_node.nothing_such
