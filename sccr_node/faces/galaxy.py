@@ -77,7 +77,9 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
 
 FORM_HELP = {
     # Where the contract explains the command line's words; in a form, the labels of the options do that already.
-    "impute_method": "",
+    "impute_method": (
+        "scCR is the method of the paper (NeurIPS 2024); the other two are its relatives, which it was compared with."
+    ),
     "relations_method": "Which method's gene graph is built where the data do not hold one.",
     "impute_genes": (
         "Only these genes are imputed and take part in finding similar cells; no gene is dropped from the data. The "
@@ -99,6 +101,13 @@ FORM_HELP = {
     "benchmark_methods": "Each method imputes the same masked data.",
 }
 """What the form says in place of the contract's description, by the name of the macro."""
+
+FORM_TITLES = {
+    "impute_input_scale": "Counts or logs?",
+    "impute_layer": "Layer with the values to impute",
+    "impute_label_key": "Column of cell types, for the report",
+}
+"""What the form calls a parameter whose title in the contract needs its flag beside it, by the name of the macro."""
 
 FORM_NOTES = {
     "impute_batch_key": "Leave empty if all cells come from one sample.",
@@ -175,6 +184,7 @@ def _sanitizer() -> ElementTree.Element:
 
 def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Element:
     kinds = {kind["type"]: kind for kind in field.get("anyOf", [field]) if kind["type"] != "null"}
+    field = {**field, "title": FORM_TITLES.get(f"{prefix}_{name}", field["title"])}
     help_text = _help(prefix, name, field)
     if choices := _choices(name, field):
         attributes = {"argument": flag(name), "type": "select"}
