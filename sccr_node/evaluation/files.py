@@ -368,7 +368,12 @@ def read_obsm(data: InputData, key: str) -> NDArray[np.float32]:
     """
     if not data.has_key("obsm", key):
         raise InputProblem(f"{data.path} has no obsm[{key!r}]; it has {listing(data.keys('obsm'))}")
-    coordinates = np.asarray(read_element(data, "obsm", key), dtype=np.float32)
+    element = read_element(data, "obsm", key)
+    try:
+        dense = element if isinstance(element, np.ndarray | pd.DataFrame) else element.toarray()
+        coordinates = np.asarray(dense, dtype=np.float32)
+    except (AttributeError, TypeError, ValueError) as problem:
+        raise InputProblem(f"obsm[{key!r}] of {data.path} is not a table of numbers") from problem
     if not np.isfinite(coordinates).all():
         first = int(np.argmax(~np.isfinite(coordinates).all(axis=1)))
         raise InputProblem(

@@ -156,10 +156,13 @@ def relations_file(input_path: Path, params: EvaluateRelationsParameters, feedba
     -------
     ``shares`` (of all pairs of genes in the data, and of the graph's edges) and ``pairs`` (the strongest of each kind).
     """
+    key = f"{params.key}_relations"
     with open_input(input_path, params.layer) as data:
+        stored = data.format in ("h5ad", "zarr") and data.has_key("varp", key)
+        layer = _imputed_layer(data, params) if stored else params.layer
+    with open_input(input_path, layer) as data:
         names = data.gene_names
-        key = f"{params.key}_relations"
-        if data.format in ("h5ad", "zarr") and data.has_key("varp", key):
+        if stored:
             feedback.say(f"the gene graph is read from varp[{key!r}] of {input_path}")
             graph, prepared = _stored_graph(data, key, params, feedback)
         else:
@@ -190,6 +193,14 @@ def _share_row(pairs: str, shares: Shares) -> dict[str, Any]:
         "associating": shares.associating,
         "dissociating": shares.dissociating,
     }
+
+
+def _imputed_layer(data: InputData, params: EvaluateRelationsParameters) -> str | None:
+    """Return the layer that a result was made from, unless another is asked for."""
+    if params.layer is not None or not data.has_key("uns", params.key):
+        return params.layer
+    layer = read_element(data, "uns", params.key).get("params", {}).get("layer")
+    return None if layer is None else str(layer)
 
 
 def _stored_graph(

@@ -156,6 +156,7 @@ def test_cluster_refuses(refused, simulated, counts_file):
     adata.obs["none"] = pd.Series([None] * 60, index=adata.obs_names, dtype="object").astype("category")
     adata.obs["depth"] = np.linspace(0.1, 5, 60)
     adata.obsm["X_nan"] = np.full((60, 2), np.nan)
+    adata.obsm["words"] = pd.DataFrame({"a": ["word"] * 60}, index=adata.obs_names)
     adata.layers["nan"] = adata.X.toarray().astype(np.float32)
     adata.layers["nan"][0, 0] = np.nan
     adata.write_h5ad(counts_file)
@@ -171,6 +172,7 @@ def test_cluster_refuses(refused, simulated, counts_file):
     cluster(65, ["measurements"], "--label-key", "depth")
     cluster(65, ["'X_none'", "X_nan"], "--label-key", "cell_type", "--obsm", "X_none")
     cluster(65, ["NaN", "obsm['X_nan']"], "--label-key", "cell_type", "--obsm", "X_nan")
+    cluster(65, ["not a table of numbers"], "--label-key", "cell_type", "--obsm", "words")
     cluster(65, ["1 NaN value"], "--label-key", "cell_type", "--layer", "nan")
     cluster(2, ["choose one"], "--label-key", "cell_type", "--layer", "nan", "--obsm", "X_nan")
     cluster(2, ["--seeds"], "--label-key", "cell_type", "--seeds", "a")
@@ -208,6 +210,16 @@ def test_relations_of_data_and_of_a_result_agree(sccr, counts_file):
     assert strongest["r"] == pytest.approx(graph[at[0], at[1]], rel=1e-5)
     assert strongest["r"] == pytest.approx(graph.max(), rel=1e-5)
     assert json.loads(as_json.read_text())["pairs"][0]["gene_1"] == strongest["gene_1"]
+
+
+def test_relations_of_a_result_look_at_the_layer_it_was_made_from(sccr, simulated, counts_file):
+    adata = simulated.copy()
+    adata.layers["raw"] = adata.X
+    adata.X = adata.X.toarray() - 1.5
+    adata.write_h5ad(counts_file)
+    result = counts_file.with_name("r.h5ad")
+    assert sccr("impute", counts_file, result, "--layer", "raw")[0] == 0
+    assert sccr("evaluate", "relations", result)[1] == sccr("evaluate", "relations", counts_file, "--layer", "raw")[1]
 
 
 def test_relations_refuse(refused, sccr, simulated, counts_file):
