@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,21 +17,15 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = REPOSITORY / "galaxy"
-SETUP = REPOSITORY / "tests" / "platforms" / "setup" / "galaxy.sh"
 
 ADMIN = "admin@example.org"
 CONTAINER_USER = "container@example.org"
 """Jobs of this user run in the container; those of everybody else run on the server itself."""
+CONTAINER_IMAGE = "localhost/sccr-node:in-galaxy"
 ADMIN_KEY = "bootstrapkey0123456789"
 PASSWORD = "only-for-this-test"
 
 START_SECONDS = 400
-
-
-def installed(*parts: str) -> dict[str, Path]:
-    """Install parts of the platform (or find them in the cache) and return their folders by name."""
-    answer = subprocess.run([str(SETUP), *parts], check=True, stdout=subprocess.PIPE, text=True)
-    return {name: Path(folder) for name, folder in (line.split("=", 1) for line in answer.stdout.splitlines())}
 
 
 def free_port() -> int:
@@ -42,13 +37,12 @@ def free_port() -> int:
 class GalaxyServer:
     """One server in one folder; use it as a context manager."""
 
-    def __init__(self, folder: Path, *, workers: int = 3, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, home: Path, *, workers: int = 3) -> None:
         self.folder = folder
-        self.home = installed("server")["GALAXY_SERVER"]
+        self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.workers = workers
-        self.environment = environment or {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> GalaxyServer:
@@ -59,7 +53,7 @@ class GalaxyServer:
         self.process = subprocess.Popen(
             [str(self.home / "bin" / "galaxy-web"), "-c", str(self.folder / "galaxy.yml")]
             + ["-b", f"127.0.0.1:{self.port}"],
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(self.folder / "rules"), **self.environment},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(self.folder / "rules")},
             cwd=self.folder,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -98,6 +92,13 @@ class GalaxyServer:
                 continue
         self.process = None
 
+    def use_containers(self, command: str, environment: dict[str, str]) -> None:
+        """Say what runs containers: a program that speaks docker's language, and the variables that it needs."""
+        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+        shim = self.folder / "docker"
+        shim.write_text(f'#!/bin/sh\n{exports}exec {command} "$@"\n')
+        shim.chmod(0o755)
+
     def log(self) -> str:
         return (self.folder / "galaxy.log").read_text(errors="replace")
 
@@ -131,7 +132,6 @@ class GalaxyServer:
             f'    ours = user_email == "{CONTAINER_USER}" and tool_id.startswith("sccr_")\n'
             '    return "container" if ours else "local"\n'
         )
-        image = os.environ.get("SCCR_TEST_IMAGE", "localhost/sccr-node:test")
         environments = {
             "local": {"runner": "local", "env": [{"name": "GALAXY_MEMORY_MB", "value": "4096"}]},
             "container": {
@@ -142,7 +142,7 @@ class GalaxyServer:
                 "docker_volumes": "$defaults",
                 "docker_cmd": str(self.folder / "docker"),
                 "require_container": True,
-                "container_override": [{"type": "docker", "identifier": image, "shell": "/bin/sh"}],
+                "container_override": [{"type": "docker", "identifier": CONTAINER_IMAGE, "shell": "/bin/sh"}],
             },
             "by_user": {"runner": "dynamic", "type": "python", "function": "by_user", "rules_module": "sccr_rules"},
         }

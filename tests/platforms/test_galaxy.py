@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import anndata
 import click
 import numpy as np
 import pytest
-from galaxy_server import ADMIN_KEY, CONTAINER_USER, REPOSITORY, TOOLS, GalaxyServer, installed
+from container_tools import Podman, set_up
+from galaxy_server import ADMIN_KEY, CONTAINER_IMAGE, CONTAINER_USER, TOOLS, GalaxyServer
 
 from sccr_node.cli import cli
 from sccr_node.faces.galaxy import MODELS
@@ -35,13 +37,18 @@ HOSTILE = "a'b\"c; touch PWNED; $(touch PWNED) `touch PWNED` && | > PWNED #\\n $
 
 
 @pytest.fixture(scope="session")
-def planemo() -> Path:
-    return installed("planemo")["GALAXY_PLANEMO"] / "bin"
+def galaxy() -> dict[str, Path]:
+    return {name: Path(folder) for name, folder in set_up("galaxy").items()}
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalaxyServer]:
-    with GalaxyServer(tmp_path_factory.mktemp("galaxy")) as running:
+def planemo(galaxy: dict[str, Path]) -> Path:
+    return galaxy["GALAXY_PLANEMO"] / "bin"
+
+
+@pytest.fixture(scope="session")
+def server(galaxy: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[GalaxyServer]:
+    with GalaxyServer(tmp_path_factory.mktemp("galaxy"), galaxy["GALAXY_SERVER"]) as running:
         yield running
 
 
@@ -310,3 +317,26 @@ def test_hostile_names_come_through_as_data(planemo: Path, server: GalaxyServer,
     assert "starts with a letter" in refused["refused"]
     assert not list(server.folder.rglob("PWNED*"))
     assert not list(Path.home().glob("PWNED*"))
+
+
+def test_a_job_runs_in_the_shipped_image(
+    planemo: Path, server: GalaxyServer, podman: Podman, open_folder: Path, tmp_path: Path
+) -> None:
+    tagged = podman("tag", podman.image, CONTAINER_IMAGE)
+    assert tagged.returncode == 0, tagged.stderr
+    server.use_containers(
+        shutil.which("podman") or "podman",
+        {name: value for name, value in podman.environment.items() if os.environ.get(name) != value},
+    )
+    inputs = {"input": {"upload": "cells.h5ad"}, "label_key": "cell_type", "outputs": ["report", "record"]}
+    uploads = {"cells.h5ad": (DATA / "simulated.h5ad", "h5ad")}
+    answer = run_tool(planemo, server, tmp_path, inputs, uploads, email=CONTAINER_USER)
+    assert answer["job"]["state"] == "ok", answer["job"]["stderr"] + server.log()[-3000:]
+    record = json.loads(Path(answer["outputs"]["record"]["path"]).read_text())
+    # The image has a Python of its own; this machine's would have said its own version.
+    in_image = podman.output("python3", "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])").strip()
+    assert record["software"]["python"] == in_image
+    result = anndata.read_h5ad(answer["outputs"]["imputed"]["path"])
+    assert result.layers["sccr"].shape == (120, 200)
+    table = Path(answer["outputs"]["numbers"]["path"]).read_text().splitlines()
+    assert "Cells\t120\t" in table

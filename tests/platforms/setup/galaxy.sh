@@ -6,19 +6,19 @@
 # Everything comes from PyPI and from Debian's packages. Each part has a folder named after its versions and the Python
 # that runs it, and a stamp that is written last: a part that was interrupted is built again, one that stands is used.
 # Output: lines NAME=FOLDER, for the caller to read.
-set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 GALAXY_VERSION=26.1.2
 PLANEMO_VERSION=0.75.47
 PLAYWRIGHT_VERSION=1.65.2
 # gxformat2's linter of workflows comes with planemo.
 
-cache="${SCCR_PLATFORMS:-${XDG_CACHE_HOME:-$HOME/.cache}/sccr-node-platforms}"
+cache=$SCCR_PLATFORMS
 python="${SCCR_PLATFORMS_PYTHON:-python3}"
 tag="py$("$python" -c 'import sys; print("%d%d" % sys.version_info[:2])')"
-mkdir -p "$cache"
 
-# build NAME REQUIREMENT...: a virtual environment at $cache/NAME, made once.
+# build NAME REQUIREMENT...: a virtual environment at $cache/NAME, made once. (keep would rename it after building, and
+# the programs of a virtual environment have its name written into them.)
 build() {
     local folder="$cache/$1"
     shift
@@ -26,6 +26,7 @@ build() {
         # Two test processes may ask at the same time: the second waits and finds the stamp.
         flock 9
         if [ ! -e "$folder/.complete" ]; then
+            say "making $(basename "$folder")"
             rm -rf "$folder"
             "$python" -m venv "$folder" >&2
             # A mirror may be slow for a moment; one repetition costs nothing where the first attempt succeeds.
@@ -47,17 +48,7 @@ planemo() {
 }
 
 browser() {
-    local missing=()
-    for package in chromium fonts-dejavu-core; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-    done
-    if [ ${#missing[@]} -gt 0 ]; then
-        (
-            flock 9
-            apt-get -qq update >&2
-            DEBIAN_FRONTEND=noninteractive nice -n 10 apt-get -qq install -y --no-install-recommends "${missing[@]}" >&2
-        ) 9>"$cache/apt.lock"
-    fi
+    debian_packages chromium fonts-dejavu-core
     build "browser-$PLAYWRIGHT_VERSION-$tag" "playwright==$PLAYWRIGHT_VERSION"
     echo "GALAXY_BROWSER=$cache/browser-$PLAYWRIGHT_VERSION-$tag"
 }
