@@ -15,7 +15,7 @@ from sccr_node.anndata_io.reading import wrap_anndata
 from sccr_node.anndata_io.writing import check_keys
 from sccr_node.errors import UsageProblem
 from sccr_node.feedback import Feedback
-from sccr_node.params import RUNNING, ImputeParameters, extra_of
+from sccr_node.params import ImputeParameters, fields_by_group
 from sccr_node.settings import first_problem
 from sccr_node.step import (
     OutputName,
@@ -124,7 +124,12 @@ def impute(adata: AnnData, *, copy: bool = False, **options: Any) -> AnnData | N
 def _signature() -> inspect.Signature:
     """Return the signature of :func:`impute` with every option, so that notebooks can complete and show them."""
     keyword = inspect.Parameter.KEYWORD_ONLY
-    ordered = sorted(OPTIONS.items(), key=lambda option: extra_of(option[1])["group"] == RUNNING)
+    ordered = [
+        (name, field)
+        for fields in fields_by_group(ImputeParameters).values()
+        for name, field in fields.items()
+        if name in OPTIONS
+    ]
     return inspect.Signature(
         [
             inspect.Parameter("adata", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=AnnData),

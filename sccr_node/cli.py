@@ -25,6 +25,7 @@ from sccr_node.params import (
     RunningParameters,
     SimulateParameters,
     extra_of,
+    fields_by_group,
     flag,
 )
 from sccr_node.settings import environment_name, settle, unknown_variables
@@ -58,7 +59,7 @@ class ContractCommand(click.Command):
             record = option.get_help_record(context)
             if record is not None and isinstance(option, click.Option):
                 sections.setdefault(getattr(option, "group", RUNNING), []).append(record)
-        for heading, records in sorted(sections.items(), key=lambda section: section[0] == RUNNING):
+        for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
 
@@ -68,7 +69,7 @@ def options_of(model: type[Parameters]) -> list[click.Option]:
 
     Values are passed on as they were written: the model validates them, whichever face they came through.
     """
-    return [_option(name, field) for name, field in model.model_fields.items()]
+    return [_option(name, field) for fields in fields_by_group(model).values() for name, field in fields.items()]
 
 
 def _option(name: str, field: Any) -> ContractOption:

@@ -79,8 +79,11 @@ METHOD = "Method"
 NUMBERS = "Numbers of the method"
 OUTPUT = "Output"
 REPORTING = "Record and report"
+SIMULATION = "Data set"
 EVALUATION = "Evaluation"
 RUNNING = "Running"
+GROUPS = (DATA, SIMULATION, GENES, METHOD, NUMBERS, EVALUATION, OUTPUT, REPORTING, RUNNING)
+"""The headings, in the order in which help pages, tables and forms show them."""
 
 
 class Parameters(BaseModel):
@@ -113,6 +116,97 @@ class RunningParameters(Parameters):
         group=RUNNING,
         affects_result=False,
     )
+
+
+class WritingParameters(RunningParameters):
+    """What the commands share that write files."""
+
+    force: bool = parameter(
+        False,
+        title="Overwrite output files",
+        description="Replace outputs that exist already.",
+        group=OUTPUT,
+        affects_result=False,
+    )
+
+
+class ThreadedParameters(RunningParameters):
+    """What the commands share that work in threads."""
+
+    threads: int | None = parameter(
+        None,
+        title="Threads",
+        description=(
+            "Threads to use; all the CPUs that the process may use where none are given. The result does not depend on"
+            " it."
+        ),
+        group=RUNNING,
+        affects_result=False,
+        ge=1,
+        le=4096,
+    )
+
+
+class AppendingParameters(WritingParameters, ThreadedParameters):
+    """What the commands share that append a result to a data set, and how much memory they may take for it."""
+
+    key_added: str = parameter(
+        "sccr",
+        title="Name of the result",
+        description=(
+            "The result goes to layers[NAME], obsm['X_' + NAME], varp[NAME + '_relations'], var[NAME + '_imputed'] and"
+            " uns[NAME]."
+        ),
+        group=OUTPUT,
+        metavar="NAME",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
+    )
+    compression: Literal["auto", "gzip", "none"] = parameter(
+        "auto",
+        title="Compression",
+        description=(
+            "How the appended arrays are compressed: auto is gzip in an .h5ad file, which every reader knows, and zstd "
+            "in a .zarr folder."
+        ),
+        group=OUTPUT,
+        affects_result=False,
+    )
+    overwrite_keys: bool = parameter(
+        False,
+        title="Overwrite keys",
+        description="Replace the result of an earlier run under the same name instead of refusing.",
+        group=OUTPUT,
+        affects_result=False,
+    )
+    provenance: str | None = parameter(
+        None,
+        title="Run record",
+        description="Write what was run, on what, with which versions, in how much time and memory, as JSON.",
+        group=REPORTING,
+        affects_result=False,
+        metavar="FILE",
+        min_length=1,
+    )
+    max_memory: MemorySize | None = parameter(
+        None,
+        title="Memory limit",
+        description=(
+            "Stop before starting where the estimate is above this, for example 8GB; the limit of the container or the"
+            " machine where none is given."
+        ),
+        group=RUNNING,
+        affects_result=False,
+        metavar="SIZE",
+        gt=0,
+    )
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _sizes_are_plain(cls, size: object) -> object:
+        # ByteSize alone reads "6.GB" as six bytes.
+        if isinstance(size, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", size):
+            raise ValueError("a size is a number and a unit, such as 8GB or 512MiB")
+        return size.strip() if isinstance(size, str) else size
 
 
 class PreparationParameters(RunningParameters):
@@ -188,7 +282,7 @@ class PreparationParameters(RunningParameters):
         return self
 
 
-class ImputeParameters(PreparationParameters):
+class ImputeParameters(AppendingParameters, PreparationParameters):
     """Parameters of ``sccr impute``."""
 
     # --- input
@@ -304,17 +398,6 @@ class ImputeParameters(PreparationParameters):
     )
 
     # --- output
-    key_added: str = parameter(
-        "sccr",
-        title="Name of the result",
-        description=(
-            "The result goes to layers[NAME], obsm['X_' + NAME], varp[NAME + '_relations'], var[NAME + '_imputed'] and"
-            " uns[NAME]."
-        ),
-        group=OUTPUT,
-        metavar="NAME",
-        pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
-    )
     write: Literal["denoised", "recovered", "both", "embedding"] = parameter(
         "denoised",
         title="What to write",
@@ -331,41 +414,8 @@ class ImputeParameters(PreparationParameters):
         group=OUTPUT,
         ge=1,
     )
-    compression: Literal["auto", "gzip", "none"] = parameter(
-        "auto",
-        title="Compression",
-        description=(
-            "How the appended arrays are compressed: auto is gzip in an .h5ad file, which every reader knows, and zstd "
-            "in a .zarr folder."
-        ),
-        group=OUTPUT,
-        affects_result=False,
-    )
-    overwrite_keys: bool = parameter(
-        False,
-        title="Overwrite keys",
-        description="Replace the result of an earlier run under the same name instead of refusing.",
-        group=OUTPUT,
-        affects_result=False,
-    )
-    force: bool = parameter(
-        False,
-        title="Overwrite the output file",
-        description="Replace an output, record or report that exists already.",
-        group=OUTPUT,
-        affects_result=False,
-    )
 
     # --- record and report
-    provenance: str | None = parameter(
-        None,
-        title="Run record",
-        description="Write what was run, on what, with which versions, in how much time and memory, as JSON.",
-        group=REPORTING,
-        affects_result=False,
-        metavar="FILE",
-        min_length=1,
-    )
     report: str | None = parameter(
         None,
         title="Report",
@@ -395,30 +445,6 @@ class ImputeParameters(PreparationParameters):
     )
 
     # --- running
-    threads: int | None = parameter(
-        None,
-        title="Threads",
-        description=(
-            "Threads to use; all the CPUs that the process may use where none are given. The result does not depend on"
-            " it."
-        ),
-        group=RUNNING,
-        affects_result=False,
-        ge=1,
-        le=4096,
-    )
-    max_memory: MemorySize | None = parameter(
-        None,
-        title="Memory limit",
-        description=(
-            "Stop before starting where the estimate is above this, for example 8GB; the limit of the container or the"
-            " machine where none is given."
-        ),
-        group=RUNNING,
-        affects_result=False,
-        metavar="SIZE",
-        gt=0,
-    )
     dry_run: bool = parameter(
         False,
         title="Dry run",
@@ -426,14 +452,6 @@ class ImputeParameters(PreparationParameters):
         group=RUNNING,
         affects_result=False,
     )
-
-    @field_validator("max_memory", mode="before")
-    @classmethod
-    def _sizes_are_plain(cls, size: object) -> object:
-        # ByteSize alone reads "6.GB" as six bytes.
-        if isinstance(size, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", size):
-            raise ValueError("a size is a number and a unit, such as 8GB or 512MiB")
-        return size.strip() if isinstance(size, str) else size
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> ImputeParameters:
@@ -472,41 +490,34 @@ class ImputeParameters(PreparationParameters):
         return values
 
 
-class SimulateParameters(RunningParameters):
+class SimulateParameters(WritingParameters):
     """Parameters of ``sccr simulate``."""
 
-    n_cells: int = parameter(600, title="Cells", description="How many cells to simulate.", group="Data set", ge=1)
-    n_genes: int = parameter(2400, title="Genes", description="How many genes to simulate.", group="Data set", ge=1)
+    n_cells: int = parameter(600, title="Cells", description="How many cells to simulate.", group=SIMULATION, ge=1)
+    n_genes: int = parameter(2400, title="Genes", description="How many genes to simulate.", group=SIMULATION, ge=1)
     n_types: int = parameter(
-        5, title="Cell types", description="How many cell types the cells belong to.", group="Data set", ge=1
+        5, title="Cell types", description="How many cell types the cells belong to.", group=SIMULATION, ge=1
     )
     n_batches: int = parameter(
-        1, title="Batches", description="How many batches the cells come from, in obs['batch'].", group="Data set", ge=1
+        1, title="Batches", description="How many batches the cells come from, in obs['batch'].", group=SIMULATION, ge=1
     )
     depth: float = parameter(
         3000.0,
         title="Depth",
         description="Median number of molecules of a cell before dropout.",
-        group="Data set",
+        group=SIMULATION,
         gt=0,
     )
     dropout: float = parameter(
         0.5,
         title="Dropout",
         description="Share of the expressed entries that are lost, low expression more often than high.",
-        group="Data set",
+        group=SIMULATION,
         ge=0,
         lt=1,
     )
     seed: int = parameter(
-        0, title="Seed", description="The same seed gives the same data set.", group="Data set", ge=0, le=2**32 - 1
-    )
-    force: bool = parameter(
-        False,
-        title="Overwrite the output file",
-        description="Replace an output that exists already.",
-        group=OUTPUT,
-        affects_result=False,
+        0, title="Seed", description="The same seed gives the same data set.", group=SIMULATION, ge=0, le=2**32 - 1
     )
 
     @model_validator(mode="after")
@@ -515,32 +526,6 @@ class SimulateParameters(RunningParameters):
             if getattr(self, name) > self.n_cells:
                 raise ValueError(f"{flag(name)} {getattr(self, name)} is more than there are cells ({self.n_cells})")
         return self
-
-
-class WritingParameters(RunningParameters):
-    """What the commands share that write tables or data files of their own."""
-
-    force: bool = parameter(
-        False,
-        title="Overwrite output files",
-        description="Replace outputs that exist already.",
-        group=OUTPUT,
-        affects_result=False,
-    )
-
-
-class ThreadedParameters(RunningParameters):
-    """What the commands share that impute in order to evaluate."""
-
-    threads: int | None = parameter(
-        None,
-        title="Threads",
-        description="Threads to use; all the CPUs that the process may use where none are given.",
-        group=RUNNING,
-        affects_result=False,
-        ge=1,
-        le=4096,
-    )
 
 
 class SeedsParameters(WritingParameters):
@@ -724,8 +709,8 @@ class ReportParameters(WritingParameters):
         None,
         title="Label column",
         description=(
-            "Column of obs that colours the cells and groups the markers, such as a cell type; clusters are found where "
-            "no column is given."
+            "Column of obs that colours the cells and groups the markers, such as a cell type; clusters are found "
+            "where no column is given."
         ),
         group=REPORTING,
         metavar="COLUMN",
@@ -822,6 +807,14 @@ def extra_of(field: Any) -> dict[str, Any]:
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
     return extra
+
+
+def fields_by_group(model: type[Parameters]) -> dict[str, dict[str, Any]]:
+    """Return the fields of a model by name, under their headings, both in the order in which faces show them."""
+    groups: dict[str, dict[str, Any]] = {heading: {} for heading in GROUPS}
+    for name, field in model.model_fields.items():
+        groups[extra_of(field)["group"]][name] = field
+    return {heading: fields for heading, fields in groups.items() if fields}
 
 
 def published_defaults() -> dict[str, dict[Method, bool | int | float]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sccr_node.cli import default_text, option_values
-from sccr_node.params import ImputeParameters, extra_of, flag
+from sccr_node.params import ImputeParameters, fields_by_group, flag
 
 BEGIN = "<!-- parameters: written by make faces -->"
 END = "<!-- end of parameters -->"
@@ -11,16 +13,25 @@ END = "<!-- end of parameters -->"
 
 def parameter_table() -> str:
     """Return the parameters of ``sccr impute`` as Markdown tables, one for each group."""
-    groups: dict[str, list[str]] = {}
-    for name, field in ImputeParameters.model_fields.items():
-        shown = flag(name) if not (values := option_values(field)) else f"{flag(name)} {values}"
-        row = f"| `{shown}` | {_cell(default_text(field))} | {_cell(field.description or '')} |".replace("|  |", "| |")
-        groups.setdefault(extra_of(field)["group"], []).append(row)
     tables = [
-        "\n".join([f"**{group}**", "", "| parameter | default | what it does |", "| --- | --- | --- |", *rows])
-        for group, rows in sorted(groups.items(), key=lambda item: item[0] == "Running")
+        "\n".join(
+            [
+                f"**{group}**",
+                "",
+                "| parameter | default | what it does |",
+                "| --- | --- | --- |",
+                *(_row(name, field) for name, field in fields.items()),
+            ]
+        )
+        for group, fields in fields_by_group(ImputeParameters).items()
     ]
     return "\n\n".join(tables)
+
+
+def _row(name: str, field: Any) -> str:
+    values = option_values(field)
+    shown = flag(name) if values is None else f"{flag(name)} {values}"
+    return f"| `{_cell(shown)}` | {_cell(default_text(field))} | {_cell(field.description)} |".replace("|  |", "| |")
 
 
 def _cell(text: str) -> str:
