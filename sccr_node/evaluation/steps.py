@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -258,7 +259,11 @@ def benchmark_file(
         "scale": prepared.scale,
         "params": params.model_dump(exclude=RUNNING_FIELDS),
     }
-    fingerprint = {**about, "params": params.model_dump(exclude=RUNNING_FIELDS | {"methods", "rates", "seeds"})}
+    fingerprint = {
+        **about,
+        "params": params.model_dump(exclude=RUNNING_FIELDS | {"methods", "rates", "seeds"}),
+        "genes": sha256(prepared.genes.astype(np.int64).tobytes()).hexdigest(),  # a gene file may have changed
+    }
     path = None if output is None else output.with_name(output.name + ".runs.jsonl")
     journal = Journal(path, fingerprint, force=params.force)
     rows = run_benchmark(prepared.expression, types, params, journal, feedback)
