@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sccr_node.anndata_io.reading import InputData
+from sccr_node.anndata_io.reading import InputData, pieces
 from sccr_node.errors import InputProblem
 
 Scale = Literal["counts", "log1p"]
@@ -90,13 +90,14 @@ def scan(data: InputData, progress: Progress | None = None) -> MatrixSummary:
     for first, block in data.blocks():
         if progress is not None:
             progress("scan", first / data.n_cells)
-        _add_block(summary, data, first, block, weights)
+        for start, rows in pieces(block):
+            _add_rows(summary, data, first + start, rows, weights)
     if progress is not None:
         progress("scan", 1.0)
     return summary
 
 
-def _add_block(summary: MatrixSummary, data: InputData, first: int, block: Any, weights: np.ndarray) -> None:
+def _add_rows(summary: MatrixSummary, data: InputData, first: int, block: Any, weights: np.ndarray) -> None:
     last = first + block.shape[0]
     summary.n_nonzeros += block.nnz
     summary.cell_nonzeros[first:last] = np.diff(block.indptr)

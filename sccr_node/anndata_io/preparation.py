@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from sccr_node.anndata_io.checks import MatrixSummary, Progress, Scale
-from sccr_node.anndata_io.reading import InputData, canonical, listing
+from sccr_node.anndata_io.reading import InputData, canonical, listing, pieces
 from sccr_node.errors import InputMissing, InputProblem, UsageProblem
 
 GENE_KEYWORDS = ("top-variance", "highly-variable", "all")
@@ -106,7 +106,8 @@ def _highly_variable(data: InputData, counted: np.ndarray) -> GeneChoice:
     if n_missing:
         first = column.index[column.isna()][0]
         raise InputProblem(
-            f"{where} has {n_missing} missing values (first: gene {str(first)!r}): fill them in, or use --genes top-variance"
+            f"{where} has {n_missing} missing values (first: gene {str(first)!r}): fill them in, or use "
+            "--genes top-variance"
         )
     if not column.isin([True, False]).all():
         raise InputProblem(f"{where} holds more than true and false: use --genes top-variance, all or a FILE")
@@ -220,11 +221,11 @@ def selected_values(data: InputData, columns: np.ndarray, progress: Progress | N
     scipy.sparse.csr_matrix
         Cells x chosen genes, in the stored type, canonical.
     """
-    blocks = []
+    blocks: list[Any] = []
     for first, block in data.blocks():
         if progress is not None:
             progress("select", first / data.n_cells)
-        blocks.append(take_columns(block, columns))
+        blocks.extend(take_columns(rows, columns) for _, rows in pieces(block))
     selected = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
     if progress is not None:
         progress("select", 1.0)

@@ -61,6 +61,16 @@ def one_line(error: BaseException) -> str:
     return first if len(first) <= 160 else first[:157] + "..."
 
 
+def pieces(block: Any, n_entries: int = 1 << 18) -> Iterator[tuple[int, Any]]:
+    """Cut a CSR block into runs of rows whose temporaries stay in the cache; yields first rows and runs."""
+    first = 0
+    while first < block.shape[0]:
+        last = int(np.searchsorted(block.indptr, block.indptr[first] + n_entries, side="right")) - 1
+        last = min(max(last, first + 1), block.shape[0])
+        yield first, block[first:last]
+        first = last
+
+
 class _Matrix(Protocol):
     shape: tuple[int, int]
     storage: Storage
@@ -140,15 +150,22 @@ class _CompressedRows(_Rows):
 
     def _slice(self, first: int, last: int) -> Any:
         start, stop = int(self._indptr[first]), int(self._indptr[last])
-        values = np.asarray(self._data[start:stop]).astype(self._dtype)
+        values = np.asarray(self._data[start:stop])
         genes = np.asarray(self._indices[start:stop])
+        # What was read is ours to put in order; what lies in memory is somebody's.
+        is_view = isinstance(self._data, np.ndarray)
         if genes.size and (int(genes.min()) < 0 or int(genes.max()) >= self.shape[1]):
             raise ValueError("a column number of the sparse matrix lies outside of it")
         pointers = self._indptr[first : last + 1] - start
         index_type = np.int32 if max(stop - start, self.shape[1]) < 2**31 else np.int64
         return canonical(
             sparse.csr_matrix(
-                (values, genes.astype(index_type), pointers.astype(index_type)), shape=(last - first, self.shape[1])
+                (
+                    values.astype(self._dtype, copy=is_view),
+                    genes.astype(index_type, copy=is_view),
+                    pointers.astype(index_type),
+                ),
+                shape=(last - first, self.shape[1]),
             )
         )
 
@@ -502,8 +519,8 @@ def _open_hdf5(path: Path, layer: str | None, opened: ExitStack) -> InputData:
             + (" (unpack it first)" if path.suffix in (".zip", ".gz", ".tar") else "")
         )
     with reading(path, "the contents"):
-        # Shared file systems often have no locks: reading must not depend on them.
-        file = opened.enter_context(h5py.File(path, "r", locking="best-effort"))
+        # Shared file systems often have no locks, and an output that is still staged is locked by this very process.
+        file = opened.enter_context(h5py.File(path, "r", locking=False))
         keys = set(file)
         if "obs" in keys and "var" in keys:
             return _stored(path, "h5ad", layer, file)

@@ -21,7 +21,7 @@ from sccr_node.errors import InputProblem
 # Entries a chunk: 256 KiB of float32, a few dozen cells, so that reading some cells does not decode the whole layer.
 CHUNK_ENTRIES = 1 << 16
 # Handed to the threads at once: bounds what waits in memory.
-_CHUNKS_A_WAVE = 64
+_CHUNKS_A_WAVE = 16
 
 COMPRESSIONS = ("auto", "gzip", "none")
 

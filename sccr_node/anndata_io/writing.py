@@ -146,10 +146,15 @@ class StagedOutput:
         with writing(self.target):
             self._appender.write_record("uns", key, record)
 
-    def commit(self) -> None:
-        """Close the store, flush it, and put it in the target's place."""
+    def finish(self) -> Path:
+        """Close the store; nothing more can be appended, but what is staged can be read where it lies."""
         with writing(self.target):
             self._appender.close()
+        return self._staged.path
+
+    def commit(self) -> None:
+        """Put the finished output, flushed, in the target's place."""
+        with writing(self.target):
             self._staged.commit()
 
 
