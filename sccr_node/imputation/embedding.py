@@ -67,9 +67,7 @@ def principal_components(
 class _Rows:
     """The matrix, as what the components need of it: products over blocks of rows, each strip by one thread."""
 
-    def __init__(
-        self, rows: Callable[[int, int], NDArray[np.float32]], n_cells: int, n_genes: int, crew: Crew
-    ) -> None:
+    def __init__(self, rows: Callable[[int, int], NDArray[np.float32]], n_cells: int, n_genes: int, crew: Crew) -> None:
         self.rows, self.n_cells, self.n_genes, self.crew = rows, n_cells, n_genes, crew
         self.height = max(32, BLOCK_VALUES // n_genes)
         self.mean = sum((block.sum(axis=0) for _, block in self._blocks(0.0)), start=np.zeros(n_genes)) / n_cells
@@ -123,6 +121,7 @@ class _Rows:
 def _leading_eigenvectors(times: Callable[[Matrix], Matrix], size: int, kept: int) -> Matrix:
     """Return the `kept` leading eigenvectors of a symmetric positive operator, by restarted block Lanczos."""
     width = min(size, kept + SPARE)
+    most = max(MAX_BASIS, 3 * width)
     start = np.linalg.qr(np.random.default_rng(0).standard_normal((size, width)))[0]
     for _ in range(MAX_CYCLES):
         basis, projected = start, np.zeros((0, 0))
@@ -136,13 +135,18 @@ def _leading_eigenvectors(times: Callable[[Matrix], Matrix], size: int, kept: in
             image -= basis @ among
             image -= basis @ (basis.T @ image)  # twice is enough
             newest, beyond = np.linalg.qr(image)
-            full = basis.shape[1] + newest.shape[1] > min(MAX_BASIS, size)
+            # Where nothing is left to find, those columns are arbitrary: they must still be orthogonal to the rest.
+            newest = newest[:, : size - basis.shape[1]]
+            for _ in range(2):
+                newest = np.linalg.qr(newest - basis @ (basis.T @ newest))[0]
+            whole = newest.shape[1] == 0
+            full = whole or basis.shape[1] + newest.shape[1] > most
             if full or basis.shape[1] % (3 * width) == 0:
                 values, vectors = np.linalg.eigh(projected)
                 best = np.argsort(-values, kind="stable")[:width]
                 residuals = np.linalg.norm(beyond @ vectors[old:, best[:kept]], axis=0)
                 floor = 1e-13 * max(values[best[0]], np.finfo(float).tiny)
-                if (residuals <= TOLERANCE * np.abs(values[best[:kept]]) + floor).all():
+                if whole or (residuals <= TOLERANCE * np.abs(values[best[:kept]]) + floor).all():
                     return basis @ vectors[:, best[:kept]]
             if full:
                 break

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from sccr_node.imputation._kernels import Crew, kernels
 from sccr_node.imputation.graphs import Standard, sparse_arrays
 
-CACHE_BYTES = 8 << 20  # what the buffers of one block may take: half of a usual last-level cache
+CACHE_BYTES = 24 << 20  # what the three spaces of one block may take: about a last-level cache
 GENE_BLOCK = 32  # cells that are propagated together over the genes
 
 
