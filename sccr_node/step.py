@@ -48,6 +48,7 @@ from sccr_node.provenance import (
     ResultRecord,
     RunRecord,
 )
+from sccr_node.report.writing import check_multiqc_folder, compose_multiqc, compose_report, write_multiqc_files
 from sccr_node.resources import memory_limit, peak_memory, readable_bytes
 from sccr_node.scratch import ImputedRows, RowsInMemory, RowsOnDisk
 
@@ -147,9 +148,10 @@ def impute_file(
     feedback = feedback or Feedback(quiet=True)
     with open_input(input_path, params.layer) as data:
         check_output(data, output_path, force=params.force)
-        if params.provenance is not None:
-            check_side_file(Path(params.provenance), force=params.force, others=[input_path, output_path])
+        check_side_files(input_path, output_path, params)
         check_keys(data, result_keys(params.key_added), overwrite=params.overwrite_keys)
+        if params.label_key is not None:
+            data.obs_column(params.label_key)  # refused now rather than after the work
         examined = examine(data, params, feedback, genes_from_config=genes_from_config)
         check_memory(examined, params, feedback)
         if params.dry_run:
@@ -168,14 +170,58 @@ def impute_file(
             outcome = run_methods(data, examined, params, feedback, scratch=scratch)
             with feedback.stage("write"):
                 attach(output, data, examined, outcome, params, feedback)
+                finished = output.finish()
             record = make_record(data, examined, outcome, params, feedback, command, output_path, started)
             record.resources.total_seconds = round(time.monotonic() - clock, 3)
+            page, multiqc = compose_side_files(finished, output_path, record, params, feedback)
             with signals.held():
                 output.commit()
                 if params.provenance is not None:
                     write_text_atomically(Path(params.provenance), record.model_dump_json(indent=2) + "\n")
+                if params.report is not None:
+                    write_text_atomically(Path(params.report), page)
+                if params.multiqc is not None:
+                    write_multiqc_files(Path(params.multiqc), multiqc)
     feedback.say(f"wrote {output_path} in {time.monotonic() - clock:.1f} s: {', '.join(record.result.keys)}")
     return record
+
+
+def check_side_files(input_path: Path, output_path: Path, params: ImputeParameters) -> None:
+    """Refuse, before any work, side files that could not be written at the end.
+
+    Raises
+    ------
+    SccrError
+        One exists without ``force``, is named twice, or its folder is missing or not permitted.
+    """
+    taken = [input_path, output_path]
+    for side_file in (params.provenance, params.report):
+        if side_file is not None:
+            check_side_file(Path(side_file), force=params.force, others=taken)
+            taken.append(Path(side_file))
+    if params.multiqc is not None:
+        check_multiqc_folder(output_path, Path(params.multiqc), force=params.force)
+
+
+def compose_side_files(
+    finished: Path, output_path: Path, record: RunRecord, params: ImputeParameters, feedback: Feedback
+) -> tuple[str, dict[str, str]]:
+    """Return the report and the MultiQC content of a finished output that is not in its place yet, as asked for."""
+    page, multiqc = "", {}
+    if params.report is not None:
+        with feedback.stage("report"):
+            page = compose_report(
+                finished,
+                record=record,
+                label_key=params.label_key,
+                batch_key=params.batch_key,
+                shown_as=output_path,
+                progress=feedback.progress,
+            )
+    if params.multiqc is not None:
+        with feedback.stage("report"):
+            multiqc = compose_multiqc(finished, record=record, shown_as=output_path, progress=feedback.progress)
+    return page, multiqc
 
 
 def result_keys(name: str) -> list[tuple[str, str]]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["check_multiqc_folder", "read_record", "write_multiqc", "write_report"]
+__all__ = [
+    "check_multiqc_folder",
+    "compose_multiqc",
+    "compose_report",
+    "read_record",
+    "write_multiqc",
+    "write_multiqc_files",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -58,6 +58,7 @@ def gather(
     label_key: str | None = None,
     batch_key: str | None = None,
     with_cells: bool = True,
+    shown_as: Path | None = None,
     progress: Progress | None = None,
 ) -> Content:
     """Gather what the page and the MultiQC content show.
@@ -74,6 +75,8 @@ def gather(
         Columns of obs to colour cells by.
     with_cells
         Whether to lay cells out, group them and pick markers, which takes most of the time.
+    shown_as
+        Where the result will stand, while it is still a temporary file.
     progress
         Called with a stage's name and the share done.
 
@@ -104,7 +107,7 @@ def gather(
         else:
             values = _values(before, after, columns, progress)
         relations = _relations(data, key, before, columns, notes)
-        content = _facts(result, data, key, noted, record, columns, what, values, relations)
+        content = _facts(shown_as or result, data, key, noted, record, columns, what, values, relations)
         if with_cells:
             content = _with_cells(content, data, key, before, after, columns, groupings, notes, progress)
         return replace(content, notes=notes)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -37,17 +39,58 @@ def read_record(path: Path) -> RunRecord:
         raise InputProblem(f"--provenance {path} is no run record of sccr impute: {where} {first['msg']}") from failure
 
 
-def write_report(
+def compose_report(
     result_path: Path,
-    report_path: Path,
     *,
     record: RunRecord | None = None,
     scores: Sequence[Path] = (),
     key_added: str | None = None,
     label_key: str | None = None,
     batch_key: str | None = None,
-    force: bool = False,
+    shown_as: Path | None = None,
     progress: Progress | None = None,
+) -> str:
+    """Return the page of a result as the text of its HTML file.
+
+    Parameters
+    ----------
+    result_path
+        What the step wrote, .h5ad or .zarr.
+    record
+        The record of the same run: versions, input, time and memory.
+    scores
+        Evaluation tables, TSV or JSON.
+    key_added
+        Name of the result; the record's, or the only one in the file, where none is given.
+    label_key, batch_key
+        Columns of obs to colour cells by; clusters are found where neither is given or has a value.
+    shown_as
+        Where the result will stand, while it is still a temporary file.
+    progress
+        Called with a stage's name and the share done.
+
+    Raises
+    ------
+    InputMissing, InputProblem
+        The result or a table is missing, damaged, or not what it should be; a column is missing.
+    """
+    from sccr_node.report.page import render
+
+    tables = [read_scores(path) for path in scores]
+    content = gather(
+        result_path,
+        record=record,
+        key_added=key_added,
+        label_key=label_key,
+        batch_key=batch_key,
+        shown_as=shown_as,
+        progress=progress,
+    )
+    return render(replace(content, scores=tables))
+
+
+def write_report(
+    result_path: Path, report_path: Path, *, scores: Sequence[Path] = (), force: bool = False, **options: Any
 ) -> None:
     """Write the page of a result.
 
@@ -57,39 +100,22 @@ def write_report(
         What the step wrote, .h5ad or .zarr.
     report_path
         The HTML file to write.
-    record
-        The record of the same run: versions, input, time and memory.
     scores
         Evaluation tables, TSV or JSON.
-    key_added
-        Name of the result; the record's, or the only one in the file, where none is given.
-    label_key, batch_key
-        Columns of obs to colour cells by; clusters are found where neither is given or has a value.
     force
         Whether a page that exists is replaced.
-    progress
-        Called with a stage's name and the share done.
+    **options
+        As for :func:`compose_report`.
 
     Raises
     ------
     OutputProblem
         The page exists, or its folder is missing or not permitted; found before any work.
     InputMissing, InputProblem
-        The result or a table is missing, damaged, or not what it should be; a column is missing.
+        As :func:`compose_report`.
     """
-    from sccr_node.report.page import render
-
     check_side_file(report_path, force=force, others=[result_path, *scores])
-    tables = [read_scores(path) for path in scores]
-    content = gather(
-        result_path,
-        record=record,
-        key_added=key_added,
-        label_key=label_key,
-        batch_key=batch_key,
-        progress=progress,
-    )
-    write_text_atomically(report_path, render(replace(content, scores=tables)))
+    write_text_atomically(report_path, compose_report(result_path, scores=scores, **options))
 
 
 def check_multiqc_folder(result_path: Path, folder: Path, *, force: bool) -> None:
@@ -109,16 +135,61 @@ def check_multiqc_folder(result_path: Path, folder: Path, *, force: bool) -> Non
         check_side_file(folder, force=False)
 
 
-def write_multiqc(
+def compose_multiqc(
     result_path: Path,
-    folder: Path,
     *,
     record: RunRecord | None = None,
     key_added: str | None = None,
-    force: bool = False,
+    shown_as: Path | None = None,
     progress: Progress | None = None,
-) -> None:
-    """Write MultiQC custom content of a result into a folder, one ``*_mqc.json`` file for each part.
+) -> dict[str, str]:
+    """Return MultiQC custom content of a result: for each ``*_mqc.json`` file its name and text.
+
+    Parameters
+    ----------
+    result_path
+        What the step wrote; its name without ending is the sample's.
+    record
+        The record of the same run.
+    key_added
+        Name of the result.
+    shown_as
+        Where the result will stand, while it is still a temporary file.
+    progress
+        Called with a stage's name and the share done.
+
+    Raises
+    ------
+    InputMissing, InputProblem
+        As :func:`compose_report`.
+    """
+    content = gather(
+        result_path, record=record, key_added=key_added, with_cells=False, shown_as=shown_as, progress=progress
+    )
+    return {
+        multiqc_file_name(content.sample, content_id): json.dumps(part, indent=1, ensure_ascii=False) + "\n"
+        for content_id, part in multiqc_content(content).items()
+    }
+
+
+def write_multiqc_files(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write MultiQC content into a folder, which is made where there is none; other files in it stay.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        The folder does not permit it, or the disk is full.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as failure:
+        raise OutputProblem(f"{folder} cannot be made: {failure.strerror}") from failure
+    for name, text in texts.items():
+        write_text_atomically(folder / name, text)
+
+
+def write_multiqc(result_path: Path, folder: Path, *, force: bool = False, **options: Any) -> None:
+    """Write MultiQC custom content of a result into a folder.
 
     Parameters
     ----------
@@ -126,30 +197,17 @@ def write_multiqc(
         What the step wrote; its name without ending is the sample's.
     folder
         Made where there is none; other files in it stay.
-    record
-        The record of the same run.
-    key_added
-        Name of the result.
     force
         Whether files of the same sample are replaced.
-    progress
-        Called with a stage's name and the share done.
+    **options
+        As for :func:`compose_multiqc`.
 
     Raises
     ------
     OutputProblem
-        As ``check_multiqc_folder``.
+        As :func:`check_multiqc_folder`.
     InputMissing, InputProblem
-        As ``write_report``.
+        As :func:`compose_report`.
     """
-    import json
-
     check_multiqc_folder(result_path, folder, force=force)
-    content = gather(result_path, record=record, key_added=key_added, with_cells=False, progress=progress)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as failure:
-        raise OutputProblem(f"{folder} cannot be made: {failure.strerror}") from failure
-    for content_id, part in multiqc_content(content).items():
-        text = json.dumps(part, indent=1, ensure_ascii=False) + "\n"
-        write_text_atomically(folder / multiqc_file_name(content.sample, content_id), text)
+    write_multiqc_files(folder, compose_multiqc(result_path, **options))
