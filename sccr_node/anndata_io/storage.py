@@ -531,6 +531,8 @@ def write_h5ad(path: Path, adata: Any) -> None:
     try:
         with quiet(), h5py.File(file, "w") as root:
             write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
+            if adata.raw is None:
+                root.pop("raw", None)  # "null", which no anndata before 0.12 can read
     finally:
         file.close()
     if file.failure is not None:

@@ -4,6 +4,7 @@ import io
 from types import SimpleNamespace
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +63,13 @@ def test_masked_file_holds_masked_logs_counts_and_the_truth(simulated, counts_fi
     assert (record["n_masked"], record["n_observed"]) == (asked.sum(), (logs != 0).sum())
     assert record["target_sum"] == np.median(counts.sum(axis=1))
     assert ("lambda" in record) == (mechanism == "mnar")
+
+
+def test_older_anndata_can_read_masked_files(counts_file):
+    with h5py.File(masked_file(counts_file)) as file:
+        encodings = []
+        file.visititems(lambda name, item: encodings.append(item.attrs.get("encoding-type")))
+        assert "null" not in encodings and "raw" not in file
 
 
 def test_the_factor_takes_counts_to_the_scale_of_the_truth(simulated, counts_file):
