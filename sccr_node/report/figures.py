@@ -17,6 +17,7 @@ N_HUES = 12
 """Group colours in the style sheet; further groups repeat them and are told apart by their numbers."""
 
 SCATTER_LAYERS = 6
+DENSITY_CELL = 40.0
 LONGEST_NAME = 18
 
 _LIGHT_HEAT = ("#f1f3f6", "#cfe3f0", "#86bfdd", "#3487bd", "#15508c", "#0a2450")
@@ -98,8 +99,11 @@ def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embeddin
 
 
 def _middle(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Find the cell nearest to the median: the number stands on its group whatever the group's shape."""
-    return np.asarray(points[np.square(points - np.median(points, axis=0)).sum(axis=1).argmin()])
+    """Find a cell where the group is densest: the number stands on its group, whatever the shape or the pieces."""
+    cells = np.floor(points / DENSITY_CELL).astype(np.int64)
+    _, which, sizes = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    densest = points[which.ravel() == sizes.argmax()]
+    return np.asarray(densest[np.square(densest - np.median(densest, axis=0)).sum(axis=1).argmin()])
 
 
 def _apart(places: NDArray[np.float64], width: float, height: float) -> NDArray[np.float64]:

@@ -1,0 +1,167 @@
+"""The page as text: what it says, that names are inert, that colours can be told from what is behind them."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from sccr_node.provenance import RunRecord
+from sccr_node.report.content import readable
+from sccr_node.report.gathering import gather
+from sccr_node.report.page import duration, percent, render
+from sccr_node.report.scores import read_scores
+
+from .conftest import HOSTILE, record_of
+
+pytestmark = pytest.mark.usefixtures("without_umap")
+
+
+class Outline(HTMLParser):
+    """Collects the tags with their attributes, and the headings' levels."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def of(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+@pytest.fixture(scope="module")
+def page(made, tmp_path_factory) -> str:
+    scores = tmp_path_factory.mktemp("scores") / "scores.tsv"
+    scores.write_text("method\trate\tmae\nsccr\t0.4\t0.22812\nnone\t0.4\t\n")
+    content = gather(made.path, record=RunRecord.model_validate(record_of(made)), label_key="label", batch_key="one")
+    return render(replace(content, scores=[read_scores(scores)]))
+
+
+def test_it_is_one_file_without_scripts(page):
+    outline = Outline(page)
+    assert not outline.of("script") and not outline.of("link")[1:] and not outline.of("iframe")
+    links = [value for _, attributes in outline.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert links and all(value.startswith(("#", "data:")) for value in links)
+    assert "url(" not in page and "@import" not in page
+    policy = next(a["content"] for a in outline.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+
+
+def test_every_figure_has_a_text_and_every_table_its_heads(page):
+    outline = Outline(page)
+    figures = outline.of("svg")
+    assert len(figures) == 10
+    assert all(figure["role"] == "img" and len(figure["aria-label"]) > 20 for figure in figures)
+    assert len({figure["aria-label"] for figure in figures}) == 10
+    assert len(outline.of("caption")) == len(outline.of("table"))
+    assert all(head["scope"] in ("col", "row") for head in outline.of("th"))
+
+
+def test_headings_and_landmarks_are_in_order(page):
+    tags = [tag for tag, _ in Outline(page).tags]
+    levels = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert [tag for tag in tags if tag in ("header", "nav", "main", "footer")] == ["header", "nav", "main", "footer"]
+    ids = [attributes["id"] for _, attributes in Outline(page).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [attributes["href"][1:] for attributes in Outline(page).of("a")]
+    assert set(targets) <= set(ids)
+
+
+def test_it_says_what_was_run(page, made):
+    zeros = 100 * (made.before == 0).mean()
+    for said in (
+        "40 of 60 genes",
+        "150 cells",
+        f"{zeros:.1f}\u202f%",
+        "512 MB",
+        "4.0 s",
+        "numpy",
+        "layers[&#39;sccr&#39;]",
+    ):
+        assert said in page, said
+    for word in ("differential expression", "co-expression", "The counts are in the file as they were"):
+        assert word in page
+    assert "0.2281" in page and "Mean absolute error" in page
+
+
+def test_hostile_names_are_inert(hostile):
+    content = gather(hostile.path, label_key="label")
+    page = render(content)
+    assert HOSTILE not in page
+    assert "&lt;script&gt;window.harmed" in page
+    outline = Outline(page)
+    assert not outline.of("script") and not outline.of("img")
+    assert not any(name.startswith("on") for _, attributes in outline.tags for name in attributes)
+
+
+def test_names_that_break_lines_or_reorder_text_are_replaced():
+    assert readable("gene\x00\n\u202egnp") == "gene\ufffd\ufffd\ufffdgnp"
+    assert readable("\ud800") == "\ufffd"
+    assert readable("Größe β-actin 細胞") == "Größe β-actin 細胞"
+
+
+def test_without_record_and_label_it_still_stands(made):
+    page = render(gather(made.path))
+    assert "no label column was given" in page
+    assert 'id="resources"' not in page and 'id="evaluation"' not in page
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "0.0 %"), (1.0, "100.0 %"), (0.00001, "under 0.1 %"), (0.99999, "over 99.9 %"), (0.5, "50.0 %")],
+)
+def test_shares(share, said):
+    assert percent(share) == said
+
+
+def test_times():
+    assert [duration(seconds) for seconds in (0.04, 59.94, 61, 7322)] == ["0.0 s", "59.9 s", "1 min 1 s", "2 h 2 min"]
+
+
+def themes() -> dict[str, dict[str, str]]:
+    style = files("sccr_node.report").joinpath("style.css").read_text()
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", part)) for part in style.split("@media screen", 1)[:2]
+    )
+    dark = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", style.split("@media screen", 1)[1].split("* {", 1)[0]))
+    return {"light": light, "dark": {**light, **dark}}
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_stand_out(theme):
+    colours = themes()[theme]
+    for name in ("ink", "quiet", "accent"):
+        for behind in ("paper", "panel"):
+            assert contrast(colours[name], colours[behind]) >= 4.5, (name, behind)
+    assert contrast(colours["caution"], colours["caution-paper"]) >= 4.5
+    for name in ("before", "after", "plus", "minus", "focus"):
+        assert contrast(colours[name], colours["paper"]) >= 3, name
+    for number in range(1, 13):
+        hue = colours[f"hue{number}"]
+        assert contrast(hue, colours["panel"]) >= 3, number
+        assert contrast(hue, colours["paper"]) >= 3, number  # the number in the legend's badge
+    ramp = [luminance(colours[f"heat{step}"]) for step in range(6)]
+    assert ramp == sorted(ramp, reverse=theme == "light")
+
+
+def test_the_template_and_style_are_in_the_package():
+    names = {Path(str(part)).name for part in files("sccr_node.report").iterdir()}
+    assert {"page.html.jinja", "style.css"} <= names

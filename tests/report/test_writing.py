@@ -1,0 +1,77 @@
+"""Files: targets are checked before any work, written whole, and the command says what it did by its exit code."""
+
+import json
+
+import pytest
+
+from sccr_node.__main__ import main
+from sccr_node.errors import InputProblem, OutputProblem, UsageProblem
+from sccr_node.report import read_record, write_multiqc, write_report
+
+from .conftest import HOSTILE
+
+pytestmark = pytest.mark.usefixtures("without_umap")
+
+
+def test_the_command_writes_page_and_multiqc(made, record_file, tmp_path, capfd):
+    scores = tmp_path / "scores.tsv"
+    scores.write_text("method\tmae\nsccr\t0.2\n")
+    page, folder = tmp_path / "report.html", tmp_path / "multiqc"
+    arguments = ["report", str(made.path), "-o", str(page), "--provenance", str(record_file), "--scores", str(scores)]
+    assert main([*arguments, "--label-key", "label", "--batch-key", "number", "--multiqc", str(folder)]) == 0
+    text = page.read_text()
+    assert "sample 1" in text and 'id="evaluation"' in text and 'id="resources"' in text
+    assert len(text) < 300_000
+    assert len(list(folder.glob("sample_1.*_mqc.json"))) == 5
+    assert "error:" not in capfd.readouterr().err.lower()
+
+    assert main(arguments) == 73  # exists
+    assert "--force" in capfd.readouterr().err
+    assert main([*arguments, "--force", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "--output"),
+        (["--multiqc", "DIR", "--scores", "x"], 2, "--output"),
+        (["-o", "DIR/r.html", "--label-key", "cell_type"], 65, "'label'"),
+        (["-o", "DIR/r.html", "--key-added", "magic"], 65, "'sccr'"),
+        (["-o", "DIR/r.html", "--provenance", "DIR/absent.json"], 66, "absent.json"),
+        (["-o", "DIR/r.html", "--scores", "DIR/absent.tsv"], 66, "absent.tsv"),
+        (["-o", "DIR/no/r.html"], 73, "no folder"),
+        (["-o", "DIR"], 73, "DIR"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_leaves_nothing(made, tmp_path, capfd, arguments, code, said):
+    arguments = [argument.replace("DIR", str(tmp_path)) for argument in arguments]
+    assert main(["report", str(made.path), *arguments]) == code
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if "error:" in line] == lines[-1:]
+    assert said.replace("DIR", str(tmp_path)) in lines[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_result_itself_is_never_a_target(made):
+    with pytest.raises(UsageProblem):
+        write_report(made.path, made.path, force=True)
+
+
+def test_a_record_that_is_none_is_refused(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps({"tool": "other"}))
+    with pytest.raises(InputProblem, match="no run record"):
+        read_record(tmp_path / "r.json")
+
+
+def test_samples_share_a_multiqc_folder(made, hostile, tmp_path):
+    folder = tmp_path / "multiqc"
+    write_multiqc(made.path, folder)
+    write_multiqc(hostile.path, folder)
+    assert len(list(folder.iterdir())) == 8  # without a record there are no stages
+    with pytest.raises(OutputProblem, match="exists already"):
+        write_multiqc(made.path, folder)
+    write_multiqc(made.path, folder, force=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputProblem):
+        write_multiqc(made.path, tmp_path / "file", force=True)
+    assert HOSTILE not in "".join(path.read_text() for path in folder.iterdir())
