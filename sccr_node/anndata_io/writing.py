@@ -112,6 +112,7 @@ class StagedOutput:
 
     def __init__(self, staged_copy: Staged, appender: Appender) -> None:
         self._staged, self._appender = staged_copy, appender
+        self._finished = False
 
     @property
     def target(self) -> Path:
@@ -148,12 +149,15 @@ class StagedOutput:
 
     def finish(self) -> Path:
         """Close the store; nothing more can be appended, but what is staged can be read where it lies."""
-        with writing(self.target):
-            self._appender.close()
+        if not self._finished:
+            with writing(self.target):
+                self._appender.close()
+            self._finished = True
         return self._staged.path
 
     def commit(self) -> None:
-        """Put the finished output, flushed, in the target's place."""
+        """Finish the output, flush it, and put it in the target's place."""
+        self.finish()
         with writing(self.target):
             self._staged.commit()
 

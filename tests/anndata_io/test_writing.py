@@ -388,6 +388,17 @@ def test_without_commit_nothing_is_left(tmp_path, suffix):
     assert sorted(os.listdir(tmp_path)) == [source.name]
 
 
+def test_finished_output_can_be_read_before_it_stands(tmp_path):
+    plain().write_h5ad(tmp_path / "in.h5ad")
+    with open_input(tmp_path / "in.h5ad") as data, stage_output(data, tmp_path / "out.h5ad") as output:
+        output.write_obsm("X_sccr", additions()["embedding"])
+        with open_input(output.finish()) as staged:
+            assert staged.has_key("obsm", "X_sccr")
+        assert not (tmp_path / "out.h5ad").exists()
+        output.commit()
+    assert "X_sccr" in anndata.read_h5ad(tmp_path / "out.h5ad").obsm
+
+
 def test_room_is_checked_before_copying(tmp_path):
     plain().write_h5ad(tmp_path / "in.h5ad")
     with open_input(tmp_path / "in.h5ad") as data, pytest.raises(NotEnoughResources, match="not enough disk"):
