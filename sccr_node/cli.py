@@ -111,7 +111,7 @@ def default_text(field: Any) -> str:
     """Return a field's default as help pages and tables show it; empty where leaving it out is the default."""
     published = extra_of(field).get("published_defaults")
     if published is None:
-        return "" if field.default is None else _written(field.default)
+        return "" if field.is_required() or field.default is None else _written(field.default)
     if len(set(published.values())) == 1:
         return _written(next(iter(published.values())))
     return ", ".join(f"{method}: {_written(value)}" for method, value in published.items())

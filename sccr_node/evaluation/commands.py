@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from sccr_node.cli import LazyGroup, contract_command, path_argument
+from sccr_node.cli import ContractOption, LazyGroup, contract_command, path_argument
 from sccr_node.feedback import Feedback
 from sccr_node.params import (
+    OUTPUT,
     BenchmarkParameters,
     EvaluateClusterParameters,
     EvaluateMaskParameters,
@@ -32,7 +33,8 @@ def evaluate() -> None:
 
 
 def _file_option(*names: str, help_text: str) -> click.Option:
-    return click.Option([*names], type=click.Path(path_type=Path), metavar="FILE", help=help_text)
+    kind = click.Path(path_type=Path)
+    return ContractOption([*names], type=kind, metavar="FILE", help=help_text, group=OUTPUT, default_text="")
 
 
 OUTPUT_OPTIONS = (
