@@ -30,8 +30,8 @@ build() {
             rm -rf "$folder"
             "$python" -m venv "$folder" >&2
             # A mirror may be slow for a moment; one repetition costs nothing where the first attempt succeeds.
-            nice -n 10 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-compile "$@" >&2 ||
-                nice -n 10 "$folder/bin/pip" install --quiet --disable-pip-version-check --no-compile "$@" >&2
+            nice -n 10 "$folder/bin/pip" install --quiet --disable-pip-version-check "$@" >&2 ||
+                nice -n 10 "$folder/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
             touch "$folder/.complete"
         fi
     ) 9>"$folder.lock"
