@@ -2,7 +2,7 @@
 # Remake the lock files: one set of versions for every Python and platform, each file with its hashes.
 #
 # requirements.lock        what the image and the environments of the tests install (extra "full")
-# requirements-build.lock  what builds the wheel
+# requirements-build.lock  what builds the wheel and the editable installation
 # requirements-test.lock   what the tests add, at versions that agree with requirements.lock
 #
 # Takes uv (on PATH). Versions that are locked stay as they are where they still fit; --upgrade takes the newest.
@@ -19,6 +19,7 @@ lock() {
 
 upgrade=("$@")
 lock requirements.lock --extra full pyproject.toml
-python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
+# hatchling asks for editables only when it makes an editable installation, which the tests' environment is.
+python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "editables", sep="\n")' |
   lock requirements-build.lock -
 lock requirements-test.lock --extra full --extra test --constraints requirements.lock pyproject.toml
