@@ -14,6 +14,9 @@ BINS_PER_UNIT = 20
 MAX_LOG_VALUE = 16
 """Upper end of the value histograms; log1p of ten million is 16.1."""
 
+LONGEST_MARK = 3
+"""Letters of a group's name that fit into a figure."""
+
 _UNREADABLE = {"Cc", "Cs"}
 _BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -69,6 +72,16 @@ class Grouping:
     n_others: int = 0
     n_missing: int = 0
     found_here: bool = False
+
+    @property
+    def marks(self) -> list[str]:
+        """What stands for each group in a figure: its name where all names are that short, else its number.
+
+        Labels such as 1, 2, 3 numbered by size would be taken for each other.
+        """
+        if all(len(name) <= LONGEST_MARK for name in self.names):
+            return self.names
+        return [str(number + 1) for number in range(len(self.names))]
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def _two(components: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) -> NDArray[np.float32]:
     from sklearn.neighbors import NearestNeighbors
+
     use_compiled_functions()
     from umap import UMAP
 

@@ -57,7 +57,7 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embedding, when: str) -> str:
-    """Draw cells in two dimensions, each group in its colour and with its number at its middle.
+    """Draw cells in two dimensions, each group in its colour and with its mark where it is densest.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embeddin
     shown = [group for group in range(len(grouping.names)) if (grouping.codes == group).any()]
     middles = [_middle(points[grouping.codes == group]) for group in shown]
     for group, (x, y) in zip(shown, _apart(np.array(middles).reshape(-1, 2), width, height).tolist(), strict=True):
-        put(numbers, "text", str(group + 1), x=x, y=y + 4.5)
+        put(numbers, "text", grouping.marks[group], x=x, y=y + 4.5)
     axes = put(figure, "g", class_="axes")
     put(axes, "path", d=f"M8 {height - 48:.0f}V{height - 8:.0f}H48", class_="corner")
     put(axes, "text", f"{embedding.technique} 1", x=54, y=height - 4)
@@ -333,7 +333,7 @@ def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
         begin, span = left + columns[0] * per_cell, len(columns) * per_cell
         hue = f"hue{group % N_HUES + 1}"
         put(strip, "rect", x=begin + 0.5, y=top - 6, width=max(span - 1, 0.5), height=4, class_=hue)
-        put(strip, "text", str(group + 1), x=begin + span / 2, y=top - 9, class_="middle")
+        put(strip, "text", grouping.marks[group], x=begin + span / 2, y=top - 9, class_="middle")
     names = put(figure, "g", class_="axes genes")
     for position, gene in enumerate(markers.genes):
         label = put(names, "text", shortened(gene, 12), x=left - 6, y=top + row * (position + 0.5) + 3.6, class_="end")

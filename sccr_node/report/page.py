@@ -171,8 +171,14 @@ def _map(embedding: Embedding, grouping: Grouping, content: Content) -> dict[str
 
 def _groups(grouping: Grouping) -> list[dict[str, Any]]:
     return [
-        {"number": position + 1, "hue": position % figures.N_HUES + 1, "name": name, "size": f"{size:,}"}
-        for position, (name, size) in enumerate(zip(grouping.names, grouping.sizes, strict=True))
+        {
+            "position": position,
+            "mark": mark,
+            "hue": position % figures.N_HUES + 1,
+            "name": "" if mark == name else name,
+            "size": f"{size:,}",
+        }
+        for position, (mark, name, size) in enumerate(zip(grouping.marks, grouping.names, grouping.sizes, strict=True))
     ]
 
 
@@ -211,7 +217,7 @@ def _marker_parts(content: Content) -> dict[str, Any]:
     return {
         "before": Markup(figures.marker_heat_map(markers, grouping, "before")),
         "after": Markup(figures.marker_heat_map(markers, grouping, "after")),
-        "groups": [group for group in _groups(grouping) if group["number"] - 1 in shown],
+        "groups": [group for group in _groups(grouping) if group["position"] in shown and group["name"]],
         "text": (
             f"The genes that set the {len(shown)} largest groups apart most, chosen on the values before imputation, "
             f"in {markers.before.shape[1]} cells drawn from these groups. A row is a gene, a column a cell; both "

@@ -48,3 +48,9 @@ def test_one_place_for_all_cells_is_no_problem():
     places = np.zeros((5, 2), dtype=np.float32)
     grouping = Grouping("g", ["a"], [5], np.zeros(5, dtype=np.int64))
     assert "nan" not in figures.scatter(places, grouping, Embedding("PCA", places, places), "after")
+
+
+def test_short_names_stand_for_themselves():
+    codes = np.zeros(3, dtype=np.int64)
+    assert Grouping("g", ["3", "1"], [2, 1], codes).marks == ["3", "1"]
+    assert Grouping("g", ["3", "T cell"], [2, 1], codes).marks == ["1", "2"]
