@@ -20,10 +20,12 @@ from sccr_node.errors import NotEnoughResources, SccrError, UsageProblem
 from sccr_node.feedback import Feedback
 from sccr_node.params import (
     RUNNING,
+    GatherParameters,
     ImputeParameters,
     Parameters,
     RunningParameters,
     SimulateParameters,
+    SplitParameters,
     extra_of,
     fields_by_group,
     flag,
@@ -222,6 +224,8 @@ COMMANDS = {
     ),
     "benchmark": ("sccr_node.evaluation.commands:benchmark", "Compare the methods on a data set."),
     "report": ("sccr_node.report.commands:report", "Write the page that shows what an imputation did."),
+    "split": ("sccr_node.cli:split", "Split a data set into its batches, to impute each elsewhere."),
+    "gather": ("sccr_node.cli:gather", "Gather imputed batches into one data set."),
     "simulate": ("sccr_node.cli:simulate", "Write a simulated data set whose truth is known."),
     "schema": ("sccr_node.cli:schema", "Print a JSON Schema of the contract."),
 }
@@ -251,6 +255,12 @@ def path_argument(name: str) -> click.Argument:
     return click.Argument([name], type=click.Path(path_type=Path))
 
 
+def genes_from_config() -> bool:
+    """Return whether the running command's gene file was named by its config file."""
+    origin: str = click.get_current_context().meta["origin"].get("genes", "")
+    return origin.startswith("config file")
+
+
 @contract_command(
     ImputeParameters,
     arguments=[path_argument("input"), path_argument("output")],
@@ -268,15 +278,50 @@ def impute(params: ImputeParameters, feedback: Feedback, input: Path, output: Pa
     """Run the step."""
     from sccr_node.step import impute_file
 
-    origin = click.get_current_context().meta["origin"]
     impute_file(
         input,
         output,
         params,
         feedback=feedback,
         command=["sccr", *sys.argv[1:]],
-        genes_from_config=origin.get("genes", "").startswith("config file"),
+        genes_from_config=genes_from_config(),
     )
+
+
+@contract_command(
+    SplitParameters,
+    arguments=[path_argument("input")],
+    config=True,
+    summary=(
+        "Split a data set into its batches, to impute each on another machine. Genes and target depth are chosen over "
+        "all cells; INPUT need not fit in memory."
+    ),
+    epilog="Impute each part with --genes DIR/genes.txt and the --target-sum in DIR/target_sum.txt, then gather.",
+)
+def split(params: SplitParameters, feedback: Feedback, input: Path) -> None:
+    """Split a data set."""
+    from sccr_node.scatter import split_file
+
+    split_file(input, params, feedback=feedback, genes_from_config=genes_from_config())
+
+
+@contract_command(
+    GatherParameters,
+    arguments=[
+        path_argument("input"),
+        path_argument("output"),
+        click.Argument(["parts"], type=click.Path(path_type=Path), nargs=-1, required=True),
+    ],
+    summary=(
+        "Gather the imputed parts of a data set. INPUT is what was split, PARTS what sccr impute made of every part; "
+        "OUTPUT is the same file, byte for byte, as one run of sccr impute --batch-key writes."
+    ),
+)
+def gather(params: GatherParameters, feedback: Feedback, input: Path, output: Path, parts: tuple[Path, ...]) -> None:
+    """Gather imputed parts."""
+    from sccr_node.scatter import gather_files
+
+    gather_files(input, output, parts, params, feedback=feedback, command=["sccr", *sys.argv[1:]])
 
 
 @contract_command(

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Feedback:
         parameters only: nothing that depends on the clock, the host or the number of threads.
     seconds
         Wall-clock seconds of each stage, in order.
+    started
+        When the command began.
     """
 
     def __init__(
@@ -44,11 +47,17 @@ class Feedback:
         self._quiet = quiet
         self._stream = sys.stderr if stream is None else stream
         self._bar: tqdm[Any] | None = None
-        self._started = time.monotonic()
+        self.started = datetime.now(UTC)
+        self._clock = time.monotonic()
         self._stage_said = ""
         self._line_at = 0.0
         self.messages: list[str] = []
         self.seconds: dict[str, float] = {}
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the command began to talk."""
+        return time.monotonic() - self._clock
 
     def say(self, message: str, *, record: bool = False) -> None:
         """Print a line; with ``record`` it also belongs to the result's messages."""
@@ -114,7 +123,7 @@ class Feedback:
             self._line("info", f"{stage}: {fraction:.0%}", stage=stage, fraction=round(fraction, 3))
 
     def _line(self, level: str, message: str, **fields: Any) -> None:
-        seconds = time.monotonic() - self._started
+        seconds = self.elapsed
         if self._json:
             text = json.dumps({"seconds": round(seconds, 3), "level": level, "message": message, **fields})
         elif level == "info":

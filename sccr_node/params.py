@@ -490,6 +490,38 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         return values
 
 
+class SplitParameters(PreparationParameters, WritingParameters):
+    """Parameters of ``sccr split``."""
+
+    batch_key: str = parameter(
+        title="Batch column",
+        description="Column of obs that names each cell's batch or sample: one file is written for each.",
+        group=DATA,
+        metavar="COLUMN",
+        min_length=1,
+    )
+    outdir: str = parameter(
+        title="Output folder",
+        description="Folder for the parts, genes.txt and target_sum.txt; it is made, and must not exist.",
+        group=OUTPUT,
+        affects_result=False,
+        metavar="DIR",
+        min_length=1,
+    )
+
+
+class GatherParameters(AppendingParameters):
+    """Parameters of ``sccr gather``."""
+
+    n_components: int | None = parameter(
+        None,
+        title="Principal components",
+        description="How many principal components are computed over all cells; the parts' number where none is given.",
+        group=OUTPUT,
+        ge=1,
+    )
+
+
 class SimulateParameters(WritingParameters):
     """Parameters of ``sccr simulate``."""
 
@@ -631,7 +663,7 @@ class EvaluateClusterParameters(PreparationParameters, ClusteringParameters):
 
     label_key: str = parameter(
         title="Label column",
-        description="Column of obs with the known cell types; cells without one are left out.",
+        description="Column of obs with the known cell types (always needed); cells without one are left out.",
         group=DATA,
         metavar="COLUMN",
         min_length=1,

@@ -148,6 +148,8 @@ def first_problem(failure: ValidationError, origin: Mapping[str, str] = MappingP
     if first["type"] == "value_error" and not first["loc"]:
         return str(first["ctx"]["error"])
     name = str(first["loc"][0])
+    if first["type"] == "missing":
+        return f"{flag(name)} is required"
     # A parameter of several kinds (median|NUMBER) has one complaint for each: all of them belong to the answer.
     complaints = [_plain(problem["msg"]) for problem in problems if problem["loc"][:1] == (name,)]
     return f"{origin.get(name, flag(name))}: {', or '.join(dict.fromkeys(complaints))} (given: {first['input']!r})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from scipy import sparse
 from sccr_node import __version__, signals
 from sccr_node.anndata_io.checks import MatrixSummary, Scale, decide_scale, scan
 from sccr_node.anndata_io.preparation import (
+    GeneChoice,
     Normalisation,
     choose_genes,
     normalisation,
@@ -39,7 +39,7 @@ from sccr_node.anndata_io.writing import (
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.feedback import Feedback
 from sccr_node.imputation import IMPUTERS, Imputed, estimate, level, principal_components, usable_cpus
-from sccr_node.params import METHOD_TITLES, ImputeParameters
+from sccr_node.params import METHOD_TITLES, ImputeParameters, PreparationParameters
 from sccr_node.provenance import (
     BatchRecord,
     InputRecord,
@@ -66,7 +66,6 @@ WORKING_BYTES = 300_000_000
 OPERATIONS_PER_SECOND = 30e9
 """Of one thread, about: for the estimate of time that ``--dry-run`` prints."""
 
-OutputName = Literal["denoised", "recovered"]
 
 PACKAGES = ("anndata", "h5py", "numpy", "pandas", "pydantic", "scipy", "zarr")
 
@@ -79,6 +78,12 @@ class Batch:
     cells: NDArray[np.intp]
 
 
+BatchImputer = Callable[[sparse.csr_matrix, Batch, ImputeParameters, Feedback], Imputed]
+"""Gives the imputed values of a batch from its prepared expression."""
+
+OutputName = Literal["denoised", "recovered"]
+
+
 @dataclass(frozen=True)
 class Examined:
     """What the input turned out to be, and what the run will do with it."""
@@ -87,6 +92,7 @@ class Examined:
     scale: Scale
     scale_reason: str
     genes: NDArray[np.intp]
+    gene_messages: list[str]
     batches: list[Batch]
     estimated_bytes: int
     estimated_seconds: float
@@ -144,45 +150,84 @@ def impute_file(
     SccrError
         Any failure that the user can act on; nothing has been written then.
     """
-    started, clock = datetime.now(UTC), time.monotonic()
     feedback = feedback or Feedback(quiet=True)
     with open_input(input_path, params.layer) as data:
-        check_output(data, output_path, force=params.force)
-        check_side_files(input_path, output_path, params)
-        check_keys(data, result_keys(params.key_added), overwrite=params.overwrite_keys)
-        if params.label_key is not None:
-            data.obs_column(params.label_key)  # refused now rather than after the work
+        check_targets(data, output_path, params)
         examined = examine(data, params, feedback, genes_from_config=genes_from_config)
         check_memory(examined, params, feedback)
         if params.dry_run:
             feedback.say("dry run: nothing was written")
             return None
-        with stage_output(
-            data,
-            output_path,
-            force=params.force,
-            replaced_keys=result_keys(params.key_added),
-            added_bytes=examined.written_bytes + examined.scratch_bytes,
-            compression=params.compression,
-            threads=params.threads,
-        ) as output:
-            scratch = output_path.parent if examined.scratch_bytes else None
-            outcome = run_methods(data, examined, params, feedback, scratch=scratch)
-            with feedback.stage("write"):
-                attach(output, data, examined, outcome, params, feedback)
-                finished = output.finish()
-            record = make_record(data, examined, outcome, params, feedback, command, output_path, started)
-            record.resources.total_seconds = round(time.monotonic() - clock, 3)
-            page, multiqc = compose_side_files(finished, output_path, record, params, feedback)
-            with signals.held():
-                output.commit()
-                if params.provenance is not None:
-                    write_text_atomically(Path(params.provenance), record.model_dump_json(indent=2) + "\n")
-                if params.report is not None:
-                    write_text_atomically(Path(params.report), page)
-                if params.multiqc is not None:
-                    write_multiqc_files(Path(params.multiqc), multiqc)
-    feedback.say(f"wrote {output_path} in {time.monotonic() - clock:.1f} s: {', '.join(record.result.keys)}")
+        return produce(data, output_path, examined, params, feedback, command)
+
+
+def check_targets(data: InputData, output_path: Path, params: ImputeParameters) -> None:
+    """Refuse, before any work, what could not be written or shown at the end.
+
+    Raises
+    ------
+    SccrError
+        The output, a side file or a key exists without leave, cannot be written, or a column to show does not exist.
+    """
+    check_output(data, output_path, force=params.force)
+    check_side_files(data.path, output_path, params)
+    check_keys(data, result_keys(params.key_added), overwrite=params.overwrite_keys)
+    if params.label_key is not None:
+        data.obs_column(params.label_key)
+
+
+def produce(
+    data: InputData,
+    output_path: Path,
+    examined: Examined,
+    params: ImputeParameters,
+    feedback: Feedback,
+    command: Sequence[str],
+    impute_batch: BatchImputer | None = None,
+) -> RunRecord:
+    """Impute, attach, write and record.
+
+    Parameters
+    ----------
+    data, output_path, examined, params
+        The input, where the output goes, what the input turned out to be, and the parameters.
+    feedback
+        Where it says what it does.
+    command
+        The command line, for the record.
+    impute_batch
+        What imputes a batch; the method where none is given.
+
+    Returns
+    -------
+    The record of the run.
+    """
+    with stage_output(
+        data,
+        output_path,
+        force=params.force,
+        replaced_keys=result_keys(params.key_added),
+        added_bytes=examined.written_bytes + examined.scratch_bytes,
+        compression=params.compression,
+        threads=params.threads,
+    ) as output:
+        scratch = output_path.parent if examined.scratch_bytes else None
+        outcome = run_methods(data, examined, params, feedback, scratch=scratch, impute_batch=impute_batch)
+        with feedback.stage("write"):
+            attach(output, data, examined, outcome, params, feedback)
+            finished = output.finish()
+        record = make_record(data, examined, outcome, params, feedback, command, output_path)
+        record.resources.total_seconds = round(feedback.elapsed, 3)
+        page, multiqc = compose_side_files(finished, output_path, record, params, feedback)
+        with signals.held():
+            output.commit()
+            if params.provenance is not None:
+                write_text_atomically(Path(params.provenance), record.model_dump_json(indent=2) + "\n")
+            if params.report is not None:
+                write_text_atomically(Path(params.report), page)
+            if params.multiqc is not None:
+                write_multiqc_files(Path(params.multiqc), multiqc)
+    feedback.say(f"wrote {output_path} in {feedback.elapsed:.1f} s: {', '.join(record.result.keys)}")
     return record
 
 
@@ -250,9 +295,23 @@ def added_keys(params: ImputeParameters) -> list[tuple[str, str]]:
 
 
 def examine(
-    data: InputData, params: ImputeParameters, feedback: Feedback, *, genes_from_config: bool = False
+    data: InputData,
+    params: ImputeParameters,
+    feedback: Feedback,
+    *,
+    genes_from_config: bool = False,
+    choice: GeneChoice | None = None,
 ) -> Examined:
     """Look at every value of the input, decide what to do with it, and say so.
+
+    Parameters
+    ----------
+    data, params, feedback
+        The input, the parameters, and where it says what it finds.
+    genes_from_config
+        Whether a config file named the gene file.
+    choice
+        The genes, where they were chosen before.
 
     Raises
     ------
@@ -268,7 +327,7 @@ def examine(
     feedback.say(f"input taken as {scale}: {reason}", record=True)
     for note in data.notes:
         feedback.warn(note, record=True)
-    choice = choose_genes(
+    choice = choice or choose_genes(
         data,
         summary,
         genes=params.genes,
@@ -282,7 +341,7 @@ def examine(
         feedback.say(f"{len(batches)} batches in obs[{params.batch_key!r}], each imputed by itself", record=True)
         if params.method != "scfp":
             feedback.say("no gene relations are written: each batch has a gene graph of its own", record=True)
-    return _with_estimate(data, params, summary, scale, reason, choice.columns, batches)
+    return _with_estimate(data, params, summary, scale, reason, choice, batches)
 
 
 def batches_of(data: InputData, batch_key: str | None) -> list[Batch]:
@@ -314,9 +373,10 @@ def _with_estimate(
     summary: MatrixSummary,
     scale: Scale,
     reason: str,
-    genes: NDArray[np.intp],
+    choice: GeneChoice,
     batches: list[Batch],
 ) -> Examined:
+    genes = choice.columns
     n_stored = int(summary.gene_nonzeros[genes].sum())
     numbers: dict[str, Any] = {
         name: value
@@ -348,6 +408,7 @@ def _with_estimate(
         scale=scale,
         scale_reason=reason,
         genes=genes,
+        gene_messages=choice.messages,
         batches=batches,
         estimated_bytes=WORKING_BYTES + data.in_memory_bytes + sparse_bytes + core_bytes,
         estimated_seconds=2.0 + operations / (OPERATIONS_PER_SECOND * threads),
@@ -395,6 +456,7 @@ def run_methods(
     feedback: Feedback,
     *,
     scratch: Path | None = None,
+    impute_batch: BatchImputer | None = None,
 ) -> Outcome:
     """Prepare the chosen genes and impute them, batch by batch.
 
@@ -406,17 +468,11 @@ def run_methods(
         Where it says what it does.
     scratch
         Folder for what finished batches wait in; None keeps them in memory.
+    impute_batch
+        What imputes a batch; the method where none is given.
     """
     summary, genes = examined.summary, examined.genes
-    normalise = partial(
-        normalisation,
-        summary,
-        normalize_by=params.normalize_by,
-        target_sum=params.target_sum,
-        scale=examined.scale,
-    )
-    with feedback.stage("prepare"):
-        expression, found = selected_expression(data, genes, normalise, feedback.progress)
+    expression, found = prepare(data, examined, params, feedback)
     if found.target_sum is not None:
         feedback.say(f"counts scaled to {found.target_sum:,.10g} per cell, then log1p", record=True)
     shape = (summary.n_cells, len(genes))
@@ -436,7 +492,7 @@ def run_methods(
         if len(batch.cells) == 1:
             which = f"batch {batch.name!r} has" if batch.name else "there is"
             feedback.warn(f"{which} one cell only: its values pass through unchanged", record=True)
-        result = _impute_one(part, batch, params, feedback)
+        result = (impute_batch or _impute_batch)(part, batch, params, feedback)
         for name in names:
             values = getattr(result, name)
             nonzero_after[name] += int(np.count_nonzero(values))
@@ -465,6 +521,21 @@ def run_methods(
     )
 
 
+def prepare(
+    data: InputData, examined: Examined, params: PreparationParameters, feedback: Feedback
+) -> tuple[sparse.csr_matrix, Normalisation]:
+    """Return the expression of the chosen genes, cells x genes, and how it was normalised."""
+    normalise = partial(
+        normalisation,
+        examined.summary,
+        normalize_by=params.normalize_by,
+        target_sum=params.target_sum,
+        scale=examined.scale,
+    )
+    with feedback.stage("prepare"):
+        return selected_expression(data, examined.genes, normalise, feedback.progress)
+
+
 def _say_what_is_empty(used_cells: NDArray[np.bool_], used_genes: NDArray[np.bool_], feedback: Feedback) -> None:
     for used, what, other in (
         (used_cells, "cells", "of the chosen genes"),
@@ -478,7 +549,7 @@ def _say_what_is_empty(used_cells: NDArray[np.bool_], used_genes: NDArray[np.boo
             )
 
 
-def _impute_one(expression: sparse.csr_matrix, batch: Batch, params: ImputeParameters, feedback: Feedback) -> Imputed:
+def _impute_batch(expression: sparse.csr_matrix, batch: Batch, params: ImputeParameters, feedback: Feedback) -> Imputed:
     where = f"{batch.name}: " if batch.name else ""
 
     def progress(stage: str, fraction: float) -> None:
@@ -599,7 +670,6 @@ def make_record(
     feedback: Feedback,
     command: Sequence[str],
     output_path: Path,
-    started: datetime,
 ) -> RunRecord:
     """Return the record of a run."""
     summary = examined.summary
@@ -652,7 +722,7 @@ def make_record(
             memory_limit_bytes=params.max_memory or memory_limit(),
         ),
         software={"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES},
-        started=started.isoformat(timespec="seconds"),
+        started=feedback.started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         messages=list(feedback.messages),
     )

@@ -519,8 +519,7 @@ def _open_hdf5(path: Path, layer: str | None, opened: ExitStack) -> InputData:
             + (" (unpack it first)" if path.suffix in (".zip", ".gz", ".tar") else "")
         )
     with reading(path, "the contents"):
-        # Shared file systems often have no locks, and an output that is still staged is locked by this very process.
-        file = opened.enter_context(h5py.File(path, "r", locking=False))
+        file = opened.enter_context(_open_for_reading(path))
         keys = set(file)
         if "obs" in keys and "var" in keys:
             return _stored(path, "h5ad", layer, file)
@@ -530,6 +529,15 @@ def _open_hdf5(path: Path, layer: str | None, opened: ExitStack) -> InputData:
     if "mod" in keys:
         raise InputProblem(f"{path} is a MuData file: write the RNA modality to an .h5ad file of its own first")
     raise InputProblem(f"{path} is HDF5, but neither AnnData (no obs and var) nor a 10x matrix: give {ACCEPTED}")
+
+
+def _open_for_reading(path: Path) -> h5py.File:
+    # Shared file systems often have no locks: reading must not depend on them.
+    try:
+        return h5py.File(path, "r", locking="best-effort")
+    except BlockingIOError:
+        # A finished output that is still staged is locked, by this very process.
+        return h5py.File(path, "r", locking=False)
 
 
 def _is_ten_x_hdf5(file: h5py.File) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,8 @@ from sccr_node.errors import InputProblem
 PART_KEY = "sccr_part"
 """Where a part says, in ``uns``, which rows of the whole it holds: names may repeat, row numbers do not."""
 
-GATHER_ROWS = 4096
 
-
-def write_part(data: InputData, rows: np.ndarray, path: Path) -> None:
+def write_part(data: InputData, rows: np.ndarray, path: Path, record: Mapping[str, Any]) -> None:
     """Write some cells of an input as an h5ad file of their own.
 
     Parameters
@@ -31,6 +29,8 @@ def write_part(data: InputData, rows: np.ndarray, path: Path) -> None:
         Sorted row numbers.
     path
         The file, written whole or not at all.
+    record
+        What else the part should know of the whole; kept beside the row numbers in ``uns``.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def write_part(data: InputData, rows: np.ndarray, path: Path) -> None:
     """
     with reading(data.path, "the batch"), quiet():
         part = _part(data, np.asarray(rows, dtype=np.int64))
-    part.uns[PART_KEY] = {"rows": np.asarray(rows, dtype=np.int64), "n_cells": data.n_cells}
+    part.uns[PART_KEY] = {"rows": np.asarray(rows, dtype=np.int64), "n_cells": data.n_cells, **record}
     with staged(path) as temporary, writing(path):
         write_h5ad(temporary.path, part)
         temporary.commit()
@@ -113,8 +113,8 @@ def take_rows(element: Any, rows: np.ndarray) -> Any:
     return read_elem(element)[rows]
 
 
-def part_rows(data: InputData) -> tuple[np.ndarray, int]:
-    """Tell which rows of the whole a part (or the imputed part) holds, and how many rows the whole has.
+def part_record(data: InputData) -> dict[str, Any]:
+    """Return what a part (or the imputed part) knows of the whole: its ``rows``, ``n_cells``, and what was recorded.
 
     Raises
     ------
@@ -123,50 +123,13 @@ def part_rows(data: InputData) -> tuple[np.ndarray, int]:
     """
     if data.format not in ("h5ad", "zarr") or not data.has_key("uns", PART_KEY):
         raise InputProblem(f"{data.path} was not made from a part that sccr split wrote: uns has no {PART_KEY!r}")
+    from anndata.io import read_elem
+
     with reading(data.path, f"uns[{PART_KEY!r}]"):
-        record = data.root["uns"][PART_KEY]
-        rows, n_cells = np.asarray(record["rows"][()], dtype=np.int64), int(record["n_cells"][()])
-    if len(rows) != data.n_cells:
-        raise InputProblem(f"{data.path} has {data.n_cells} cells, but was split off with {len(rows)}: split again")
-    return rows, n_cells
-
-
-def gathered_blocks(parts: Sequence[InputData], rows: Sequence[np.ndarray], n_cells: int) -> Iterator[Any]:
-    """Hand out the parts' matrices as one, in the order of the whole.
-
-    Parameters
-    ----------
-    parts
-        Inputs opened at the layer to gather.
-    rows
-        For each part the sorted rows of the whole that it holds; together they are all rows, each once.
-    n_cells
-        Rows of the whole.
-
-    Yields
-    ------
-    scipy.sparse.csr_matrix
-        Blocks of whole rows.
-
-    Raises
-    ------
-    InputProblem
-        Where rows are missing, or in two parts.
-    """
-    holders = np.bincount(np.concatenate([np.empty(0, np.int64), *rows]), minlength=n_cells)
-    if len(holders) != n_cells or (holders != 1).any():
-        n_missing, n_repeated = int((holders == 0).sum()), int((holders > 1).sum())
+        record = dict(read_elem(data.root["uns"][PART_KEY]))
+        record["rows"] = np.asarray(record["rows"], dtype=np.int64)
+    if len(record["rows"]) != data.n_cells:
         raise InputProblem(
-            f"the parts do not make up the whole: {n_missing} of its {n_cells} cells are in none of them, {n_repeated} "
-            "in more than one; give every part once"
+            f"{data.path} has {data.n_cells} cells, but was split off with {len(record['rows'])}: split again"
         )
-    for first in range(0, n_cells, GATHER_ROWS):
-        last = min(first + GATHER_ROWS, n_cells)
-        pieces, places = [], []
-        for part, held in zip(parts, rows, strict=True):
-            start, stop = (int(n) for n in np.searchsorted(held, [first, last]))
-            if stop > start:
-                pieces.append(part.rows(np.arange(start, stop)))
-                places.append(held[start:stop])
-        order = np.argsort(np.concatenate(places))
-        yield sparse.vstack(pieces, format="csr")[order]
+    return record

@@ -14,6 +14,8 @@ REPOSITORY = "https://github.com/sccr-node/sccr-node"
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "impute": params.ImputeParameters,
+    "split": params.SplitParameters,
+    "gather": params.GatherParameters,
     "simulate": params.SimulateParameters,
     "provenance": RunRecord,
 }
