@@ -62,7 +62,7 @@ def _part(data: InputData, rows: np.ndarray) -> Any:
         return {key: take_rows(root[slot][key], rows) for key in data.keys(slot)}
 
     raw = None
-    if "raw" in root:
+    if "raw" in root and hasattr(root["raw"], "keys"):  # zarr notes the lack of raw as an empty array
         raw = {"X": take_rows(root["raw/X"], rows), "var": read_elem(root["raw/var"])}
         if "varm" in root["raw"]:
             raw["varm"] = read_elem(root["raw/varm"])
