@@ -16,6 +16,12 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "impute": params.ImputeParameters,
     "split": params.SplitParameters,
     "gather": params.GatherParameters,
+    "evaluate-mask": params.EvaluateMaskParameters,
+    "evaluate-score": params.EvaluateScoreParameters,
+    "evaluate-cluster": params.EvaluateClusterParameters,
+    "evaluate-relations": params.EvaluateRelationsParameters,
+    "benchmark": params.BenchmarkParameters,
+    "report": params.ReportParameters,
     "simulate": params.SimulateParameters,
     "provenance": RunRecord,
 }
