@@ -19,11 +19,18 @@ X86_LEVELS = {
 }
 
 
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
 def compiler() -> list[str] | None:
-    """Return the C compiler that is there ($CC first), or None."""
-    if os.environ.get("CC"):
-        return shlex.split(os.environ["CC"])
-    return next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    """Return the C compiler that is there ($CC first), or None, with the flag for any CPU of this architecture."""
+    name = os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    return [*shlex.split(name), *(["-march=x86-64"] if ON_X86 else [])] if name else None
+
+
+def compiler_from_pypi() -> list[str]:
+    """Return zig's C compiler, which would compile for the CPU at hand if it were not told otherwise."""
+    return [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"]
 
 
 class KernelsHook(BuildHookInterface):  # type: ignore[misc]
@@ -36,9 +43,8 @@ class KernelsHook(BuildHookInterface):  # type: ignore[misc]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tag the wheel: any Python 3, this platform."""
         folder = Path(self.root, "sccr_node", "imputation")
-        command = compiler() or [sys.executable, "-m", "ziglang", "cc"]
-        on_x86 = platform.machine().lower() in ("x86_64", "amd64")
-        for level, flags in X86_LEVELS.items() if on_x86 else [("baseline", [])]:
+        command = compiler() or compiler_from_pypi()
+        for level, flags in X86_LEVELS.items() if ON_X86 else [("baseline", [])]:
             library = folder / f"_kernels_{level}.so"
             partial = library.with_suffix(".partial")
             # Renamed at the end: a process that has the old library open keeps it.

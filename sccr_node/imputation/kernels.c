@@ -10,6 +10,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -40,15 +43,19 @@ INLINE wide widened(const float *p) { return __builtin_convertvector(*(const hal
 /* What the bindings must know of the layout. */
 const int32_t panel_rows = PANEL, tile_rows = TILE, summed_depth = DEPTH, listed_rows = LISTED_ROWS;
 
-/* The highest level that this CPU and operating system run. */
+/* The highest level that this CPU and operating system run: 0 baseline, 1 AVX2 + FMA, 2 AVX-512. Asked of the CPU itself,
+ * because __builtin_cpu_supports answers no to everything where the compiler's runtime library lacks it (zig's). */
 int supported_level(void)
 {
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-        return 0;
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
-           && __builtin_cpu_supports("avx512dq") ? 2 : 1;
+    enum { OSXSAVE = 1 << 27, FMA = 1 << 12, AVX2 = 1 << 5 };
+    const unsigned avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
+    unsigned eax, ebx, ecx, edx, saved, high;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & OSXSAVE) || !(ecx & FMA)) return 0;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(ebx & AVX2)) return 0;
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0)); /* the registers that the system saves */
+    if ((saved & 0x06) != 0x06) return 0;
+    return (ebx & avx512) == avx512 && (saved & 0xe6) == 0xe6 ? 2 : 1;
 #else
     return 0;
 #endif
