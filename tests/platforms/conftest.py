@@ -48,9 +48,10 @@ def apptainer(build_context: Path) -> Apptainer:
     """Apptainer with the image of the shipped definition, built unless the same sources were built here before."""
     variables = set_up("apptainer")
     base = Path(variables["SCCR_APPTAINER_BASE"])
-    kept = Path(variables["SCCR_PLATFORMS"]) / "sif"
-    image = kept / f"{key_of(build_context, base.parent.name)}.sif"
-    if not image.exists():
+    # The set-up's own folder "work" is /apptainer where Apptainer runs.
+    kept = Path(variables["SCCR_APPTAINER"]).parents[1] / "work" / "sif"
+    file = kept / f"{key_of(build_context, base.parent.name)}.sif"
+    if not file.exists():
         shutil.copy(base, build_context / "base.oci.tar")
         build_context.chmod(0o777)
         command = ["nice", "-n", "10", variables["SCCR_APPTAINER"], "build", "--force"]
@@ -68,8 +69,8 @@ def apptainer(build_context: Path) -> Apptainer:
         assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
         shutil.rmtree(kept, ignore_errors=True)
         kept.mkdir()
-        shutil.move(build_context / "sccr-node.sif", image)
-    return Apptainer(variables["SCCR_APPTAINER"], image)
+        shutil.move(build_context / "sccr-node.sif", file)
+    return Apptainer(variables["SCCR_APPTAINER"], file, f"/apptainer/sif/{file.name}")
 
 
 @pytest.fixture

@@ -93,7 +93,9 @@ class Apptainer:
     """Apptainer on this machine, with the image under test."""
 
     command: str
-    image: Path
+    file: Path
+    image: str
+    """The file's path where Apptainer runs."""
 
     def exec(self, *command: object, bind: Path) -> subprocess.CompletedProcess[str]:
         """Run a command in the image, with one folder of the machine at /data."""

@@ -105,6 +105,17 @@ def test_the_packages_of_the_image_are_the_locked_ones(podman: Podman) -> None:
     assert installed.items() - locked_versions().items() == {("sccr-node", version("sccr-node"))}
 
 
+def test_the_image_holds_the_sources_as_they_are_now(podman: Podman, build_context: Path) -> None:
+    listing = podman.output(
+        "sh", "-c", "cd /opt/sccr/lib/python*/site-packages && find sccr_node -name '*.py' | xargs sha256sum"
+    )
+    shipped = {name: checksum for checksum, name in (line.split() for line in listing.splitlines())}
+    sources = {
+        str(path.relative_to(build_context)): sha256(path) for path in (build_context / "sccr_node").rglob("*.py")
+    }
+    assert shipped == sources
+
+
 def test_a_hardened_run_on_real_data_equals_the_hosts_to_the_byte(
     podman: Podman, real_data: Path, host_result: str, open_folder: Path
 ) -> None:
@@ -199,7 +210,7 @@ def test_apptainer_runs_the_shipped_definition_on_real_data_as_the_host_does(
     apptainer: Apptainer, real_data: Path, host_result: str, open_folder: Path
 ) -> None:
     shutil.copy(real_data, open_folder / "in.h5ad")
-    print(f"Apptainer image: {apptainer.image.stat().st_size / 1e6:.0f} MB")
+    print(f"Apptainer image: {apptainer.file.stat().st_size / 1e6:.0f} MB")
     done = apptainer.exec("sccr", "impute", "in.h5ad", "out.h5ad", bind=open_folder)
     assert done.returncode == 0, done.stderr
     assert sha256(open_folder / "out.h5ad") == host_result
