@@ -44,7 +44,7 @@ def main() -> None:
         for tool in ("sccr_impute", "sccr_evaluate"):
             answer[tool] = form(page, url, tool, folder)
         page.goto(f"{url}/datasets/{request['report']}")
-        page.wait_for_selector("iframe", timeout=PATIENCE)
+        page.wait_for_selector("iframe:not(#galaxy_main)", timeout=PATIENCE)
         page.wait_for_timeout(5000)
         page.screenshot(path=folder / "report.png")
         answer["report"] = " ".join(

@@ -23,7 +23,7 @@ CONTAINER_USER = "container@example.org"
 """Jobs of this user run in the container; those of everybody else run on the server itself."""
 CONTAINER_IMAGE = "localhost/sccr-node:in-galaxy"
 ADMIN_KEY = "bootstrapkey0123456789"
-PASSWORD = "only-for-this-test"
+PASSWORD = "only-for-this-test"  # of every user; galaxy_client.py makes them
 
 START_SECONDS = 400
 
