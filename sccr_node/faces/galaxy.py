@@ -94,10 +94,21 @@ FORM_HELP = {
     "impute_layer": (
         "Name of the layer that holds the values to impute, for example counts. Leave empty for the main matrix (X)."
     ),
+    "impute_key_added": (
+        "The layer that is written has this name; so have, with X_ before it, the principal components (obsm) and, "
+        "with _relations and _imputed behind it, the gene relations (varp) and the mark of the imputed genes (var)."
+    ),
+    "impute_n_components": "How many principal components of the imputed genes to write, for neighbours and UMAP.",
+    "impute_compression": "Of what is added to the data.",
+    "impute_overwrite_keys": "Otherwise the job stops where the data hold a result of this name.",
     "mask_mechanism": (
         "At random, every observed entry is as likely to be dropped as another; else entries of low expression are "
         "dropped more often, as in real data."
     ),
+    "mask_rate": "Between 0 and 1.",
+    "cluster_seeds": "The random parts are repeated with each seed; more seeds tell how far the numbers vary.",
+    "benchmark_rates": "Numbers between 0 and 1, separated by commas; each share is a test of its own.",
+    "benchmark_mechanism": "Low expression is lost more often in real data; the papers hide values at random.",
     "benchmark_methods": "Each method imputes the same masked data.",
 }
 """What the form says in place of the contract's description, by the name of the macro."""
@@ -105,7 +116,14 @@ FORM_HELP = {
 FORM_TITLES = {
     "impute_input_scale": "Counts or logs?",
     "impute_layer": "Layer with the values to impute",
+    "impute_overwrite_keys": "Replace an earlier result of this name",
     "impute_label_key": "Column of cell types, for the report",
+    "mask_rate": "Share of the observed values to hide",
+    "mask_mechanism": "Which values to hide",
+    "cluster_label_key": "Column of known cell types",
+    "benchmark_label_key": "Column of known cell types",
+    "benchmark_rates": "Shares of the observed values to hide",
+    "benchmark_mechanism": "Which values to hide",
 }
 """What the form calls a parameter whose title in the contract needs its flag beside it, by the name of the macro."""
 
@@ -190,7 +208,7 @@ def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Ele
         attributes = {"argument": flag(name), "type": "select"}
         several = name == "methods"
         if several:
-            attributes |= {"multiple": "true", "display": "checkboxes"}
+            attributes |= {"multiple": "true", "optional": "false"}
         attributes["label"] = field["title"]
         if help_text:
             attributes["help"] = help_text

@@ -23,6 +23,7 @@ def form(page: Page, url: str, tool: str, folder: Path) -> dict[str, Any]:
         if section.is_visible():
             section.click()
     page.wait_for_timeout(1000)
+    page.locator("#center .tool-header, #center #execute").first.scroll_into_view_if_needed()
     page.screenshot(path=folder / f"{tool}_open.png")
     return {"closed": closed, "open": page.locator("#center").inner_text()}
 
@@ -33,7 +34,7 @@ def main() -> None:
     answer: dict[str, Any] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=request["chromium"], args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 2600})
+        page = browser.new_page(viewport={"width": 1400, "height": 3600})
         page.set_default_timeout(PATIENCE)
         page.goto(f"{url}/login/start")
         page.fill("input[name=login]", request["email"])
