@@ -80,12 +80,21 @@ def main(chromium: str, page_path: Path, screenshots: Path) -> None:
                     " document.activeElement.getBoundingClientRect().top]"
                 )
                 page.emulate_media(media="print", color_scheme="dark")
+                page.set_viewport_size({"width": 794, "height": 1000})  # A4
                 paper = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+                printed = page.evaluate(
+                    "() => [...document.querySelectorAll('figure svg, .caution')].map(e => e.getBoundingClientRect())"
+                    ".map(box => [box.width, box.height])"
+                )
                 page.pdf(path=screenshots / "print.pdf", format="A4")
             page.close()
         browser.close()
     addresses = [url for url in requests if not url.startswith(("data:", page_path.resolve().as_uri()))]
-    print(json.dumps({"said": said, "requests": addresses, "views": views, "focus": focus, "paper": paper}))
+    print(
+        json.dumps(
+            {"said": said, "requests": addresses, "views": views, "focus": focus, "paper": paper, "printed": printed}
+        )
+    )
 
 
 if __name__ == "__main__":

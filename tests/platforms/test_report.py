@@ -97,6 +97,8 @@ def test_focus_is_visible_and_print_is_on_white(seen):
     text, outline, top = seen["focus"]
     assert text == "Skip to the report" and outline == "solid" and top >= 0
     assert seen["paper"] == "rgb(255, 255, 255)"
+    assert len(seen["printed"]) == 11
+    assert all(width > 280 and height < 800 for width, height in seen["printed"])
 
 
 def test_multiqc_picks_all_of_it_up(result, tools, tmp_path):
