@@ -18,9 +18,11 @@ from sccr_node.params import (
     REPORTING,
     RUNNING,
     BenchmarkParameters,
+    GatherParameters,
     ImputeParameters,
     Parameters,
     PreparationParameters,
+    SplitParameters,
     extra_of,
     flag,
     parameter,
@@ -195,9 +197,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "SCCR_IMPUTE": tuple(name for name in STEP_FIELDS if name not in HANDED_OVER),
     "SCCR_IMPUTE_BATCH": tuple(name for name in STEP_FIELDS if name not in (*HANDED_OVER, *CHOSEN_OVER_ALL_BATCHES)),
     "SCCR_SPLIT": tuple(
-        name for name in PreparationParameters.model_fields if name in STEP_FIELDS and name not in HANDED_OVER
+        name for name in SplitParameters.model_fields if name in STEP_FIELDS and name not in HANDED_OVER
     ),
-    "SCCR_GATHER": tuple(name for name in ("key_added", "n_components", "overwrite_keys") if name in STEP_FIELDS),
+    "SCCR_GATHER": tuple(name for name in GatherParameters.model_fields if name in STEP_FIELDS),
     "SCCR_BENCHMARK": tuple(
         name for name in PreparationParameters.model_fields if name in STEP_FIELDS and name != "layer"
     )

@@ -12,19 +12,14 @@ process WORKINGMATRIX {
     val layer
 
     output:
-    tuple val(meta), path("${output}"), emit: anndata
-
-    when:
-    task.ext.when == null || task.ext.when
+    tuple val(meta), path("*_working.{h5ad,zarr}"), emit: anndata
 
     script:
-    prefix = task.ext.prefix ?: "${meta.id}_working"
-    output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
+    output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"
     template('workingmatrix.py')
 
     stub:
-    prefix = task.ext.prefix ?: "${meta.id}_working"
-    output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
+    output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"
     """
     ${output.endsWith('.zarr') ? 'mkdir' : 'touch'} ${output}
     """

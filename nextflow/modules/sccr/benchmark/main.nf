@@ -13,8 +13,8 @@ process SCCR_BENCHMARK {
     val label_key
 
     output:
-    tuple val(meta), path("${prefix}.tsv") , emit: tsv
-    tuple val(meta), path("${prefix}.json"), emit: json
+    tuple val(meta), path("*.tsv") , emit: tsv
+    tuple val(meta), path("*.json"), emit: json
     tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
 
     when:
@@ -22,7 +22,7 @@ process SCCR_BENCHMARK {
 
     script:
     def args = task.ext.args ?: ''
-    prefix   = task.ext.prefix ?: "${meta.id}_benchmark"
+    def prefix = task.ext.prefix ?: "${meta.id}_benchmark"
     def layer_option = input_layer && input_layer != 'X' ? "--layer '${input_layer}'" : ''
     def label_option = label_key ? "--label-key '${label_key}'" : ''
     """
@@ -40,7 +40,7 @@ process SCCR_BENCHMARK {
     """
 
     stub:
-    prefix = task.ext.prefix ?: "${meta.id}_benchmark"
+    def prefix = task.ext.prefix ?: "${meta.id}_benchmark"
     """
     touch ${prefix}.tsv
     touch ${prefix}.json

@@ -11,7 +11,8 @@ process SCCR_GATHER {
     tuple val(meta), path(anndata), path(parts, stageAs: 'parts/*')
 
     output:
-    tuple val(meta), path("${prefix}.h5ad"), emit: h5ad
+    tuple val(meta), path("*.h5ad")           , emit: h5ad
+    tuple val(meta), path("*.provenance.json"), emit: provenance
     tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
 
     when:
@@ -19,24 +20,29 @@ process SCCR_GATHER {
 
     script:
     def args = task.ext.args ?: ''
-    prefix   = task.ext.prefix ?: "${meta.id}_imputed"
+    def prefix   = task.ext.prefix ?: "${meta.id}_imputed"
+    def memory_option = task.memory ? "--max-memory ${task.memory.toMega()}MiB" : ''
     if ("${prefix}.h5ad" == anndata.name) {
         error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
     }
     """
     sccr gather \\
         ${args} \\
+        --threads ${task.cpus} \\
+        ${memory_option} \\
+        --provenance ${prefix}.provenance.json \\
         ${anndata} \\
         ${prefix}.h5ad \\
         ${parts}
     """
 
     stub:
-    prefix = task.ext.prefix ?: "${meta.id}_imputed"
+    def prefix = task.ext.prefix ?: "${meta.id}_imputed"
     if ("${prefix}.h5ad" == anndata.name) {
         error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
     }
     """
     touch ${prefix}.h5ad
+    touch ${prefix}.provenance.json
     """
 }

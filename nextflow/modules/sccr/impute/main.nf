@@ -16,18 +16,18 @@ process SCCR_IMPUTE {
     val with_report
 
     output:
-    tuple val(meta), path("${prefix}.{h5ad,zarr}")    , emit: anndata
-    tuple val(meta), path("${prefix}.provenance.json"), emit: provenance
-    tuple val(meta), path("${prefix}.html")           , emit: report , optional: true
-    tuple val(meta), path("${prefix}_multiqc")        , emit: multiqc, optional: true
+    tuple val(meta), path("*.{h5ad,zarr}")    , emit: anndata
+    tuple val(meta), path("*.provenance.json"), emit: provenance
+    tuple val(meta), path("*.html")           , emit: report , optional: true
+    tuple val(meta), path("*_multiqc")        , emit: multiqc, optional: true
     tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
 
     when:
     task.ext.when == null || task.ext.when
 
     script:
-    def args   = task.ext.args ?: ''
-    prefix     = task.ext.prefix ?: "${meta.id}_imputed"
+    def args = task.ext.args ?: ''
+    def prefix = task.ext.prefix ?: "${meta.id}_imputed"
     def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
     def genes_option  = genes ? "--genes ${genes}" : ''
     def layer_option  = input_layer && input_layer != 'X' ? "--layer '${input_layer}'" : ''
@@ -58,7 +58,7 @@ process SCCR_IMPUTE {
     """
 
     stub:
-    prefix     = task.ext.prefix ?: "${meta.id}_imputed"
+    def prefix = task.ext.prefix ?: "${meta.id}_imputed"
     def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
     if (output == anndata.name) {
         error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")

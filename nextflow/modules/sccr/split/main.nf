@@ -14,9 +14,9 @@ process SCCR_SPLIT {
     val target_sum
 
     output:
-    tuple val(meta), path("${prefix}/*.h5ad")        , emit: parts
-    tuple val(meta), path("${prefix}/genes.txt")     , emit: genes
-    tuple val(meta), path("${prefix}/target_sum.txt"), emit: target_sum, optional: true
+    tuple val(meta), path("*_parts/*.h5ad")        , emit: parts
+    tuple val(meta), path("*_parts/genes.txt")     , emit: genes
+    tuple val(meta), path("*_parts/target_sum.txt"), emit: target_sum, optional: true
     tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
 
     when:
@@ -24,7 +24,7 @@ process SCCR_SPLIT {
 
     script:
     def args = task.ext.args ?: ''
-    prefix   = task.ext.prefix ?: "${meta.id}_parts"
+    def prefix = task.ext.prefix ?: "${meta.id}_parts"
     def genes_option = genes ? "--genes ${genes}" : ''
     def layer_option = input_layer && input_layer != 'X' ? "--layer '${input_layer}'" : ''
     def depth_option = target_sum ? "--target-sum ${target_sum}" : ''
@@ -40,7 +40,7 @@ process SCCR_SPLIT {
     """
 
     stub:
-    prefix = task.ext.prefix ?: "${meta.id}_parts"
+    def prefix = task.ext.prefix ?: "${meta.id}_parts"
     """
     mkdir ${prefix}
     touch ${prefix}/batch_1.h5ad

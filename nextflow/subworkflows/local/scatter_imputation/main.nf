@@ -63,9 +63,9 @@ workflow SCATTER_IMPUTATION {
 
     // Named before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
     anndata = SCCR_GATHER.out.h5ad
-    provenance = SCCR_IMPUTE_BATCH.out.provenance
+    provenance = SCCR_GATHER.out.provenance.mix(SCCR_IMPUTE_BATCH.out.provenance)
 
     emit:
     anndata    // channel: [ meta, h5ad ]
-    provenance // channel: [ meta of the batch, json ]
+    provenance // channel: [ meta, json ], of the whole and of every batch
 }

@@ -11,7 +11,9 @@ if source.endswith(".zarr"):
 
     data = anndata.read_zarr(source)
     if layer not in data.layers:
-        sys.exit(f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)")
+        sys.exit(
+            f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)"
+        )
     data.layers["unimputed"] = data.X
     data.X = data.layers.pop(layer)
     data.write_zarr(target)
@@ -22,7 +24,9 @@ else:
     shutil.copyfile(source, target)
     with h5py.File(target, "r+") as file:
         if f"layers/{layer}" not in file:
-            sys.exit(f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)")
+            sys.exit(
+                f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)"
+            )
         if "X" in file:
             file.move("X", "layers/unimputed")
         file.move(f"layers/{layer}", "X")
