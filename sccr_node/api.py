@@ -13,23 +13,19 @@ from scipy import sparse
 
 from sccr_node.anndata_io.reading import wrap_anndata
 from sccr_node.anndata_io.writing import check_keys
-from sccr_node.errors import UsageProblem
-from sccr_node.feedback import Feedback
-from sccr_node.params import ImputeParameters, fields_by_group
-from sccr_node.settings import first_problem
-from sccr_node.step import (
-    OutputName,
-    added_keys,
-    check_memory,
-    examine,
+from sccr_node.attachment import (
     imputed_flags,
     layer_blocks,
     layer_is_sparse,
     over_all_genes,
-    result_keys,
-    run_methods,
     summary_of_run,
 )
+from sccr_node.errors import UsageProblem
+from sccr_node.examination import check_memory, examine
+from sccr_node.feedback import Feedback
+from sccr_node.params import ImputeParameters, fields_by_group, result_keys
+from sccr_node.running import OutputName, run_methods
+from sccr_node.settings import first_problem
 
 _OF_FILES = ("force", "compression", "provenance", "report", "multiqc", "label_key", "dry_run", "log_format", "debug")
 
@@ -94,7 +90,7 @@ def impute(adata: AnnData, *, copy: bool = False, **options: Any) -> AnnData | N
 
     layers: dict[str, OutputName] = {params.key_added: "denoised", f"{params.key_added}_recovered": "recovered"}
     made: dict[tuple[str, str], Any] = {}
-    for slot, key in added_keys(params):
+    for slot, key in params.added_keys():
         if slot == "layers":
             blocks = layer_blocks(data, examined, outcome, layers[key], partial(feedback.progress, f"join {key}"))
             if layer_is_sparse(examined, outcome, layers[key]):

@@ -460,9 +460,26 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
             if name in given and self.method not in published:
                 having = ", ".join(method for method in METHODS if method in published)
                 raise ValueError(f"--method {self.method} has no {flag(name)} (it belongs to: {having})")
-        if self.write in ("recovered", "both") and self.method != "sccr":
+        if self.wants_recovered and self.method != "sccr":
             raise ValueError(f"--write {self.write} needs --method sccr: {self.method} has one output only")
         return self
+
+    @property
+    def wants_recovered(self) -> bool:
+        """Whether the recovered expression is among the outputs."""
+        return self.write in ("recovered", "both")
+
+    def added_keys(self) -> list[tuple[str, str]]:
+        """Return the (slot, key) pairs that a run with these parameters adds to its output."""
+        name = self.key_added
+        left_out = set()
+        if self.write in ("recovered", "embedding"):
+            left_out.add(("layers", name))
+        if not self.wants_recovered:
+            left_out.add(("layers", f"{name}_recovered"))
+        if self.method == "scfp" or self.batch_key is not None:
+            left_out.add(("varp", f"{name}_relations"))
+        return [key for key in result_keys(name) if key not in left_out]
 
     def method_parameters(self) -> dict[str, bool | int | float]:
         """Return the numbers that the chosen method runs with: those given, and the published defaults of the rest."""
@@ -827,6 +844,18 @@ def _without_repeats(name: str, items: str) -> str:
     if len(set(values)) < len(values):
         raise ValueError(f"the {name} hold a value twice: {items}")
     return items
+
+
+def result_keys(name: str) -> list[tuple[str, str]]:
+    """Return every (slot, key) pair that a run may add under a name; with leave, all of them are replaced together."""
+    return [
+        ("layers", name),
+        ("layers", f"{name}_recovered"),
+        ("obsm", f"X_{name}"),
+        ("varp", f"{name}_relations"),
+        ("var", f"{name}_imputed"),
+        ("uns", name),
+    ]
 
 
 def flag(name: str) -> str:

@@ -17,11 +17,13 @@ from sccr_node.anndata_io.reading import InputData, listing, open_input
 from sccr_node.anndata_io.side_files import check_side_folder, replace_folder_atomically
 from sccr_node.anndata_io.splitting import part_record, write_part
 from sccr_node.errors import InputProblem, UsageProblem
+from sccr_node.examination import Batch, examine
 from sccr_node.feedback import Feedback
 from sccr_node.imputation import Imputed
 from sccr_node.params import GatherParameters, ImputeParameters, PreparationParameters, SplitParameters
 from sccr_node.provenance import RunRecord
-from sccr_node.step import Batch, check_targets, examine, prepare, produce, wants_recovered
+from sccr_node.running import prepare
+from sccr_node.step import check_targets, produce
 
 GENES_FILE = "genes.txt"
 DEPTH_FILE = "target_sum.txt"
@@ -154,7 +156,7 @@ def gather_files(
             part = holders[batch.name]
             return Imputed(
                 denoised=part.layer(params.key_added, genes),
-                recovered=part.layer(f"{params.key_added}_recovered", genes) if wants_recovered(params) else None,
+                recovered=part.layer(f"{params.key_added}_recovered", genes) if params.wants_recovered else None,
             )
 
         return produce(data, output_path, examined, whole, feedback, command, from_part)
