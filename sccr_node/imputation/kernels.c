@@ -556,6 +556,12 @@ void rank_sparse(const int64_t *starts, const int32_t *columns, const float *val
     }
 }
 
+/* Is a list that was filled by rising index full of ones? Then no later row can enter it: many equal cells stop early. */
+INLINE int settled(const double *scores, int64_t kept, int64_t count)
+{
+    return count == kept && fabs(scores[kept - 1]) >= 1;
+}
+
 /* Contested rows, at most LISTED_ROWS of them, against all rows: whatever could beat the end of the list that the candidates
  * gave, by a quick score and its error, is scored exactly. */
 void scan_dense(const float *rows, int64_t count, int64_t dimensions, const int32_t *which, int64_t n_which,
@@ -575,6 +581,7 @@ void scan_dense(const float *rows, int64_t count, int64_t dimensions, const int3
         if (j % TILE == 0 && *cancelled) return;
         for (int64_t w = 0; w < n_which; w++) {
             const int64_t i = which[w];
+            if (settled(list_scores + i * listed, listed, counts[w])) continue;
             const float *a = rows + i * dimensions, *b = rows + j * dimensions;
             double quick = quick_dot(a, b, dimensions) * (inverse_norms[i] * inverse_norms[j]);
             if (signed_too) quick = fabs(quick);
@@ -594,7 +601,7 @@ void scan_sparse(const int64_t *starts, const int32_t *columns, const float *val
     int64_t found = 0;
     for (int64_t k = 0; k < listed; k++) { list[k] = 0; names[k] = -1; }
     for (int64_t k = starts[row]; k < starts[row + 1]; k++) line[columns[k]] = values[k];
-    for (int64_t j = 0; j < count; j++) {
+    for (int64_t j = 0; j < count && !settled(list, listed, found); j++) {
         const double score = cosine(sparse_dot(columns + starts[j], values + starts[j], starts[j + 1] - starts[j], line),
                                     inverse_norms[row], inverse_norms[j]);
         if (score > 0) rank(list, names, listed, &found, score, (int32_t)j);

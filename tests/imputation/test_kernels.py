@@ -58,7 +58,7 @@ def test_a_failing_worker_is_heard():
     "stage", ["pre-imputation: cell graph", "pre-imputation: propagation", "denoising: cell graph"]
 )
 def test_raising_in_progress_stops_within_a_second(stage):
-    x = sp.random(6000, 1500, 0.1, format="csr", random_state=0, dtype=np.float32)
+    x = sp.random(4000, 1000, 0.1, format="csr", random_state=0, dtype=np.float32)
     raised = []
 
     def progress(name, fraction):

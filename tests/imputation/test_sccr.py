@@ -142,7 +142,7 @@ def test_relations_are_signed_correlations_of_the_joined_genes(golden):
 
 def test_threads_and_repetition_change_no_bit(bladder):
     one = sccr(bladder, recovered=True, threads=1)
-    for threads in (2, 3, 3):
+    for threads in (2, 3):
         other = sccr(bladder, recovered=True, threads=threads)
         assert np.array_equal(one.denoised, other.denoised)
         assert np.array_equal(one.recovered, other.recovered)
