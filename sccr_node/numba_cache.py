@@ -1,4 +1,4 @@
-"""Lets numba find the functions that the container image compiled when it was built, so that no user waits for them."""
+"""Keeps what numba compiles for UMAP, and finds what the container image compiled, so that nobody waits twice."""
 
 from __future__ import annotations
 
@@ -8,17 +8,39 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 COMPILED = Path("share", "sccr-node", "numba")
-"""Where the image keeps them, below the environment's prefix; nothing is there in an ordinary installation."""
+"""Where the image keeps its compiled functions, below the environment's prefix; an ordinary installation has none."""
+
+UNCACHED = {
+    "umap.umap_": ("smooth_knn_dist", "compute_membership_strengths"),
+    "umap.layouts": ("_nb_optimize_layout_euclidean_single_epoch",),
+}
+"""What UMAP has compiled anew in every process: more than ten seconds. Its parallel twin must stay so: numba would take
+one for the other."""
 
 
 def use_compiled_functions() -> None:
-    """Give numba a writable copy of the image's compiled functions; call it before anything imports numba.
+    """Have UMAP and scanpy's neighbour graphs use functions compiled before; call it before importing them."""
+    _copy_compiled_functions()
+    if find_spec("umap") is None:
+        return
+    for module, names in UNCACHED.items():
+        for name in names:
+            function = getattr(import_module(module), name, None)
+            # RuntimeError: there is no place where numba may write
+            with suppress(AttributeError, OSError, RuntimeError):
+                function.enable_caching()  # type: ignore[union-attr]
 
-    numba takes no cache that it cannot write to, and an image is read-only to most who run it. The copy goes to
-    ``NUMBA_CACHE_DIR`` where that is set and not there yet, else to a temporary folder that goes with the process.
+
+def _copy_compiled_functions() -> None:
+    """Give numba a writable copy of the image's functions, which is the only kind that it takes.
+
+    The copy goes to ``NUMBA_CACHE_DIR`` where that is set and not there yet, else to a temporary folder that goes with
+    the process.
     """
     compiled = Path(sys.prefix) / COMPILED
     given = os.environ.get("NUMBA_CACHE_DIR")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from sccr_node import numba_cache
 REPORT = """
 import os, sys
 from pathlib import Path
-from sccr_node.numba_cache import use_compiled_functions
+from sccr_node import numba_cache
+numba_cache.UNCACHED = {}
 sys.prefix = sys.argv[1]
-use_compiled_functions()
+numba_cache.use_compiled_functions()
 import numba
 folder = os.environ.get("NUMBA_CACHE_DIR")
 print(folder, numba.config.CACHE_DIR == (folder or ""))
@@ -77,5 +79,13 @@ def test_no_place_for_a_copy_is_no_reason_to_fail(prefix, tmp_path, monkeypatch)
     monkeypatch.delitem(sys.modules, "numba", raising=False)
     monkeypatch.setattr(numba_cache.tempfile, "mkdtemp", full)
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(numba_cache, "UNCACHED", {})
     numba_cache.use_compiled_functions()
     assert "NUMBA_CACHE_DIR" not in os.environ
+
+
+def test_every_function_of_umap_that_is_kept_exists():
+    numba_cache.use_compiled_functions()
+    for module, names in numba_cache.UNCACHED.items():
+        for name in names:
+            assert getattr(import_module(module), name)._cache.cache_path
