@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,17 @@ from container_tools import (
     Apptainer,
     Podman,
     copy_of_what_images_are_built_from,
+    folder_for_everybody,
     key_of,
-    let_everybody_in,
     set_up,
 )
 
 
 @pytest.fixture(scope="session")
-def build_context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what images are built from, in a folder that every user may read."""
-    folder = tmp_path_factory.mktemp("context")
-    let_everybody_in(folder, tmp_path_factory.getbasetemp())
-    return copy_of_what_images_are_built_from(folder)
+def build_context() -> Iterator[Path]:
+    """A copy of what images are built from, in a folder that every user may use."""
+    with folder_for_everybody() as folder:
+        yield copy_of_what_images_are_built_from(folder)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,6 @@ def apptainer(build_context: Path) -> Apptainer:
     file = kept / f"{key_of(build_context, base.parent.name)}.sif"
     if not file.exists():
         shutil.copy(base, build_context / "base.oci.tar")
-        build_context.chmod(0o777)
         command = ["nice", "-n", "10", variables["SCCR_APPTAINER"], "build", "--force"]
         command += ["--build-arg", "BOOTSTRAP=oci-archive", "--build-arg", "BASE_IMAGE=base.oci.tar"]
         # The lightest compression: the image is read once or twice.
@@ -74,10 +73,7 @@ def apptainer(build_context: Path) -> Apptainer:
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def open_folder() -> Iterator[Path]:
     """A folder that a container's unknown user may enter and write to."""
-    let_everybody_in(tmp_path, tmp_path_factory.getbasetemp())
-    folder = tmp_path / "data"
-    folder.mkdir()
-    folder.chmod(0o777)
-    return folder
+    with folder_for_everybody() as folder:
+        yield folder

@@ -5,6 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +42,12 @@ def set_up(name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
 
-def let_everybody_in(folder: Path, base: Path) -> None:
-    """Let other users pass from pytest's own folder of folders (``base`` lies in it) down to one."""
-    for parent in (folder, *folder.parents):
-        if parent.is_relative_to(base.parent):
-            parent.chmod(parent.stat().st_mode | 0o011)
+@contextmanager
+def folder_for_everybody() -> Iterator[Path]:
+    """Give a temporary folder that any user may use: pytest's own are closed to others by every session that starts."""
+    with tempfile.TemporaryDirectory(prefix="sccr-node-") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
 
 
 def copy_of_what_images_are_built_from(folder: Path) -> Path:
