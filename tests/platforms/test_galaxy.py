@@ -54,7 +54,7 @@ def server(galaxy: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 def finished(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=600, **options)
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=1800, **options)
 
 
 # --- what Galaxy's tools say of the files ---
@@ -286,8 +286,8 @@ def test_the_result_is_the_command_lines_to_the_byte(planemo: Path, server: Gala
 def hostile_cells(path: Path) -> None:
     cells = anndata.read_h5ad(DATA / "simulated.h5ad")
     cells.layers.clear()
-    cells.layers[HOSTILE.replace("/", "")] = cells.X.copy()
-    cells.obs[HOSTILE] = cells.obs["batch"].to_numpy()
+    cells.layers[HOSTILE] = cells.X.copy()
+    cells.obs[HOSTILE + "\nsecond line"] = cells.obs["batch"].to_numpy()
     cells.obs["kinds"] = [f"{HOSTILE} {kind}" for kind in cells.obs["cell_type"]]
     cells.write_h5ad(path)
 
@@ -295,21 +295,21 @@ def hostile_cells(path: Path) -> None:
 def test_hostile_names_come_through_as_data(planemo: Path, server: GalaxyServer, tmp_path: Path) -> None:
     hostile_cells(tmp_path / "hostile.h5ad")
     (tmp_path / "genes.txt").write_text("gene_001\ngene_002\ngene_003\n$(touch PWNED)\n", encoding="utf-8")
-    uploads = {"hostile.h5ad": (tmp_path / "hostile.h5ad", "h5ad"), "genes": (tmp_path / "genes.txt", "txt")}
+    uploads = {"hostile.h5ad": (tmp_path / "hostile.h5ad", "h5ad")}
     inputs = {
         "input": {"upload": "hostile.h5ad"},
         "layer": HOSTILE,
-        "batch_key": HOSTILE,
+        "batch_key": HOSTILE + "\nsecond line",
         "label_key": "kinds",
         "outputs": ["report", "record"],
     }
     answer = run_tool(planemo, server, tmp_path, inputs, uploads)
     assert answer["job"]["state"] == "ok", answer["job"]["stderr"]
     params = json.loads(Path(answer["outputs"]["record"]["path"]).read_text())["params"]
-    assert (params["layer"], params["batch_key"]) == (HOSTILE, HOSTILE)
+    assert (params["layer"], params["batch_key"]) == (HOSTILE, HOSTILE + "\nsecond line")
 
     listed = inputs | {"genes_choice": {"genes": "file", "gene_list": {"upload": "genes"}}, "outputs": []}
-    answer = run_tool(planemo, server, tmp_path, listed, uploads)
+    answer = run_tool(planemo, server, tmp_path, listed, uploads | {"genes": (tmp_path / "genes.txt", "txt")})
     assert answer["job"]["state"] == "error"
     assert "$(touch PWNED)" in answer["job"]["stderr"]
 
