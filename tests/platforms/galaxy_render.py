@@ -19,6 +19,8 @@ from lxml import etree
 class Value:
     """A parameter in a template: text that Galaxy has cleaned, and the raw value behind it."""
 
+    element_identifier: str
+
     def __init__(self, raw: Any, text: str) -> None:
         self.value = raw
         self._text = text
@@ -81,7 +83,9 @@ def parameter(element: Element, state: dict[str, Any], name: str) -> Value:
         raw = state.get(name, element.get("checked") == "true")
         return Value(raw, element.get("truevalue", "true") if raw else element.get("falsevalue", "false"))
     if kind == "data":
-        return Value(f"/data/{name}.dat", f"/data/{name}.dat")
+        dataset = Value(f"/data/{name}.dat", f"/data/{name}.dat")
+        dataset.element_identifier = state.get(name, "cells.h5ad")
+        return dataset
     raw = state.get(name, element.get("value"))
     return Value(raw, cleaned(element, "" if raw is None else str(raw)))
 
@@ -93,7 +97,7 @@ def main() -> None:
     (free_text,) = tool.find("configfiles").findall("configfile")
     rendered = []
     for state in request["states"]:
-        context = wrapped(tool.find("inputs"), state)
+        context = wrapped(tool.find("inputs"), state) | {"__tool_directory__": "/tools"}
         rendered.append(
             {
                 "command": fill_template(command, context=dict(context)),

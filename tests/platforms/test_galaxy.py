@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,7 +118,8 @@ def rendered(planemo: Path, name: str, states: list[dict[str, Any]]) -> list[dic
 def understood(command: str, free_text: dict[str, str], folder: Path) -> Any:
     """Return the parameters that sccr makes of a rendered command line; it refuses what it does not understand."""
     command = command.replace("\n", " ")  # Galaxy's way of making one line of it
-    shell = f'GALAXY_SLOTS=2 GALAXY_MEMORY_MB=2048; sccr() {{ printf "%s\\0" "$@"; }}; ln() {{ :; }}\n{command}'
+    harmless = " ".join(f"{program}() {{ :; }};" for program in ("ln", "mkdir", "mv", "python3"))
+    shell = f'GALAXY_SLOTS=2 GALAXY_MEMORY_MB=2048; sccr() {{ printf "%s\\0" "$@"; }}; {harmless}\n{command}'
     words = finished("sh", "-euc", shell, cwd=folder).stdout.split("\0")[:-1]
     (folder / "free_text.json").write_text(json.dumps(free_text))
     name = words.pop(0)
@@ -210,6 +212,24 @@ def test_free_text_reaches_sccr_as_typed_and_never_the_command_line(planemo: Pat
     assert (params.layer, params.batch_key, params.label_key) == (HOSTILE, HOSTILE + "\nline", HOSTILE)
 
 
+def test_name_of_the_data_heads_the_report_and_harms_nothing(planemo: Path, tmp_path: Path) -> None:
+    names = {
+        "PBMC 3k.h5ad": "PBMC_3k",
+        HOSTILE: None,
+        "../../x": "_.._x",
+        "--force": "force",
+        "": "cells",
+        "Größe": "Größe",
+        "x" * 500: "x" * 100,
+    }
+    results = rendered(planemo, "sccr_impute", [{"input": name} for name in names])
+    for (name, expected), result in zip(names.items(), results, strict=True):
+        (written,) = set(re.findall(r"'result/([^']*)\.h5ad'", result["command"]))
+        assert expected in (None, written), name
+        assert re.fullmatch(r"[\w][\w.-]*", written) and "PWNED; " not in result["command"]
+        understood(result["command"], result["free_text"], tmp_path)
+
+
 # --- the server ---
 
 
@@ -295,9 +315,9 @@ def hostile_cells(path: Path) -> None:
 def test_hostile_names_come_through_as_data(planemo: Path, server: GalaxyServer, tmp_path: Path) -> None:
     hostile_cells(tmp_path / "hostile.h5ad")
     (tmp_path / "genes.txt").write_text("gene_001\ngene_002\ngene_003\n$(touch PWNED)\n", encoding="utf-8")
-    uploads = {"hostile.h5ad": (tmp_path / "hostile.h5ad", "h5ad")}
+    uploads = {HOSTILE: (tmp_path / "hostile.h5ad", "h5ad")}
     inputs = {
-        "input": {"upload": "hostile.h5ad"},
+        "input": {"upload": HOSTILE},
         "layer": HOSTILE,
         "batch_key": HOSTILE + "\nsecond line",
         "label_key": "kinds",
