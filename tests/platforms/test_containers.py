@@ -225,7 +225,7 @@ def test_apptainer_runs_the_shipped_definition_on_data_as_the_host_does(
     assert sha256(open_folder / "out.h5ad") == host_result
     assert apptainer.exec("sccr", "impute", "missing.h5ad", "x.h5ad", bind=open_folder).returncode == 66
     assert apptainer.exec("sh", "-c", "command -v gcc cc pip", bind=open_folder).stdout == ""
-    assert apptainer.exec("bash", "-c", "ps -o comm= -p $$", bind=open_folder).stdout.split() == ["bash"]
+    assert apptainer.exec("bash", "-c", "ps -o comm= -p $$; true", bind=open_folder).stdout.split() == ["bash"]
 
 
 def test_both_images_are_built_from_the_same_packages(podman: Podman, apptainer: Apptainer, open_folder: Path) -> None:
