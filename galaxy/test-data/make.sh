@@ -26,4 +26,4 @@ printf 'Actb\nGapdh\ngene_001\n' > foreign_genes.txt
 
 # Values hidden, and what scCR makes of the rest.
 sccr evaluate mask --rate 0.3 simulated.h5ad masked.h5ad
-sccr impute --n-components 20 masked.h5ad imputed.h5ad
+sccr impute --write both --n-components 20 masked.h5ad imputed.h5ad

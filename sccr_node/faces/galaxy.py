@@ -130,7 +130,10 @@ FORM_TITLES = {
 FORM_NOTES = {
     "impute_batch_key": "Leave empty if all cells come from one sample.",
     "impute_target_sum": "Leave empty for the median.",
-    "score_layer": "scCR impute writes the layer sccr.",
+    "score_layer": (
+        "Of scCR, score the recovered expression (layer sccr_recovered, which scCR impute writes where it is asked to): "
+        "the denoised layer is smoothed for clustering. Of scFP and scBFP, score the layer sccr."
+    ),
     "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
     "cluster_obsm": "scCR impute writes X_sccr. Leave empty to cluster expression.",
     "benchmark_label_key": "Leave empty where cell types are not known.",
