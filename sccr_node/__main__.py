@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,14 +22,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Before the imports, which take a while: a scheduler may end the job at any moment.
         signals.install()
+        open_standard_streams()
         from sccr_node.cli import run
 
         return run(sys.argv[1:] if arguments is None else list(arguments))
     except signals.Interrupted as interruption:
-        print(f"sccr: {interruption}; no file was written", file=sys.stderr)
+        from sccr_node.feedback import last_words
+
+        last_words(f"sccr: {interruption}; no file was written")
         return interruption.exit_code
     finally:
         signals.restore(handlers)
+
+
+def open_standard_streams() -> None:
+    """Let closed standard streams lead nowhere: the next file that is opened, an output say, would take their place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free number is taken: in this order, the stream's own.
+            descriptor = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import click
 
 from sccr_node import __version__
 from sccr_node.errors import NotEnoughResources, SccrError, UsageProblem
-from sccr_node.feedback import Feedback
+from sccr_node.feedback import Feedback, last_words, mute
 from sccr_node.params import (
     RUNNING,
     GatherParameters,
@@ -373,7 +373,7 @@ def run(arguments: list[str]) -> int:
         return _failed(f"{problem.format_message()} (see {where} --help)", UsageProblem.exit_code, arguments)
     except BrokenPipeError:
         # Whoever read the output (head, say) has seen enough; Python must not complain of it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute(sys.stdout)
         return 0
     except Exception as failure:  # noqa: BLE001 - the last resort: a user gets a line, not a traceback
         if debug:
@@ -405,7 +405,8 @@ def _failed(message: str, exit_code: int, arguments: list[str]) -> int:
         or "--log-format=json" in arguments
         or os.environ.get(environment_name("log_format")) == "json"
     ):
-        print(json.dumps({"level": "error", "message": message, "exit_code": exit_code}), file=sys.stderr)
+        line = json.dumps({"level": "error", "message": message, "exit_code": exit_code})
     else:
-        print(f"sccr: error: {' '.join(message.split())}", file=sys.stderr)
+        line = f"sccr: error: {' '.join(message.split())}"
+    last_words(line)
     return exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 """How often a long stage says how far it is where there is no terminal to draw a bar on."""
+
+
+def mute(stream: TextIO) -> None:
+    """Let a stream that can no longer be written lead nowhere, or Python would complain of it at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def last_words(line: str) -> None:
+    """Print a line on standard error; where it cannot be written, the exit code must do."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        mute(sys.stderr)
 
 
 class Feedback:
@@ -46,6 +62,7 @@ class Feedback:
         self._json = log_format == "json"
         self._quiet = quiet
         self._stream = sys.stderr if stream is None else stream
+        self._heard = True
         self._bar: tqdm[Any] | None = None
         self.started = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -123,6 +140,8 @@ class Feedback:
             self._line("info", f"{stage}: {fraction:.0%}", stage=stage, fraction=round(fraction, 3))
 
     def _line(self, level: str, message: str, **fields: Any) -> None:
+        if not self._heard:
+            return
         seconds = self.elapsed
         if self._json:
             text = json.dumps({"seconds": round(seconds, 3), "level": level, "message": message, **fields})
@@ -132,6 +151,12 @@ class Feedback:
             text = f"sccr: {level}: {message}"
         if self._bar is not None:
             self._bar.clear()
-        print(text, file=self._stream, flush=True)
+        try:
+            print(text, file=self._stream, flush=True)
+        except OSError:
+            # Whoever read the lines has gone, or the log's disk is full: no reason to give up the run.
+            self._heard = False
+            mute(self._stream)
+            self.close_bar()
         if self._bar is not None:
             self._bar.refresh()

@@ -1,6 +1,7 @@
 """The command line: every parameter is there, start-up is light, and help says the defaults."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -78,3 +79,20 @@ def test_a_reader_that_has_seen_enough_is_no_failure():
 def test_the_module_is_the_command():
     run = subprocess.run([sys.executable, "-m", "sccr_node", "--version"], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize("standard_error", ["2>&-", "2>/dev/full", "2> >(head -c 1 > /dev/null)", "<&- >&- 2>&-"])
+def test_a_run_that_nobody_listens_to_is_the_same_run(tmp_path, standard_error):
+    """Closed streams must not give their numbers to the output, nor a log that is gone end the run."""
+    counts = tmp_path / "counts.h5ad"
+    assert main(["simulate", str(counts), "--n-cells", "30", "--n-genes", "20", "--quiet"]) == 0
+    assert main(["impute", str(counts), str(tmp_path / "heard.h5ad"), "--quiet"]) == 0
+    command = [sys.executable, "-m", "sccr_node", "impute", str(counts), str(tmp_path / "unheard.h5ad")]
+    assert subprocess.run(["bash", "-c", f"{shlex.join(command)} {standard_error}"]).returncode == 0
+    assert (tmp_path / "unheard.h5ad").read_bytes() == (tmp_path / "heard.h5ad").read_bytes()
+
+
+@pytest.mark.parametrize("standard_error", ["2>&-", "2>/dev/full"])
+def test_a_failure_that_nobody_listens_to_has_its_exit_code(tmp_path, standard_error):
+    command = [sys.executable, "-m", "sccr_node", "impute", str(tmp_path / "none.h5ad"), str(tmp_path / "out.h5ad")]
+    assert subprocess.run(["bash", "-c", f"{shlex.join(command)} {standard_error}"]).returncode == 66
