@@ -86,10 +86,35 @@ GROUPS = (DATA, SIMULATION, GENES, METHOD, NUMBERS, EVALUATION, OUTPUT, REPORTIN
 """The headings, in the order in which help pages, tables and forms show them."""
 
 
+LARGEST_INTEGER = 2**63 - 1
+
+
+def holds_yes_or_no(annotation: Any) -> bool:
+    """Return whether a field of this type may be yes or no."""
+    return annotation is bool or bool in get_args(annotation)
+
+
 class Parameters(BaseModel):
     """What all parameter models share: unknown names are errors and a validated model does not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _values_are_what_they_seem(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what pydantic takes: yes for 1, numbers that no file format holds, and names that no file can have."""
+        if isinstance(value, bool) and not holds_yes_or_no(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("should not be yes or no")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("should be text without the character NUL")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _integers_fit(cls, value: object) -> object:
+        if isinstance(value, int) and value > LARGEST_INTEGER:
+            raise ValueError(f"should be at most {LARGEST_INTEGER}")
+        return value
 
 
 class RunningParameters(Parameters):

@@ -43,14 +43,14 @@ def read_config(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as failure:
+        except (ValueError, RecursionError) as failure:
             raise UsageProblem(f"config file {path}: not JSON: {failure}") from None
     else:
         import yaml
 
         try:
             values = yaml.safe_load(text)
-        except yaml.YAMLError as failure:
+        except (yaml.YAMLError, ValueError, RecursionError) as failure:  # ValueError: impossible dates, endless numbers
             raise UsageProblem(f"config file {path}: not YAML: {' '.join(str(failure).split())}") from None
     if values is None:
         return {}

@@ -96,3 +96,37 @@ def test_problems_are_named_as_their_user_wrote_them(flags, environ, message):
 def test_variables_that_stand_for_nothing_are_found():
     environ = {"SCCR_ALPHA": "1", "SCCR_ALPHABET": "1", "SCCR_": "1", "OTHER": "1"}
     assert unknown_variables({"alpha"}, environ) == ["SCCR_", "SCCR_ALPHABET"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("run.yaml", "n_top_genes: 2001-99-99"),
+        ("run.yaml", "n_top_genes: " + "9" * 5000),
+        ("run.json", '{"n_top_genes": ' + "9" * 5000 + "}"),
+        ("run.yaml", "[" * 3000),
+        ("run.json", "[" * 100_000),
+    ],
+)
+def test_a_config_that_the_parser_chokes_on(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageProblem, match="not (YAML|JSON)"):
+        settle(ImputeParameters, {}, config=tmp_path / name, environ={})
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("threads: true", "threads: should not be yes or no"),
+        ("alpha: yes", "alpha: should not be yes or no"),
+        ("target_sum: on", "target_sum: should not be yes or no"),
+        ("max_memory: true", "max_memory: should not be yes or no"),
+        ('genes: "a\\0b"', "genes: should be text without the character NUL"),
+        ('report: "a\\0b"', "report: should be text without the character NUL"),
+        ("n_components: 9223372036854775808", "n_components: should be at most 9223372036854775807"),
+    ],
+)
+def test_values_that_are_not_what_they_seem(tmp_path, line, complaint):
+    (tmp_path / "run.yaml").write_text(line)
+    with pytest.raises(UsageProblem, match=complaint):
+        settle(ImputeParameters, {}, config=tmp_path / "run.yaml", environ={})
