@@ -131,7 +131,7 @@ FORM_NOTES = {
     "impute_batch_key": "Leave empty if all cells come from one sample.",
     "impute_target_sum": "Leave empty for the median.",
     "score_layer": (
-        "Of scCR, score the recovered expression (layer sccr_recovered, which scCR impute writes where it is asked to): "
+        "Of scCR, score the recovered expression (the layer sccr_recovered, which scCR impute writes on request): "
         "the denoised layer is smoothed for clustering. Of scFP and scBFP, score the layer sccr."
     ),
     "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
