@@ -147,7 +147,7 @@ def _leading_eigenvectors(times: Callable[[Matrix], Matrix], size: int, kept: in
                 residuals = np.linalg.norm(beyond @ vectors[old:, best[:kept]], axis=0)
                 floor = 1e-13 * max(values[best[0]], np.finfo(float).tiny)
                 if whole or (residuals <= TOLERANCE * np.abs(values[best[:kept]]) + floor).all():
-                    return basis @ vectors[:, best[:kept]]
+                    return np.asarray(basis @ vectors[:, best[:kept]])
             if full:
                 break
             basis = np.hstack([basis, newest])
