@@ -377,6 +377,6 @@ def read_obsm(data: InputData, key: str) -> NDArray[np.float32]:
     if not np.isfinite(coordinates).all():
         first = int(np.argmax(~np.isfinite(coordinates).all(axis=1)))
         raise InputProblem(
-            f"obsm[{key!r}] of {data.path} holds NaN or infinite values (first: cell {data.cell_names[first]!r})"
+            f"obsm[{key!r}] of {data.path} holds NaN or infinite values (first: cell {str(data.cell_names[first])!r})"
         )
     return coordinates
