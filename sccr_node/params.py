@@ -87,6 +87,7 @@ GROUPS = (DATA, SIMULATION, GENES, METHOD, NUMBERS, EVALUATION, OUTPUT, REPORTIN
 
 
 LARGEST_INTEGER = 2**63 - 1
+LARGEST_DEPTH = 1e30
 
 
 def holds_yes_or_no(annotation: Any) -> bool:
@@ -294,6 +295,14 @@ class PreparationParameters(RunningParameters):
         group=GENES,
         metavar="median|NUMBER",
     )
+
+    @field_validator("target_sum")
+    @classmethod
+    def _depths_are_possible(cls, depth: str | float) -> str | float:
+        # Beyond, genes that are larger than a cell's depth over the chosen ones would overflow.
+        if isinstance(depth, float) and depth > LARGEST_DEPTH:
+            raise ValueError(f"should be at most {LARGEST_DEPTH:g}")
+        return depth
 
     @model_validator(mode="after")
     def _preparation_fits(self) -> PreparationParameters:

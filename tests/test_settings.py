@@ -123,6 +123,7 @@ def test_a_config_that_the_parser_chokes_on(tmp_path, name, text):
         ("max_memory: true", "max_memory: should not be yes or no"),
         ('genes: "a\\0b"', "genes: should be text without the character NUL"),
         ('report: "a\\0b"', "report: should be text without the character NUL"),
+        ("target_sum: 1.0e+31", r"target_sum: should be at most 1e\+30"),
         ("n_components: 9223372036854775808", "n_components: should be at most 9223372036854775807"),
     ],
 )

@@ -14,6 +14,8 @@ from sccr_node.errors import InputProblem
 Scale = Literal["counts", "log1p"]
 Progress = Callable[[str, float], None]
 
+# Results are stored as float32, and sums of squares of larger numbers overflow even float64.
+LARGEST_VALUE = float(np.finfo(np.float32).max)
 # log1p of 3.3 million counts: no cell holds more of one gene.
 LARGEST_LOG = 15.0
 # exp(30) counts of one gene: no logarithm of counts, to whatever base above sqrt(e), is that large.
@@ -113,6 +115,8 @@ def _add_rows(summary: MatrixSummary, data: InputData, first: int, block: Any, w
     if values.dtype.kind != "u" and values.min() < 0:
         _note(summary.negative, values < 0, data, first, block)
     summary.maximum = max(summary.maximum, float(values.max()))
+    if summary.maximum > LARGEST_VALUE:
+        return  # refused by decide_scale: the sums would overflow
     if values.dtype.kind == "f" and summary.all_integers:
         summary.all_integers = bool((values == np.rint(values)).all())
     exact = values.astype(np.float64)
@@ -205,6 +209,11 @@ def _refuse_impossible(summary: MatrixSummary) -> None:
         raise InputProblem(
             f"{summary.source} holds {' and '.join(found)}{looks}: give raw counts or log1p values, "
             "for instance another matrix with --layer"
+        )
+    if summary.maximum > LARGEST_VALUE:
+        raise InputProblem(
+            f"{summary.source} holds values up to {summary.maximum:g}, more than any count: give raw counts or log1p "
+            "values, for instance another matrix with --layer"
         )
     if not summary.n_nonzeros or not summary.cell_totals.any():
         raise InputProblem(f"{summary.source} holds nothing but zeros: choose another matrix with --layer")

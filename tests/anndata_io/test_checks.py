@@ -160,3 +160,13 @@ def test_real_counts(shared_data):
     assert decide_scale(summary, "auto")[0] == "counts"
     np.testing.assert_array_equal(summary.gene_sums, np.asarray(adata.X.sum(axis=0)).ravel())
     np.testing.assert_array_equal(summary.cell_totals, np.asarray(adata.X.sum(axis=1)).ravel())
+
+
+@pytest.mark.parametrize("input_scale", ["auto", "counts"])
+def test_values_whose_sums_would_overflow(input_scale):
+    """They gave NaN, and no error, before they were refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        summary = scan(wrapped(np.array([[1.7e308, 1.0], [1.0, 1.7e308]])))
+    with pytest.raises(InputProblem, match=r"1\.7e\+308, more than any count"):
+        decide_scale(summary, input_scale)
