@@ -114,7 +114,7 @@ def batches_of(data: InputData, batch_key: str | None) -> list[Batch]:
     column = data.obs_column(batch_key)
     missing = column.isna().to_numpy()
     if missing.any():
-        first = data.cell_names[int(np.argmax(missing))]
+        first = str(data.cell_names[int(np.argmax(missing))])
         raise InputProblem(
             f"obs[{batch_key!r}] of {data.path} has no value for {int(missing.sum())} cells (first: {first!r}): "
             "fill them in, or remove those cells"
