@@ -133,7 +133,8 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[tuple[str, int
         Where it is no text, or holds no name.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not splitlines: other line breaks than these may be part of a name.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (FileNotFoundError, NotADirectoryError) as error:
         if from_config:
             raise InputMissing(f"{path}, the gene file that the config names, does not exist") from error
@@ -163,9 +164,7 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
     distinct = list(dict.fromkeys(wanted))
     if len(distinct) < len(wanted):
         messages.append(f"names repeated in the list: {len(wanted) - len(distinct)}; each gene is imputed once")
-    missing = [
-        name for name, number in distinct if not 1 <= (number or 1) <= len(columns_of.get(name, ()))
-    ]
+    missing = [name for name, number in distinct if not 1 <= (number or 1) <= len(columns_of.get(name, ()))]
     if missing:
         raise InputProblem(
             f"{len(missing)} of the {len(distinct)} genes in {path} are not among the genes of {data.path}: "
@@ -193,6 +192,12 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
 
 def gene_list_lines(gene_names: np.ndarray, columns: np.ndarray) -> list[str]:
     """Lines of a gene file that names exactly these columns, whatever names occur twice."""
+    for name in gene_names[columns].tolist():
+        if name != name.strip() or not name or any(mark in name for mark in "\t\n\r"):
+            raise InputProblem(
+                f"the gene name {name!r} cannot stand on a line of a gene file: rename the gene (no blanks at its "
+                "ends, no tabs or line breaks)"
+            )
     occurrence: dict[str, int] = {}
     numbers = []
     for name in gene_names.tolist():

@@ -14,6 +14,7 @@ from sccr_node.anndata_io.preparation import (
     gene_list_lines,
     normalisation,
     prepare_block,
+    read_gene_list,
     selected_expression,
     selected_values,
     variance_ranking,
@@ -193,9 +194,7 @@ def test_written_gene_list_chooses_the_same_columns(tmp_path_factory, names, dra
 
 
 @settings(deadline=None, max_examples=80)
-@given(
-    small_counts, st.data(), st.sampled_from(["selected", "all"]), st.one_of(st.just("median"), st.floats(0.5, 1e5))
-)
+@given(small_counts, st.data(), st.sampled_from(["selected", "all"]), st.one_of(st.just("median"), st.floats(0.5, 1e5)))
 def test_prepared_values_are_those_of_the_paper(values, draw, normalize_by, target_sum):
     n_genes = values.shape[1]
     columns = np.array(sorted(draw.draw(st.sets(st.integers(0, n_genes - 1), min_size=1))))
@@ -269,9 +268,7 @@ def test_selected_values_keep_their_type_and_tell_progress():
 )
 def test_imputed_columns_take_the_place_of_the_chosen_ones(values, draw):
     columns = np.array(sorted(draw.draw(st.sets(st.integers(0, values.shape[1] - 1), min_size=1))))
-    imputed = draw.draw(
-        hnp.arrays(np.float32, (len(values), len(columns)), elements=st.sampled_from([0, 0.25, 3]))
-    )
+    imputed = draw.draw(hnp.arrays(np.float32, (len(values), len(columns)), elements=st.sampled_from([0, 0.25, 3])))
     result = with_imputed(sparse.csr_matrix(values), columns, imputed)
     expected = values.copy()
     expected[:, columns] = imputed
@@ -280,3 +277,16 @@ def test_imputed_columns_take_the_place_of_the_chosen_ones(values, draw):
     fresh = sparse.csr_matrix((result.data, result.indices, result.indptr), shape=result.shape)
     assert fresh.has_canonical_format
     assert result.nnz == (expected != 0).sum()
+
+
+@pytest.mark.parametrize("name", ["", " lead", "trail ", "a\tb", "c\nd", "e\rf"])
+def test_names_that_no_line_can_hold_are_refused(name):
+    with pytest.raises(InputProblem, match="cannot stand on a line"):
+        gene_list_lines(np.array(["plain", name]), np.array([1]))
+    assert gene_list_lines(np.array(["plain", name]), np.array([0])) == ["plain"]
+
+
+def test_other_line_breaks_belong_to_a_name(tmp_path):
+    names = np.array(["a\x85b", "c\u2028d", "e\x0bf"])
+    (tmp_path / "genes.txt").write_text("\n".join(gene_list_lines(names, np.arange(3))), encoding="utf-8")
+    assert [name for name, _ in read_gene_list(tmp_path / "genes.txt")] == names.tolist()
