@@ -44,6 +44,8 @@ def check_target(path: Path, *, force: bool, others: Iterable[Path] = ()) -> Non
         raise OutputProblem(f"{path} cannot be written: the folder {folder} is read-only or not permitted")
     if os.path.lexists(path) and not force:
         raise OutputProblem(f"{path} exists already: give --force to replace it, or another name")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OutputProblem(f"{path} is a device or a pipe, which is not replaced by a file: name another file")
 
 
 def same_place(first: Path, second: Path) -> bool:

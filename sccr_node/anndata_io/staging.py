@@ -17,6 +17,7 @@ from sccr_node.errors import NotEnoughResources, OutputProblem, SccrError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _TEMPORARY = ".sccr-tmp"
 _FORMER = ".sccr-old"
 # Room in a file name of 255 bytes for the dot, the token and the ending.
@@ -46,6 +47,11 @@ def writing(target: Path) -> Iterator[None]:
             ) from error
         if code in _FORBIDDEN:
             raise OutputProblem(f"{target} cannot be written: {os.strerror(code).lower()}") from error
+        if code in _MISSING:
+            raise OutputProblem(
+                f"{target} cannot be written: {os.strerror(code).lower()}; is its folder still there, and its name no "
+                "longer than the file system takes?"
+            ) from error
         raise
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -351,3 +352,17 @@ def test_system_errors_are_found_in_what_libraries_raise():
     wrapped.__cause__ = PermissionError(13, "Permission denied")
     assert error_number(wrapped) == 13
     assert error_number(ValueError("something else")) == 0
+
+
+def test_a_folder_that_is_removed_meanwhile_is_73(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(OutputProblem, match="is its folder still there"), staged(folder / "out.h5ad") as temporary:
+        shutil.rmtree(folder)
+        temporary.commit()
+
+
+def test_pipes_and_devices_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputProblem, match="a device or a pipe"):
+        check_side_file(tmp_path / "pipe", force=True)
