@@ -332,6 +332,15 @@ def _legacy_frame(dataset: Any, uns: Any) -> _TableFrame:
     return _TableFrame(table.set_index(table.columns[0]))
 
 
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what tells a version of a file from another; None for folders and for objects in memory."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return None if stat.S_ISDIR(state.st_mode) else (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
 class InputData:
     """One opened input: its names, its tables, and its matrix in blocks.
 
@@ -357,6 +366,12 @@ class InputData:
         self.n_cells, self.n_genes = matrix.shape
         self.n_stored, self.storage = matrix.n_stored, matrix.storage
         self.in_memory_bytes = matrix.in_memory_bytes
+        self._stamp = _stamp(path)
+
+    def check_unchanged(self) -> None:
+        """Raise InputProblem where the file was written to, or replaced, since it was opened."""
+        if _stamp(self.path) != self._stamp:
+            raise InputProblem(f"{self.path} was changed or replaced while it was read: run again when it is complete")
 
     @property
     def source(self) -> str:
@@ -423,7 +438,11 @@ class InputData:
             return self._obs.columns()
         if self.format not in ("h5ad", "zarr"):
             return [str(key) for key in getattr(self.root, slot)]
-        return sorted(str(key) for key in self.root[slot]) if slot in self.root else []
+        if slot not in self.root:
+            return []
+        element = self.root[slot]
+        # AnnData before 0.7 kept arrays of cells as one compound dataset.
+        return sorted(str(key) for key in (element if hasattr(element, "keys") else element.dtype.names or ()))
 
     def has_key(self, slot: str, key: str) -> bool:
         """Whether a slot has a key."""
@@ -491,7 +510,10 @@ def open_input(path: str | os.PathLike[str], layer: str | None = None) -> Iterat
 
 def _open(path: Path, layer: str | None, opened: ExitStack) -> InputData:
     try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        mode = path.stat().st_mode
+        is_folder = stat.S_ISDIR(mode)
+        if not is_folder and not stat.S_ISREG(mode):  # opening a pipe that nobody writes to would wait for ever
+            raise InputProblem(f"{path} is a pipe or a device, which cannot be read from any place: give a file")
         if is_folder:
             os.listdir(path)
         else:

@@ -59,7 +59,11 @@ class Appender:
 
     def delete(self, slot: str, key: str) -> None:
         """Remove an element, if it is there; a column of ``var`` keeps its place in the order."""
-        if slot in self.root and hasattr(self.root[slot], "keys") and key in self.root[slot]:
+        if slot not in self.root:
+            return
+        if not hasattr(self.root[slot], "keys"):
+            self._write_legacy_column(slot, key, None)
+        elif key in self.root[slot]:
             del self.root[slot][key]
 
     def write_csr(
@@ -101,6 +105,9 @@ class Appender:
     ) -> None:
         """Write a dense matrix from blocks of whole rows, chunked by rows."""
         parent = self._slot(slot)
+        if not hasattr(parent, "keys"):
+            self._write_legacy_column(slot, key, np.concatenate(list(blocks)).astype(dtype, copy=False))
+            return
         n_rows = 0
         with ThreadPoolExecutor(self._threads) as pool:
             array = self._growing(parent, key, dtype, (shape[1],), pool, noisy=True)
@@ -127,7 +134,7 @@ class Appender:
 
         var = self.root["var"]
         if not hasattr(var, "keys"):
-            self._write_legacy_column(var, key, values)
+            self._write_legacy_column("var", key, values)
             return
         order = [name.decode() if isinstance(name, bytes) else str(name) for name in var.attrs.get("column-order", ())]
         with quiet():
@@ -149,7 +156,7 @@ class Appender:
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         raise NotImplementedError
 
-    def _write_legacy_column(self, var: Any, key: str, values: np.ndarray) -> None:
+    def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
         raise NotImplementedError
 
     def _growing(
@@ -278,23 +285,28 @@ class Hdf5Appender(Appender):
             del group.attrs[attribute]
         group.attrs.create(attribute, np.array(names, dtype=object), dtype=h5py.string_dtype())
 
-    def _write_legacy_column(self, var: Any, key: str, values: np.ndarray) -> None:
-        """Tables of AnnData before 0.7 are one compound dataset: it is written again with one field more."""
-        records = var[()]
-        fields = [(name, var.dtype[name]) for name in records.dtype.names if name != key]
-        wider = np.empty(records.shape, dtype=[*fields, (key, np.asarray(values).dtype)])
+    def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
+        """Tables of AnnData before 0.7 are one compound dataset: it is written again with one field more, or less."""
+        table = self.root[slot]
+        records = table[()]
+        if values is None and (key not in records.dtype.names or len(records.dtype.names) == 1):
+            return
+        fields: list[Any] = [(name, table.dtype[name]) for name in records.dtype.names if name != key]
+        added = [] if values is None else [(key, values.dtype, values.shape[1:])]
+        wider = np.empty(records.shape, dtype=[*fields, *added])
         for name, _ in fields:
             wider[name] = records[name]
-        wider[key] = values
-        attributes = dict(var.attrs)
+        if values is not None:
+            wider[key] = values
+        attributes = dict(table.attrs)
         options = {
-            "chunks": var.chunks,
-            "compression": var.compression,
-            "compression_opts": var.compression_opts,
-            "shuffle": var.shuffle,
+            "chunks": table.chunks,
+            "compression": table.compression,
+            "compression_opts": table.compression_opts,
+            "shuffle": table.shuffle,
         }
-        del self.root["var"]
-        made = self.root.create_dataset("var", data=wider, dtype=wider.dtype, **options)
+        del self.root[slot]
+        made = self.root.create_dataset(slot, data=wider, dtype=wider.dtype, **options)
         made.attrs.update(attributes)
 
     def _growing(
@@ -455,8 +467,10 @@ class ZarrAppender(Appender):
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         group.attrs[attribute] = names
 
-    def _write_legacy_column(self, var: Any, key: str, values: np.ndarray) -> None:
-        raise InputProblem("var of the zarr input is no table of AnnData 0.7 or later: rewrite it with anndata first")
+    def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
+        raise InputProblem(
+            f"{slot} of the zarr input is no table of AnnData 0.7 or later: rewrite it with anndata first"
+        )
 
     def _growing(
         self, group: Any, name: str, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor, noisy: bool = False

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from sccr_node.anndata_io.reading import InputData, reading
@@ -59,8 +60,11 @@ def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: b
     Raises
     ------
     InputProblem
-        Where there are some and ``overwrite`` does not allow it.
+        Where there are some and ``overwrite`` does not allow it, or a slot is nothing that can be appended to.
     """
+    keys = list(keys)
+    if data.format == "h5ad":
+        _check_slots(data, {slot for slot, _ in keys})
     if overwrite:
         return
     taken = [f"{slot}[{key!r}]" for slot, key in keys if data.has_key(slot, key)]
@@ -71,11 +75,33 @@ def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: b
         )
 
 
+def _check_slots(data: InputData, slots: set[str]) -> None:
+    for slot in sorted(slots & set(data.root)):
+        if isinstance(data.root.get(slot, getlink=True), h5py.ExternalLink):
+            raise InputProblem(
+                f"{slot} of {data.path} is a link into another file, which is not written to: copy it into the file"
+            )
+        element = data.root[slot]
+        if not hasattr(element, "keys") and not (slot in ("obsm", "var") and element.dtype.names):
+            raise InputProblem(
+                f"{slot} of {data.path} is a plain array, which nothing can be added to: rewrite the file"
+            )
+
+
 def input_bytes(path: Path) -> int:
     """Size on disk of a file, or of a folder with all that is in it."""
     if not path.is_dir():
         return path.stat().st_size
-    return sum(Path(folder, name).stat().st_size for folder, _, names in os.walk(path) for name in names)
+    return sum(Path(folder, name).stat().st_size for folder, _, names in tree(path) for name in names)
+
+
+def tree(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk a folder as ``os.walk`` does, into linked folders too, but never around a circle of links."""
+    for folder, folders, names in os.walk(path, followlinks=True):
+        here = Path(os.path.realpath(folder))
+        above = {here, *here.parents}
+        folders[:] = sorted(name for name in folders if Path(os.path.realpath(Path(folder, name))) not in above)
+        yield folder, folders, names
 
 
 def sha256_of(path: Path) -> str:
@@ -91,7 +117,7 @@ def sha256_of(path: Path) -> str:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         whole = hashlib.sha256()
-        names = [Path(folder, name).relative_to(path) for folder, _, files in os.walk(path) for name in files]
+        names = [Path(folder, name).relative_to(path) for folder, _, files in tree(path) for name in files]
         for name in sorted(names, key=lambda part: part.as_posix()):
             with (path / name).open("rb") as file:
                 # Lengths are fixed (digests) or ended (NUL), so that no two trees give the same stream.
@@ -209,6 +235,7 @@ def stage_output(
     with staged(output, folder=is_zarr) as temporary:
         with writing(output):
             _copy(data, temporary.path, is_zarr)
+            data.check_unchanged()
             kind = ZarrAppender if is_zarr else Hdf5Appender
             appender: Appender = kind(temporary.path, compression, threads)
         made = StagedOutput(temporary, appender)
@@ -243,7 +270,7 @@ def _copy(data: InputData, target: Path, is_zarr: bool) -> None:
 
 def copy_tree(source: Path, target: Path) -> None:
     """Copy the files of a folder into an existing one: contents only, so that read-only inputs give writable copies."""
-    for folder, folders, names in os.walk(source):
+    for folder, folders, names in tree(source):
         place = target / Path(folder).relative_to(source)
         for name in folders:
             (place / name).mkdir()
@@ -265,5 +292,3 @@ def _convert(data: InputData, target: Path, is_zarr: bool) -> None:
         write_zarr(target, adata)
     else:
         write_h5ad(target, adata)
-
-

@@ -395,3 +395,9 @@ def test_real_data(shared_data):
         blocks = [block for _, block in data.blocks(max_bytes=3 << 20)]
         assert len(blocks) > 3
         assert (sparse.vstack(blocks) != expected).nnz == 0
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5ad")
+    with pytest.raises(InputProblem, match="is a pipe or a device"), open_input(tmp_path / "pipe.h5ad"):
+        raise AssertionError("a pipe was opened")

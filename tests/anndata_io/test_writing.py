@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from scipy import sparse
 
 from sccr_node.anndata_io.reading import open_input
-from sccr_node.anndata_io.writing import check_keys, check_output, input_bytes, sha256_of, stage_output
+from sccr_node.anndata_io.writing import check_keys, check_output, copy_tree, input_bytes, sha256_of, stage_output
 from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem, UsageProblem
 
 from .inputs import (
@@ -431,3 +432,68 @@ def test_sha256_is_that_of_the_bytes(tmp_path):
         b"".join(name + b"\0" + hashlib.sha256(b"same").digest() for name in (b"a/b", b"c"))
     ).hexdigest()
     assert sha256_of(tmp_path / "one") == expected
+
+
+def test_links_in_a_zarr_store_are_followed_but_not_around_a_circle(tmp_path):
+    source, target = tmp_path / "source.zarr", tmp_path / "target.zarr"
+    write_zarr(source, plain(), 2)
+    whole = sha256_of(source)
+    (source / "X").rename(tmp_path / "elsewhere")
+    (source / "X").symlink_to(tmp_path / "elsewhere")
+    assert sha256_of(source) == whole
+    (source / "uns" / "circle").symlink_to(source)
+    target.mkdir()
+    copy_tree(source, target)
+    assert not (target / "X").is_symlink()
+    assert np.array_equal(anndata.read_zarr(target).X.toarray(), plain().X.toarray())
+
+
+@pytest.mark.parametrize("slot", ["layers", "obsm", "uns", "varp"])
+@pytest.mark.parametrize("kind", ["array", "link"])
+def test_slots_that_cannot_be_appended_to_are_refused(tmp_path, slot, kind):
+    plain().write_h5ad(tmp_path / "other.h5ad")
+    plain().write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "r+") as file:
+        del file[slot]
+        file[slot] = np.ones(3) if kind == "array" else h5py.ExternalLink("other.h5ad", f"/{slot}")
+    with open_input(tmp_path / "in.h5ad") as data, pytest.raises(InputProblem, match=f"{slot} of .*in.h5ad is a"):
+        check_keys(data, [(slot, "sccr")], overwrite=True)
+
+
+def test_embeddings_of_an_old_anndata_get_one_more(tmp_path):
+    """AnnData before 0.7 kept obsm as one compound dataset, too."""
+    write_legacy_h5ad(tmp_path / "old.h5ad")
+    former = np.ones((N_CELLS, 3), dtype=np.float32)
+    with h5py.File(tmp_path / "old.h5ad", "r+") as file:
+        records = np.empty(N_CELLS, dtype=[("X_pca", "f4", (3,))])
+        records["X_pca"] = former
+        file["obsm"] = records
+    added = np.arange(N_CELLS * 2, dtype=np.float32).reshape(-1, 2)
+    for source, target in (("old", "new"), ("new", "newer")):
+        with open_input(tmp_path / f"{source}.h5ad") as data:
+            assert data.has_key("obsm", "X_sccr") == (source == "new")
+            with stage_output(data, tmp_path / f"{target}.h5ad", replaced_keys=[("obsm", "X_sccr")]) as output:
+                output.write_obsm("X_sccr", added)
+                output.commit()
+    with h5py.File(tmp_path / "newer.h5ad") as file:
+        assert file["obsm"].dtype.names == ("X_pca", "X_sccr")
+        assert np.array_equal(file["obsm"]["X_pca"], former)
+        assert np.array_equal(file["obsm"]["X_sccr"], added)
+
+
+@pytest.mark.parametrize("way", ["written to", "replaced"])
+def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path, way):
+    plain().write_h5ad(tmp_path / "in.h5ad")
+    with open_input(tmp_path / "in.h5ad") as data:
+        if way == "replaced":
+            shutil.copy2(tmp_path / "in.h5ad", tmp_path / "new.h5ad")
+            (tmp_path / "new.h5ad").replace(tmp_path / "in.h5ad")
+        else:
+            with (tmp_path / "in.h5ad").open("ab") as file:
+                file.write(b"more")
+        with (
+            pytest.raises(InputProblem, match="changed or replaced while it was read"),
+            stage_output(data, tmp_path / "out.h5ad"),
+        ):
+            raise AssertionError("the copy was accepted")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5ad"]
