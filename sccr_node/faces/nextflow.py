@@ -73,7 +73,7 @@ class WorkflowParameters(Parameters):
         False,
         title="Scatter batches",
         description=(
-            "Run one task for each batch of a sample instead of one for the sample, and gather the results: for data "
+            "Run one task for each batch of the samples that have a batch column, and gather the results: for data "
             "that outgrow one machine. The gathered file is the same."
         ),
         group=RUNNING,

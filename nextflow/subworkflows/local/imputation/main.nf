@@ -17,14 +17,14 @@ workflow IMPUTATION {
     imputed_integration //   value: boolean; meta.imputed_integration has precedence
     key_added           //   value: string, the name of the imputed layer (the command's --key-added)
     genes               //   value: file of the genes to impute, or []
-    scatter             //   value: boolean, one task for each batch of a sample instead of one for the sample
+    scatter             //   value: boolean, one task for each batch of the samples with a meta.batch_key
     with_report         //   value: boolean, whether to write reports and MultiQC content
 
     main:
     ch_samples = ch_data
         .branch { meta, data ->
             none: chosen_method(meta, imputation) == 'none'
-            scatter: scatter
+            scatter: scatter && meta.batch_key
                 return [meta + [method: chosen_method(meta, imputation)], data, genes]
             whole: true
                 return [meta, data, genes]

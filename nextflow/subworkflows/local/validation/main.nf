@@ -137,14 +137,12 @@ def combination_problems(given, samples, scatter) {
                 .findAll { meta, _path -> !(methods[meta.id] in schema.methods) }
                 .collect { meta, _path -> "--${name} goes with the imputation ${schema.methods.join(' or ')}: sample ${meta.id} has ${methods[meta.id]}" }
         }
-    def unscattered = (scatter ? imputed : [])
-        .collectMany { meta, path ->
-            if (!meta.batch_key) {
-                return ["sample ${meta.id}: --scatter needs a batch_key (in the samplesheet, or --batch_key)"]
-            }
-            return path.name.endsWith('.h5ad') ? [] : ["sample ${meta.id}: --scatter takes .h5ad files only"]
-        }
-    return misplaced + unscattered
+    def scattered = scatter ? imputed.findAll { meta, _path -> meta.batch_key } : []
+    def unscatterable = scatter && !scattered ? ['--scatter needs a batch_key (in the samplesheet, or --batch_key): no sample has one'] : []
+    def others = scattered
+        .findAll { _meta, path -> !path.name.endsWith('.h5ad') }
+        .collect { meta, path -> "sample ${meta.id}: --scatter takes .h5ad files, not ${path.name}" }
+    return misplaced + unscatterable + others
 }
 
 /** Say which tasks failed for good, and why, in one line each: Nextflow itself says no more than that it went on. */

@@ -1,0 +1,439 @@
+"""The workflow and its modules under a real Nextflow: local and in containers, both parsers, good input and bad."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+import yaml
+from container_tools import REPOSITORY, Podman, host_sccr, set_up
+from nextflow_tools import NEXTFLOW, PARSERS, TEST_DATA, Nextflow, Run, samplesheet
+
+from sccr_node import __version__
+
+pytestmark = pytest.mark.platform
+
+FIRST, SECOND, BAD = (TEST_DATA / name for name in ("first.h5ad", "second.h5ad", "not_anndata.h5ad"))
+WHEN = "    when:\n    task.ext.when == null || task.ext.when\n\n"
+ENGINES = ("docker", "podman", "singularity", "apptainer", "charliecloud", "conda")
+PROFILES = {
+    "test,conda": ("local", "conda"),
+    "slurm,apptainer": ("slurm", "apptainer"),
+    "awsbatch,docker": ("awsbatch", "docker"),
+    "googlebatch,podman": ("google-batch", "podman"),
+    "azurebatch,charliecloud": ("azurebatch", "charliecloud"),
+    "k8s,singularity": ("k8s", "singularity"),
+}
+"""Every profile once: the executor and the engine that each pair chooses."""
+
+
+@pytest.fixture(scope="module")
+def nextflow(tmp_path_factory: pytest.TempPathFactory) -> Nextflow:
+    return Nextflow(set_up("nextflow")["SCCR_NEXTFLOW"], tmp_path_factory.mktemp("home"))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def host_run(output: Path, *arguments: object) -> str:
+    """Return the checksum of what the command itself makes."""
+    subprocess.run([host_sccr(), "impute", "--quiet", *map(str, arguments), output], check=True)
+    return sha256(output)
+
+
+# --- what needs no task
+
+
+def test_lint_finds_nothing(nextflow: Nextflow, tmp_path: Path) -> None:
+    for script in NEXTFLOW.rglob("*.nf"):
+        copy = tmp_path / script.relative_to(NEXTFLOW)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # nf-core requires the section; the linter of 25.04 calls it outdated, and stumbles when it has only warnings.
+        copy.write_text(script.read_text().replace(WHEN, ""))
+    scripts = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.nf"))
+    assert len(scripts) >= 11
+    run = nextflow(tmp_path, "lint", *scripts)
+    assert run.returncode == 0, run.log
+    assert f"{len(scripts)} files had no errors" in run.log
+    assert "Warn" not in run.log
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize("profiles", PROFILES)
+def test_every_profile_parses(nextflow: Nextflow, tmp_path: Path, profiles: str, parser: str) -> None:
+    run = nextflow(tmp_path, "config", "-flat", "-profile", profiles, NEXTFLOW, parser=parser)
+    if parser == "v2" and "Plugin with id nf-" in run.log:
+        return  # it was read; the strict parser then asks for the cloud's plugin, which cannot be had without a network
+    assert run.returncode == 0, run.log
+    executor, chosen = PROFILES[profiles]
+    assert re.findall(r"^process.executor = '(.+)'", run.log, re.MULTILINE) == (
+        [] if executor == "local" else [executor]
+    )
+    # Whichever engine is chosen, the others are off.
+    for engine in ENGINES:
+        assert f"{engine}.enabled = {'true' if engine == chosen else 'false'}" in run.log
+
+
+def refused(nextflow: Nextflow, folder: Path, *arguments: object, parser: str = "v1") -> list[str]:
+    """Return the lines that a refused run says beyond its greeting; no task may have run."""
+    run = nextflow.workflow(folder, *arguments, parser=parser)
+    assert run.returncode != 0
+    assert "Submitted process" not in run.log
+    assert not (folder / "work").exists() or not any((folder / "work").iterdir())
+    said = [line.removeprefix("ERROR ~ ") for line in run.log.splitlines() if line.strip()]
+    return [line for line in said if not line.startswith(("N E X T", "Launching", " -- Check", "WARN", "Nextflow "))]
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_wrong_parameters_are_named_before_any_task(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
+    wrong = ("--kcell", 3, "--scatter", "maybe", "--alpha", 7, "--beta", "much", "--write", "all", "--colour", "red")
+    assert refused(nextflow, tmp_path, "--input", "nowhere.csv", *wrong, parser=parser) == [
+        "unknown parameter --kcell: did you mean --k_cell?",
+        "unknown parameter --colour (nextflow_schema.json lists what there is)",
+        "--alpha 7: must be at most 1",
+        "--beta much: must be a number",
+        "--write all: must be one of denoised, recovered, both, embedding",
+        "--scatter maybe: must be true or false",
+        "--input nowhere.csv: there is no such file",
+    ]
+
+
+def test_a_missing_samplesheet(nextflow: Nextflow, tmp_path: Path) -> None:
+    (line,) = refused(nextflow, tmp_path)
+    assert line == "--input is missing: the samplesheet, a CSV file with the columns sample and path"
+
+
+def test_a_missing_column(nextflow: Nextflow, tmp_path: Path) -> None:
+    sheet = samplesheet(tmp_path, f"first,{FIRST}", header="name,path")
+    (line,) = refused(nextflow, tmp_path, "--input", sheet)
+    assert line == "samplesheet.csv: the column sample is missing (there are: name, path)"
+
+
+def test_wrong_samples(nextflow: Nextflow, tmp_path: Path) -> None:
+    sheet = samplesheet(
+        tmp_path,
+        f"first,{FIRST},",
+        f"first,{SECOND},",
+        "lost,no/such/file.h5ad,",
+        f"a b,{FIRST},",
+        f",{FIRST},",
+        f"magic,{FIRST},magic",
+        header="sample,path,imputation",
+    )
+    assert refused(nextflow, tmp_path, "--input", sheet) == [
+        "samplesheet.csv, sample lost: path no/such/file.h5ad does not exist",
+        "samplesheet.csv, sample a b: sample a b must be letters, digits, points, dashes and underscores",
+        "samplesheet.csv, sample in row 5: the sample is missing",
+        "samplesheet.csv, sample magic: imputation magic must be one of none, sccr, scfp, scbfp",
+        "samplesheet.csv, sample first: there are 2 of that name",
+    ]
+
+
+def test_contradictions_between_parameters_and_samples(nextflow: Nextflow, tmp_path: Path) -> None:
+    sheet = samplesheet(tmp_path, f"first,{FIRST},scfp", f"second,{SECOND},", header="sample,path,imputation")
+    assert refused(nextflow, tmp_path, "--input", sheet, "--alpha", "0.1", "--scatter", "--genes", "lost.txt") == [
+        "--genes lost.txt: neither top-variance, highly-variable or all, nor a file that exists"
+    ]
+    assert refused(nextflow, tmp_path, "--input", sheet, "--alpha", "0.1", "--scatter") == [
+        "--alpha goes with the imputation sccr: sample first has scfp",
+        "--scatter needs a batch_key (in the samplesheet, or --batch_key): no sample has one",
+    ]
+
+
+# --- stub runs
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_a_stub_run_publishes_everything(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
+    run = nextflow.workflow(
+        tmp_path, "-profile", "test", "-stub", "--benchmark", "--scatter", "--imputed_integration", parser=parser
+    )
+    assert run.returncode == 0, run.log
+    assert run.published == {
+        "imputed/first_imputed.h5ad",
+        "imputed/first_imputed.provenance.json",
+        "imputed/first_working.h5ad",
+        "imputed/second_imputed.h5ad",
+        "imputed/second_imputed.provenance.json",
+        "imputed/second_working.h5ad",
+        *(f"imputed/batches/first_batch_{batch}_imputed.provenance.json" for batch in (1, 2)),
+        *(f"benchmark/{sample}_benchmark.{kind}" for sample in ("first", "second") for kind in ("tsv", "json")),
+        "reports/second_imputed.html",
+        "multiqc/second_imputed_multiqc/sccr_mqc.json",
+        "pipeline_info/software_versions.yml",
+    }
+    versions = yaml.safe_load((run.results / "pipeline_info/software_versions.yml").read_text())
+    assert versions["SCCR_IMPUTE"] == {"sccr": __version__} == versions["SCCR_GATHER"] == versions["SCCR_BENCHMARK"]
+    assert set(versions["Workflow"]) == {"sccr-node/sccr-node", "Nextflow"}
+    for kind in ("report", "timeline", "trace"):
+        assert any((run.results / "pipeline_info").glob(f"execution_{kind}_*"))
+    assert any((run.results / "pipeline_info").glob("pipeline_dag_*.html"))
+
+
+# --- real runs
+
+
+def unsuitable(folder: Path) -> Path:
+    """Write a valid h5ad whose matrix holds no counts: a negative value."""
+    data = anndata.read_h5ad(SECOND)
+    matrix = data.X.toarray() if hasattr(data.X, "toarray") else np.array(data.X)
+    matrix[3, 5] = -1
+    data.X = matrix
+    data.write_h5ad(folder / "negative.h5ad")
+    return folder / "negative.h5ad"
+
+
+@pytest.fixture(scope="module")
+def mixed(nextflow: Nextflow, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run over good samples and one that the step refuses, scattered where there are batches."""
+    folder = tmp_path_factory.mktemp("mixed")
+    sheet = samplesheet(
+        folder,
+        f"bad,{unsuitable(folder)},,,",
+        f"first,{FIRST},batch,,true",
+        f"second,{SECOND},,scfp,",
+        f"third,{SECOND},,none,",
+        header="sample,path,batch_key,imputation,imputed_integration",
+    )
+    return nextflow.workflow(folder, "-profile", "test", "--input", sheet, "--scatter")
+
+
+def test_one_bad_sample_fails_alone_and_says_why(mixed: Run) -> None:
+    assert mixed.returncode != 0
+    (line,) = [line for line in mixed.log.splitlines() if "failed with exit status" in line]
+    assert "SCCR_IMPUTE (bad) failed with exit status 65: sccr: error:" in line
+    assert "negative" in line
+    assert mixed.exits("SCCR_IMPUTE (bad)") == ["65"]  # bad data are not tried again
+    assert "imputed/second_imputed.h5ad" in mixed.published
+    assert "imputed/first_imputed.h5ad" in mixed.published
+    assert not [name for name in mixed.published if "bad" in name]
+    assert "Traceback" not in mixed.log
+
+
+def test_the_results_are_the_commands_own_byte_for_byte(mixed: Run, tmp_path: Path) -> None:
+    second = host_run(tmp_path / "second.h5ad", "--method", "scfp", "--n-top-genes", 200, SECOND)
+    assert sha256(mixed.results / "imputed/second_imputed.h5ad") == second
+    record = json.loads((mixed.results / "imputed/second_imputed.provenance.json").read_text())
+    assert record["method"] == "scfp"
+    assert "</html>" in (mixed.results / "reports/second_imputed.html").read_text()
+    assert any((mixed.results / "multiqc/second_imputed_multiqc").iterdir())
+
+
+def test_scattered_batches_gather_to_the_file_of_one_run(mixed: Run, tmp_path: Path) -> None:
+    assert mixed.statuses()["SCCR_IMPUTE_BATCH (first_batch_1)"] == "COMPLETED"
+    assert mixed.statuses()["SCCR_IMPUTE_BATCH (first_batch_2)"] == "COMPLETED"
+    whole = host_run(tmp_path / "first.h5ad", "--batch-key", "batch", "--n-top-genes", 200, FIRST)
+    assert sha256(mixed.results / "imputed/first_imputed.h5ad") == whole
+
+
+def test_the_result_becomes_the_working_matrix_where_asked(mixed: Run) -> None:
+    imputed = anndata.read_h5ad(mixed.results / "imputed/first_imputed.h5ad")
+    working = anndata.read_h5ad(mixed.results / "imputed/first_working.h5ad")
+    dense = [m.toarray() if hasattr(m, "toarray") else m for m in (working.X, imputed.layers["sccr"])]
+    np.testing.assert_array_equal(*dense)
+    counts = [m.toarray() if hasattr(m, "toarray") else m for m in (working.layers["unimputed"], imputed.X)]
+    np.testing.assert_array_equal(*counts)
+    assert "sccr" not in working.layers
+    assert not (mixed.results / "imputed/second_working.h5ad").exists()
+
+
+def test_a_resumed_run_takes_what_is_done(nextflow: Nextflow, mixed: Run) -> None:
+    again = nextflow.workflow(
+        mixed.folder, "-resume", "-profile", "test", "--input", mixed.folder / "samplesheet.csv", "--scatter"
+    )
+    statuses = again.statuses()
+    assert statuses.pop("SCCR_IMPUTE (bad)") == "FAILED"
+    assert len(statuses) >= 6
+    assert set(statuses.values()) == {"CACHED"}
+
+
+def test_the_strict_parser_runs_it_for_real(nextflow: Nextflow, mixed: Run, tmp_path: Path) -> None:
+    run = nextflow.workflow(tmp_path, "-profile", "test", "--report", "false", parser="v2")
+    assert run.returncode == 0, run.log
+    assert sha256(run.results / "imputed/second_imputed.h5ad") == sha256(mixed.results / "imputed/second_imputed.h5ad")
+    assert sha256(run.results / "imputed/first_imputed.h5ad") == sha256(mixed.results / "imputed/first_imputed.h5ad")
+
+
+def test_too_little_memory_is_tried_again_with_more(nextflow: Nextflow, tmp_path: Path) -> None:
+    limits = tmp_path / "limits.config"
+    limits.write_text("process { withName: 'SCCR_IMPUTE' { memory = { 160.MB * (2 ** (task.attempt - 1)) } } }\n")
+    sheet = samplesheet(tmp_path, f"second,{SECOND}")
+    run = nextflow.workflow(tmp_path, "-c", limits, "-profile", "test", "--input", sheet, "--report", "false")
+    assert run.returncode == 0, run.log
+    exits = run.exits("SCCR_IMPUTE (second)")
+    assert exits[-1] == "0"
+    assert exits[:-1] == ["75"] * len(exits[:-1])
+    assert 1 <= len(exits[:-1]) <= 3
+    assert "imputed/second_imputed.h5ad" in run.published
+
+
+def test_in_containers_of_the_shipped_image(nextflow: Nextflow, podman: Podman, tmp_path: Path) -> None:
+    hardened = tmp_path / "container.config"
+    options = "--network none --read-only --cap-drop all --security-opt no-new-privileges --tmpfs /tmp"
+    hardened.write_text(
+        f"process {{ withName: 'SCCR_.*|WORKINGMATRIX' {{ container = '{podman.image}' }} }}\n"
+        f"podman.runOptions = '{options}'\n"
+    )
+    environment = {"CONTAINERS_CONF": podman.environment["CONTAINERS_CONF"]}
+    within = Nextflow(nextflow.command, nextflow.home, environment)
+    run = within.workflow(tmp_path, "-c", hardened, "-profile", "test,podman", "--imputed_integration", "--scatter")
+    assert run.returncode == 0, run.log
+    assert {"imputed/first_working.h5ad", "imputed/second_imputed.h5ad", "reports/second_imputed.html"} <= run.published
+    assert "podman run" in next((tmp_path / "work").glob("*/*/.command.run")).read_text()
+    record = json.loads((run.results / "imputed/second_imputed.provenance.json").read_text())
+    assert record["version"] == __version__
+
+
+# --- the modules by themselves: the assertions of their nf-test files
+
+
+MODULES_ALONE = """
+include { SCCR_IMPUTE    } from '%(modules)s/impute'
+include { SCCR_BENCHMARK } from '%(modules)s/benchmark'
+
+workflow {
+    data = file(params.data)
+    SCCR_IMPUTE([[id: 'test'], data, []], 'sccr', '', 'batch', '', true)
+    SCCR_BENCHMARK([[id: 'test'], data], '', 'cell_type')
+    SCCR_IMPUTE.out.versions_sccr.mix(SCCR_BENCHMARK.out.versions_sccr).view { version -> "versions ${version}" }
+    SCCR_IMPUTE.out.anndata
+        .mix(SCCR_IMPUTE.out.provenance, SCCR_IMPUTE.out.report, SCCR_IMPUTE.out.multiqc)
+        .mix(SCCR_BENCHMARK.out.tsv, SCCR_BENCHMARK.out.json)
+        .view { meta, path -> "output ${meta.id} ${path}" }
+}
+"""
+
+
+def modules_alone(nextflow: Nextflow, folder: Path, data: Path, *arguments: object) -> tuple[Run, dict[str, Path]]:
+    (folder / "main.nf").write_text(MODULES_ALONE % {"modules": NEXTFLOW / "modules" / "sccr"})
+    configs = [NEXTFLOW / "modules" / "sccr" / name / "tests" / "nextflow.config" for name in ("impute", "benchmark")]
+    limits = "process { cpus = 1; memory = 2.GB; errorStrategy = 'ignore' }\nworkflow.failOnIgnore = true\n"
+    (folder / "nextflow.config").write_text("".join(f"includeConfig '{path}'\n" for path in configs) + limits)
+    run = nextflow(folder, "run", "main.nf", "--data", data, *arguments)
+    found = (Path(path) for path in re.findall(r"^output test (\S+)$", run.log, re.MULTILINE))
+    return run, {path.name: path for path in found}
+
+
+NAMES = {
+    "test_imputed.h5ad",
+    "test_imputed.provenance.json",
+    "test_imputed.html",
+    "test_imputed_multiqc",
+    "test_benchmark.tsv",
+    "test_benchmark.json",
+}
+
+
+def test_the_modules_alone(nextflow: Nextflow, tmp_path: Path) -> None:
+    run, outputs = modules_alone(nextflow, tmp_path, FIRST)
+    assert run.returncode == 0, run.log
+    assert set(outputs) == NAMES
+    keys = anndata.read_h5ad(outputs["test_imputed.h5ad"])
+    assert "sccr" in keys.layers and "X_sccr" in keys.obsm
+    assert json.loads(outputs["test_imputed.provenance.json"].read_text())["method"] == "sccr"
+    assert "</html>" in outputs["test_imputed.html"].read_text()
+    assert any(outputs["test_imputed_multiqc"].iterdir())
+    table = outputs["test_benchmark.tsv"].read_text().splitlines()
+    assert len(table) > 2 and any("sccr" in line for line in table)
+    assert json.loads(outputs["test_benchmark.json"].read_text())
+    for process in ("SCCR_IMPUTE", "SCCR_BENCHMARK"):
+        assert f"versions [{process}, sccr, {__version__}]" in run.log
+
+
+def test_the_modules_stubs(nextflow: Nextflow, tmp_path: Path) -> None:
+    run, outputs = modules_alone(nextflow, tmp_path, FIRST, "-stub")
+    assert run.returncode == 0, run.log
+    assert set(outputs) == NAMES
+    for process in ("SCCR_IMPUTE", "SCCR_BENCHMARK"):
+        assert f"versions [{process}, sccr, {__version__}]" in run.log
+
+
+def test_the_modules_fail_on_what_is_not_anndata(nextflow: Nextflow, tmp_path: Path) -> None:
+    run, outputs = modules_alone(nextflow, tmp_path, BAD)
+    assert run.returncode != 0
+    assert run.log.count("terminated with an error exit status (65)") == 2
+    assert not outputs
+
+
+def test_a_result_of_the_inputs_name_is_refused(nextflow: Nextflow, tmp_path: Path) -> None:
+    same = shutil.copy(FIRST, tmp_path / "test_imputed.h5ad")
+    run, _outputs = modules_alone(nextflow, tmp_path, same, "-stub")
+    assert run.returncode != 0 or "names are the same" in run.log
+    assert (
+        "Input and output names are the same" in run.log
+        or "Input and output names are the same" in (tmp_path / ".nextflow.log").read_text()
+    )
+
+
+# --- what people paste, and what they look at afterwards
+
+
+def test_the_example_with_scanpy(nextflow: Nextflow, tmp_path: Path) -> None:
+    run = nextflow(tmp_path, "run", NEXTFLOW / "examples" / "scanpy", "--input", FIRST)
+    assert run.returncode == 0, run.log
+    clustered = anndata.read_h5ad(run.results / "first_clustered.h5ad")
+    assert {"X_sccr", "X_umap"} <= set(clustered.obsm)
+    assert clustered.uns["neighbors"]["params"]["use_rep"] == "X_sccr"
+    assert clustered.obs["leiden"].nunique() > 1
+
+
+def test_multiqc_gathers_the_samples(nextflow: Nextflow, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "multiqc").write_text(f'#!/bin/sh\nexec {set_up("report")["SCCR_REPORT_PYTHON"]} -m multiqc "$@"\n')
+    (tools / "multiqc").chmod(0o755)
+    path = f"{tools}:{Path(host_sccr()).parent}:{os.environ['PATH']}"
+    with_multiqc = Nextflow(nextflow.command, nextflow.home, {"PATH": path})
+    run = with_multiqc.workflow(tmp_path, "-profile", "test", "--multiqc")
+    assert run.returncode == 0, run.log
+    page = (run.results / "multiqc/multiqc_report.html").read_text()
+    assert "first" in page and "second" in page
+    assert "multiqc" in yaml.safe_load((run.results / "pipeline_info/software_versions.yml").read_text())["MULTIQC"]
+
+
+# --- nf-core
+
+
+def test_nf_core_finds_nothing_to_ask_for(nextflow: Nextflow, tmp_path: Path) -> None:
+    nf_core = set_up("nfcore_lint")["SCCR_NFCORE"]
+    home = tmp_path / "lint"
+    shutil.copytree(NEXTFLOW / "modules" / "sccr", home / "modules" / "nf-core" / "sccr")
+    for schema in (REPOSITORY / "tests" / "platforms" / "nf-core" / "modules").glob("*.json"):
+        shutil.copy(schema, home / "modules")
+    (home / "tests" / "config").mkdir(parents=True)
+    engines = "profiles { docker { docker.enabled = true }\n singularity { singularity.enabled = true } }\n"
+    (home / "tests" / "config" / "nextflow.config").write_text("params { outdir = 'results' }\n" + engines)
+    # nf-core/modules itself lists the registries of other projects here.
+    (home / ".nf-core.yml").write_text(
+        "repository_type: modules\norg_path: nf-core\ncontainer-registry:\n  - ghcr.io/sccr-node\n"
+    )
+    git = ["git", "-c", "user.email=t@example.org", "-c", "user.name=t"]
+    for command in (["init", "-q", "-b", "master"], ["add", "-A"], ["commit", "-q", "-m", "modules"]):
+        subprocess.run([*git, *command], cwd=home, check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", home, tmp_path / "lint.git"], check=True)
+    subprocess.run(["git", "clone", "-q", tmp_path / "lint.git", tmp_path / "clone"], check=True)
+    tools = f"{Path(nextflow.command).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": tools, "NXF_HOME": str(nextflow.home), "NXF_OFFLINE": "true", "COLUMNS": "200"}
+    done = subprocess.run(
+        [nf_core, "modules", "--git-remote", tmp_path / "clone", "--branch", "master", "lint", "--all"],
+        cwd=tmp_path / "clone",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    sys.stdout.write(done.stdout)
+    assert done.returncode == 0
+    assert re.search(r"0 Tests? Failed", done.stdout)
+    # docs/nextflow.md explains the one warning: the package is not published before the first release.
+    warnings = re.search(r"(\d+) Test Warnings?", done.stdout)
+    assert warnings is not None
+    assert int(warnings[1]) == done.stdout.count("bioconda_version") == 4
