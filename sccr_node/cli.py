@@ -35,6 +35,10 @@ from sccr_node.settings import environment_name, settle, unknown_variables
 ISSUES = "https://github.com/sccr-node/sccr-node/issues"
 
 
+PATH = click.Path(readable=False, path_type=Path)
+"""A path, of which click checks nothing: what is missing or not permitted has exit codes of its own."""
+
+
 class ContractOption(click.Option):
     """An option that stands for one field of a parameter model."""
 
@@ -158,7 +162,7 @@ def contract_command(
         options.append(
             click.Option(
                 ["--config"],
-                type=click.Path(path_type=Path),
+                type=PATH,
                 metavar="FILE",
                 help="Read parameters from a JSON or YAML file; variables SCCR_* and flags come before it.",
             )
@@ -252,7 +256,7 @@ def known_fields() -> set[str]:
 
 def path_argument(name: str) -> click.Argument:
     """Return a positional argument that is a path; whether it exists is for the step to say."""
-    return click.Argument([name], type=click.Path(path_type=Path))
+    return click.Argument([name], type=PATH)
 
 
 def genes_from_config() -> bool:
@@ -310,7 +314,7 @@ def split(params: SplitParameters, feedback: Feedback, input: Path) -> None:
     arguments=[
         path_argument("input"),
         path_argument("output"),
-        click.Argument(["parts"], type=click.Path(path_type=Path), nargs=-1, required=True),
+        click.Argument(["parts"], type=PATH, nargs=-1, required=True),
     ],
     summary=(
         "Gather the imputed parts of a data set. INPUT is what was split, PARTS what sccr impute made of every part; "

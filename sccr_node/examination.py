@@ -140,6 +140,9 @@ def _with_estimate(
         for name, value in params.method_parameters().items()
         if name in ("k_cell", "k_gene", "n_iterations", "n_gene_iterations")
     }
+    for name, most in (("k_cell", summary.n_cells), ("k_gene", len(genes))):
+        if name in numbers:
+            numbers[name] = min(numbers[name], most)
     recovered = params.wants_recovered
     core_bytes, operations = 0, 0.0
     for batch in batches:

@@ -494,6 +494,10 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
             if name in given and self.method not in published:
                 having = ", ".join(method for method in METHODS if method in published)
                 raise ValueError(f"--method {self.method} has no {flag(name)} (it belongs to: {having})")
+        if self.layer is not None and self.layer in (self.key_added, f"{self.key_added}_recovered"):
+            raise ValueError(
+                f"--key-added {self.key_added} would replace the layer to impute: name the result otherwise"
+            )
         if self.wants_recovered and self.method != "sccr":
             raise ValueError(f"--write {self.write} needs --method sccr: {self.method} has one output only")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -92,3 +93,8 @@ class RunRecord(_Record):
     started: str = Field(description="ISO 8601, UTC.")
     finished: str = Field(description="ISO 8601, UTC.")
     messages: list[str] = Field(description="What the step said that a reader of the result should know.")
+
+    def as_json(self) -> str:
+        """Return the record as it is written; bytes of file names that are no text become JSON's escapes."""
+        text = json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

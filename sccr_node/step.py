@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from sccr_node import __version__, signals
 from sccr_node.anndata_io.reading import InputData, open_input
-from sccr_node.anndata_io.side_files import check_side_file, write_text_atomically
+from sccr_node.anndata_io.side_files import check_side_file, staged_text
 from sccr_node.anndata_io.writing import (
     check_keys,
     check_output,
@@ -126,12 +127,13 @@ def produce(
         record = make_record(data, examined, outcome, params, feedback, command, output_path)
         record.resources.total_seconds = round(feedback.elapsed, 3)
         page, multiqc = compose_side_files(finished, output_path, record, params, feedback)
-        with signals.held():
+        texts = {params.provenance: record.as_json(), params.report: page}
+        with ExitStack() as beside, signals.held():
+            # All of them are written before the first is put in its place: a disk may be full for one of them.
+            side_files = [beside.enter_context(staged_text(Path(name), text)) for name, text in texts.items() if name]
             output.commit()
-            if params.provenance is not None:
-                write_text_atomically(Path(params.provenance), record.model_dump_json(indent=2) + "\n")
-            if params.report is not None:
-                write_text_atomically(Path(params.report), page)
+            for side_file in side_files:
+                side_file.commit()
             if params.multiqc is not None:
                 write_multiqc_files(Path(params.multiqc), multiqc)
     feedback.say(f"wrote {output_path} in {feedback.elapsed:.1f} s: {', '.join(record.result.keys)}")

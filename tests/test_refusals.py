@@ -401,12 +401,12 @@ def test_after_the_rename_a_signal_no_longer_matters(counts, tmp_path):
     program = (
         "import os, signal, sys\n"
         "from sccr_node.__main__ import main\n"
-        "import sccr_node.step as step\n"
-        "write = step.write_text_atomically\n"
-        "def interrupted(*arguments):\n"
+        "from sccr_node.anndata_io.staging import Staged\n"
+        "commit = Staged.commit\n"
+        "def interrupted(staged):\n"
+        "    commit(staged)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    write(*arguments)\n"
-        "step.write_text_atomically = interrupted\n"
+        "Staged.commit = interrupted\n"
         f"sys.exit(main(['impute', {str(counts)!r}, {str(tmp_path / 'out.h5ad')!r}, '--quiet', "
         f"'--provenance', {str(tmp_path / 'run.json')!r}]))\n"
     )
@@ -422,3 +422,81 @@ def test_the_input_is_never_changed(counts, tmp_path):
     assert source.read_bytes() == counts.read_bytes()
     with h5py.File(tmp_path / "out.h5ad") as file:
         assert "sccr" in file["layers"]
+
+
+# --- names and side files
+
+
+def test_an_input_that_may_not_be_read_is_not_bad_usage(counts, tmp_path):
+    """Click checks paths itself unless it is told not to, and calls this bad usage."""
+    source = tmp_path / "in.h5ad"
+    source.write_bytes(counts.read_bytes())
+    os.chmod(source, 0)
+    program = (
+        "import os, sys\n"
+        "from sccr_node.__main__ import main\n"
+        "import sccr_node.step, anndata\n"
+        f"here = os.open({str(tmp_path)!r}, os.O_RDONLY)\n"
+        "os.fchdir(here)\n"
+        "os.geteuid() or os.setuid(65534)\n"  # root may read everything
+        "sys.exit(main(['impute', 'in.h5ad', 'out.h5ad']))\n"
+    )
+    os.chmod(tmp_path, 0o777)
+    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 66, ended.stderr
+    assert "in.h5ad may not be read" in ended.stderr
+
+
+def test_a_name_that_is_too_long(refused, counts, tmp_path):
+    assert "name too long" in refused(counts, 73, output=tmp_path / ("a" * 300 + ".h5ad"))[-400:]
+
+
+def test_a_list_of_genes_in_the_place_of_a_file(refused, counts):
+    assert "write the genes to a file" in refused(counts, 2, "--genes", ",".join(f"gene_{n}" for n in range(1000)))
+
+
+def test_a_working_folder_that_is_gone(counts, tmp_path):
+    (tmp_path / "gone").mkdir()
+    program = (
+        "import os, sys\n"
+        "from sccr_node.__main__ import main\n"
+        f"os.rmdir({str(tmp_path / 'gone')!r})\n"
+        f"sys.exit(main(['impute', {str(counts)!r}, 'out.h5ad', '--quiet']))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", program], cwd=tmp_path / "gone", stderr=subprocess.PIPE, text=True
+    )
+    assert ended.returncode == 73, ended.stderr
+
+
+def test_names_that_are_no_text_are_recorded(counts, tmp_path):
+    source = os.fsencode(tmp_path) + b"/in\xff.h5ad"
+    with open(source, "wb") as file:
+        file.write(counts.read_bytes())
+    record = tmp_path / "run.json"
+    command = ["impute", os.fsdecode(source), str(tmp_path / "out.h5ad"), "--provenance", str(record), "--quiet"]
+    assert main(command) == 0
+    assert os.fsencode(json.loads(record.read_text(encoding="utf-8"))["input"]["path"]) == source
+
+
+def test_a_side_file_that_cannot_be_written_leaves_no_output(counts, tmp_path, capsys, monkeypatch):
+    """A scheduler tries again with more disk, and would find an output that exists."""
+
+    def full(path, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    command = ["impute", str(counts), str(tmp_path / "out.h5ad"), "--provenance", str(tmp_path / "run.json")]
+    assert main([*command, "--quiet"]) == 75
+    assert "not enough disk space to write" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_that_would_replace_the_layer_to_impute(refused, counts):
+    options = ("--layer", "complete_counts", "--key-added", "complete_counts", "--overwrite-keys")
+    assert "would replace the layer" in refused(counts, 2, *options)
+
+
+def test_more_neighbours_than_there_are_take_no_more_memory(counts, tmp_path):
+    options = ["--k-cell", "1000000000", "--k-gene", "1000000000", "--dry-run", "--quiet"]
+    assert main(["impute", str(counts), str(tmp_path / "out.h5ad"), *options]) == 0

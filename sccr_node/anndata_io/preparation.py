@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -144,6 +145,10 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[tuple[str, int
     except PermissionError as error:
         raise InputMissing(f"{path} may not be read: permission denied") from error
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise UsageProblem(
+                f"--genes {str(path)[:40]}... is no name that a file can have: write the genes to a file, one a line"
+            ) from error
         raise InputProblem(f"{path} is no text file with one gene name a line") from error
     names: list[tuple[str, int | None]] = []
     for line in lines:

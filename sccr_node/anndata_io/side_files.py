@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sccr_node.anndata_io.staging import staged, writing
+from sccr_node.anndata_io.staging import Staged, staged, writing
 from sccr_node.errors import OutputProblem, UsageProblem
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def check_target(path: Path, *, force: bool, others: Iterable[Path] = ()) -> Non
     OutputProblem
         Where it exists, or its folder is missing or does not permit writing.
     """
+    with writing(path):  # a name too long, or a working folder that is gone
+        _check_target(path, force, others)
+
+
+def _check_target(path: Path, force: bool, others: Iterable[Path]) -> None:
     for other in others:
         if same_place(path, other):
             raise UsageProblem(f"{path} is named twice: as input and output, or as two outputs; name another file")
@@ -70,6 +75,21 @@ def check_side_folder(path: Path, *, force: bool, others: Iterable[Path] = ()) -
         raise OutputProblem(f"{path} is a file: name a folder")
 
 
+@contextmanager
+def staged_text(path: Path, text: str) -> Iterator[Staged]:
+    """Write a text (UTF-8) beside a path, in whose place ``commit`` puts it.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        Where the folder does not permit it, or the disk is full.
+    """
+    with staged(path) as temporary:
+        with writing(path):
+            temporary.path.write_text(text, encoding="utf-8")
+        yield temporary
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a text file (UTF-8) whole or not at all.
 
@@ -78,8 +98,7 @@ def write_text_atomically(path: Path, text: str) -> None:
     OutputProblem, NotEnoughResources
         Where the folder does not permit it, or the disk is full.
     """
-    with staged(path) as temporary, writing(path):
-        temporary.path.write_text(text, encoding="utf-8")
+    with staged_text(path, text) as temporary:
         temporary.commit()
 
 

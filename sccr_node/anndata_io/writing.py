@@ -43,6 +43,11 @@ def check_output(data: InputData, output: Path, *, force: bool) -> None:
     """
     if output.suffix not in OUTPUT_SUFFIXES:
         raise UsageProblem(f"{output} does not say its format: give it the ending {' or '.join(OUTPUT_SUFFIXES)}")
+    with writing(output):  # a name too long, or a working folder that is gone
+        _check_place(data, output, force)
+
+
+def _check_place(data: InputData, output: Path, force: bool) -> None:
     real_input, real_output = Path(os.path.realpath(data.path)), Path(os.path.realpath(output))
     if same_place(output, data.path) or real_input in real_output.parents or real_output in real_input.parents:
         raise UsageProblem(f"the output {output} is the input, or one lies in the other: the input is never written to")

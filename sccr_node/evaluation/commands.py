@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sccr_node.cli import ContractOption, LazyGroup, contract_command, path_argument
+from sccr_node.cli import PATH, ContractOption, LazyGroup, contract_command, path_argument
 from sccr_node.feedback import Feedback
 from sccr_node.params import (
     OUTPUT,
@@ -33,8 +33,7 @@ def evaluate() -> None:
 
 
 def _file_option(*names: str, help_text: str) -> click.Option:
-    kind = click.Path(path_type=Path)
-    return ContractOption([*names], type=kind, metavar="FILE", help=help_text, group=OUTPUT, default_text="")
+    return ContractOption([*names], type=PATH, metavar="FILE", help=help_text, group=OUTPUT, default_text="")
 
 
 OUTPUT_OPTIONS = (

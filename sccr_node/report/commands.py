@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sccr_node.cli import contract_command, path_argument
+from sccr_node.cli import PATH, contract_command, path_argument
 from sccr_node.errors import UsageProblem
 from sccr_node.feedback import Feedback
 from sccr_node.params import ReportParameters
@@ -14,13 +14,13 @@ from sccr_node.params import ReportParameters
 OPTIONS = (
     click.Option(
         ["--output", "-o"],
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="Write the page to this file.  [required, unless --multiqc is given]",
     ),
     click.Option(
         ["--scores"],
-        type=click.Path(path_type=Path),
+        type=PATH,
         multiple=True,
         metavar="FILE",
         help="Show this table of sccr evaluate or sccr benchmark (TSV or JSON); may be given more than once.",
