@@ -88,6 +88,7 @@ GROUPS = (DATA, SIMULATION, GENES, METHOD, NUMBERS, EVALUATION, OUTPUT, REPORTIN
 
 LARGEST_INTEGER = 2**63 - 1
 LARGEST_DEPTH = 1e30
+LARGEST_SIMULATED_DEPTH = 1e8  # counts are drawn as int32, and some cells are several times deeper
 
 
 def holds_yes_or_no(annotation: Any) -> bool:
@@ -612,6 +613,8 @@ class SimulateParameters(WritingParameters):
         for name in ("n_types", "n_batches"):
             if getattr(self, name) > self.n_cells:
                 raise ValueError(f"{flag(name)} {getattr(self, name)} is more than there are cells ({self.n_cells})")
+        if self.depth > LARGEST_SIMULATED_DEPTH:
+            raise ValueError(f"--depth {self.depth:g} is more than can be drawn: at most {LARGEST_SIMULATED_DEPTH:g}")
         return self
 
 

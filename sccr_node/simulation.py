@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sccr_node.errors import NotEnoughResources
 from sccr_node.feedback import Feedback
 from sccr_node.params import SimulateParameters
+from sccr_node.resources import memory_limit, readable_bytes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,6 +23,8 @@ AVOIDED_FOLD = 0.1
 CELL_SPREAD = 0.35
 """Standard deviation of the log of a cell's depth, and of its own deviation from its type's programmes."""
 BATCH_SPREAD = 0.25
+BYTES_PER_ENTRY = 40
+"""What the draw keeps of every cell and gene at a time: rates and their logs, counts, probabilities."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,8 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
     ------
     OutputProblem
         The file exists already, or its folder cannot be written to.
+    NotEnoughResources
+        It would not fit in memory.
     """
     from sccr_node.anndata_io.side_files import check_side_file, write_h5ad_atomically
 
@@ -181,6 +187,12 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
 
         raise UsageProblem(f"{output_path}: a simulated data set is written as .h5ad; name the file so")
     check_side_file(output_path, force=params.force)
+    need, limit = params.n_cells * params.n_genes * BYTES_PER_ENTRY, memory_limit()
+    if need > limit:
+        raise NotEnoughResources(
+            f"the simulation needs about {readable_bytes(need)} of memory and may use {readable_bytes(limit)}: "
+            "simulate fewer cells or genes (--n-cells, --n-genes)"
+        )
     simulated = simulate(params)
     adata = as_anndata(simulated, params)
     write_h5ad_atomically(output_path, adata)

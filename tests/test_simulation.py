@@ -68,3 +68,16 @@ def test_the_command_refuses(tmp_path, capsys):
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 4
     assert all(line.startswith("sccr: error: ") for line in errors)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "line"),
+    [
+        (["--n-cells", "1000000000", "--n-genes", "100000"], 75, "fewer cells or genes"),
+        (["--depth", "1e300"], 2, "more than can be drawn"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_at_once(tmp_path, capsys, options, code, line):
+    assert main(["simulate", str(tmp_path / "out.h5ad"), *options]) == code
+    assert line in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
