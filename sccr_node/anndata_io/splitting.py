@@ -1,4 +1,4 @@
-"""Take one batch of cells out of an input, with all that belongs to them, and put the batches' layers back in order."""
+"""Take one batch of cells out of an input, with all that belongs to them, and read what a part knows of the whole."""
 
 from __future__ import annotations
 
