@@ -54,6 +54,7 @@ start() {
     >"$folder/log/munged.out" 2>&1 &
   echo $! >"$folder/pids"
   for waited in $(seq 100); do [ -S "$folder/run/munge.sock" ] && break; sleep 0.1; done
+  [ -S "$folder/run/munge.sock" ] || { cat "$folder/log/munged.out" >&2; return 1; }
   slurmctld -D >"$folder/log/slurmctld.out" 2>&1 &
   echo $! >>"$folder/pids"
   slurmd -D >"$folder/log/slurmd.out" 2>&1 &
@@ -65,7 +66,7 @@ start() {
     fi
     sleep 0.5
   done
-  tail -n 5 "$folder"/log/* >&2
+  for waited in "$folder"/log/*; do tail -n 5 "$waited" >&2; done
   return 1
 }
 
