@@ -49,10 +49,10 @@ class GalaxyServer:
         self._write_configuration()
         path = os.pathsep.join([str(self.home / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         log = (self.folder / "galaxy.log").open("wb")
-        # A group of its own: the server's children (jobs) end with it.
+        # A group of its own: its jobs end with it; and it ends with the tests, should those be killed.
+        serve = ["setpriv", "--pdeathsig", "TERM", str(self.home / "bin" / "galaxy-web")]
         self.process = subprocess.Popen(
-            [str(self.home / "bin" / "galaxy-web"), "-c", str(self.folder / "galaxy.yml")]
-            + ["-b", f"127.0.0.1:{self.port}"],
+            [*serve, "-c", str(self.folder / "galaxy.yml"), "-b", f"127.0.0.1:{self.port}"],
             env={**os.environ, "PATH": path, "PYTHONPATH": str(self.folder / "rules")},
             cwd=self.folder,
             stdout=log,
