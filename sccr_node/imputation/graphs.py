@@ -131,8 +131,9 @@ def _inverses(norms: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _padded(inverse_norms: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return float32 inverse norms with room for the last tile."""
-    return np.concatenate([inverse_norms, np.zeros(TILE)]).astype(np.float32)
+    """Return float32 inverse norms with room for the last tile; that of a row of denormals is cut to the largest."""
+    within = np.minimum(inverse_norms, np.finfo(np.float32).max)
+    return np.concatenate([within, np.zeros(TILE)]).astype(np.float32)
 
 
 def nearest_sparse(matrix: sp.csr_matrix, kept: int, crew: Crew) -> Neighbours:
