@@ -13,7 +13,7 @@ import anndata
 import numpy as np
 import pytest
 import yaml
-from container_tools import REPOSITORY, Podman, host_sccr, set_up
+from container_tools import REPOSITORY, Apptainer, Podman, folder_for_everybody, host_sccr, set_up
 from nextflow_tools import NEXTFLOW, PARSERS, TEST_DATA, Nextflow, Run, samplesheet
 
 from sccr_node import __version__
@@ -304,6 +304,23 @@ def test_in_containers_of_the_shipped_image(nextflow: Nextflow, podman: Podman, 
     assert "podman run" in next((tmp_path / "work").glob("*/*/.command.run")).read_text()
     record = json.loads((run.results / "imputed/second_imputed.provenance.json").read_text())
     assert record["version"] == __version__
+
+
+def test_in_containers_of_the_shipped_definition(nextflow: Nextflow, apptainer: Apptainer) -> None:
+    with folder_for_everybody() as folder:  # the containers' user is not the one who launches here
+        sheet = samplesheet(folder, f"second,{shutil.copy(SECOND, folder)}")
+        (folder / "container.config").write_text(
+            f"process {{ withName: 'SCCR_.*' {{ container = '{apptainer.image}' }} }}\n"
+            "process.beforeScript = 'chmod 0777 \"$PWD\"; umask 0000'\n"
+            "apptainer.runOptions = '--containall --no-home'\n"
+        )
+        path = f"{Path(apptainer.command).parent}:{os.environ['PATH']}"
+        within = Nextflow(nextflow.command, nextflow.home, {"PATH": path})
+        arguments = ("-c", folder / "container.config", "-profile", "test,apptainer", "--input", sheet)
+        run = within.workflow(folder, *arguments, "--report", "false")
+        assert run.returncode == 0, run.log
+        assert "imputed/second_imputed.h5ad" in run.published
+        assert "apptainer exec" in next((folder / "work").glob("*/*/.command.run")).read_text()
 
 
 # --- the modules by themselves: the assertions of their nf-test files
