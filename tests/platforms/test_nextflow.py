@@ -401,6 +401,30 @@ def test_a_result_of_the_inputs_name_is_refused(nextflow: Nextflow, tmp_path: Pa
     assert 'Input and output names are the same, use "task.ext.prefix" to disambiguate!' in run.log
 
 
+SUBWORKFLOW_ALONE = """
+include { IMPUTATION } from '%s/subworkflows/local/imputation'
+
+workflow {
+    samples = channel.of(
+        [[id: 'first'], file(params.first)],
+        [[id: 'second', imputation: 'none'], file(params.second)]
+    )
+    IMPUTATION(samples, 'sccr', false, 'sccr', [], false, false)
+    IMPUTATION.out.anndata.view { meta, path -> "sample ${meta.id} ${path.name}" }
+    IMPUTATION.out.imputed.view { meta, path -> "imputed ${meta.id} ${path.name}" }
+}
+"""
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_the_subworkflow_alone(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
+    (tmp_path / "main.nf").write_text(SUBWORKFLOW_ALONE % NEXTFLOW)
+    run = nextflow(tmp_path, "run", "main.nf", "-stub", "--first", FIRST, "--second", SECOND, parser=parser)
+    assert run.returncode == 0, run.log
+    said = {line for line in run.log.splitlines() if line.startswith(("sample", "imputed"))}
+    assert said == {"sample first first_imputed.h5ad", "sample second second.h5ad", "imputed first first_imputed.h5ad"}
+
+
 # --- what people paste
 
 
