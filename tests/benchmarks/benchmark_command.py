@@ -76,9 +76,7 @@ def main():
             subprocess.run([sys.executable, "-m", "sccr_node", *command], check=True, stdout=subprocess.DEVNULL)
             times.append(time.monotonic() - began)
         print(f"\nsccr {command[0]}: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})")
-    print(
-        f"load {os.getloadavg()[0]:.1f} after; this process's own peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB"
-    )
+    print(f"load {os.getloadavg()[0]:.1f} after")
 
 
 if __name__ == "__main__":
