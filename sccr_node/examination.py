@@ -200,5 +200,5 @@ def check_memory(examined: Examined, params: ImputeParameters, feedback: Feedbac
         )
         raise NotEnoughResources(
             f"the run needs about {readable_bytes(need)} of memory and may use {readable_bytes(limit)}: "
-            f"give it more (and --max-memory, where that is set), or use {advice}"
+            f"give it more memory (or a higher --max-memory, where that is what limits it), or use {advice}"
         )

@@ -78,6 +78,7 @@ def run_methods(
     used_cells = np.diff(expression.indptr) > 0
     used_genes = np.bincount(expression.indices, minlength=len(genes)) > 0
     _say_what_is_empty(used_cells, used_genes, feedback)
+    _say_what_is_constant(expression, used_cells, feedback)
     feedback.say(f"{METHOD_TITLES[params.method]}: imputing {shape[1]:,} genes of {shape[0]:,} cells")
 
     names: list[OutputName] = ["denoised", "recovered"] if params.wants_recovered else ["denoised"]
@@ -88,9 +89,7 @@ def run_methods(
     for batch in examined.batches:
         alone = len(examined.batches) == 1
         part = expression if alone else expression[batch.cells]
-        if len(batch.cells) == 1:
-            which = f"batch {batch.name!r} has" if batch.name else "there is"
-            feedback.warn(f"{which} one cell only: its values pass through unchanged", record=True)
+        _say_how_few(batch, params, feedback)
         result = (impute_batch or _impute_batch)(part, batch, params, feedback)
         for name in names:
             values = getattr(result, name)
@@ -146,6 +145,32 @@ def _say_what_is_empty(used_cells: NDArray[np.bool_], used_genes: NDArray[np.boo
                 f"{empty} {what} have no expression {other}: they take no part, and their imputed values are 0",
                 record=True,
             )
+
+
+def _say_what_is_constant(expression: sparse.csr_matrix, used_cells: NDArray[np.bool_], feedback: Feedback) -> None:
+    n_used = int(used_cells.sum())
+    if n_used < 2:
+        return
+    everywhere = np.flatnonzero(np.bincount(expression.indices, minlength=expression.shape[1]) == n_used)
+    values = expression[used_cells][:, everywhere]
+    constant = int((values.max(axis=0).toarray() == values.min(axis=0).toarray()).sum()) if len(everywhere) else 0
+    if constant:
+        genes = "gene has" if constant == 1 else "genes have"
+        feedback.warn(
+            f"{constant} chosen {genes} one value in all cells, which relates to no other gene's", record=True
+        )
+
+
+def _say_how_few(batch: Batch, params: ImputeParameters, feedback: Feedback) -> None:
+    n_cells, k_cell = len(batch.cells), params.method_parameters()["k_cell"]
+    which = f"batch {batch.name!r} has" if batch.name else "there is" if n_cells == 1 else "there are"
+    if n_cells == 1:
+        feedback.warn(f"{which} one cell only: its values pass through unchanged", record=True)
+    elif n_cells <= k_cell:
+        feedback.warn(
+            f"{which} {n_cells} cells only, fewer than a cell and its {k_cell} neighbours: all of them are neighbours",
+            record=True,
+        )
 
 
 def _impute_batch(expression: sparse.csr_matrix, batch: Batch, params: ImputeParameters, feedback: Feedback) -> Imputed:

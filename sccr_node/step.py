@@ -137,6 +137,9 @@ def produce(
             if params.multiqc is not None:
                 write_multiqc_files(Path(params.multiqc), multiqc)
     feedback.say(f"wrote {output_path} in {feedback.elapsed:.1f} s: {', '.join(record.result.keys)}")
+    beside_it = [name for name in (params.provenance, params.report, params.multiqc) if name is not None]
+    if beside_it:
+        feedback.say(f"beside it: {', '.join(beside_it)}")
     return record
 
 

@@ -346,10 +346,23 @@ def test_constant_genes_few_genes_and_few_cells(counts, tmp_path, capsys):
 
     source = variant(counts, tmp_path / "in.h5ad", few)
     result = impute(source, tmp_path / "out.h5ad")
-    assert "2000 genes were asked for and the data have 8" in result.uns["sccr"]["messages"][1]
+    message = said(capsys)
+    assert "2,000 genes were asked for and there are 8" in result.uns["sccr"]["messages"][1]
+    assert "there are 6 cells only, fewer than a cell and its 15 neighbours" in message
     assert result.obsm["X_sccr"].shape == (6, 5)
     assert np.isfinite(dense(result.layers["sccr"])).all()
-    capsys.readouterr()
+
+
+def test_genes_of_one_value_are_said(counts, tmp_path, capsys):
+    def level(adata):
+        x = np.log1p(adata.X.toarray()).astype(np.float32)
+        x[:, 0] = 1.25
+        adata.X = sparse.csr_matrix(x)
+
+    source = variant(counts, tmp_path / "in.h5ad", level)
+    result = impute(source, tmp_path / "out.h5ad", "--genes", "all")
+    assert "1 chosen gene has one value in all cells" in said(capsys)
+    np.testing.assert_allclose(dense(result.layers["sccr"])[:, 0], 1.25, rtol=1e-5)
 
 
 def test_a_highly_variable_choice_and_a_list(counts, tmp_path):

@@ -94,7 +94,7 @@ def _top_variance(summary: MatrixSummary, n_top_genes: int, scale: Scale) -> Gen
     ranking = variance_ranking(summary)
     messages = []
     if n_top_genes > len(ranking):
-        messages.append(f"{n_top_genes} genes were asked for and the data have {len(ranking)}: all of them are imputed")
+        messages.append(f"{n_top_genes:,} genes were asked for and there are {len(ranking):,}: all of them are imputed")
     elif scale == "log1p":
         messages.append("the genes of highest variance are chosen by the log1p values, for want of counts")
     return GeneChoice(np.sort(ranking[:n_top_genes]), messages)

@@ -84,7 +84,7 @@ def test_only_counted_features_are_eligible():
     assert choose_genes(data, summary, n_top_genes=1).columns.tolist() == [1]
     choice = choose_genes(data, summary, n_top_genes=4)
     assert choice.columns.tolist() == [0, 1, 3]
-    assert "4 genes were asked for and the data have 3" in choice.messages[0]
+    assert "4 genes were asked for and there are 3" in choice.messages[0]
 
 
 @pytest.mark.parametrize(
