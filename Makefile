@@ -12,11 +12,12 @@ help:  ## Show what there is to make
 
 setup: $(SETUP)  ## Set up a virtual environment with the locked dependencies and the project
 
-$(SETUP): pyproject.toml hatch_build.py requirements-test.lock requirements-build.lock sccr_node/imputation/kernels.c
+$(SETUP): pyproject.toml hatch_build.py requirements-test.lock sccr_node/imputation/kernels.c
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock -r requirements-build.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock
+# Built in isolation, where the build hook may ask for a C compiler from PyPI if the machine has none.
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known truth
