@@ -19,9 +19,11 @@ def test_by_hand():
     assert found.cosine == pytest.approx(7 / (3 * np.sqrt(10)))
 
 
-@given(
-    st.lists(st.tuples(st.floats(0.01, 12), st.floats(-1, 12)), min_size=1, max_size=50),
-)
+# scikit-learn takes vectors shorter than its rounding for zero, where the cosine is still what it is: values are rounded.
+IMPUTED = st.floats(-1, 12).map(lambda value: round(value, 4))
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 12), IMPUTED), min_size=1, max_size=50))
 def test_against_scikit_learn(pairs):
     truth, imputed = (np.array(values, dtype=np.float32) for values in zip(*pairs, strict=True))
     found = recovery(truth, imputed)
