@@ -19,7 +19,7 @@ def test_by_hand():
     assert found.cosine == pytest.approx(7 / (3 * np.sqrt(10)))
 
 
-# scikit-learn takes vectors shorter than its rounding for zero, where the cosine is still what it is: values are rounded.
+# scikit-learn takes vectors shorter than its rounding for zero, where the cosine still is what it is: so rounded ones.
 IMPUTED = st.floats(-1, 12).map(lambda value: round(value, 4))
 
 
