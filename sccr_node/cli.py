@@ -172,11 +172,10 @@ def contract_command(
         def callback(**given: Any) -> None:
             flags = {name: given.pop(name) for name in model.model_fields}
             config_file = given.pop("config", None)
-            params, origin = settle(model, flags, config=config_file)
+            params = settle(model, flags, config=config_file)
             feedback = Feedback(log_format=params.log_format, quiet=params.quiet)
             for variable in unknown_variables(known_fields()):
                 feedback.warn(f"the environment variable {variable} stands for no parameter; ignored")
-            click.get_current_context().meta["origin"] = origin
             try:
                 function(params, feedback, **given)
             finally:
@@ -259,12 +258,6 @@ def path_argument(name: str) -> click.Argument:
     return click.Argument([name], type=PATH)
 
 
-def genes_from_config() -> bool:
-    """Return whether the running command's gene file was named by its config file."""
-    origin: str = click.get_current_context().meta["origin"].get("genes", "")
-    return origin.startswith("config file")
-
-
 @contract_command(
     ImputeParameters,
     arguments=[path_argument("input"), path_argument("output")],
@@ -282,14 +275,7 @@ def impute(params: ImputeParameters, feedback: Feedback, input: Path, output: Pa
     """Run the step."""
     from sccr_node.step import impute_file
 
-    impute_file(
-        input,
-        output,
-        params,
-        feedback=feedback,
-        command=["sccr", *sys.argv[1:]],
-        genes_from_config=genes_from_config(),
-    )
+    impute_file(input, output, params, feedback=feedback, command=["sccr", *sys.argv[1:]])
 
 
 @contract_command(
@@ -306,7 +292,7 @@ def split(params: SplitParameters, feedback: Feedback, input: Path) -> None:
     """Split a data set."""
     from sccr_node.scatter import split_file
 
-    split_file(input, params, feedback=feedback, genes_from_config=genes_from_config())
+    split_file(input, params, feedback=feedback)
 
 
 @contract_command(

@@ -56,7 +56,6 @@ def examine(
     params: ImputeParameters,
     feedback: Feedback,
     *,
-    genes_from_config: bool = False,
     choice: GeneChoice | None = None,
 ) -> Examined:
     """Look at every value of the input, decide what to do with it, and say so.
@@ -65,8 +64,6 @@ def examine(
     ----------
     data, params, feedback
         The input, the parameters, and where it says what it finds.
-    genes_from_config
-        Whether a config file named the gene file.
     choice
         The genes, where they were chosen before.
 
@@ -90,7 +87,7 @@ def examine(
         genes=params.genes,
         n_top_genes=params.n_top_genes,
         scale=scale,
-        from_config=genes_from_config,
+        from_config=params.from_config("genes"),
     )
     for message in choice.messages:
         feedback.say(message, record=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
     ByteSize,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -100,6 +103,26 @@ class Parameters(BaseModel):
     """What all parameter models share: unknown names are errors and a validated model does not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _config: Path | None = PrivateAttr(default=None)
+
+    def settled(self, sources: Mapping[str, str], config: Path | None) -> Self:
+        """Note, once, by which name the user knows each value that was given, and which config file was read."""
+        self._sources, self._config = dict(sources), config
+        return self
+
+    def source_of(self, name: str) -> str:
+        """Return the name by which the user knows a value: a flag, a variable or a key of the config file."""
+        return self._sources.get(name, flag(name))
+
+    def from_config(self, name: str) -> bool:
+        """Return whether a value was read from the config file."""
+        return self._sources.get(name, "").startswith("config file")
+
+    def files_read(self) -> list[Path]:
+        """Return the files that the parameters name and a command reads: never to be written to."""
+        return [] if self._config is None else [self._config]
 
     @field_validator("*", mode="before")
     @classmethod
@@ -304,6 +327,10 @@ class PreparationParameters(RunningParameters):
         if isinstance(depth, float) and depth > LARGEST_DEPTH:
             raise ValueError(f"should be at most {LARGEST_DEPTH:g}")
         return depth
+
+    def files_read(self) -> list[Path]:
+        """Return the config file and the gene file."""
+        return [*super().files_read(), *([] if self.genes in GENE_CHOICES else [Path(self.genes)])]
 
     @model_validator(mode="after")
     def _preparation_fits(self) -> PreparationParameters:
@@ -823,6 +850,10 @@ class ReportParameters(WritingParameters):
         metavar="DIR",
         min_length=1,
     )
+
+    def files_read(self) -> list[Path]:
+        """Return the config file and the run record."""
+        return [*super().files_read(), *([] if self.provenance is None else [Path(self.provenance)])]
 
 
 class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedParameters):

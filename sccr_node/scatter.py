@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,8 +15,9 @@ from scipy import sparse
 
 from sccr_node.anndata_io.preparation import GeneChoice, gene_list_lines, selected_values
 from sccr_node.anndata_io.reading import InputData, listing, open_input
-from sccr_node.anndata_io.side_files import check_side_folder, replace_folder_atomically
+from sccr_node.anndata_io.side_files import replace_folder_atomically
 from sccr_node.anndata_io.splitting import part_record, write_part
+from sccr_node.anndata_io.targets import MARKER, PartsTarget, check_targets
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.examination import Batch, examine
 from sccr_node.feedback import Feedback
@@ -23,7 +25,7 @@ from sccr_node.imputation import Imputed
 from sccr_node.params import GatherParameters, ImputeParameters, PreparationParameters, SplitParameters
 from sccr_node.provenance import RunRecord
 from sccr_node.running import prepare
-from sccr_node.step import check_targets, produce
+from sccr_node.step import check_before, produce
 
 GENES_FILE = "genes.txt"
 DEPTH_FILE = "target_sum.txt"
@@ -31,9 +33,7 @@ DEPTH_FILE = "target_sum.txt"
 _PREPARATION = [name for name in PreparationParameters.model_fields if name not in ("log_format", "quiet", "debug")]
 
 
-def split_file(
-    input_path: Path, params: SplitParameters, *, feedback: Feedback, genes_from_config: bool = False
-) -> None:
+def split_file(input_path: Path, params: SplitParameters, *, feedback: Feedback) -> None:
     """Write one file for each batch, with the genes and the target depth chosen over all cells.
 
     Parameters
@@ -44,8 +44,6 @@ def split_file(
         The batch column, the folder, and how genes and depth are chosen.
     feedback
         Where it says what it finds and does.
-    genes_from_config
-        Whether a config file named the gene file.
 
     Raises
     ------
@@ -55,19 +53,22 @@ def split_file(
     folder = Path(params.outdir)
     as_impute = ImputeParameters(
         batch_key=params.batch_key, **{name: getattr(params, name) for name in _PREPARATION if _given(params, name)}
-    )
+    ).settled({"genes": params.source_of("genes")}, None)
     with open_input(input_path, params.layer) as data:
-        check_side_folder(folder, force=params.force, others=[input_path])
-        examined = examine(data, as_impute, feedback, genes_from_config=genes_from_config)
+        target = PartsTarget(folder)
+        check_targets([target], [input_path, *params.files_read()], force=params.force)
+        examined = examine(data, as_impute, feedback)
         _, found = prepare(data, examined, params, feedback)
         depth = found.target_sum
         preparation = {name: value for name in _PREPARATION if (value := getattr(params, name)) is not None}
-        with replace_folder_atomically(folder) as staged:
+        with replace_folder_atomically(target) as staged:
             lines = gene_list_lines(data.gene_names, examined.genes)
             (staged / GENES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
             if depth is not None:
                 (staged / DEPTH_FILE).write_text(f"{depth!r}\n", encoding="ascii")
             names = file_names([batch.name for batch in examined.batches])
+            own = [GENES_FILE, *([] if depth is None else [DEPTH_FILE]), *names]
+            (staged / MARKER).write_text(json.dumps({"files": own}, indent=1) + "\n", encoding="utf-8")
             for number, (batch, name) in enumerate(zip(examined.batches, names, strict=True)):
                 record = {
                     "batch": batch.name,
@@ -143,7 +144,7 @@ def gather_files(
         parts = [Part(opened.enter_context(open_input(path)), params.key_added) for path in part_paths]
         whole = _common_parameters(parts, params)
         data = opened.enter_context(open_input(input_path, whole.layer))
-        check_targets(data, output_path, whole)
+        check_before(data, output_path, whole, part_paths)
         _check_same_cells(data, parts)
         genes = parts[0].imputed_genes
         examined = examine(data, whole, feedback, choice=GeneChoice(genes, parts[0].gene_messages))

@@ -77,7 +77,7 @@ def settle(
     *,
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
-) -> tuple[Model, dict[str, str]]:
+) -> Model:
     """Merge the sources of parameters and validate the result.
 
     Parameters
@@ -93,7 +93,7 @@ def settle(
 
     Returns
     -------
-    The parameters, and the name by which its user knows each one that was given (a flag, a variable, a config key).
+    The parameters, which know by which name the user gave each of them (a flag, a variable, a config key).
 
     Raises
     ------
@@ -122,7 +122,7 @@ def settle(
     take(environment_values(model, os.environ if environ is None else environ), environment_name)
     take({name: value for name, value in flags.items() if value is not None}, flag)
     try:
-        return model(**values), origin
+        return model(**values).settled(origin, config)
     except ValidationError as failure:
         raise UsageProblem(first_problem(failure, origin)) from None
 

@@ -180,13 +180,14 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
     NotEnoughResources
         It would not fit in memory.
     """
-    from sccr_node.anndata_io.side_files import check_side_file, write_h5ad_atomically
+    from sccr_node.anndata_io.side_files import write_h5ad_atomically
+    from sccr_node.anndata_io.targets import Target, check_targets
 
     if output_path.suffix != ".h5ad":
         from sccr_node.errors import UsageProblem
 
         raise UsageProblem(f"{output_path}: a simulated data set is written as .h5ad; name the file so")
-    check_side_file(output_path, force=params.force)
+    check_targets([Target(output_path)], params.files_read(), force=params.force)
     need, limit = params.n_cells * params.n_genes * BYTES_PER_ENTRY, memory_limit()
     if need > limit:
         raise NotEnoughResources(

@@ -11,14 +11,9 @@ from pathlib import Path
 
 from sccr_node import __version__, signals
 from sccr_node.anndata_io.reading import InputData, open_input
-from sccr_node.anndata_io.side_files import check_side_file, staged_text
-from sccr_node.anndata_io.writing import (
-    check_keys,
-    check_output,
-    input_bytes,
-    sha256_of,
-    stage_output,
-)
+from sccr_node.anndata_io.side_files import staged_text
+from sccr_node.anndata_io.targets import Target, check_targets
+from sccr_node.anndata_io.writing import check_keys, input_bytes, output_target, sha256_of, stage_output
 from sccr_node.attachment import attach
 from sccr_node.examination import Examined, check_memory, examine
 from sccr_node.feedback import Feedback
@@ -31,7 +26,7 @@ from sccr_node.provenance import (
     ResultRecord,
     RunRecord,
 )
-from sccr_node.report.writing import check_multiqc_folder, compose_multiqc, compose_report, write_multiqc_files
+from sccr_node.report.writing import compose_multiqc, compose_report, multiqc_target, write_multiqc_files
 from sccr_node.resources import memory_limit, peak_memory
 from sccr_node.running import BatchImputer, Outcome, run_methods
 
@@ -45,7 +40,6 @@ def impute_file(
     *,
     feedback: Feedback | None = None,
     command: Sequence[str] = (),
-    genes_from_config: bool = False,
 ) -> RunRecord | None:
     """Run the step from file to file.
 
@@ -61,8 +55,6 @@ def impute_file(
         Where it says what it finds and does.
     command
         The command line, for the record.
-    genes_from_config
-        Whether a config file named the gene file.
 
     Returns
     -------
@@ -75,8 +67,8 @@ def impute_file(
     """
     feedback = feedback or Feedback(quiet=True)
     with open_input(input_path, params.layer) as data:
-        check_targets(data, output_path, params)
-        examined = examine(data, params, feedback, genes_from_config=genes_from_config)
+        check_before(data, output_path, params)
+        examined = examine(data, params, feedback)
         check_memory(examined, params, feedback)
         if params.dry_run:
             feedback.say("dry run: nothing was written")
@@ -143,36 +135,23 @@ def produce(
     return record
 
 
-def check_targets(data: InputData, output_path: Path, params: ImputeParameters) -> None:
+def check_before(data: InputData, output_path: Path, params: ImputeParameters, inputs: Sequence[Path] = ()) -> None:
     """Refuse, before any work, what could not be written or shown at the end.
 
     Raises
     ------
     SccrError
-        The output, a side file or a key exists without leave, cannot be written, or a column to show does not exist.
+        A target exists without leave, cannot be written, or would cost an input or another target; a key exists; a
+        column to show does not exist.
     """
-    check_output(data, output_path, force=params.force)
-    check_side_files(data.path, output_path, params)
+    targets: list[Target] = [output_target(output_path)]
+    targets += [Target(Path(name)) for name in (params.provenance, params.report) if name is not None]
+    if params.multiqc is not None:
+        targets.append(multiqc_target(output_path, Path(params.multiqc)))
+    check_targets(targets, [data.path, *inputs, *params.files_read()], force=params.force)
     check_keys(data, result_keys(params.key_added), overwrite=params.overwrite_keys)
     if params.label_key is not None:
         data.obs_column(params.label_key)
-
-
-def check_side_files(input_path: Path, output_path: Path, params: ImputeParameters) -> None:
-    """Refuse, before any work, side files that could not be written at the end.
-
-    Raises
-    ------
-    SccrError
-        One exists without ``force``, is named twice, or its folder is missing or not permitted.
-    """
-    taken = [input_path, output_path]
-    for side_file in (params.provenance, params.report):
-        if side_file is not None:
-            check_side_file(Path(side_file), force=params.force, others=taken)
-            taken.append(Path(side_file))
-    if params.multiqc is not None:
-        check_multiqc_folder(output_path, Path(params.multiqc), force=params.force)
 
 
 def compose_side_files(

@@ -18,17 +18,16 @@ def config(tmp_path):
 
 def test_precedence_rises_from_defaults_to_flags(config):
     environ = {"SCCR_ALPHA": "0.2", "SCCR_WRITE": "recovered"}
-    params, origin = settle(ImputeParameters, {"alpha": "0.3", "beta": None}, config=config, environ=environ)
+    params = settle(ImputeParameters, {"alpha": "0.3", "beta": None}, config=config, environ=environ)
     assert (params.n_top_genes, params.alpha, params.write, params.gamma) == (100, 0.3, "recovered", None)
-    assert origin == {
-        "n_top_genes": f"config file {config}: n_top_genes",
-        "alpha": "--alpha",
-        "write": "SCCR_WRITE",
-    }
+    assert params.source_of("n_top_genes") == f"config file {config}: n_top_genes"
+    assert (params.source_of("alpha"), params.source_of("write")) == ("--alpha", "SCCR_WRITE")
+    assert params.from_config("n_top_genes") and not params.from_config("write")
+    assert params.files_read() == [config]
 
 
 def test_an_empty_variable_counts_as_not_set():
-    params, _ = settle(ImputeParameters, {}, environ={"SCCR_LAYER": ""})
+    params = settle(ImputeParameters, {}, environ={"SCCR_LAYER": ""})
     assert params.layer is None
 
 
@@ -38,7 +37,7 @@ def test_json_and_yaml_say_the_same(tmp_path):
     (tmp_path / "run.yml").write_text("method: scfp\nk_cell: 7\nbatch_key: sample\nquiet: true\n")
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     from_json, from_yaml, from_empty = (
-        settle(ImputeParameters, {}, config=tmp_path / name, environ={})[0]
+        settle(ImputeParameters, {}, config=tmp_path / name, environ={})
         for name in ("run.json", "run.yml", "empty.yaml")
     )
     assert from_json == from_yaml == ImputeParameters(**values)

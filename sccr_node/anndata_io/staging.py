@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -81,9 +81,11 @@ class Staged:
         What the user asked for.
     """
 
-    def __init__(self, target: Path, path: Path, lock: int, is_folder: bool) -> None:
+    def __init__(
+        self, target: Path, path: Path, lock: int, is_folder: bool, check: Callable[[], None] | None = None
+    ) -> None:
         self.target, self.path = target, path
-        self._lock, self._is_folder = lock, is_folder
+        self._lock, self._is_folder, self._check = lock, is_folder, check
         self.committed = False
 
     def commit(self) -> None:
@@ -95,6 +97,8 @@ class Staged:
             flush_tree(self.path)
             former = None
             if self._is_folder and os.path.lexists(self.target):
+                if self._check is not None:
+                    self._check()  # hours may have passed since it was allowed
                 former = self.path.with_suffix(_FORMER)
                 former_lock = lock_of(self.target) if not self.target.is_symlink() else None
                 self.target.rename(former)
@@ -119,10 +123,11 @@ class Staged:
 
 
 @contextmanager
-def staged(target: Path, *, folder: bool = False) -> Iterator[Staged]:
+def staged(target: Path, *, folder: bool = False, check: Callable[[], None] | None = None) -> Iterator[Staged]:
     """Make a temporary beside the target; without ``commit`` it is removed at the end.
 
-    What runs that were killed left behind for the same target is removed first: their locks died with them.
+    What runs that were killed left behind for the same target is removed first: their locks died with them. ``check``
+    refuses to replace a folder that may not be, at the commit.
 
     Raises
     ------
@@ -132,7 +137,7 @@ def staged(target: Path, *, folder: bool = False) -> Iterator[Staged]:
     with writing(target):
         remove_stale(target)
         path, lock = _new_temporary(target, folder)
-    made = Staged(target, path, lock, folder)
+    made = Staged(target, path, lock, folder, check)
     try:
         yield made
     finally:

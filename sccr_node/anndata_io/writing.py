@@ -14,49 +14,25 @@ import h5py
 import numpy as np
 
 from sccr_node.anndata_io.reading import InputData, reading
-from sccr_node.anndata_io.side_files import check_target, same_place
 from sccr_node.anndata_io.staging import Staged, staged, writing
 from sccr_node.anndata_io.storage import Appender, Hdf5Appender, ZarrAppender, quiet, write_h5ad, write_zarr
-from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem, UsageProblem
+from sccr_node.anndata_io.targets import StoreTarget, Target, check_targets
+from sccr_node.errors import InputProblem, NotEnoughResources, UsageProblem
 
 OUTPUT_SUFFIXES = (".h5ad", ".zarr")
 
 
-def check_output(data: InputData, output: Path, *, force: bool) -> None:
-    """Refuse, before any work, an output that could not be written at the end.
-
-    Parameters
-    ----------
-    data
-        The opened input, which the output may not be, hold or lie in.
-    output
-        An .h5ad file or a .zarr folder.
-    force
-        Whether one that exists may be replaced.
+def output_target(output: Path) -> Target:
+    """Return what an output is to become, by its ending: an .h5ad file or a .zarr folder.
 
     Raises
     ------
     UsageProblem
-        Where the name has another ending, or the output is the input.
-    OutputProblem
-        Where it exists, or its folder is missing or does not permit writing.
+        The name has another ending.
     """
     if output.suffix not in OUTPUT_SUFFIXES:
         raise UsageProblem(f"{output} does not say its format: give it the ending {' or '.join(OUTPUT_SUFFIXES)}")
-    with writing(output):  # a name too long, or a working folder that is gone
-        _check_place(data, output, force)
-
-
-def _check_place(data: InputData, output: Path, force: bool) -> None:
-    real_input, real_output = Path(os.path.realpath(data.path)), Path(os.path.realpath(output))
-    if same_place(output, data.path) or real_input in real_output.parents or real_output in real_input.parents:
-        raise UsageProblem(f"the output {output} is the input, or one lies in the other: the input is never written to")
-    check_target(output, force=force)
-    if os.path.lexists(output) and not output.is_symlink():
-        if output.suffix == ".h5ad" and output.is_dir():
-            raise OutputProblem(f"{output} is a folder: it is not replaced by a file; name another output")
-        if output.suffix == ".zarr" and not (output / ".zgroup").exists() and not (output / "zarr.json").exists():
-            raise OutputProblem(f"{output} exists and is no zarr store: it is not replaced; name another output")
+    return StoreTarget(output) if output.suffix == ".zarr" else Target(output)
 
 
 def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: bool) -> None:
@@ -229,15 +205,16 @@ def stage_output(
     Raises
     ------
     UsageProblem, OutputProblem
-        See ``check_output``.
+        See ``output_target`` and ``check_targets``.
     NotEnoughResources
         Where the disk has no room.
     """
     output = Path(output)
-    check_output(data, output, force=force)
+    target = output_target(output)
+    check_targets([target], [data.path], force=force)
     _check_room(output, input_bytes(data.path) + added_bytes)
     is_zarr = output.suffix == ".zarr"
-    with staged(output, folder=is_zarr) as temporary:
+    with staged(output, folder=is_zarr, check=target.check_replaceable) as temporary:
         with writing(output):
             _copy(data, temporary.path, is_zarr)
             data.check_unchanged()

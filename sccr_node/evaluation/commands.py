@@ -60,7 +60,7 @@ def mask(params: EvaluateMaskParameters, feedback: Feedback, input: Path, output
 
     if output.suffix != ".h5ad":
         raise UsageProblem(f"{output}: masked data are written as .h5ad; name the file so")
-    check_outputs([output], [input], force=params.force)
+    check_outputs([output], [input, *params.files_read()], force=params.force)
     write_masked(input, output, params, feedback)
 
 
@@ -90,7 +90,7 @@ def score(
     from sccr_node.evaluation.files import score_candidate
     from sccr_node.evaluation.tables import check_outputs, write_tables
 
-    check_outputs([output, json_file], [masked, candidate], force=params.force)
+    check_outputs([output, json_file], [masked, candidate, *params.files_read()], force=params.force)
     row = score_candidate(masked, candidate, params, feedback)
     write_tables([row], list(row), row, output=output, json_file=json_file)
 
@@ -112,7 +112,7 @@ def cluster(
     from sccr_node.evaluation.steps import CLUSTER_COLUMNS, cluster_file
     from sccr_node.evaluation.tables import check_outputs, write_tables
 
-    check_outputs([output, json_file], [input], force=params.force)
+    check_outputs([output, json_file], [input, *params.files_read()], force=params.force)
     document = cluster_file(input, params, feedback)
     write_tables(document["summary"], CLUSTER_COLUMNS, document, output=output, json_file=json_file)
 
@@ -143,7 +143,7 @@ def relations(
     from sccr_node.evaluation.steps import PAIR_COLUMNS, SHARE_COLUMNS, relations_file
     from sccr_node.evaluation.tables import as_tsv, check_outputs, write_tables
 
-    check_outputs([output, json_file, pairs], [input], force=params.force)
+    check_outputs([output, json_file, pairs], [input, *params.files_read()], force=params.force)
     document = relations_file(input, params, feedback)
     if pairs is not None:
         write_text_atomically(pairs, as_tsv(document["pairs"], PAIR_COLUMNS))
@@ -168,5 +168,5 @@ def benchmark(
     from sccr_node.evaluation.steps import benchmark_file
     from sccr_node.evaluation.tables import check_outputs
 
-    check_outputs([output, json_file], [input], force=params.force)
+    check_outputs([output, json_file], [input, *params.files_read()], force=params.force)
     benchmark_file(input, params, feedback, output=output, json_file=json_file)

@@ -65,13 +65,9 @@ def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path], *, for
     OutputProblem
         An output exists already, or its folder cannot be written to.
     """
-    from sccr_node.anndata_io.side_files import check_side_file
+    from sccr_node.anndata_io.targets import Target, check_targets
 
-    others = list(inputs)
-    for output in outputs:
-        if output is not None:
-            check_side_file(output, force=force, others=others)
-            others.append(output)
+    check_targets([Target(output) for output in outputs if output is not None], inputs, force=force)
 
 
 def write_tables(

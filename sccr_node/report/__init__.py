@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "check_multiqc_folder",
     "compose_multiqc",
     "compose_report",
+    "multiqc_target",
     "read_record",
     "write_multiqc",
     "write_multiqc_files",

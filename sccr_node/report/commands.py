@@ -50,11 +50,14 @@ def report(
         raise UsageProblem("say where to write: --output FILE, --multiqc DIR, or both")
     if output is None and scores:
         raise UsageProblem("--scores are shown on the page: give --output FILE too")
-    from sccr_node.report.writing import check_multiqc_folder, read_record, write_multiqc, write_report
+    from sccr_node.anndata_io.targets import Target, check_targets
+    from sccr_node.report.writing import multiqc_target, read_record, write_multiqc, write_report
 
     record = None if params.provenance is None else read_record(Path(params.provenance))
+    targets = [] if output is None else [Target(output)]
     if params.multiqc is not None:
-        check_multiqc_folder(result, Path(params.multiqc), force=params.force)
+        targets.append(multiqc_target(result, Path(params.multiqc)))
+    check_targets(targets, [result, *scores, *params.files_read()], force=params.force)
     if output is not None:
         write_report(
             result,
@@ -64,7 +67,6 @@ def report(
             key_added=params.key_added,
             label_key=params.label_key,
             batch_key=params.batch_key,
-            force=params.force,
             progress=feedback.progress,
         )
         feedback.say(f"wrote {output}")
@@ -74,7 +76,6 @@ def report(
             Path(params.multiqc),
             record=record,
             key_added=params.key_added,
-            force=params.force,
             progress=feedback.progress,
         )
         feedback.say(f"wrote MultiQC content to {params.multiqc}")

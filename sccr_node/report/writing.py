@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from sccr_node.anndata_io.checks import Progress
-from sccr_node.anndata_io.side_files import check_side_file, write_text_atomically
+from sccr_node.anndata_io.side_files import write_text_atomically
+from sccr_node.anndata_io.targets import SharedFolder
 from sccr_node.errors import InputMissing, InputProblem, OutputProblem
 from sccr_node.provenance import RunRecord
 from sccr_node.report.gathering import gather, sample_name
@@ -89,9 +90,7 @@ def compose_report(
     return render(replace(content, scores=tables))
 
 
-def write_report(
-    result_path: Path, report_path: Path, *, scores: Sequence[Path] = (), force: bool = False, **options: Any
-) -> None:
+def write_report(result_path: Path, report_path: Path, *, scores: Sequence[Path] = (), **options: Any) -> None:
     """Write the page of a result.
 
     Parameters
@@ -99,40 +98,24 @@ def write_report(
     result_path
         What the step wrote, .h5ad or .zarr.
     report_path
-        The HTML file to write.
+        The HTML file to write; checked before (``check_targets``).
     scores
         Evaluation tables, TSV or JSON.
-    force
-        Whether a page that exists is replaced.
     **options
         As for :func:`compose_report`.
 
     Raises
     ------
-    OutputProblem
-        The page exists, or its folder is missing or not permitted; found before any work.
     InputMissing, InputProblem
         As :func:`compose_report`.
     """
-    check_side_file(report_path, force=force, others=[result_path, *scores])
     write_text_atomically(report_path, compose_report(result_path, scores=scores, **options))
 
 
-def check_multiqc_folder(result_path: Path, folder: Path, *, force: bool) -> None:
-    """Refuse, before any work, a MultiQC folder that could not take this sample's files.
-
-    Many samples may share a folder, so one that exists is no problem; files of this sample in it are.
-
-    Raises
-    ------
-    OutputProblem
-        A file exists and ``force`` is false, or the folder (or the one above it) is missing or not permitted.
-    """
-    if folder.is_dir():
-        for content_id in CONTENT_IDS:
-            check_side_file(folder / multiqc_file_name(sample_name(result_path), content_id), force=force)
-    else:
-        check_side_file(folder, force=False)
+def multiqc_target(result_path: Path, folder: Path) -> SharedFolder:
+    """Return what a sample's MultiQC content is written to: its own files in a folder that samples may share."""
+    sample = sample_name(result_path)
+    return SharedFolder(folder, [multiqc_file_name(sample, content_id) for content_id in CONTENT_IDS])
 
 
 def compose_multiqc(
@@ -188,7 +171,7 @@ def write_multiqc_files(folder: Path, texts: Mapping[str, str]) -> None:
         write_text_atomically(folder / name, text)
 
 
-def write_multiqc(result_path: Path, folder: Path, *, force: bool = False, **options: Any) -> None:
+def write_multiqc(result_path: Path, folder: Path, **options: Any) -> None:
     """Write MultiQC custom content of a result into a folder.
 
     Parameters
@@ -196,18 +179,13 @@ def write_multiqc(result_path: Path, folder: Path, *, force: bool = False, **opt
     result_path
         What the step wrote; its name without ending is the sample's.
     folder
-        Made where there is none; other files in it stay.
-    force
-        Whether files of the same sample are replaced.
+        Made where there is none; other files in it stay; checked before (``check_targets``).
     **options
         As for :func:`compose_multiqc`.
 
     Raises
     ------
-    OutputProblem
-        As :func:`check_multiqc_folder`.
     InputMissing, InputProblem
         As :func:`compose_report`.
     """
-    check_multiqc_folder(result_path, folder, force=force)
     write_multiqc_files(folder, compose_multiqc(result_path, **options))

@@ -1,6 +1,7 @@
 """Whole or not at all: stale temporaries, locks, swaps, full disks, forbidden folders, each of them real."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -13,14 +14,13 @@ import pytest
 from scipy import sparse
 
 from sccr_node.anndata_io.side_files import (
-    check_side_file,
-    check_side_folder,
     replace_folder_atomically,
     write_h5ad_atomically,
     write_text_atomically,
 )
 from sccr_node.anndata_io.staging import error_number, staged
-from sccr_node.errors import NotEnoughResources, OutputProblem, UsageProblem
+from sccr_node.anndata_io.targets import MARKER, PartsTarget, Target
+from sccr_node.errors import NotEnoughResources, OutputProblem
 
 from .inputs import plain, write_zarr
 
@@ -159,7 +159,10 @@ def test_side_files_on_a_full_disk(tmp_path):
             write_text_atomically(folder / "record.json", "x" * 200_000)
         with pytest.raises(NotEnoughResources, match="not enough disk"):
             write_h5ad_atomically(folder / "some.h5ad", plain(sparse.random(300, 300, 0.5, "csr")))
-        with pytest.raises(NotEnoughResources, match="not enough"), replace_folder_atomically(folder / "d") as made:
+        with (
+            pytest.raises(NotEnoughResources, match="not enough"),
+            replace_folder_atomically(PartsTarget(folder / "d")) as made,
+        ):
             (made / "page.html").write_bytes(bytes(200_000))
         assert os.listdir(folder) == []
 
@@ -171,7 +174,7 @@ def test_read_only_file_system_is_73(tmp_path, source):
         assert (done.returncode, done.stderr) == (73, "")
         assert "read-only or not permitted" in done.stdout
         with pytest.raises(OutputProblem, match="read-only or not permitted"):
-            check_side_file(folder / "record.json", force=False)
+            Target(folder / "record.json").check(force=False)
         with pytest.raises(OutputProblem, match="[Rr]ead-only"):
             write_text_atomically(folder / "record.json", "{}")
 
@@ -290,7 +293,7 @@ def test_new_files_have_the_usual_permissions(tmp_path):
     former = os.umask(0o027)
     try:
         write_text_atomically(tmp_path / "record.json", "{}")
-        with replace_folder_atomically(tmp_path / "folder"):
+        with replace_folder_atomically(PartsTarget(tmp_path / "folder")):
             pass
     finally:
         os.umask(former)
@@ -307,41 +310,27 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["record.json"]
 
 
-def test_side_files_are_checked_first(tmp_path):
-    file, folder = tmp_path / "record.json", tmp_path / "multiqc"
-    check_side_file(file, force=False)
-    check_side_folder(folder, force=False)
-    file.write_text("{}")
-    folder.mkdir()
-    with pytest.raises(OutputProblem, match="exists already.*--force"):
-        check_side_file(file, force=False)
-    with pytest.raises(OutputProblem, match="exists already.*--force"):
-        check_side_folder(folder, force=False)
-    check_side_file(file, force=True)
-    check_side_folder(folder, force=True)
-    with pytest.raises(OutputProblem, match="is a folder"):
-        check_side_file(folder, force=True)
-    with pytest.raises(OutputProblem, match="is a file"):
-        check_side_folder(file, force=True)
-    with pytest.raises(OutputProblem, match="no folder"):
-        check_side_file(tmp_path / "nowhere" / "record.json", force=True)
-    with pytest.raises(UsageProblem, match="named twice"):
-        check_side_file(tmp_path / "a" / ".." / "record.json", force=True, others=[tmp_path / "x", file])
-
-
 def test_folder_is_replaced_whole(tmp_path):
-    target = tmp_path / "multiqc"
+    target = PartsTarget(tmp_path / "parts")
+
+    def mark(folder, name):
+        (folder / name).write_text(name)
+        (folder / MARKER).write_text(json.dumps({"files": [name]}))
+
     with replace_folder_atomically(target) as made:
-        (made / "one").write_text("1")
-        assert not target.exists()
+        mark(made, "one")
+        assert not target.path.exists()
     with pytest.raises(ZeroDivisionError), replace_folder_atomically(target) as made:
-        (made / "two").write_text("2")
+        mark(made, "two")
         raise ZeroDivisionError
-    assert os.listdir(target) == ["one"]
+    assert sorted(os.listdir(target.path)) == [MARKER, "one"]
     with replace_folder_atomically(target) as made:
-        (made / "three").write_text("3")
-    assert os.listdir(target) == ["three"]
-    assert os.listdir(tmp_path) == ["multiqc"]
+        mark(made, "three")
+    assert sorted(os.listdir(target.path)) == [MARKER, "three"]
+    with pytest.raises(OutputProblem, match="mine.txt"), replace_folder_atomically(target) as made:
+        (target.path / "mine.txt").write_text("came while we worked")
+    assert sorted(os.listdir(target.path)) == [MARKER, "mine.txt", "three"]
+    assert os.listdir(tmp_path) == ["parts"]
 
 
 def test_system_errors_are_found_in_what_libraries_raise():
@@ -360,9 +349,3 @@ def test_a_folder_that_is_removed_meanwhile_is_73(tmp_path):
     with pytest.raises(OutputProblem, match="is its folder still there"), staged(folder / "out.h5ad") as temporary:
         shutil.rmtree(folder)
         temporary.commit()
-
-
-def test_pipes_and_devices_are_not_replaced(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OutputProblem, match="a device or a pipe"):
-        check_side_file(tmp_path / "pipe", force=True)

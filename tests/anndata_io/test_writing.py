@@ -14,7 +14,8 @@ import pytest
 from scipy import sparse
 
 from sccr_node.anndata_io.reading import open_input
-from sccr_node.anndata_io.writing import check_keys, check_output, copy_tree, input_bytes, sha256_of, stage_output
+from sccr_node.anndata_io.targets import check_targets
+from sccr_node.anndata_io.writing import check_keys, copy_tree, input_bytes, output_target, sha256_of, stage_output
 from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem, UsageProblem
 
 from .inputs import (
@@ -31,6 +32,11 @@ from .inputs import (
 from .trees import assert_hdf5_kept, assert_same, assert_zarr_kept, folder_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' remarks on old and new encodings
+
+
+def check_output(data, path, *, force):
+    check_targets([output_target(path)], [data.path], force=force)
+
 
 ADDED_KEYS = [
     ("layers", "sccr"),
@@ -338,7 +344,7 @@ def test_output_equal_to_input_is_refused(tmp_path, way, monkeypatch):
     else:
         (tmp_path / "link").symlink_to(tmp_path)
         target = tmp_path / "link" / "in.h5ad"
-    with open_input(source) as data, pytest.raises(UsageProblem, match="the input is never written to"):
+    with open_input(source) as data, pytest.raises(UsageProblem, match="it is the input"):
         check_output(data, target, force=True)
     assert source.read_bytes() == before
 
@@ -371,7 +377,7 @@ def test_folder_that_is_missing_or_of_another_kind(tmp_path):
     with open_input(tmp_path / "in.h5ad") as data:
         with pytest.raises(OutputProblem, match="no folder"):
             check_output(data, tmp_path / "nowhere" / "out.h5ad", force=False)
-        with pytest.raises(OutputProblem, match="no zarr store"):
+        with pytest.raises(OutputProblem, match="not a zarr store"):
             check_output(data, tmp_path / "papers.zarr", force=True)
         with pytest.raises(OutputProblem, match="is a folder"):
             check_output(data, tmp_path / "folder.h5ad", force=True)

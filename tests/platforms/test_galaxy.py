@@ -132,7 +132,7 @@ def understood(command: str, free_text: dict[str, str], folder: Path) -> Any:
     assert given["config"] == Path("free_text.json")
     model = MODELS[name]
     flags = {field: given[field] for field in model.model_fields}
-    return settle(model, flags, config=folder / "free_text.json", environ={})[0]
+    return settle(model, flags, config=folder / "free_text.json", environ={})
 
 
 METHODS = {"sccr": ("denoised", "recovered", "both", "embedding"), "scfp": ("denoised", "embedding")}
@@ -180,7 +180,7 @@ def test_every_combination_of_the_form_is_a_command_that_sccr_takes(planemo: Pat
         assert (params.provenance is not None) == ("record" in state["outputs"])
         assert (params.threads, params.max_memory) == (2, 2048 * 10**6)
         # What the form leaves alone is what the command line leaves alone.
-        plain, _ = settle(type(params), {"method": params.method}, environ={})
+        plain = settle(type(params), {"method": params.method}, environ={})
         assert params.method_parameters() == plain.method_parameters()
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from sccr_node.__main__ import main
-from sccr_node.errors import InputProblem, OutputProblem, UsageProblem
-from sccr_node.report import read_record, write_multiqc, write_report
+from sccr_node.errors import InputProblem, OutputProblem
+from sccr_node.report import multiqc_target, read_record, write_multiqc
 
 from .conftest import HOSTILE
 
@@ -52,9 +52,11 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing(made, tmp_path, capfd, a
     assert not list(tmp_path.iterdir())
 
 
-def test_the_result_itself_is_never_a_target(made):
-    with pytest.raises(UsageProblem):
-        write_report(made.path, made.path, force=True)
+def test_the_result_itself_is_never_a_target(made, capfd):
+    before = made.path.read_bytes()
+    assert main(["report", str(made.path), "-o", str(made.path), "--force"]) == 2
+    assert "it is the input" in capfd.readouterr().err
+    assert made.path.read_bytes() == before
 
 
 def test_a_record_that_is_none_is_refused(tmp_path):
@@ -68,10 +70,15 @@ def test_samples_share_a_multiqc_folder(made, hostile, tmp_path):
     write_multiqc(made.path, folder)
     write_multiqc(hostile.path, folder)
     assert len(list(folder.iterdir())) == 8  # without a record there are no stages
+    (folder / "notes.txt").write_text("mine")
+    target = multiqc_target(made.path, folder)
     with pytest.raises(OutputProblem, match="exists already"):
-        write_multiqc(made.path, folder)
-    write_multiqc(made.path, folder, force=True)
+        target.check(force=False)
+    target.check(force=True)
+    write_multiqc(made.path, folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputProblem):
-        write_multiqc(made.path, tmp_path / "file", force=True)
+    with pytest.raises(OutputProblem, match="not a folder"):
+        multiqc_target(made.path, tmp_path / "file").check(force=True)
     assert HOSTILE not in "".join(path.read_text() for path in folder.iterdir())
