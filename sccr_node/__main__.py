@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sccr_node import signals
+from sccr_node.runtime import signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from sccr_node.cli import run
 
         return run(sys.argv[1:] if arguments is None else list(arguments))
-    except signals.Interrupted as interruption:
-        from sccr_node.feedback import last_words
+    except signals.Interrupted as interruption:  # while the command line was being imported
+        from sccr_node.runtime.console import last_words
 
-        last_words(f"sccr: {interruption}; no file was written")
+        words = sys.argv[1:] if arguments is None else arguments
+        last_words(
+            f"{interruption}; {interruption.left}",
+            interruption.exit_code,
+            as_json="json" in words or "--log-format=json" in words,
+            prefix="sccr: ",
+        )
         return interruption.exit_code
     finally:
         signals.restore(handlers)

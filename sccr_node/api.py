@@ -2,50 +2,110 @@
 
 from __future__ import annotations
 
-import inspect
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import numpy as np
 from anndata import AnnData
 from pydantic import ValidationError
-from scipy import sparse
 
 from sccr_node.anndata_io.reading import wrap_anndata
 from sccr_node.anndata_io.writing import check_keys
-from sccr_node.attachment import (
-    imputed_flags,
-    layer_blocks,
-    layer_is_sparse,
-    over_all_genes,
-    summary_of_run,
-)
+from sccr_node.contract.keys import possible_keys
 from sccr_node.errors import UsageProblem
-from sccr_node.examination import check_memory, examine
-from sccr_node.feedback import Feedback
-from sccr_node.params import ImputeParameters, fields_by_group, result_keys
-from sccr_node.running import OutputName, run_methods
+from sccr_node.params import ImputeParameters
+from sccr_node.pipeline.plan import check_memory, make_plan
+from sccr_node.pipeline.run import run
+from sccr_node.results import InMemory, write
+from sccr_node.runtime.console import Clock, Console
 from sccr_node.settings import first_problem
 
-_OF_FILES = ("force", "compression", "provenance", "report", "multiqc", "label_key", "dry_run", "log_format", "debug")
 
-OPTIONS = {name: field for name, field in ImputeParameters.model_fields.items() if name not in _OF_FILES}
-"""The parameters of the step that make sense without files."""
-
-
-def impute(adata: AnnData, *, copy: bool = False, **options: Any) -> AnnData | None:
+def impute(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    key_added: str = "sccr",
+    batch_key: str | None = None,
+    method: Literal["sccr", "scfp", "scbfp"] = "sccr",
+    input_scale: Literal["auto", "counts", "log1p"] = "auto",
+    genes: str = "top-variance",
+    n_top_genes: int = 2000,
+    normalize_by: Literal["selected", "all"] = "selected",
+    target_sum: float | Literal["median"] = "median",
+    k_cell: int | None = None,
+    k_gene: int | None = None,
+    n_iterations: int | None = None,
+    n_gene_iterations: int | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    symmetrize_final: bool | None = None,
+    dissociating: bool | None = None,
+    standardize: bool | None = None,
+    write: Literal["denoised", "recovered", "both", "embedding"] = "denoised",
+    n_components: int = 50,
+    overwrite_keys: bool = False,
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+    quiet: bool = False,
+    copy: bool = False,
+) -> AnnData | None:
     """Impute expression with scCR, scFP or scBFP and attach the result.
 
     Parameters
     ----------
     adata
         Cells x genes: counts, or log-normalised expression. X, the layers and everything else stay as they are.
+    layer
+        Layer that contains the matrix to impute (default: X).
+    key_added
+        Name of the result.
+    batch_key
+        Column of ``obs`` with each cell's batch or sample; each batch is imputed by itself.
+    method
+        scCR, or its relatives scFP (cell graphs only) and scBFP (a gene graph, then a cell graph).
+    input_scale
+        Whether the matrix contains counts, which are normalised first, or log-normalised values; ``"auto"`` looks at
+        every value.
+    genes
+        Genes to impute: ``"top-variance"``, ``"highly-variable"`` (``var['highly_variable']``), ``"all"``, or the path
+        to a file with one gene name per line.
+    n_top_genes
+        Number of genes of highest variance, for ``"top-variance"``.
+    normalize_by
+        Which genes a cell's sequencing depth is the total of: the genes to impute (``"selected"``) or all.
+    target_sum
+        Depth to which each cell's counts are normalised: the median over non-empty cells, or a number.
+    k_cell, k_gene
+        Number of nearest neighbours per cell, and per gene.
+    n_iterations, n_gene_iterations
+        Number of propagation steps over each cell graph, and over the gene graph.
+    alpha
+        Weight of the pre-imputed values in the recovered expression.
+    beta
+        Weight of the neighbours in each denoising step.
+    gamma
+        Weight of the recovered expression in the denoised output.
+    symmetrize_final
+        Whether the last cell graph is made symmetric.
+    dissociating
+        Whether genes are related by negative correlations too.
+    standardize
+        Whether genes are standardised before they are related.
+    write
+        Which layers are attached; ``"embedding"`` attaches none.
+    n_components
+        Number of principal components of the imputed genes.
+    overwrite_keys
+        Replace an earlier result of the same name.
+    threads
+        Number of threads (default: all available CPUs). Does not affect the result.
+    max_memory
+        Do not start if the run would need more memory than this, such as ``"8GB"``.
+    quiet
+        Show warnings only.
     copy
         Return a copy with the result instead of changing ``adata``.
-    **options
-        The parameters of ``sccr impute`` under their own names and with the same defaults, such as ``layer``,
-        ``genes``, ``batch_key``, ``method``, ``write``, ``key_added``, ``overwrite_keys``, ``threads`` or ``quiet``;
-        the function's signature names them all.
 
     Returns
     -------
@@ -68,6 +128,11 @@ def impute(adata: AnnData, *, copy: bool = False, **options: Any) -> AnnData | N
     sccr_node.errors.SccrError
         The parameters, the data or the memory do not allow it; ``adata`` is unchanged then.
 
+    Notes
+    -----
+    Numbers of the method that are left at None take its published values. What is said goes to the logger
+    ``sccr_node`` if it, or the root logger, has a handler, and to standard error otherwise.
+
     Examples
     --------
     >>> import scanpy as sc, sccr_node
@@ -75,68 +140,27 @@ def impute(adata: AnnData, *, copy: bool = False, **options: Any) -> AnnData | N
     >>> sccr_node.impute(adata, batch_key="sample")  # doctest: +SKIP
     >>> sc.pp.neighbors(adata, use_rep="X_sccr")  # doctest: +SKIP
     """
-    if unknown := options.keys() - OPTIONS.keys():
-        raise TypeError(f"impute() got an unexpected keyword argument {sorted(unknown)[0]!r}")
+    given = {name: value for name, value in locals().items() if name not in ("adata", "copy")}
+    return _impute(adata, given, copy=copy)
+
+
+def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:
     try:
-        params = ImputeParameters(**options)
+        # What is at its default was not given: 2000 genes of highest variance are no contradiction to genes="all".
+        fields = ImputeParameters.model_fields
+        asked = ImputeParameters(**{name: value for name, value in given.items() if value != fields[name].default})
     except ValidationError as failure:
         raise UsageProblem(first_problem(failure)) from None
-    feedback = Feedback(quiet=params.quiet)
-    data = wrap_anndata(adata, params.layer)
-    check_keys(data, result_keys(params.key_added), overwrite=params.overwrite_keys)
-    examined = examine(data, params, feedback)
-    check_memory(examined, params, feedback)
-    outcome = run_methods(data, examined, params, feedback)
-
-    layers: dict[str, OutputName] = {params.key_added: "denoised", f"{params.key_added}_recovered": "recovered"}
-    made: dict[tuple[str, str], Any] = {}
-    for slot, key in params.added_keys():
-        if slot == "layers":
-            blocks = layer_blocks(data, examined, outcome, layers[key], partial(feedback.progress, f"join {key}"))
-            if layer_is_sparse(examined, outcome, layers[key]):
-                made[slot, key] = sparse.vstack(list(blocks), format="csr")
-            else:
-                made[slot, key] = np.concatenate([block.toarray() for block in blocks])
-        elif slot == "obsm":
-            made[slot, key] = outcome.components
-        elif slot == "varp":
-            assert outcome.relations is not None
-            made[slot, key] = over_all_genes(outcome.relations, examined.genes, data.n_genes)
-        elif slot == "var":
-            made[slot, key] = imputed_flags(examined.genes, data.n_genes)
-        else:
-            made[slot, key] = summary_of_run(data.layer, examined, outcome, params, feedback.messages)
-    feedback.close_bar()
+    console = Console(quiet=asked.quiet, redirectable=True)
+    data = wrap_anndata(adata, asked.layer)
+    check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
+    plan = make_plan(data, asked, console)
+    check_memory(plan, console)
+    imputation = run(plan, console, Clock())
+    made = InMemory()
+    write(imputation, plan.keys, data, made, console.progress)
+    console.close_bar()
     # Only now, when everything is made, is the object touched.
     target = adata.copy() if copy else adata
-    for slot, key in result_keys(params.key_added):
-        if key in getattr(target, slot):
-            del getattr(target, slot)[key]
-    for (slot, key), value in made.items():
-        getattr(target, slot)[key] = value
+    made.attach(target, asked.key_added)
     return target if copy else None
-
-
-def _signature() -> inspect.Signature:
-    """Return the signature of :func:`impute` with every option, so that notebooks can complete and show them."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    ordered = [
-        (name, field)
-        for fields in fields_by_group(ImputeParameters).values()
-        for name, field in fields.items()
-        if name in OPTIONS
-    ]
-    return inspect.Signature(
-        [
-            inspect.Parameter("adata", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=AnnData),
-            *(
-                inspect.Parameter(name, keyword, default=field.default, annotation=field.annotation)
-                for name, field in ordered
-            ),
-            inspect.Parameter("copy", keyword, default=False, annotation=bool),
-        ],
-        return_annotation=AnnData | None,
-    )
-
-
-impute.__signature__ = _signature()  # type: ignore[attr-defined]

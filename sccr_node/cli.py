@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,6 @@ import click
 
 from sccr_node import __version__
 from sccr_node.errors import NotEnoughResources, SccrError, UsageProblem
-from sccr_node.feedback import Feedback, last_words, mute
 from sccr_node.params import (
     RUNNING,
     GatherParameters,
@@ -30,7 +29,9 @@ from sccr_node.params import (
     fields_by_group,
     flag,
 )
-from sccr_node.settings import environment_name, settle, unknown_variables
+from sccr_node.runtime import signals
+from sccr_node.runtime.console import Console, last_words, mute
+from sccr_node.settings import environment_name, merge, unknown_variables
 
 ISSUES = "https://github.com/sccr-node/sccr-node/issues"
 
@@ -155,7 +156,7 @@ def contract_command(
 
     Returns
     -------
-    A decorator; the function is called as ``function(params, feedback, **arguments)``.
+    A decorator; the function is called as ``function(params, console, **arguments)``.
     """
     options: list[click.Parameter] = [*arguments, *options_of(model), *extra_options]
     if config:
@@ -172,14 +173,18 @@ def contract_command(
         def callback(**given: Any) -> None:
             flags = {name: given.pop(name) for name in model.model_fields}
             config_file = given.pop("config", None)
-            params = settle(model, flags, config=config_file)
-            feedback = Feedback(log_format=params.log_format, quiet=params.quiet)
+            merged = merge(model, flags, config=config_file)
+            manner = click.get_current_context().find_object(Manner)
+            if manner is not None:
+                manner.take(merged.values)
+            params = merged.validated()
+            console = Console(log_format=params.log_format, quiet=params.quiet)
             for variable in unknown_variables(known_fields()):
-                feedback.warn(f"the environment variable {variable} stands for no parameter; ignored")
+                console.warn(f"the environment variable {variable} stands for no parameter; ignored")
             try:
-                function(params, feedback, **given)
+                function(params, console, **given)
             finally:
-                feedback.close_bar()
+                console.close_bar()
 
         return ContractCommand(
             name=function.__name__,
@@ -271,11 +276,11 @@ def path_argument(name: str) -> click.Argument:
         "co-expression, which take them for measurements. The counts stay where they were."
     ),
 )
-def impute(params: ImputeParameters, feedback: Feedback, input: Path, output: Path) -> None:
+def impute(params: ImputeParameters, console: Console, input: Path, output: Path) -> None:
     """Run the step."""
-    from sccr_node.step import impute_file
+    from sccr_node.pipeline.impute import impute_file
 
-    impute_file(input, output, params, feedback=feedback, command=["sccr", *sys.argv[1:]])
+    impute_file(input, output, params, console=console, command=["sccr", *sys.argv[1:]])
 
 
 @contract_command(
@@ -288,11 +293,11 @@ def impute(params: ImputeParameters, feedback: Feedback, input: Path, output: Pa
     ),
     epilog="Impute each part with --genes DIR/genes.txt and the --target-sum in DIR/target_sum.txt, then gather.",
 )
-def split(params: SplitParameters, feedback: Feedback, input: Path) -> None:
+def split(params: SplitParameters, console: Console, input: Path) -> None:
     """Split a data set."""
-    from sccr_node.scatter import split_file
+    from sccr_node.pipeline.scatter import split_file
 
-    split_file(input, params, feedback=feedback)
+    split_file(input, params, console=console)
 
 
 @contract_command(
@@ -307,11 +312,11 @@ def split(params: SplitParameters, feedback: Feedback, input: Path) -> None:
         "OUTPUT is the same file, byte for byte, as one run of sccr impute --batch-key writes."
     ),
 )
-def gather(params: GatherParameters, feedback: Feedback, input: Path, output: Path, parts: tuple[Path, ...]) -> None:
+def gather(params: GatherParameters, console: Console, input: Path, output: Path, parts: tuple[Path, ...]) -> None:
     """Gather imputed parts."""
-    from sccr_node.scatter import gather_files
+    from sccr_node.pipeline.scatter import gather_files
 
-    gather_files(input, output, parts, params, feedback=feedback, command=["sccr", *sys.argv[1:]])
+    gather_files(input, output, parts, params, console=console, command=["sccr", *sys.argv[1:]])
 
 
 @contract_command(
@@ -319,11 +324,11 @@ def gather(params: GatherParameters, feedback: Feedback, input: Path, output: Pa
     arguments=[path_argument("output")],
     summary="Write a simulated data set whose truth is known. OUTPUT is an .h5ad file with counts in X.",
 )
-def simulate(params: SimulateParameters, feedback: Feedback, output: Path) -> None:
+def simulate(params: SimulateParameters, console: Console, output: Path) -> None:
     """Simulate a data set."""
     from sccr_node.simulation import simulate_file
 
-    simulate_file(output, params, feedback=feedback)
+    simulate_file(output, params, console=console)
 
 
 @click.command()
@@ -337,6 +342,35 @@ def schema(name: str) -> None:
     click.echo(schema_text(name), nl=False)
 
 
+@dataclass
+class Manner:
+    """How a failure is told: as plain text or JSON, with a traceback or without.
+
+    Read off the arguments and the environment first, since they may be what is wrong; then off the settings.
+    """
+
+    as_json: bool
+    debug: bool
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> Manner:
+        """Guess from the arguments and the environment, before anything is parsed."""
+        formats = [value for name, value in pairwise(arguments) if name == "--log-format"]
+        formats += [word.removeprefix("--log-format=") for word in arguments if word.startswith("--log-format=")]
+        log_format = formats[-1] if formats else os.environ.get(environment_name("log_format"))
+        debug = os.environ.get(environment_name("debug")) if "--debug" not in arguments else "yes"
+        return cls(log_format == "json", _is_yes(debug))
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Take the settings, which may not be valid."""
+        self.as_json = values.get("log_format", "text") == "json"
+        self.debug = _is_yes(values.get("debug"))
+
+
+def _is_yes(value: object) -> bool:
+    return value is True or str(value).lower() in ("1", "true", "yes", "on")
+
+
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code; a failure is one line on standard error.
 
@@ -345,14 +379,9 @@ def run(arguments: list[str]) -> int:
     arguments
         What follows the command's name.
     """
-    debug = "--debug" in arguments or os.environ.get(environment_name("debug"), "").lower() in (
-        "1",
-        "true",
-        "yes",
-        "on",
-    )
+    manner = Manner.of(arguments)
     try:
-        result = cli.main(args=arguments, prog_name="sccr", standalone_mode=False)
+        result = cli.main(args=arguments, prog_name="sccr", standalone_mode=False, obj=manner)
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as help_page:
         click.echo(help_page.format_message(), err=True)
@@ -360,15 +389,24 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as problem:
         context = getattr(problem, "ctx", None)
         where = context.command_path if context is not None else "sccr"
-        return _failed(f"{problem.format_message()} (see {where} --help)", UsageProblem.exit_code, arguments)
+        message = f"{problem.format_message()} (see {where} --help)"
+        last_words(message, UsageProblem.exit_code, as_json=manner.as_json)
+        return UsageProblem.exit_code
     except BrokenPipeError:
         # Whoever read the output (head, say) has seen enough; Python must not complain of it at exit either.
         mute(sys.stdout)
         return 0
+    except signals.Interrupted as interruption:
+        last_words(
+            f"{interruption}; {interruption.left}", interruption.exit_code, as_json=manner.as_json, prefix="sccr: "
+        )
+        return interruption.exit_code
     except Exception as failure:  # noqa: BLE001 - the last resort: a user gets a line, not a traceback
-        if debug:
+        if manner.debug:
             traceback.print_exc()
-        return _failed(*_explained(failure), arguments)
+        message, exit_code = _explained(failure)
+        last_words(message, exit_code, as_json=manner.as_json)
+        return exit_code
 
 
 def _explained(failure: Exception) -> tuple[str, int]:
@@ -385,18 +423,3 @@ def _explained(failure: Exception) -> tuple[str, int]:
         "--debug prints",
         SccrError.exit_code,
     )
-
-
-def _failed(message: str, exit_code: int, arguments: list[str]) -> int:
-    # Read off the arguments themselves: they may be what is wrong.
-    formats = [value for name, value in pairwise(arguments) if name == "--log-format"]
-    if (
-        "json" in formats
-        or "--log-format=json" in arguments
-        or os.environ.get(environment_name("log_format")) == "json"
-    ):
-        line = json.dumps({"level": "error", "message": message, "exit_code": exit_code})
-    else:
-        line = f"sccr: error: {' '.join(message.split())}"
-    last_words(line)
-    return exit_code

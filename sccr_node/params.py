@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from sccr_node.contract.keys import ResultKeys
+
 Method = Literal["sccr", "scfp", "scbfp"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -328,6 +330,16 @@ class PreparationParameters(RunningParameters):
             raise ValueError(f"should be at most {LARGEST_DEPTH:g}")
         return depth
 
+    def preparation(self) -> dict[str, Any]:
+        """Return how counts become expression, as the keywords of ``decide_preparation``."""
+        names = ("input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
+        return {name: getattr(self, name) for name in names} | {"genes_from_config": self.from_config("genes")}
+
+    def noted_preparation(self) -> dict[str, Any]:
+        """Return the layer and the preparation, as a part that ``sccr split`` wrote remembers them."""
+        names = ("layer", "input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     def files_read(self) -> list[Path]:
         """Return the config file and the gene file."""
         return [*super().files_read(), *([] if self.genes in GENE_CHOICES else [Path(self.genes)])]
@@ -535,17 +547,14 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         """Whether the recovered expression is among the outputs."""
         return self.write in ("recovered", "both")
 
-    def added_keys(self) -> list[tuple[str, str]]:
-        """Return the (slot, key) pairs that a run with these parameters adds to its output."""
-        name = self.key_added
-        left_out = set()
-        if self.write in ("recovered", "embedding"):
-            left_out.add(("layers", name))
-        if not self.wants_recovered:
-            left_out.add(("layers", f"{name}_recovered"))
-        if self.method == "scfp" or self.batch_key is not None:
-            left_out.add(("varp", f"{name}_relations"))
-        return [key for key in result_keys(name) if key not in left_out]
+    def outputs(self) -> tuple[str, ...]:
+        """Return what the method is asked for."""
+        return outputs_of(self.write)
+
+    def result_keys(self) -> ResultKeys:
+        """Return where the result goes."""
+        relations = self.method != "scfp" and self.batch_key is None
+        return ResultKeys(self.key_added, layers_of(self.write), relations)
 
     def method_parameters(self) -> dict[str, bool | int | float]:
         """Return the numbers that the chosen method runs with: those given, and the published defaults of the rest."""
@@ -558,19 +567,33 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
 
     def result_parameters(self) -> dict[str, Any]:
         """Return the parameters that the written data depend on, as ``uns`` records them, without those left unset."""
-        numbers = self.method_parameters()
-        values: dict[str, Any] = {}
-        for name, field in type(self).model_fields.items():
-            if not extra_of(field)["affects_result"]:
-                continue
-            value = numbers.get(name, getattr(self, name))
-            if value is not None:
-                values[name] = value
-        if self.genes != "top-variance":
-            del values["n_top_genes"]
-        if self.genes not in GENE_CHOICES:
-            values["genes"] = "file"  # where the file lay says nothing about the result
-        return values
+        return noted_parameters(
+            {name: getattr(self, name) for name in type(self).model_fields} | self.method_parameters()
+        )
+
+
+def layers_of(write: str) -> tuple[str, ...]:
+    """Return the outputs that become layers, by ``--write``."""
+    return {"embedding": (), "both": ("denoised", "recovered")}.get(write, (write,))
+
+
+def outputs_of(write: str) -> tuple[str, ...]:
+    """Return what a method is asked for, by ``--write``: principal components need the denoised expression always."""
+    return ("denoised", "recovered") if write in ("recovered", "both") else ("denoised",)
+
+
+def noted_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, of complete parameters, those that a result depends on, as ``uns`` records them."""
+    noted = {
+        name: values[name]
+        for name, field in ImputeParameters.model_fields.items()
+        if extra_of(field)["affects_result"] and values.get(name) is not None
+    }
+    if noted["genes"] != "top-variance":
+        noted.pop("n_top_genes", None)
+    if noted["genes"] not in GENE_CHOICES:
+        noted["genes"] = "file"  # where the file lay says nothing about the result
+    return noted
 
 
 class SplitParameters(PreparationParameters, WritingParameters):
@@ -916,18 +939,6 @@ def _without_repeats(name: str, items: str) -> str:
     if len(set(values)) < len(values):
         raise ValueError(f"the {name} hold a value twice: {items}")
     return items
-
-
-def result_keys(name: str) -> list[tuple[str, str]]:
-    """Return every (slot, key) pair that a run may add under a name; with leave, all of them are replaced together."""
-    return [
-        ("layers", name),
-        ("layers", f"{name}_recovered"),
-        ("obsm", f"X_{name}"),
-        ("varp", f"{name}_relations"),
-        ("var", f"{name}_imputed"),
-        ("uns", name),
-    ]
 
 
 def flag(name: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -71,6 +72,87 @@ def unknown_variables(known: set[str], environ: Mapping[str, str] | None = None)
     return sorted(name for name in variables if name.startswith(ENVIRONMENT_PREFIX) and name not in names)
 
 
+@dataclass(frozen=True)
+class Merged(Generic[Model]):
+    """What all sources of parameters give together, not validated yet.
+
+    Attributes
+    ----------
+    model
+        The parameter model of the command.
+    values
+        The values that were given.
+    sources
+        The name by which the user knows each of them: a flag, a variable, a key of the config file.
+    config
+        The config file, if there is one.
+    """
+
+    model: type[Model]
+    values: dict[str, Any]
+    sources: dict[str, str]
+    config: Path | None
+
+    def validated(self) -> Model:
+        """Return the parameters.
+
+        Raises
+        ------
+        UsageProblem
+            A parameter is unknown, out of range, or contradicts another; the message names it as its user wrote it.
+        """
+        for name in self.values:
+            if name not in self.model.model_fields:
+                close = _closest(name, self.model)
+                raise UsageProblem(
+                    f"config file {self.config}: unknown key {name!r}" + (f"; did you mean {close}?" if close else "")
+                )
+        try:
+            return self.model(**self.values).settled(self.sources, self.config)
+        except ValidationError as failure:
+            raise UsageProblem(first_problem(failure, self.sources)) from None
+
+
+def merge(
+    model: type[Model],
+    flags: Mapping[str, Any],
+    *,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Merged[Model]:
+    """Merge the sources of parameters: config file, then environment, then flags, each above the one before.
+
+    Parameters
+    ----------
+    model
+        The parameter model of the command.
+    flags
+        The options given on the command line; None for those that were not.
+    config
+        The config file, if there is one.
+    environ
+        The environment (default: that of the process).
+
+    Raises
+    ------
+    UsageProblem, InputMissing
+        The config file is not a table of parameters, or cannot be read.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def take(source: Mapping[str, Any], name_of: Callable[[str], str]) -> None:
+        for name, value in source.items():
+            values[name] = value
+            sources[name] = name_of(name)
+
+    if config is not None:
+        take(read_config(config), lambda name: f"config file {config}: {name}")
+    take(environment_values(model, os.environ if environ is None else environ), environment_name)
+    take({name: value for name, value in flags.items() if value is not None}, flag)
+    return Merged(model, values, sources, config)
+
+
 def settle(
     model: type[Model],
     flags: Mapping[str, Any],
@@ -78,53 +160,8 @@ def settle(
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Model:
-    """Merge the sources of parameters and validate the result.
-
-    Parameters
-    ----------
-    model
-        The parameter model of the command.
-    flags
-        The options given on the command line; None where one was not given.
-    config
-        The config file, if there is one.
-    environ
-        The environment; that of the process where none is given.
-
-    Returns
-    -------
-    The parameters, which know by which name the user gave each of them (a flag, a variable, a config key).
-
-    Raises
-    ------
-    UsageProblem
-        A parameter is unknown, out of range, or contradicts another; the message names it as its user wrote it.
-    InputMissing
-        The config file cannot be read.
-    """
-    values: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-
-    def take(source: Mapping[str, Any], name_of: Any) -> None:
-        for name, value in source.items():
-            values[name] = value
-            origin[name] = name_of(name)
-
-    if config is not None:
-        from_config = read_config(config)
-        for name in from_config:
-            if name not in model.model_fields:
-                close = _closest(name, model)
-                raise UsageProblem(
-                    f"config file {config}: unknown key {name!r}" + (f"; did you mean {close}?" if close else "")
-                )
-        take(from_config, lambda name: f"config file {config}: {name}")
-    take(environment_values(model, os.environ if environ is None else environ), environment_name)
-    take({name: value for name, value in flags.items() if value is not None}, flag)
-    try:
-        return model(**values).settled(origin, config)
-    except ValidationError as failure:
-        raise UsageProblem(first_problem(failure, origin)) from None
+    """Merge the sources of parameters and validate the result; see :func:`merge` and :meth:`Merged.validated`."""
+    return merge(model, flags, config=config, environ=environ).validated()
 
 
 def _closest(name: str, model: type[Parameters]) -> str | None:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.errors import NotEnoughResources
-from sccr_node.feedback import Feedback
 from sccr_node.params import SimulateParameters
-from sccr_node.resources import memory_limit, readable_bytes
+from sccr_node.runtime.console import Console
+from sccr_node.runtime.resources import memory_limit, readable_bytes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -161,7 +161,7 @@ def as_anndata(simulated: Simulated, params: SimulateParameters) -> AnnData:
     )
 
 
-def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Feedback) -> None:
+def simulate_file(output_path: Path, params: SimulateParameters, *, console: Console) -> None:
     """Write a simulated data set to an ``.h5ad`` file.
 
     Parameters
@@ -170,7 +170,7 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
         The file to write.
     params
         The size, the noise and the seed.
-    feedback
+    console
         Where it says what it wrote.
 
     Raises
@@ -199,7 +199,7 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, feedback: Fe
     write_h5ad_atomically(output_path, adata)
     lost = 1 - int(np.count_nonzero(simulated.counts)) / max(1, int(np.count_nonzero(simulated.complete_counts)))
     batches = f"{params.n_batches} batches" if params.n_batches > 1 else "one batch"
-    feedback.say(
+    console.say(
         f"wrote {output_path}: {params.n_cells:,} cells x {params.n_genes:,} genes, {params.n_types} cell types, "
         f"{batches}, {lost:.1%} of the expressed entries lost"
     )

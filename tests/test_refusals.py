@@ -270,7 +270,7 @@ def test_a_full_disk_is_told_from_a_bug(counts, tmp_path, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("sccr_node.step.run_methods", full)
+    monkeypatch.setattr("sccr_node.pipeline.impute.run", full)
     assert main(["impute", str(counts), str(tmp_path / "out.h5ad")]) == 75
     assert "not enough disk" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -280,7 +280,7 @@ def test_running_out_of_memory(counts, tmp_path, capsys, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("sccr_node.step.run_methods", exhausted)
+    monkeypatch.setattr("sccr_node.pipeline.impute.run", exhausted)
     assert main(["impute", str(counts), str(tmp_path / "out.h5ad")]) == 75
     assert "out of memory" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -290,7 +290,7 @@ def test_a_bug_is_one_line_that_says_how_to_report_it(counts, tmp_path, capsys, 
     def broken(*_, **__):
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr("sccr_node.step.run_methods", broken)
+    monkeypatch.setattr("sccr_node.pipeline.impute.run", broken)
     assert main(["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet"]) == 70
     error = capsys.readouterr().err
     assert "surprise" in error and "--debug" in error and "issues" in error
@@ -385,12 +385,12 @@ def test_an_ignored_signal_stays_ignored(counts, tmp_path):
         "import os, signal, sys\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from sccr_node.__main__ import main\n"
-        "import sccr_node.step as step\n"
-        "run = step.run_methods\n"
+        "import sccr_node.pipeline.impute as step\n"
+        "run = step.run\n"
         "def hung_up(*arguments, **options):\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    return run(*arguments, **options)\n"
-        "step.run_methods = hung_up\n"
+        "step.run = hung_up\n"
         f"sys.exit(main(['impute', {str(counts)!r}, {str(tmp_path / 'out.h5ad')!r}, '--quiet']))\n"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
@@ -435,7 +435,7 @@ def test_an_input_that_may_not_be_read_is_not_bad_usage(counts, tmp_path):
     program = (
         "import os, sys\n"
         "from sccr_node.__main__ import main\n"
-        "import sccr_node.step, anndata\n"
+        "import sccr_node.pipeline.impute, anndata\n"
         f"here = os.open({str(tmp_path)!r}, os.O_RDONLY)\n"
         "os.fchdir(here)\n"
         "os.geteuid() or os.setuid(65534)\n"  # root may read everything

@@ -40,8 +40,8 @@ def test_json_and_yaml_say_the_same(tmp_path):
         settle(ImputeParameters, {}, config=tmp_path / name, environ={})
         for name in ("run.json", "run.yml", "empty.yaml")
     )
-    assert from_json == from_yaml == ImputeParameters(**values)
-    assert from_empty == ImputeParameters()
+    assert from_json.model_dump() == from_yaml.model_dump() == ImputeParameters(**values).model_dump()
+    assert from_empty.model_dump() == ImputeParameters().model_dump()
 
 
 @pytest.mark.parametrize(

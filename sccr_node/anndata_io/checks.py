@@ -36,7 +36,7 @@ class MatrixSummary:
     """What one pass over the matrix found; sums are float64, in the order of the blocks.
 
     ``gene_sums``, ``gene_sums_of_squares`` and ``gene_nonzeros`` have one entry for each gene; ``cell_totals`` (over
-    the counted features) and ``cell_nonzeros`` (over all of them) one for each cell.
+    the counted features) one for each cell.
     """
 
     source: str
@@ -47,7 +47,6 @@ class MatrixSummary:
     gene_sums_of_squares: np.ndarray
     gene_nonzeros: np.ndarray
     cell_totals: np.ndarray
-    cell_nonzeros: np.ndarray
     n_nonzeros: int = 0
     all_integers: bool = True
     maximum: float = 0.0
@@ -86,7 +85,6 @@ def scan(data: InputData, progress: Progress | None = None) -> MatrixSummary:
         gene_sums_of_squares=np.zeros(data.n_genes),
         gene_nonzeros=np.zeros(data.n_genes, dtype=np.int64),
         cell_totals=np.zeros(data.n_cells),
-        cell_nonzeros=np.zeros(data.n_cells, dtype=np.int64),
     )
     weights = counted.astype(np.float64)
     for first, block in data.blocks():
@@ -102,7 +100,6 @@ def scan(data: InputData, progress: Progress | None = None) -> MatrixSummary:
 def _add_rows(summary: MatrixSummary, data: InputData, first: int, block: Any, weights: np.ndarray) -> None:
     last = first + block.shape[0]
     summary.n_nonzeros += block.nnz
-    summary.cell_nonzeros[first:last] = np.diff(block.indptr)
     if not block.nnz:
         return
     values = block.data
@@ -137,7 +134,9 @@ def _note(kind: Offenders, where: np.ndarray, data: InputData, first: int, block
     kind.n += n
 
 
-def decide_scale(summary: MatrixSummary, input_scale: Literal["auto", "counts", "log1p"]) -> tuple[Scale, str]:
+def decide_scale(
+    summary: MatrixSummary, input_scale: Literal["auto", "counts", "log1p"], *, any_scale: bool = False
+) -> tuple[Scale, str]:
     """Decide what scale the values are on.
 
     Parameters
@@ -146,6 +145,8 @@ def decide_scale(summary: MatrixSummary, input_scale: Literal["auto", "counts", 
         From ``scan``.
     input_scale
         What the user says, or "auto".
+    any_scale
+        With "auto", take values that are neither counts nor logs as they are (as logs), negative ones too.
 
     Returns
     -------
@@ -158,6 +159,11 @@ def decide_scale(summary: MatrixSummary, input_scale: Literal["auto", "counts", 
         On NaN, infinities, negative values, nothing but zeros, and values that do not fit the scale or leave it
         unclear.
     """
+    if any_scale and input_scale == "auto":
+        refuse_not_finite(summary)
+        if summary.negative.n or (not summary.all_integers and summary.maximum > LARGEST_LOG):
+            negative = f"{summary.negative.n:,} of them negative"
+            return "log1p", f"values up to {summary.maximum:g}, {negative}: used as they are"
     _refuse_impossible(summary)
     what, largest = summary.source, f"{summary.maximum:g}"
     if input_scale == "counts":
@@ -191,6 +197,22 @@ def decide_scale(summary: MatrixSummary, input_scale: Literal["auto", "counts", 
         f"{what} holds fractions up to {largest}: neither counts nor logarithms; give --input-scale counts if they are "
         "counts with fractions (ambient RNA removed) or depth-normalised counts, or choose another matrix with --layer"
     )
+
+
+def refuse_not_finite(summary: MatrixSummary) -> None:
+    """Refuse NaN and infinities, naming the first cell and gene.
+
+    Raises
+    ------
+    InputProblem
+        There is one.
+    """
+    for kind, name in ((summary.nan, "NaN"), (summary.infinite, "infinite")):
+        if kind.n:
+            raise InputProblem(
+                f"{summary.source} holds {kind.n} {name} value{'s' if kind.n > 1 else ''} (first: cell {kind.cell!r}, "
+                f"gene {kind.gene!r}): every entry must be a number"
+            )
 
 
 def _refuse_impossible(summary: MatrixSummary) -> None:

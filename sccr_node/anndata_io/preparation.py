@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from sccr_node.anndata_io.checks import MatrixSummary, Progress, Scale
+from sccr_node.anndata_io.checks import MatrixSummary, Progress, Scale, decide_scale, scan
 from sccr_node.anndata_io.reading import InputData, canonical, listing, pieces
 from sccr_node.errors import InputMissing, InputProblem, UsageProblem
-
-GENE_KEYWORDS = ("top-variance", "highly-variable", "all")
+from sccr_node.params import GENE_CHOICES
+from sccr_node.runtime.console import Finding
 
 # Values worked on at once: the float64 temporaries stay in the cache.
 _CHUNK = 1 << 16
@@ -27,7 +27,7 @@ class GeneChoice(NamedTuple):
     messages: list[str]
 
 
-class Normalisation(NamedTuple):
+class Normalization(NamedTuple):
     """One factor for each cell (nothing for logarithms, which stay as they are) and the target depth."""
 
     factors: np.ndarray | None
@@ -140,7 +140,7 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[tuple[str, int
         if from_config:
             raise InputMissing(f"{path}, the gene file that the config names, does not exist") from error
         raise UsageProblem(
-            f"--genes {path} is neither one of {', '.join(GENE_KEYWORDS)} nor a file that exists"
+            f"--genes {path} is neither one of {', '.join(GENE_CHOICES)} nor a file that exists"
         ) from error
     except PermissionError as error:
         raise InputMissing(f"{path} may not be read: permission denied") from error
@@ -252,50 +252,38 @@ def row_totals(values: Any) -> np.ndarray:
     return np.asarray(values.astype(np.float64) @ np.ones(values.shape[1]))
 
 
-def normalisation(
+def normalization(
     summary: MatrixSummary,
     selected_totals: np.ndarray,
     *,
     normalize_by: Literal["selected", "all"] = "selected",
     target_sum: float | Literal["median"] = "median",
-    scale: Scale = "counts",
-) -> Normalisation:
-    """Factor by which each cell is scaled to the target depth.
+) -> Normalization:
+    """Return the factor by which each cell's counts are scaled to the target depth.
 
     Parameters
     ----------
     summary
         From ``scan``: the totals over all counted features.
     selected_totals
-        Total of each cell over the chosen genes.
+        Total of each cell over the chosen genes, not all of them 0.
     normalize_by
         Which of the two is brought to the target depth.
     target_sum
         A depth, or "median": that of the non-zero totals.
-    scale
-        Logarithms are normalised already: no factors.
 
     Returns
     -------
-    Normalisation
+    Normalization
         A cell whose chosen genes are all zero is scaled by its total over all genes; one without any count keeps
         factor 1.
-
-    Raises
-    ------
-    InputProblem
-        Where the chosen genes are zero in every cell.
     """
-    if not selected_totals.any():
-        raise InputProblem(f"the chosen genes are zero in every cell of {summary.source}: choose others with --genes")
-    if scale == "log1p":
-        return Normalisation(None, None)
     by = selected_totals if normalize_by == "selected" else summary.cell_totals
     target = float(np.median(by[by > 0])) if target_sum == "median" else float(target_sum)
     totals = np.where(by > 0, by, summary.cell_totals)
     factors = np.ones(summary.n_cells)
     np.divide(target, totals, out=factors, where=totals > 0)
-    return Normalisation(factors, target)
+    return Normalization(factors, target)
 
 
 def prepare_block(block: Any, factors: np.ndarray | None) -> Any:
@@ -371,35 +359,134 @@ def with_imputed(block: Any, columns: np.ndarray, imputed: np.ndarray) -> Any:
     return others + own
 
 
-def sparse_bytes(matrix: Any) -> int:
-    """Memory of a CSR matrix."""
-    return int(matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes)
+@dataclass(frozen=True)
+class Prepared:
+    """The chosen genes of all cells, as the methods take them.
+
+    Attributes
+    ----------
+    values
+        Cells x chosen genes, CSR, as stored: counts, or the logs themselves.
+    expression
+        The same, log-normalised, float32.
+    normalization
+        How one became the other.
+    """
+
+    values: Any
+    expression: Any
+    normalization: Normalization
 
 
-def selected_expression(
+@dataclass(frozen=True)
+class Preparation:
+    """How a matrix becomes expression, decided once: its scale, the genes to impute, the depth to normalise to.
+
+    Attributes
+    ----------
+    summary
+        What one pass over every value found.
+    scale, scale_reason
+        Counts or logs, and what speaks for it.
+    genes, genes_choice
+        Sorted column numbers of the chosen genes, and the choice that was asked for.
+    gene_messages
+        What there is to say about the choice.
+    normalize_by, target_sum
+        Which totals are brought to which depth.
+    findings
+        What a reader of the result should know of all this.
+    """
+
+    summary: MatrixSummary
+    scale: Scale
+    scale_reason: str
+    genes: np.ndarray
+    genes_choice: str
+    gene_messages: tuple[str, ...]
+    normalize_by: Literal["selected", "all"]
+    target_sum: float | Literal["median"]
+    findings: tuple[Finding, ...]
+
+    def headline(self) -> str:
+        """Say what the matrix is, in one line."""
+        found = self.summary
+        zeros = 1 - found.n_nonzeros / (found.n_cells * found.n_genes)
+        return f"{found.source}: {found.n_cells:,} cells x {found.n_genes:,} genes, {zeros:.1%} zeros"
+
+    def read(self, data: InputData, progress: Progress | None = None) -> Prepared:
+        """Read the chosen genes of all cells and normalise them.
+
+        Raises
+        ------
+        InputProblem
+            The chosen genes are zero in every cell.
+        """
+        values = selected_values(data, self.genes, progress)
+        if not values.nnz:
+            raise InputProblem(f"the chosen genes are zero in every cell of {data.source}: choose others with --genes")
+        found = Normalization(None, None)
+        if self.scale == "counts":
+            found = normalization(
+                self.summary, row_totals(values), normalize_by=self.normalize_by, target_sum=self.target_sum
+            )
+        return Prepared(values, prepare_block(values, found.factors), found)
+
+
+def decide_preparation(
     data: InputData,
-    columns: np.ndarray,
-    normalise: Callable[[np.ndarray], Normalisation],
+    *,
+    input_scale: Literal["auto", "counts", "log1p"] = "auto",
+    genes: str = "top-variance",
+    n_top_genes: int = 2000,
+    normalize_by: Literal["selected", "all"] = "selected",
+    target_sum: float | Literal["median"] = "median",
+    genes_from_config: bool = False,
+    choice: GeneChoice | None = None,
+    any_scale: bool = False,
     progress: Progress | None = None,
-) -> tuple[Any, Normalisation]:
-    """Read the chosen genes, find the factors from their totals, and prepare them.
+) -> Preparation:
+    """Look at every value of a matrix and decide how it becomes expression.
 
     Parameters
     ----------
     data
-        An opened input.
-    columns
-        Sorted column numbers.
-    normalise
-        Gives the normalisation for the cells' totals over the chosen genes (``normalisation`` with its options bound).
+        The opened input.
+    input_scale, genes, n_top_genes, normalize_by, target_sum
+        As in the contract.
+    genes_from_config
+        Whether a config file named the gene file: if it does not exist, that is missing input.
+    choice
+        The genes, if they were chosen before.
+    any_scale
+        Take values that are neither counts nor logs as they are: other tools write small negative values.
     progress
-        Called with the stage's name and the share done; what it raises stops the reading.
+        Called with the stage's name and the share done.
 
-    Returns
-    -------
-    tuple
-        Cells x chosen genes as float32 CSR, and the normalisation, which the other genes share.
+    Raises
+    ------
+    SccrError
+        The matrix cannot be prepared as asked.
     """
-    raw = selected_values(data, columns, progress)
-    found = normalise(row_totals(raw))
-    return prepare_block(raw, found.factors), found
+    summary = scan(data, progress)
+    scale, reason = decide_scale(summary, input_scale, any_scale=any_scale)
+    if choice is None:
+        choice = choose_genes(
+            data, summary, genes=genes, n_top_genes=n_top_genes, scale=scale, from_config=genes_from_config
+        )
+    findings = [
+        Finding(f"input taken as {scale}: {reason}"),
+        *(Finding(note, warning=True) for note in data.notes),
+        *(Finding(message) for message in choice.messages),
+    ]
+    return Preparation(
+        summary=summary,
+        scale=scale,
+        scale_reason=reason,
+        genes=choice.columns,
+        genes_choice=genes,
+        gene_messages=tuple(choice.messages),
+        normalize_by=normalize_by,
+        target_sum=target_sum,
+        findings=tuple(findings),
+    )

@@ -76,6 +76,7 @@ class _Matrix(Protocol):
     storage: Storage
     n_stored: int
     in_memory_bytes: int
+    streamed: bool
 
     def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]: ...
 
@@ -105,6 +106,7 @@ class _Rows:
     """What matrices stored row by row have in common: they say where blocks end, and read rows from one to another."""
 
     shape: tuple[int, int]
+    streamed = True
     _dtype: np.dtype[Any]
 
     def _bounds(self, max_bytes: int) -> Iterator[tuple[int, int]]:
@@ -212,6 +214,7 @@ class _CompressedColumns:
     """
 
     storage: Storage = "csc"
+    streamed = False
 
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
         self.shape = shape
@@ -447,6 +450,23 @@ class InputData:
     def has_key(self, slot: str, key: str) -> bool:
         """Whether a slot has a key."""
         return key in self.keys(slot)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether this is a file of AnnData, not an object in memory."""
+        return self.format in ("h5ad", "zarr")
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the matrix is read from its file block by block, not held in memory."""
+        return self._matrix.streamed
+
+    def element(self, slot: str, key: str) -> Any:
+        """Read one element whole; InputProblem if it cannot be decoded."""
+        from anndata.io import read_elem
+
+        with reading(self.path, f"{slot}[{key!r}]"):
+            return read_elem(self.root[slot][key])
 
     def blocks(self, max_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, Any]]:
         """Hand the matrix out as CSR blocks of whole cells, in the order of the cells.

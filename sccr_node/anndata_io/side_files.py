@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,35 @@ def staged_text(path: Path, text: str) -> Iterator[Staged]:
         with writing(path):
             temporary.path.write_text(text, encoding="utf-8")
         yield temporary
+
+
+@contextmanager
+def staged_texts(texts: Mapping[Path, str]) -> Iterator[list[Staged]]:
+    """Write several texts beside their places, flushed; folders that are missing are made, and go if nothing is kept.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        Where a folder does not permit it, or the disk is full.
+    """
+    made = []
+    with ExitStack() as opened:
+        for folder in dict.fromkeys(path.parent for path in texts):
+            if not folder.is_dir():
+                with writing(folder):
+                    folder.mkdir()
+                made.append(folder)
+        opened.callback(_remove_empty, made)
+        staged_files = [opened.enter_context(staged_text(path, text)) for path, text in texts.items()]
+        for file in staged_files:
+            file.flush()
+        yield staged_files
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # something is in it
+            folder.rmdir()
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -86,7 +86,13 @@ class Staged:
     ) -> None:
         self.target, self.path = target, path
         self._lock, self._is_folder, self._check = lock, is_folder, check
-        self.committed = False
+        self.committed = self._flushed = False
+
+    def flush(self) -> None:
+        """Have everything written to the disk, so that nothing is left to fail but the renaming."""
+        with writing(self.target):
+            flush_tree(self.path)
+        self._flushed = True
 
     def commit(self) -> None:
         """Flush the temporary, put it in the target's place, flush the folder's entry.
@@ -94,7 +100,8 @@ class Staged:
         A folder that stood there is set aside first and removed once the new one stands.
         """
         with writing(self.target):
-            flush_tree(self.path)
+            if not self._flushed:
+                flush_tree(self.path)
             former = None
             if self._is_folder and os.path.lexists(self.target):
                 if self._check is not None:

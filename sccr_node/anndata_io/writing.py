@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from sccr_node.anndata_io.reading import InputData, reading
+from sccr_node.anndata_io.reading import InputData, open_input, reading
 from sccr_node.anndata_io.staging import Staged, staged, writing
 from sccr_node.anndata_io.storage import Appender, Hdf5Appender, ZarrAppender, quiet, write_h5ad, write_zarr
 from sccr_node.anndata_io.targets import StoreTarget, Target, check_targets
 from sccr_node.errors import InputProblem, NotEnoughResources, UsageProblem
 
 OUTPUT_SUFFIXES = (".h5ad", ".zarr")
+
+_COPY_BYTES = 4 * 2**20
 
 
 def output_target(output: Path) -> Target:
@@ -95,15 +97,22 @@ def sha256_of(path: Path) -> str:
     """
     with reading(path, "the bytes"):
         if not path.is_dir():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        whole = hashlib.sha256()
-        names = [Path(folder, name).relative_to(path) for folder, _, files in tree(path) for name in files]
-        for name in sorted(names, key=lambda part: part.as_posix()):
-            with (path / name).open("rb") as file:
-                # Lengths are fixed (digests) or ended (NUL), so that no two trees give the same stream.
-                whole.update(os.fsencode(name.as_posix()) + b"\0" + hashlib.file_digest(file, "sha256").digest())
-        return whole.hexdigest()
+            return _digest_of_file(path)
+        files = [Path(folder, name).relative_to(path) for folder, _, names in tree(path) for name in names]
+        return _digest_of_tree({file: _digest_of_file(path / file) for file in files})
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_tree(digests: Mapping[Path, str]) -> str:
+    whole = hashlib.sha256()
+    for name in sorted(digests, key=lambda file: file.as_posix()):
+        # Lengths are fixed (digests) or ended (NUL), so that no two trees give the same stream.
+        whole.update(os.fsencode(name.as_posix()) + b"\0" + bytes.fromhex(digests[name]))
+    return whole.hexdigest()
 
 
 class StagedOutput:
@@ -115,11 +124,29 @@ class StagedOutput:
         The temporary that holds the copy.
     appender
         Writes to it.
+    source
+        What was copied.
+    data
+        The copy, opened for reading what was copied; the source itself if that lies in memory.
+    digest
+        SHA-256 of what was copied; None if it was not taken.
     """
 
-    def __init__(self, staged_copy: Staged, appender: Appender) -> None:
+    def __init__(
+        self, staged_copy: Staged, appender: Appender, source: InputData, data: InputData, digest: str | None
+    ) -> None:
         self._staged, self._appender = staged_copy, appender
+        self._source, self.data = source, data
+        self._digest = digest
         self._finished = False
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the input, as it was read."""
+        if self._digest is None:
+            self._digest = sha256_of(self._source.path)
+            self._source.check_unchanged()
+        return self._digest
 
     @property
     def target(self) -> Path:
@@ -162,6 +189,10 @@ class StagedOutput:
             self._finished = True
         return self._staged.path
 
+    def flush(self) -> None:
+        """Have the finished output written to the disk."""
+        self._staged.flush()
+
     def commit(self) -> None:
         """Finish the output, flush it, and put it in the target's place."""
         self.finish()
@@ -179,6 +210,7 @@ def stage_output(
     added_bytes: int = 0,
     compression: str = "auto",
     threads: int | None = None,
+    hashed: bool = False,
 ) -> Iterator[StagedOutput]:
     """Copy the input beside the output's place, open for appending; without ``commit`` the copy is removed.
 
@@ -201,6 +233,8 @@ def stage_output(
         Of what is appended: "auto", "gzip" or "none".
     threads
         Threads that compress; the bytes do not depend on it.
+    hashed
+        Whether the digest of the input is taken while it is copied.
 
     Raises
     ------
@@ -214,13 +248,16 @@ def stage_output(
     check_targets([target], [data.path], force=force)
     _check_room(output, input_bytes(data.path) + added_bytes)
     is_zarr = output.suffix == ".zarr"
-    with staged(output, folder=is_zarr, check=target.check_replaceable) as temporary:
+    with staged(output, folder=is_zarr, check=target.check_replaceable) as temporary, ExitStack() as opened:
         with writing(output):
-            _copy(data, temporary.path, is_zarr)
+            digest = _copy(data, temporary.path, is_zarr, hashed)
             data.check_unchanged()
+        # Opened before the appender marks the file as one that is being written.
+        copied = opened.enter_context(_reread(data, temporary.path))
+        with writing(output):
             kind = ZarrAppender if is_zarr else Hdf5Appender
             appender: Appender = kind(temporary.path, compression, threads)
-        made = StagedOutput(temporary, appender)
+        made = StagedOutput(temporary, appender, data, copied, digest)
         try:
             with writing(output):
                 for slot, key in replaced_keys:
@@ -229,6 +266,17 @@ def stage_output(
         finally:
             if not temporary.committed:
                 appender.abandon()
+
+
+@contextmanager
+def _reread(data: InputData, copy: Path) -> Iterator[InputData]:
+    """Open a copy in the place of what was copied, under the name that the user knows."""
+    if not data.is_streamed or not data.is_stored:
+        yield data
+        return
+    with open_input(copy, data.layer) as copied:
+        copied.path = data.path
+        yield copied
 
 
 def _check_room(output: Path, needed: int) -> None:
@@ -241,23 +289,43 @@ def _check_room(output: Path, needed: int) -> None:
         )
 
 
-def _copy(data: InputData, target: Path, is_zarr: bool) -> None:
+def _copy(data: InputData, target: Path, is_zarr: bool, hashed: bool) -> str | None:
+    """Copy an input, byte by byte if the formats are the same; returns its digest if that was asked for and seen."""
     if data.format == "h5ad" and not is_zarr:
-        shutil.copyfile(data.path, target)
-    elif data.format == "zarr" and is_zarr:
-        copy_tree(data.path, target)
-    else:
-        _convert(data, target, is_zarr)
+        return copy_file(data.path, target, hashed=hashed)
+    if data.format == "zarr" and is_zarr:
+        return copy_tree(data.path, target, hashed=hashed)
+    _convert(data, target, is_zarr)
+    return None
 
 
-def copy_tree(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path, *, hashed: bool = False) -> str | None:
+    """Copy the contents of a file, and return their SHA-256 if asked for."""
+    if not hashed:
+        shutil.copyfile(source, target)
+        return None
+    digest = hashlib.sha256()
+    with source.open("rb", buffering=0) as file, target.open("wb", buffering=0) as copy:
+        while block := file.read(_COPY_BYTES):
+            digest.update(block)
+            view = memoryview(block)
+            while view:
+                view = view[copy.write(view) :]
+    return digest.hexdigest()
+
+
+def copy_tree(source: Path, target: Path, *, hashed: bool = False) -> str | None:
     """Copy the files of a folder into an existing one: contents only, so that read-only inputs give writable copies."""
+    digests: dict[Path, str] = {}
     for folder, folders, names in tree(source):
-        place = target / Path(folder).relative_to(source)
+        here = Path(folder).relative_to(source)
         for name in folders:
-            (place / name).mkdir()
+            (target / here / name).mkdir()
         for name in names:
-            shutil.copyfile(Path(folder, name), place / name)
+            digest = copy_file(Path(folder, name), target / here / name, hashed=hashed)
+            if digest is not None:
+                digests[here / name] = digest
+    return _digest_of_tree(digests) if hashed else None
 
 
 def _convert(data: InputData, target: Path, is_zarr: bool) -> None:

@@ -23,10 +23,10 @@ from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem
 from sccr_node.evaluation.clustering import compare
 from sccr_node.evaluation.masks import mask_expression
 from sccr_node.evaluation.metrics import recovery
-from sccr_node.feedback import Feedback
 from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
 from sccr_node.params import METHOD_TITLES, BenchmarkParameters, ImputeParameters, Mechanism, Method
-from sccr_node.resources import MEGABYTE, peak_memory
+from sccr_node.runtime.console import Console
+from sccr_node.runtime.resources import MEGABYTE, peak_memory
 
 COLUMNS = (
     "task",
@@ -156,7 +156,7 @@ def run_benchmark(
     types: NDArray[np.int64] | None,
     params: BenchmarkParameters,
     journal: Journal,
-    feedback: Feedback,
+    console: Console,
 ) -> list[Row]:
     """Do the runs that are not finished yet, and return the rows of all.
 
@@ -170,7 +170,7 @@ def run_benchmark(
         Methods, rates, seeds and the numbers of the clustering.
     journal
         Where finished runs are kept.
-    feedback
+    console
         Where it says how far it is.
 
     Raises
@@ -181,7 +181,7 @@ def run_benchmark(
     runs = planned_runs(params, clustering=types is not None)
     kept = sum(run in journal.finished for run in runs)
     if kept:
-        feedback.say(f"{kept} of {len(runs)} runs are finished already, from an earlier benchmark that was interrupted")
+        console.say(f"{kept} of {len(runs)} runs are finished already, from an earlier benchmark that was interrupted")
     with tempfile.TemporaryDirectory(prefix="sccr-benchmark-") as folder:
         for number, run in enumerate(runs, 1):
             if run in journal.finished:
@@ -189,12 +189,12 @@ def run_benchmark(
             where = f"[{number}/{len(runs)}] {run.title}"
 
             def progress(stage: str, fraction: float, where: str = where) -> None:
-                feedback.progress(f"{where}: {stage}", fraction)
+                console.progress(f"{where}: {stage}", fraction)
 
             _lay_out(run, expression, types, Path(folder))
             journal.add(run, _in_own_process(run, Path(folder), params, progress))
-            feedback.close_bar()
-            feedback.say(f"{where}: {_summary(journal.finished[run])}")
+            console.close_bar()
+            console.say(f"{where}: {_summary(journal.finished[run])}")
     return [row for run in runs for row in journal.finished[run]]
 
 

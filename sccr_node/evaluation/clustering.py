@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.imputation import principal_components
-from sccr_node.numba_cache import use_compiled_functions
+from sccr_node.runtime.numba_cache import use_compiled_functions
 
 Labels = NDArray[np.int64]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from sccr_node.cli import PATH, ContractOption, LazyGroup, contract_command, path_argument
-from sccr_node.feedback import Feedback
 from sccr_node.params import (
     OUTPUT,
     BenchmarkParameters,
@@ -16,6 +15,7 @@ from sccr_node.params import (
     EvaluateRelationsParameters,
     EvaluateScoreParameters,
 )
+from sccr_node.runtime.console import Console
 
 HERE = "sccr_node.evaluation.commands"
 
@@ -52,7 +52,7 @@ OUTPUT_OPTIONS = (
         "layers['truth']: run any tool on it, and give its output to sccr evaluate score."
     ),
 )
-def mask(params: EvaluateMaskParameters, feedback: Feedback, input: Path, output: Path) -> None:
+def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: Path) -> None:
     """Write masked data."""
     from sccr_node.errors import UsageProblem
     from sccr_node.evaluation.files import write_masked
@@ -61,7 +61,7 @@ def mask(params: EvaluateMaskParameters, feedback: Feedback, input: Path, output
     if output.suffix != ".h5ad":
         raise UsageProblem(f"{output}: masked data are written as .h5ad; name the file so")
     check_outputs([output], [input, *params.files_read()], force=params.force)
-    write_masked(input, output, params, feedback)
+    write_masked(input, output, params, console)
 
 
 @contract_command(
@@ -80,7 +80,7 @@ def mask(params: EvaluateMaskParameters, feedback: Feedback, input: Path, output
 )
 def score(
     params: EvaluateScoreParameters,
-    feedback: Feedback,
+    console: Console,
     masked: Path,
     candidate: Path,
     output: Path | None,
@@ -91,7 +91,7 @@ def score(
     from sccr_node.evaluation.tables import check_outputs, write_tables
 
     check_outputs([output, json_file], [masked, candidate, *params.files_read()], force=params.force)
-    row = score_candidate(masked, candidate, params, feedback)
+    row = score_candidate(masked, candidate, params, console)
     write_tables([row], list(row), row, output=output, json_file=json_file)
 
 
@@ -106,14 +106,14 @@ def score(
     ),
 )
 def cluster(
-    params: EvaluateClusterParameters, feedback: Feedback, input: Path, output: Path | None, json_file: Path | None
+    params: EvaluateClusterParameters, console: Console, input: Path, output: Path | None, json_file: Path | None
 ) -> None:
     """Cluster and compare."""
     from sccr_node.evaluation.steps import CLUSTER_COLUMNS, cluster_file
     from sccr_node.evaluation.tables import check_outputs, write_tables
 
     check_outputs([output, json_file], [input, *params.files_read()], force=params.force)
-    document = cluster_file(input, params, feedback)
+    document = cluster_file(input, params, console)
     write_tables(document["summary"], CLUSTER_COLUMNS, document, output=output, json_file=json_file)
 
 
@@ -132,7 +132,7 @@ def cluster(
 )
 def relations(
     params: EvaluateRelationsParameters,
-    feedback: Feedback,
+    console: Console,
     input: Path,
     output: Path | None,
     json_file: Path | None,
@@ -144,7 +144,7 @@ def relations(
     from sccr_node.evaluation.tables import as_tsv, check_outputs, write_tables
 
     check_outputs([output, json_file, pairs], [input, *params.files_read()], force=params.force)
-    document = relations_file(input, params, feedback)
+    document = relations_file(input, params, console)
     if pairs is not None:
         write_text_atomically(pairs, as_tsv(document["pairs"], PAIR_COLUMNS))
     write_tables(document["shares"], SHARE_COLUMNS, document, output=output, json_file=json_file)
@@ -162,11 +162,11 @@ def relations(
     ),
 )
 def benchmark(
-    params: BenchmarkParameters, feedback: Feedback, input: Path, output: Path | None, json_file: Path | None
+    params: BenchmarkParameters, console: Console, input: Path, output: Path | None, json_file: Path | None
 ) -> None:
     """Run the benchmark."""
     from sccr_node.evaluation.steps import benchmark_file
     from sccr_node.evaluation.tables import check_outputs
 
     check_outputs([output, json_file], [input, *params.files_read()], force=params.force)
-    benchmark_file(input, params, feedback, output=output, json_file=json_file)
+    benchmark_file(input, params, console, output=output, json_file=json_file)

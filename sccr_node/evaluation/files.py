@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
-from sccr_node.anndata_io.checks import LARGEST_LOG, MatrixSummary, Scale, decide_scale, scan
+from sccr_node.anndata_io.checks import LARGEST_LOG, MatrixSummary, refuse_not_finite, scan
 from sccr_node.anndata_io.preparation import (
-    Normalisation,
-    choose_genes,
-    normalisation,
-    prepare_block,
-    row_totals,
+    GeneChoice,
+    Preparation,
+    Prepared,
+    decide_preparation,
     selected_values,
 )
-from sccr_node.anndata_io.reading import InputData, listing, open_input, reading
+from sccr_node.anndata_io.reading import InputData, listing, open_input
+from sccr_node.contract.keys import ResultKeys
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.masks import drop_entries, mask_expression
 from sccr_node.evaluation.metrics import recovery
-from sccr_node.feedback import Feedback
 from sccr_node.params import EvaluateMaskParameters, EvaluateScoreParameters, PreparationParameters
+from sccr_node.results import imputed_genes, results_in
+from sccr_node.runtime.console import Console
 
 MASK_KEY = "sccr_mask"
 """Where masked data say in ``uns`` how they were masked."""
@@ -37,29 +38,15 @@ FACTOR_COLUMN = "sccr_mask_factor"
 TRUTH_LAYER = "truth"
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The chosen genes of all cells, as the methods take them."""
-
-    values: sparse.csr_matrix
-    """As stored: counts, or the logs themselves."""
-    expression: sparse.csr_matrix
-    """Log-normalised, float32."""
-    genes: NDArray[np.intp]
-    """The columns of the input that these are."""
-    scale: Scale
-    normalisation: Normalisation
-
-
 def prepare(
     data: InputData,
     params: PreparationParameters,
-    feedback: Feedback,
+    console: Console,
     *,
     genes: NDArray[np.intp] | None = None,
     any_scale: bool = False,
-) -> Prepared:
-    """Choose genes and normalise, as the step does before it imputes.
+) -> tuple[Preparation, Prepared]:
+    """Choose genes and normalise, as the step does before it imputes, and say what was found.
 
     Parameters
     ----------
@@ -67,8 +54,8 @@ def prepare(
         An opened input.
     params
         Which genes, which depth.
-    feedback
-        Where it says what it found.
+    console
+        Where it shows what it found.
     genes
         Columns to take instead of choosing them.
     any_scale
@@ -79,51 +66,16 @@ def prepare(
     InputProblem
         The input cannot be prepared; NaN and infinities in any case.
     """
-    summary = scan(data, feedback.progress)
-    scale, reason = _scale(summary, params, any_scale=any_scale)
-    feedback.say(f"{data.source}: {data.n_cells:,} cells x {data.n_genes:,} genes, taken as {scale}: {reason}")
-    if genes is None:
-        choice = choose_genes(data, summary, genes=params.genes, n_top_genes=params.n_top_genes, scale=scale)
-        genes = choice.columns
-        for message in choice.messages:
-            feedback.say(message)
-    values = selected_values(data, genes, feedback.progress)
-    if scale == "log1p":
-        found = Normalisation(None, None)
-    else:
-        found = normalisation(
-            summary, row_totals(values), normalize_by=params.normalize_by, target_sum=params.target_sum, scale=scale
-        )
-    if not values.nnz:
-        raise InputProblem(f"the chosen genes are zero in every cell of {data.source}: choose others with --genes")
-    return Prepared(values, prepare_block(values, found.factors), genes, scale, found)
+    choice = None if genes is None else GeneChoice(genes, [])
+    preparation = decide_preparation(
+        data, **params.preparation(), choice=choice, any_scale=any_scale, progress=console.progress
+    )
+    console.say(preparation.headline())
+    console.show(preparation.findings)
+    return preparation, preparation.read(data, console.progress)
 
 
-def _scale(summary: MatrixSummary, params: PreparationParameters, *, any_scale: bool) -> tuple[Scale, str]:
-    refuse_not_finite(summary)
-    unusual = summary.negative.n > 0 or (not summary.all_integers and summary.maximum > LARGEST_LOG)
-    if any_scale and unusual and params.input_scale == "auto":
-        return "log1p", f"values up to {summary.maximum:g}, {summary.negative.n:,} of them negative: used as they are"
-    return decide_scale(summary, params.input_scale)
-
-
-def refuse_not_finite(summary: MatrixSummary) -> None:
-    """Refuse NaN and infinities, naming the first cell and gene.
-
-    Raises
-    ------
-    InputProblem
-        There is one.
-    """
-    for kind, name in ((summary.nan, "NaN"), (summary.infinite, "infinite")):
-        if kind.n:
-            raise InputProblem(
-                f"{summary.source} holds {kind.n} {name} value{'s' if kind.n > 1 else ''} (first: cell {kind.cell!r}, "
-                f"gene {kind.gene!r}): every entry must be a number"
-            )
-
-
-def write_masked(input_path: Path, output_path: Path, params: EvaluateMaskParameters, feedback: Feedback) -> None:
+def write_masked(input_path: Path, output_path: Path, params: EvaluateMaskParameters, console: Console) -> None:
     """Write prepared, masked data for any tool to impute: logs in X, counts in a layer, the truth in another.
 
     Parameters
@@ -134,7 +86,7 @@ def write_masked(input_path: Path, output_path: Path, params: EvaluateMaskParame
         The ``.h5ad`` file to write: the chosen genes of all cells.
     params
         Preparation, rate, mechanism and seed.
-    feedback
+    console
         Where it says what it found.
 
     Raises
@@ -147,20 +99,20 @@ def write_masked(input_path: Path, output_path: Path, params: EvaluateMaskParame
     from sccr_node.anndata_io.side_files import write_h5ad_atomically
 
     with open_input(input_path, params.layer) as data:
-        prepared = prepare(data, params, feedback)
+        preparation, prepared = prepare(data, params, console)
         try:
             masked = mask_expression(prepared.expression, params.rate, params.mechanism, params.seed)
         except ValueError as problem:
             raise InputProblem(f"{data.source} cannot be masked: {problem}") from problem
         obs = pd.DataFrame({name: data.obs_column(name).array for name in data.keys("obs")}, index=data.cell_names)
         var = pd.DataFrame(
-            {name: data.var_column(name).array[prepared.genes] for name in data.keys("var")},
-            index=data.gene_names[prepared.genes],
+            {name: data.var_column(name).array[preparation.genes] for name in data.keys("var")},
+            index=data.gene_names[preparation.genes],
         )
     layers = {TRUTH_LAYER: masked.truth}
-    if prepared.scale == "counts":
+    if preparation.scale == "counts":
         layers["counts"] = drop_entries(prepared.values, masked.truth)
-        obs[FACTOR_COLUMN] = prepared.normalisation.factors
+        obs[FACTOR_COLUMN] = prepared.normalization.factors
     n_observed = masked.truth.nnz + masked.expression.nnz
     record: dict[str, Any] = {
         "version": __version__,
@@ -169,23 +121,23 @@ def write_masked(input_path: Path, output_path: Path, params: EvaluateMaskParame
         "seed": params.seed,
         "n_observed": n_observed,
         "n_masked": masked.truth.nnz,
-        "input_scale": prepared.scale,
+        "input_scale": preparation.scale,
     }
     if masked.strength is not None:
         record["lambda"] = masked.strength
-    if prepared.normalisation.target_sum is not None:
-        record["target_sum"] = prepared.normalisation.target_sum
+    if prepared.normalization.target_sum is not None:
+        record["target_sum"] = prepared.normalization.target_sum
         record["normalize_by"] = params.normalize_by
     adata = ad.AnnData(masked.expression, obs=obs, var=var, layers=layers, uns={MASK_KEY: record})
     write_h5ad_atomically(output_path, adata)
-    feedback.say(
+    console.say(
         f"wrote {output_path}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, {masked.truth.nnz:,} of "
         f"{n_observed:,} observed entries set to zero ({params.mechanism}, seed {params.seed})"
     )
 
 
 def score_candidate(
-    masked_path: Path, candidate_path: Path, params: EvaluateScoreParameters, feedback: Feedback
+    masked_path: Path, candidate_path: Path, params: EvaluateScoreParameters, console: Console
 ) -> dict[str, Any]:
     """Compare a candidate with the truth at exactly the masked entries.
 
@@ -197,7 +149,7 @@ def score_candidate(
         Any tool's output on it: the same cells and genes, in any order.
     params
         Which layer of the candidate.
-    feedback
+    console
         Where it says what it found.
 
     Returns
@@ -212,13 +164,13 @@ def score_candidate(
     with open_input(masked_path) as data:
         if not (data.has_key("uns", MASK_KEY) and data.has_key("layers", TRUTH_LAYER)):
             raise InputProblem(f"{masked_path} was not written by sccr evaluate mask: it has no layer {TRUTH_LAYER!r}")
-        record = read_element(data, "uns", MASK_KEY)
+        record = data.element("uns", MASK_KEY)
     with open_input(masked_path, TRUTH_LAYER) as masked:
         truth = selected_values(masked, np.arange(masked.n_genes))
         with open_input(candidate_path, params.layer) as candidate:
             cells = matching(masked.cell_names, candidate.cell_names, "cells", candidate.source)
             genes = matching(masked.gene_names, candidate.gene_names, "genes", candidate.source)
-            _refuse_other_scales(scan(candidate, feedback.progress), feedback)
+            _refuse_other_scales(scan(candidate, console.progress), console)
             true, imputed = _at_masked_entries(truth[cells][:, genes].tocsr(), candidate)
     found = recovery(true, imputed)
     return {
@@ -264,10 +216,10 @@ def matching(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) -
     return np.asarray(pd.Index(wanted).get_indexer(pd.Index(found)), dtype=np.intp)
 
 
-def _refuse_other_scales(summary: MatrixSummary, feedback: Feedback) -> None:
+def _refuse_other_scales(summary: MatrixSummary, console: Console) -> None:
     refuse_not_finite(summary)
     if not summary.n_nonzeros:
-        feedback.warn(f"{summary.source} holds nothing but zeros")
+        console.warn(f"{summary.source} holds nothing but zeros")
     elif summary.all_integers:
         raise InputProblem(
             f"{summary.source} holds counts (integers up to {summary.maximum:g}), and the truth is logarithms: "
@@ -300,15 +252,7 @@ def _places(rows: sparse.csr_matrix) -> NDArray[np.int64]:
     return cells * rows.shape[1] + rows.indices
 
 
-def read_element(data: InputData, slot: str, key: str) -> Any:
-    """Read one element of an opened AnnData file; InputProblem where it cannot be decoded."""
-    from anndata.io import read_elem
-
-    with reading(data.path, f"{slot}[{key!r}]"):
-        return read_elem(data.root[slot][key])
-
-
-def read_types(data: InputData, label_key: str, feedback: Feedback) -> NDArray[np.int64]:
+def read_types(data: InputData, label_key: str, console: Console) -> NDArray[np.int64]:
     """Return the type of each cell as a number from 0, and -1 for cells without one.
 
     Parameters
@@ -317,7 +261,7 @@ def read_types(data: InputData, label_key: str, feedback: Feedback) -> NDArray[n
         An opened input.
     label_key
         A column of obs: strings, categories, integers or booleans; empty strings count as missing.
-    feedback
+    console
         Where it says how many cells have none.
 
     Raises
@@ -344,17 +288,15 @@ def read_types(data: InputData, label_key: str, feedback: Feedback) -> NDArray[n
     if len(names) == len(labels):
         raise InputProblem(f"{where} has as many labels as cells ({len(names)}): these are names, not cell types")
     if missing.any():
-        feedback.say(f"{int(missing.sum()):,} cells without a label in {where} are left out")
+        console.say(f"{int(missing.sum()):,} cells without a label in {where} are left out")
     return types
 
 
-def imputed_genes(data: InputData, layer: str | None) -> NDArray[np.intp] | None:
-    """Return the genes that ``sccr impute`` imputed in a layer; None where the layer is not its result."""
-    if layer is None:
-        return None
-    for key in (layer, layer.removesuffix("_recovered")):
-        if data.has_key("var", f"{key}_imputed") and data.has_key("uns", key):
-            return np.flatnonzero(data.var_column(f"{key}_imputed").to_numpy(dtype=bool))
+def genes_of_layer(data: InputData, layer: str | None) -> NDArray[np.intp] | None:
+    """Return the genes that ``sccr impute`` imputed in a layer; None if the layer is not its result."""
+    for key in results_in(data):
+        if layer in [ResultKeys(key).layer(output) for output in ("denoised", "recovered")]:
+            return imputed_genes(data, key)
     return None
 
 
@@ -368,7 +310,7 @@ def read_obsm(data: InputData, key: str) -> NDArray[np.float32]:
     """
     if not data.has_key("obsm", key):
         raise InputProblem(f"{data.path} has no obsm[{key!r}]; it has {listing(data.keys('obsm'))}")
-    element = read_element(data, "obsm", key)
+    element = data.element("obsm", key)
     try:
         dense = element if isinstance(element, np.ndarray | pd.DataFrame) else element.toarray()
         coordinates = np.asarray(dense, dtype=np.float32)

@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
+from sccr_node.anndata_io.preparation import Prepared
 from sccr_node.anndata_io.reading import InputData, open_input
 from sccr_node.anndata_io.writing import sha256_of
+from sccr_node.contract.keys import ResultKeys
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation.benchmark import COLUMNS, Journal, run_benchmark
 from sccr_node.evaluation.clustering import Clustering, compare
-from sccr_node.evaluation.files import Prepared, imputed_genes, prepare, read_element, read_obsm, read_types
+from sccr_node.evaluation.files import genes_of_layer, prepare, read_obsm, read_types
 from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_graph, strongest_pairs
 from sccr_node.evaluation.tables import write_tables
-from sccr_node.feedback import Feedback
 from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
 from sccr_node.params import BenchmarkParameters, EvaluateClusterParameters, EvaluateRelationsParameters
+from sccr_node.results import imputed_genes
+from sccr_node.runtime.console import Console
 
 METRICS = ("ari", "nmi", "accuracy", "silhouette")
 CLUSTER_COLUMNS = (
@@ -58,7 +61,7 @@ def need_clustering_libraries() -> None:
         raise UsageProblem(f"clustering needs {', '.join(missing)}: install them with pip install 'sccr-node[full]'")
 
 
-def cluster_file(input_path: Path, params: EvaluateClusterParameters, feedback: Feedback) -> dict[str, Any]:
+def cluster_file(input_path: Path, params: EvaluateClusterParameters, console: Console) -> dict[str, Any]:
     """Cluster the cells of a file and compare the clusters with its labels.
 
     Parameters
@@ -67,7 +70,7 @@ def cluster_file(input_path: Path, params: EvaluateClusterParameters, feedback: 
         A result of any tool.
     params
         Labels, matrix, seeds and the numbers of the clustering.
-    feedback
+    console
         Where it says what it found.
 
     Returns
@@ -76,19 +79,19 @@ def cluster_file(input_path: Path, params: EvaluateClusterParameters, feedback: 
     """
     need_clustering_libraries()
     with open_input(input_path, params.layer) as data:
-        types = read_types(data, params.label_key, feedback)
+        types = read_types(data, params.label_key, console)
         labelled = types >= 0
         if params.obsm is not None:
             cells = read_obsm(data, params.obsm)[labelled]
             n_components = None
         else:
             # A choice of genes that was asked for comes before the one that the file notes.
-            genes = None if "genes" in params.model_fields_set else imputed_genes(data, params.layer)
+            genes = None if "genes" in params.model_fields_set else genes_of_layer(data, params.layer)
             if genes is not None:
-                feedback.say(
+                console.say(
                     f"layer {params.layer!r} is a result of sccr impute: its {len(genes):,} imputed genes are clustered"
                 )
-            prepared = prepare(data, params, feedback, genes=genes, any_scale=True)
+            _, prepared = prepare(data, params, console, genes=genes, any_scale=True)
             cells = prepared.expression[labelled].toarray()
             n_components = params.n_components
     types = types[labelled]
@@ -102,10 +105,10 @@ def cluster_file(input_path: Path, params: EvaluateClusterParameters, feedback: 
             resolution=params.resolution,
             n_components=n_components,
             threads=usable_cpus(),
-            progress=feedback.progress,
+            progress=console.progress,
         )
     )
-    feedback.close_bar()
+    console.close_bar()
     return {"summary": summaries(found, types), "runs": [asdict(run) for run in found]}
 
 
@@ -138,7 +141,7 @@ def summaries(found: Sequence[Clustering], types: NDArray[np.int64]) -> list[dic
     return rows
 
 
-def relations_file(input_path: Path, params: EvaluateRelationsParameters, feedback: Feedback) -> dict[str, Any]:
+def relations_file(input_path: Path, params: EvaluateRelationsParameters, console: Console) -> dict[str, Any]:
     """Count and list the gene relations of a file.
 
     A result of ``sccr impute`` has a gene graph, which is read; of other data the graph is built, with the method's
@@ -150,35 +153,36 @@ def relations_file(input_path: Path, params: EvaluateRelationsParameters, feedba
         A result, or what ``sccr impute`` reads.
     params
         Preparation, method, name of the result and how many pairs.
-    feedback
+    console
         Where it says what it found.
 
     Returns
     -------
     ``shares`` (of all pairs of genes in the data, and of the graph's edges) and ``pairs`` (the strongest of each kind).
     """
-    key = f"{params.key}_relations"
+    key = ResultKeys(params.key).gene_graph
     with open_input(input_path, params.layer) as data:
-        stored = data.format in ("h5ad", "zarr") and data.has_key("varp", key)
+        stored = data.is_stored and data.has_key("varp", key)
         layer = _imputed_layer(data, params) if stored else params.layer
     with open_input(input_path, layer) as data:
         names = data.gene_names
         if stored:
-            feedback.say(f"the gene graph is read from varp[{key!r}] of {input_path}")
-            graph, prepared = _stored_graph(data, key, params, feedback)
+            console.say(f"the gene graph is read from varp[{key!r}] of {input_path}")
+            graph, genes, prepared = _stored_graph(data, params, console)
         else:
-            prepared = prepare(data, params, feedback)
-            feedback.say(f"{input_path} has no varp[{key!r}]: the gene graph of {params.method} is built")
-            graph = _built_graph(prepared, params, feedback)
-    in_data = shares_in_data(prepared.expression, feedback.progress)
+            preparation, prepared = prepare(data, params, console)
+            genes = preparation.genes
+            console.say(f"{input_path} has no varp[{key!r}]: the gene graph of {params.method} is built")
+            graph = _built_graph(prepared, params, console)
+    in_data = shares_in_data(prepared.expression, console.progress)
     in_graph = shares_in_graph(graph)
-    feedback.close_bar()
+    console.close_bar()
     kinds = zip(("associating", "dissociating"), strongest_pairs(graph, params.n_pairs), strict=True)
     pairs = [
         {
             "kind": kind,
-            "gene_1": str(names[prepared.genes[pair.first]]),
-            "gene_2": str(names[prepared.genes[pair.second]]),
+            "gene_1": str(names[genes[pair.first]]),
+            "gene_2": str(names[genes[pair.second]]),
             "r": pair.weight,
         }
         for kind, listed in kinds
@@ -200,36 +204,37 @@ def _imputed_layer(data: InputData, params: EvaluateRelationsParameters) -> str 
     """Return the layer that a result was made from, unless another is asked for."""
     if params.layer is not None or not data.has_key("uns", params.key):
         return params.layer
-    layer = read_element(data, "uns", params.key).get("params", {}).get("layer")
+    layer = data.element("uns", params.key).get("params", {}).get("layer")
     return None if layer is None else str(layer)
 
 
 def _stored_graph(
-    data: InputData, key: str, params: EvaluateRelationsParameters, feedback: Feedback
-) -> tuple[sparse.csr_matrix, Prepared]:
-    graph = sparse.csr_matrix(read_element(data, "varp", key))
-    flags = f"{params.key}_imputed"
-    if data.has_key("var", flags):
-        genes = np.flatnonzero(data.var_column(flags).to_numpy(dtype=bool))
+    data: InputData, params: EvaluateRelationsParameters, console: Console
+) -> tuple[sparse.csr_matrix, NDArray[np.intp], Prepared]:
+    key = ResultKeys(params.key).gene_graph
+    graph = sparse.csr_matrix(data.element("varp", key))
+    if data.has_key("var", ResultKeys(params.key).imputed):
+        genes = imputed_genes(data, params.key)
     else:
         genes = np.flatnonzero(np.diff(graph.indptr))
     if not genes.size or graph.nnz == 0:
         raise InputProblem(f"varp[{key!r}] of {data.path} joins no genes: impute with --method sccr or scbfp")
-    return sparse.csr_matrix(graph[genes][:, genes]), prepare(data, params, feedback, genes=genes)
+    _, prepared = prepare(data, params, console, genes=genes)
+    return sparse.csr_matrix(graph[genes][:, genes]), genes, prepared
 
 
-def _built_graph(prepared: Prepared, params: EvaluateRelationsParameters, feedback: Feedback) -> sparse.csr_matrix:
+def _built_graph(prepared: Prepared, params: EvaluateRelationsParameters, console: Console) -> sparse.csr_matrix:
     # The recovered expression is the cheaper of scCR's outputs: its third stage needs no gene graph.
     options = {"denoised": False, "recovered": True} if params.method == "sccr" else {}
     result: Imputed = IMPUTERS[params.method](
-        prepared.expression, threads=params.threads, progress=feedback.progress, **options
+        prepared.expression, threads=params.threads, progress=console.progress, **options
     )
     assert result.relations is not None
     return result.relations
 
 
 def benchmark_file(
-    input_path: Path, params: BenchmarkParameters, feedback: Feedback, *, output: Path | None, json_file: Path | None
+    input_path: Path, params: BenchmarkParameters, console: Console, *, output: Path | None, json_file: Path | None
 ) -> None:
     """Compare methods on a file and write the table.
 
@@ -239,7 +244,7 @@ def benchmark_file(
         What ``sccr impute`` reads.
     params
         Preparation, methods, rates, seeds, labels.
-    feedback
+    console
         Where it says how far it is.
     output
         The table (TSV); None for standard output, and then an interrupted benchmark begins anew.
@@ -249,23 +254,23 @@ def benchmark_file(
     if params.label_key is not None:
         need_clustering_libraries()
     with open_input(input_path, params.layer) as data:
-        types = None if params.label_key is None else read_types(data, params.label_key, feedback)
-        prepared = prepare(data, params, feedback)
+        types = None if params.label_key is None else read_types(data, params.label_key, console)
+        preparation, prepared = prepare(data, params, console)
     about = {
         "version": __version__,
         "sha256": sha256_of(input_path),
         "n_cells": prepared.expression.shape[0],
         "n_genes": prepared.expression.shape[1],
-        "scale": prepared.scale,
+        "scale": preparation.scale,
         "params": params.model_dump(exclude=RUNNING_FIELDS),
     }
     fingerprint = {
         **about,
         "params": params.model_dump(exclude=RUNNING_FIELDS | {"methods", "rates", "seeds"}),
-        "genes": sha256(prepared.genes.astype(np.int64).tobytes()).hexdigest(),  # a gene file may have changed
+        "genes": sha256(preparation.genes.astype(np.int64).tobytes()).hexdigest(),  # a gene file may have changed
     }
     path = None if output is None else output.with_name(output.name + ".runs.jsonl")
     journal = Journal(path, fingerprint, force=params.force)
-    rows = run_benchmark(prepared.expression, types, params, journal, feedback)
+    rows = run_benchmark(prepared.expression, types, params, journal, console)
     write_tables(rows, COLUMNS, {**about, "rows": rows}, output=output, json_file=json_file)
     journal.remove()

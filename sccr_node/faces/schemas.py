@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sccr_node import params
-from sccr_node.provenance import RunRecord
+from sccr_node.contract.record import RunRecord
 
 REPOSITORY = "https://github.com/sccr-node/sccr-node"
 

@@ -8,8 +8,8 @@ import click
 
 from sccr_node.cli import PATH, contract_command, path_argument
 from sccr_node.errors import UsageProblem
-from sccr_node.feedback import Feedback
 from sccr_node.params import ReportParameters
+from sccr_node.runtime.console import Console
 
 OPTIONS = (
     click.Option(
@@ -43,39 +43,13 @@ OPTIONS = (
     ),
 )
 def report(
-    params: ReportParameters, feedback: Feedback, result: Path, output: Path | None, scores: tuple[Path, ...]
+    params: ReportParameters, console: Console, result: Path, output: Path | None, scores: tuple[Path, ...]
 ) -> None:
     """Write the page, the MultiQC content, or both."""
     if output is None and params.multiqc is None:
         raise UsageProblem("say where to write: --output FILE, --multiqc DIR, or both")
     if output is None and scores:
         raise UsageProblem("--scores are shown on the page: give --output FILE too")
-    from sccr_node.anndata_io.targets import Target, check_targets
-    from sccr_node.report.writing import multiqc_target, read_record, write_multiqc, write_report
+    from sccr_node.pipeline.report import report_file
 
-    record = None if params.provenance is None else read_record(Path(params.provenance))
-    targets = [] if output is None else [Target(output)]
-    if params.multiqc is not None:
-        targets.append(multiqc_target(result, Path(params.multiqc)))
-    check_targets(targets, [result, *scores, *params.files_read()], force=params.force)
-    if output is not None:
-        write_report(
-            result,
-            output,
-            record=record,
-            scores=scores,
-            key_added=params.key_added,
-            label_key=params.label_key,
-            batch_key=params.batch_key,
-            progress=feedback.progress,
-        )
-        feedback.say(f"wrote {output}")
-    if params.multiqc is not None:
-        write_multiqc(
-            result,
-            Path(params.multiqc),
-            record=record,
-            key_added=params.key_added,
-            progress=feedback.progress,
-        )
-        feedback.say(f"wrote MultiQC content to {params.multiqc}")
+    report_file(result, output, params, scores=scores, console=console)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
+from sccr_node.anndata_io.targets import SharedFolder
 from sccr_node.report.content import BINS_PER_UNIT, Content
 from sccr_node.report.figures import value_range
 
@@ -23,6 +26,19 @@ CONTENT_IDS = ("sccr_general", "sccr_imputation", "sccr_relations", "sccr_values
 def multiqc_file_name(sample: str, content_id: str) -> str:
     """Return the file name of one part; MultiQC finds custom content by the ending."""
     return re.sub(r"[^\w.+-]", "_", f"{sample}.{content_id}") + "_mqc.json"
+
+
+def multiqc_target(sample: str, folder: Path) -> SharedFolder:
+    """Return what a sample's content is written to: its own files in a folder that samples may share."""
+    return SharedFolder(folder, [multiqc_file_name(sample, content_id) for content_id in CONTENT_IDS])
+
+
+def multiqc_files(content: Content) -> dict[str, str]:
+    """Return the name and the text of every ``*_mqc.json`` file of a result."""
+    return {
+        multiqc_file_name(content.sample, content_id): json.dumps(part, indent=1, ensure_ascii=False) + "\n"
+        for content_id, part in multiqc_content(content).items()
+    }
 
 
 def multiqc_content(content: Content) -> dict[str, dict[str, Any]]:

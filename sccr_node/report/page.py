@@ -23,7 +23,7 @@ from sccr_node.report.content import (
     median_of_bins,
 )
 from sccr_node.report.scores import METRICS
-from sccr_node.resources import readable_bytes
+from sccr_node.runtime.resources import readable_bytes
 
 
 @cache

@@ -143,15 +143,15 @@ def test_a_file_is_not_replaced_by_a_store(tmp_path):
 def test_what_came_into_a_store_meanwhile_is_kept(data, tmp_path, monkeypatch):
     store = tmp_path / "out.zarr"
     write_zarr(store, plain(), 2)
-    import sccr_node.step as step
+    from sccr_node.pipeline import impute
 
-    make_record = step.make_record
+    publish = impute.publish
 
-    def while_it_works(*arguments, **options):
+    def while_it_works(*arguments):
         (store / "notes.txt").write_text("mine")
-        return make_record(*arguments, **options)
+        return publish(*arguments)
 
-    monkeypatch.setattr(step, "make_record", while_it_works)
+    monkeypatch.setattr(impute, "publish", while_it_works)
     assert main(["impute", str(data / "all.h5ad"), str(store), "--force", "--quiet"]) == 73
     assert (store / "notes.txt").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["data", "out.zarr"]

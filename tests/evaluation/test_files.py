@@ -14,7 +14,7 @@ from sccr_node.anndata_io.reading import open_input
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.files import (
     FACTOR_COLUMN,
-    imputed_genes,
+    genes_of_layer,
     matching,
     prepare,
     read_types,
@@ -22,10 +22,10 @@ from sccr_node.evaluation.files import (
     write_masked,
 )
 from sccr_node.evaluation.metrics import recovery
-from sccr_node.feedback import Feedback
 from sccr_node.params import EvaluateMaskParameters, EvaluateScoreParameters, PreparationParameters
+from sccr_node.runtime.console import Console
 
-QUIET = Feedback(quiet=True)
+QUIET = Console(quiet=True)
 
 
 def masked_file(counts_file, **params):
@@ -136,7 +136,7 @@ def test_matching_names():
 def types_of(column):
     data = SimpleNamespace(path="file.h5ad", obs_column=lambda name: column)
     said = io.StringIO()
-    return read_types(data, "celltype", Feedback(stream=said)), said.getvalue()
+    return read_types(data, "celltype", Console(stream=said)), said.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_values_of_other_tools_are_taken_as_they_are(simulated, counts_file):
     values = prepared_by_hand(simulated)[0] - 0.1
     ad.AnnData(values, simulated.obs, simulated.var).write_h5ad(counts_file)
     with open_input(counts_file) as data:
-        prepared = prepare(data, PreparationParameters(), QUIET, any_scale=True)
+        _, prepared = prepare(data, PreparationParameters(), QUIET, any_scale=True)
         np.testing.assert_allclose(prepared.expression.toarray(), values, rtol=1e-5, atol=1e-6)
         with pytest.raises(InputProblem, match="negative"):
             prepare(data, PreparationParameters(), QUIET)
@@ -204,5 +204,5 @@ def test_genes_of_a_result_are_those_that_were_imputed(simulated, counts_file):
     result.write_h5ad(counts_file)
     with open_input(counts_file) as data:
         for layer in ("sccr", "sccr_recovered"):
-            np.testing.assert_array_equal(imputed_genes(data, layer), np.arange(0, 80, 4))
-        assert imputed_genes(data, "other") is None and imputed_genes(data, None) is None
+            np.testing.assert_array_equal(genes_of_layer(data, layer), np.arange(0, 80, 4))
+        assert genes_of_layer(data, "other") is None and genes_of_layer(data, None) is None

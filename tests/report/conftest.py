@@ -11,6 +11,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from sccr_node.contract.record import RunRecord
+from sccr_node.report.content import Content
+from sccr_node.report.reading import content_of
+from sccr_node.results import open_result
+
 HOSTILE = "<script>window.harmed = true</script><img src=x onerror='window.harmed = true'>"
 
 
@@ -161,6 +166,12 @@ def record_of(made: Made, **changes: Any) -> dict[str, Any]:
     return {**record, **changes}
 
 
+def content(path: Path, *, record: RunRecord | None = None, key_added: str | None = None, **options: Any) -> Content:
+    """Return what the page says of a result in a file."""
+    with open_result(path, key_added) as result:
+        return content_of(result, shown_as=path, record=record, **options)
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_result(tmp_path_factory.mktemp("result") / "sample 1.h5ad")
@@ -181,4 +192,4 @@ def record_file(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def without_umap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lay cells out by principal components: UMAP compiles for ten seconds and has tests of its own."""
-    monkeypatch.setattr("sccr_node.report.embedding.FEWEST_CELLS_FOR_UMAP", 10**9)
+    monkeypatch.setattr("sccr_node.report.layout.FEWEST_CELLS_FOR_UMAP", 10**9)

@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from sccr_node.provenance import RunRecord
-from sccr_node.report.gathering import gather
+from sccr_node.contract.record import RunRecord
 from sccr_node.report.multiqc import CONTENT_IDS, multiqc_content, multiqc_file_name
 
+from .conftest import content as content_from
 from .conftest import make_result, record_of
 
 
 @pytest.fixture(scope="module")
 def parts(made):
-    content = gather(made.path, record=RunRecord.model_validate(record_of(made)), with_cells=False)
+    content = content_from(made.path, record=RunRecord.model_validate(record_of(made)), with_cells=False)
     return json.loads(json.dumps(multiqc_content(content)))
 
 
@@ -42,7 +42,7 @@ def test_numbers_are_those_of_the_result(parts, made):
 
 def test_parts_that_cannot_be_filled_are_absent(tmp_path):
     made = make_result(tmp_path / "embedding.h5ad", layer=None, relations=False)
-    assert tuple(multiqc_content(gather(made.path, with_cells=False))) == ("sccr_general", "sccr_imputation")
+    assert tuple(multiqc_content(content_from(made.path, with_cells=False))) == ("sccr_general", "sccr_imputation")
 
 
 def test_file_names_are_plain():

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sccr_node.provenance import RunRecord
+from sccr_node.contract.record import RunRecord
 from sccr_node.report.content import readable
-from sccr_node.report.gathering import gather
 from sccr_node.report.page import duration, percent, render
 from sccr_node.report.scores import read_scores
 
 from .conftest import HOSTILE, record_of
+from .conftest import content as content_from
 
 pytestmark = pytest.mark.usefixtures("without_umap")
 
@@ -38,7 +38,9 @@ class Outline(HTMLParser):
 def page(made, tmp_path_factory) -> str:
     scores = tmp_path_factory.mktemp("scores") / "scores.tsv"
     scores.write_text("method\trate\tmae\nsccr\t0.4\t0.22812\nnone\t0.4\t\n")
-    content = gather(made.path, record=RunRecord.model_validate(record_of(made)), label_key="label", batch_key="one")
+    content = content_from(
+        made.path, record=RunRecord.model_validate(record_of(made)), label_key="label", batch_key="one"
+    )
     return render(replace(content, scores=[read_scores(scores)]))
 
 
@@ -92,7 +94,7 @@ def test_it_says_what_was_run(page, made):
 
 
 def test_hostile_names_are_inert(hostile):
-    content = gather(hostile.path, label_key="label")
+    content = content_from(hostile.path, label_key="label")
     page = render(content)
     assert HOSTILE not in page
     assert "&lt;script&gt;window.harmed" in page
@@ -108,7 +110,7 @@ def test_names_that_break_lines_or_reorder_text_are_replaced():
 
 
 def test_without_record_and_label_it_still_stands(made):
-    page = render(gather(made.path))
+    page = render(content_from(made.path))
     assert "no label column was given" in page
     assert 'id="resources"' not in page and 'id="evaluation"' not in page
 

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from sccr_node.__main__ import main
+from sccr_node.contract.record import read_record
 from sccr_node.errors import InputProblem, OutputProblem
-from sccr_node.report import multiqc_target, read_record, write_multiqc
+from sccr_node.report.multiqc import multiqc_target
 
 from .conftest import HOSTILE
 
@@ -67,18 +68,22 @@ def test_a_record_that_is_none_is_refused(tmp_path):
 
 def test_samples_share_a_multiqc_folder(made, hostile, tmp_path):
     folder = tmp_path / "multiqc"
-    write_multiqc(made.path, folder)
-    write_multiqc(hostile.path, folder)
+
+    def write_multiqc(path, *options):
+        return main(["report", str(path), "--multiqc", str(folder), "--quiet", *options])
+
+    assert write_multiqc(made.path) == write_multiqc(hostile.path) == 0
     assert len(list(folder.iterdir())) == 8  # without a record there are no stages
     (folder / "notes.txt").write_text("mine")
-    target = multiqc_target(made.path, folder)
+    target = multiqc_target("sample 1", folder)
     with pytest.raises(OutputProblem, match="exists already"):
         target.check(force=False)
     target.check(force=True)
-    write_multiqc(made.path, folder)
+    assert write_multiqc(made.path) == 73
+    assert write_multiqc(made.path, "--force") == 0
     assert (folder / "notes.txt").read_text() == "mine"
     (folder / "notes.txt").unlink()
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputProblem, match="not a folder"):
-        multiqc_target(made.path, tmp_path / "file").check(force=True)
+        multiqc_target("sample 1", tmp_path / "file").check(force=True)
     assert HOSTILE not in "".join(path.read_text() for path in folder.iterdir())

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
-from sccr_node.anndata_io.checks import Progress, Scale, scan
-from sccr_node.anndata_io.preparation import normalisation, selected_expression, take_columns
-from sccr_node.anndata_io.reading import InputData, listing, open_input, open_matrix, reading
+from sccr_node.anndata_io.checks import Progress
+from sccr_node.anndata_io.reading import InputData, listing
+from sccr_node.contract.record import RunRecord
 from sccr_node.errors import InputProblem
 from sccr_node.params import METHOD_TITLES, ImputeParameters, extra_of
-from sccr_node.provenance import RunRecord
 from sccr_node.report.content import (
     BINS_PER_UNIT,
     MAX_LOG_VALUE,
@@ -34,7 +32,8 @@ from sccr_node.report.content import (
     Values,
     readable,
 )
-from sccr_node.report.embedding import SEED, find_clusters, lay_out, principal_components
+from sccr_node.report.layout import SEED, find_clusters, lay_out, principal_components
+from sccr_node.results import Result
 
 CELLS_DRAWN = 8000
 """Points in a scatter plot beyond which the eye gains nothing and the page grows."""
@@ -50,120 +49,76 @@ BLOCK_BYTES = 32 * 2**20
 _N_BINS = BINS_PER_UNIT * MAX_LOG_VALUE
 
 
-def gather(
-    result: Path,
+def content_of(
+    result: Result,
     *,
+    shown_as: Path,
     record: RunRecord | None = None,
-    key_added: str | None = None,
     label_key: str | None = None,
     batch_key: str | None = None,
     with_cells: bool = True,
-    shown_as: Path | None = None,
     progress: Progress | None = None,
 ) -> Content:
-    """Gather what the page and the MultiQC content show.
+    """Collect what the page and the MultiQC content show.
 
     Parameters
     ----------
     result
-        What the step wrote.
+        A result, from a file or straight from its run.
+    shown_as
+        The file of the result; its name without ending is the sample's.
     record
         The record of the same run.
-    key_added
-        Name of the result; the only one in the file where none is given.
     label_key, batch_key
         Columns of obs to colour cells by.
     with_cells
         Whether to lay cells out, group them and pick markers, which takes most of the time.
-    shown_as
-        Where the result will stand, while it is still a temporary file.
     progress
         Called with a stage's name and the share done.
 
     Raises
     ------
     InputProblem
-        The file holds no result, or not the one that is named; a column is missing; the record is of another run.
+        A column is missing, or the record belongs to a different run.
     """
-    if key_added is None and record is not None:
-        key_added = record.params.get("key_added")
-    with open_result(result, key_added) as (data, key, noted):
-        _check_record(result, record, noted, data)
-        columns = np.flatnonzero(_imputed(data, key))
-        if not len(columns):
-            raise InputProblem(f"var['{key}_imputed'] of {result} marks no gene: this is not a result of sccr impute")
-        notes: list[str] = []
-        groupings = [
-            _column_grouping(data, name, notes) for name in dict.fromkeys((label_key, batch_key)) if name is not None
-        ]
-        before = _expression_before(data, columns, noted, progress)
-        what, after = _layer_after(data, key)
-        values = None
-        if after is None:
-            notes.append(
-                "The run wrote no layer of expression (--write embedding), so there are no values after imputation "
-                "to show."
-            )
-        else:
-            values = _values(before, after, columns, progress)
-        relations = _relations(data, key, before, columns, notes)
-        content = _facts(shown_as or result, data, key, noted, record, columns, what, values, relations)
-        if with_cells:
-            content = _with_cells(content, data, key, before, after, columns, groupings, notes, progress)
-        return replace(content, notes=notes)
+    _check_record(shown_as, record, result)
+    notes: list[str] = []
+    groupings = [
+        _column_grouping(result.data, name, notes) for name in dict.fromkeys((label_key, batch_key)) if name is not None
+    ]
+    before = result.expression(progress)
+    values = None
+    if result.shown is None:
+        notes.append(
+            "The run wrote no layer of expression (--write embedding), so there are no values after imputation to show."
+        )
+    else:
+        values = _values(before, result, progress)
+    relations = _relations(result, before, notes)
+    content = _facts(shown_as, result, record, values, relations)
+    if with_cells:
+        content = _with_cells(content, result, before, groupings, notes, progress)
+    return replace(content, notes=notes)
 
 
-@contextmanager
-def open_result(path: Path, key_added: str | None) -> Iterator[tuple[InputData, str, dict[str, Any]]]:
-    """Open a result; gives the file (on the matrix that was imputed), the result's name and its ``uns`` entry.
-
-    Raises
-    ------
-    InputProblem
-        The file holds no result, more than one and none is named, or not the one that is named.
-    """
-    with open_input(path) as data:
-        if data.format not in ("h5ad", "zarr"):
-            raise InputProblem(f"{path} is 10x output, not a result of sccr impute")
-        found = [key for key in data.keys("uns") if data.has_key("var", f"{key}_imputed")]
-        if key_added is not None and key_added not in found:
-            raise InputProblem(f"{path} holds no result {key_added!r} of sccr impute; it holds: {listing(found)}")
-        if not found:
-            raise InputProblem(f"{path} holds no result of sccr impute (no uns entry with a column *_imputed in var)")
-        if key_added is None and len(found) > 1:
-            raise InputProblem(f"{path} holds several results: {listing(found)}; choose one with --key-added")
-        key = found[0] if key_added is None else key_added
-        noted = _noted(data, key)
-        layer = noted["params"].get("layer")
-    with open_input(path, layer) as data:
-        yield data, key, noted
-
-
-def _noted(data: InputData, key: str) -> dict[str, Any]:
-    from anndata.io import read_elem
-
-    with reading(data.path, f"uns[{key!r}]"):
-        noted = dict(read_elem(data.root["uns"][key]))
-    missing = [name for name in ("version", "method", "params", "input") if name not in noted]
-    if missing:
-        raise InputProblem(f"uns[{key!r}] of {data.path} was not written by sccr impute: it lacks {listing(missing)}")
-    return noted
-
-
-def _imputed(data: InputData, key: str) -> NDArray[np.bool_]:
-    return np.asarray(data.var_column(f"{key}_imputed"), dtype=bool)
-
-
-def _check_record(result: Path, record: RunRecord | None, noted: dict[str, Any], data: InputData) -> None:
+def _check_record(path: Path, record: RunRecord | None, result: Result) -> None:
     if record is None:
         return
     told = (record.method, record.input.n_cells, record.input.n_genes)
-    seen = (str(noted["method"]), data.n_cells, data.n_genes)
+    seen = (str(result.about["method"]), result.data.n_cells, result.data.n_genes)
     if told != seen:
         raise InputProblem(
             "the run record is of another run: it says {} on {} cells x {} genes".format(*told)
-            + ", {} holds {} on {} x {}".format(result, *seen)
+            + ", {} holds {} on {} x {}".format(path, *seen)
         )
+    # Where a gene file lay, and what a later version records besides, tells no run from another.
+    names = [name for name in result.params if name != "genes" and name in record.params]
+    differing = [name for name in names if record.params[name] != result.params[name]]
+    said = [str(message) for message in np.atleast_1d(result.about.get("messages", []))]
+    if record.messages != said:
+        differing.append("messages")
+    if differing:
+        raise InputProblem(f"the run record belongs to a different run than {path}: {listing(differing)} differ")
 
 
 def _column_grouping(data: InputData, name: str, notes: list[str]) -> tuple[str, NDArray[np.object_]]:
@@ -175,38 +130,16 @@ def _column_grouping(data: InputData, name: str, notes: list[str]) -> tuple[str,
     return name, names
 
 
-def _expression_before(data: InputData, columns: np.ndarray, noted: dict[str, Any], progress: Progress | None) -> Any:
-    """Prepare the imputed genes as the step did: cells x imputed genes, float32 CSR."""
-    params = noted["params"]
-    target = params.get("target_sum", "median")
-    normalise = partial(
-        normalisation,
-        scan(data, progress),
-        normalize_by=params.get("normalize_by", "selected"),
-        target_sum="median" if str(target) == "median" else float(target),
-        scale=cast(Scale, str(noted["input"]["scale"])),
-    )
-    return selected_expression(data, columns, normalise, progress)[0]
-
-
-def _layer_after(data: InputData, key: str) -> tuple[str, Any]:
-    for what, name in (("denoised", key), ("recovered", f"{key}_recovered")):
-        if data.has_key("layers", name):
-            with reading(data.path, f"layer {name!r}"):
-                return what, open_matrix(data.root["layers"][name], f"layer {name!r}")
-    return "embedding", None
-
-
-def _values(before: Any, after: Any, columns: np.ndarray, progress: Progress | None) -> Values:
-    n_cells = before.shape[0]
+def _values(before: Any, result: Result, progress: Progress | None) -> Values:
+    assert result.shown is not None
+    n_cells, n_genes = before.shape
     histograms = {name: np.zeros(_N_BINS, dtype=np.int64) for name in ("before", "observed", "unobserved")}
     sums = dict.fromkeys(("before", "observed", "unobserved", "change"), 0.0)
     n_observed = n_observed_zero = n_stored = 0
-    for first, block in after.blocks(BLOCK_BYTES):
+    for first, now in result.blocks(result.shown, BLOCK_BYTES):
         if progress is not None:
             progress("compare values", first / n_cells)
-        now = take_columns(block, columns)
-        then = before[first : first + block.shape[0]]
+        then = before[first : first + now.shape[0]]
         observed, kept = _at_entries_of(then, now)
         _count(histograms["before"], then.data)
         _count(histograms["observed"], observed)
@@ -218,7 +151,7 @@ def _values(before: Any, after: Any, columns: np.ndarray, progress: Progress | N
         n_observed += then.nnz
         n_observed_zero += int((observed == 0).sum())
         n_stored += int((~kept).sum())
-    n_unobserved = n_cells * len(columns) - n_observed
+    n_unobserved = n_cells * n_genes - n_observed
     # Entries that are not stored are zeros.
     histograms["unobserved"][0] += n_unobserved - n_stored
     if progress is not None:
@@ -258,24 +191,18 @@ def _count(histogram: NDArray[np.int64], values: NDArray[np.floating]) -> None:
     histogram += np.bincount(bins, minlength=_N_BINS)
 
 
-def _relations(data: InputData, key: str, before: Any, columns: np.ndarray, notes: list[str]) -> Relations | None:
-    from scipy import sparse
-
-    name = f"{key}_relations"
-    if not data.has_key("varp", name):
+def _relations(result: Result, before: Any, notes: list[str]) -> Relations | None:
+    if result.relations is None:
         notes.append(
             "The result holds no gene graph: scFP builds none, and with --batch-key each batch has one of its own."
         )
         return None
-    from anndata.io import read_elem
-
-    with reading(data.path, f"varp[{name!r}]"):
-        upper = sparse.triu(sparse.csr_matrix(read_elem(data.root["varp"][name])), k=1).tocoo()
+    upper = sparse.triu(result.relations, k=1).tocoo()
     upper.eliminate_zeros()
     r = np.asarray(upper.data, dtype=np.float64)
-    detected = np.zeros(data.n_genes)
-    detected[columns] = np.bincount(before.indices, minlength=len(columns)) / max(1, before.shape[0])
-    names = data.gene_names
+    detected = np.zeros(result.data.n_genes)
+    detected[result.genes] = np.bincount(before.indices, minlength=len(result.genes)) / max(1, before.shape[0])
+    names = result.data.gene_names
 
     def listed(order: NDArray[np.intp]) -> list[Pair]:
         return [
@@ -291,7 +218,7 @@ def _relations(data: InputData, key: str, before: Any, columns: np.ndarray, note
     n_associating, n_dissociating = int((r > 0).sum()), int((r < 0).sum())
     histogram = np.histogram(np.clip(r, -1, 1), bins=40, range=(-1, 1))[0]
     return Relations(
-        coefficient="cosine" if str(_noted(data, key)["method"]) == "scbfp" else "Pearson's r",
+        coefficient="cosine" if str(result.about["method"]) == "scbfp" else "Pearson's r",
         n_associating=n_associating,
         n_dissociating=n_dissociating,
         histogram=histogram.astype(np.int64),
@@ -302,18 +229,11 @@ def _relations(data: InputData, key: str, before: Any, columns: np.ndarray, note
 
 
 def _facts(
-    result: Path,
-    data: InputData,
-    key: str,
-    noted: dict[str, Any],
-    record: RunRecord | None,
-    columns: np.ndarray,
-    what: str,
-    values: Values | None,
-    relations: Relations | None,
+    path: Path, result: Result, record: RunRecord | None, values: Values | None, relations: Relations | None
 ) -> Content:
+    data, noted = result.data, result.about
     scale = str(noted["input"]["scale"])
-    facts = [Fact("Result", readable(result.name))]
+    facts = [Fact("Result", readable(path.name))]
     resources = None
     software: list[Fact] = []
     messages = [readable(message) for message in np.atleast_1d(noted.get("messages", []))]
@@ -355,21 +275,21 @@ def _facts(
     else:
         facts += [
             Fact("Matrix", "X" if data.layer is None else f"layer {readable(data.layer)}"),
-            Fact("Genes imputed", f"{len(columns):,}", f"choice: {readable(noted['input'].get('genes', ''))}"),
+            Fact("Genes imputed", f"{len(result.genes):,}", f"choice: {readable(noted['input'].get('genes', ''))}"),
         ]
     zeros_before = values.zeros_before if values else (record.result.zeros_before if record else None)
     return Content(
-        sample=readable(sample_name(result)),
-        key=key + ("_recovered" if what == "recovered" else ""),
-        file=readable(result.name),
+        sample=readable(sample_name(path)),
+        key=result.keys.layer("recovered" if result.shown == "recovered" else "denoised"),
+        file=readable(path.name),
         method=METHOD_TITLES.get(str(noted["method"]), readable(noted["method"])),  # type: ignore[call-overload]
         version=readable(noted["version"]),
         scale=scale,
         scale_reason=reason,
         n_cells=data.n_cells,
         n_genes=data.n_genes,
-        n_imputed_genes=len(columns),
-        what=what,
+        n_imputed_genes=len(result.genes),
+        what=result.shown or "embedding",
         values=values,
         zeros_before=zeros_before,
         zeros_after=values.zeros_after if values else None,
@@ -387,7 +307,7 @@ def sample_name(result: Path) -> str:
     return result.name.removesuffix(".gz").rsplit(".", 1)[0] or result.name
 
 
-def _parameter_facts(parameters: dict[str, Any]) -> list[Fact]:
+def _parameter_facts(parameters: Mapping[str, Any]) -> list[Fact]:
     fields = ImputeParameters.model_fields
     known = [name for name in fields if name in parameters and extra_of(fields[name])["affects_result"]]
     shown = known + sorted(name for name in parameters if name not in fields)
@@ -408,20 +328,19 @@ def _written(value: Any) -> str:
 
 def _with_cells(
     content: Content,
-    data: InputData,
-    key: str,
+    result: Result,
     before: Any,
-    after: Any,
-    columns: np.ndarray,
     labels: list[tuple[str, NDArray[np.object_]]],
     notes: list[str],
     progress: Progress | None,
 ) -> Content:
-    drawn = _draw(data.n_cells)
-    components = _components(data, key, drawn)
-    if len(drawn) < 3 or components is None:
-        notes.append(f"The cells are not laid out: {data.n_cells} cells are too few, or the result has no components.")
+    drawn = _draw(result.data.n_cells)
+    if len(drawn) < 3 or result.components is None:
+        notes.append(
+            f"The cells are not laid out: {result.data.n_cells} cells are too few, or the result has no components."
+        )
         return replace(content, n_drawn=len(drawn))
+    components = result.components[drawn]
     expression = before[drawn]
     if progress is not None:
         progress("lay cells out", 0.0)
@@ -433,12 +352,10 @@ def _with_cells(
     if progress is not None:
         progress("lay cells out", 1.0)
     markers = None
-    if after is not None:
-        names = [readable(name) for name in data.gene_names[columns]]
-        with reading(data.path, "the imputed layer"):
-            markers = _marker_map(
-                expression, groupings[0], names, lambda rows: take_columns(after.rows(drawn[rows]), columns)
-            )
+    output = result.shown
+    if output is not None:
+        names = [readable(name) for name in result.data.gene_names[result.genes]]
+        markers = _marker_map(expression, groupings[0], names, lambda rows: result.rows(output, drawn[rows]))
         if markers is None:
             notes.append("No markers are shown: they take at least two groups of five cells.")
     return replace(
@@ -454,14 +371,6 @@ def _draw(n_cells: int) -> NDArray[np.intp]:
     if n_cells <= CELLS_DRAWN:
         return np.arange(n_cells)
     return np.sort(np.random.default_rng(SEED).choice(n_cells, CELLS_DRAWN, replace=False))
-
-
-def _components(data: InputData, key: str, drawn: NDArray[np.intp]) -> NDArray[np.float32] | None:
-    if not data.has_key("obsm", f"X_{key}"):
-        return None
-    with reading(data.path, f"obsm['X_{key}']"):
-        components = np.asarray(data.root["obsm"][f"X_{key}"][:], dtype=np.float32)[drawn]
-    return components if components.size else None
 
 
 def _grouping(name: str, column: NDArray[np.object_], drawn: NDArray[np.intp]) -> Grouping | None:

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from sccr_node.report import embedding
+from sccr_node.report import layout as embedding
 
 
 def groups(n_cells: int = 90, n_groups: int = 3) -> tuple[np.ndarray, np.ndarray]:

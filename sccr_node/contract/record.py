@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sccr_node.errors import InputMissing, InputProblem
 
 
 class _Record(BaseModel):
@@ -98,3 +101,23 @@ class RunRecord(_Record):
         """Return the record as it is written; bytes of file names that are no text become JSON's escapes."""
         text = json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n"
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read the record that ``--provenance`` wrote.
+
+    Raises
+    ------
+    InputMissing
+        There is no such file, or it may not be read.
+    InputProblem
+        It is no run record.
+    """
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except OSError as failure:
+        raise InputMissing(f"--provenance {path}: {failure.strerror or failure}") from failure
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputProblem(f"--provenance {path} is no run record of sccr impute: {where} {first['msg']}") from failure

@@ -7,13 +7,14 @@ import pytest
 from scipy import sparse
 from scipy.stats import ttest_ind
 
+from sccr_node.contract.record import RunRecord
 from sccr_node.errors import InputMissing, InputProblem
-from sccr_node.provenance import RunRecord
-from sccr_node.report import gathering
+from sccr_node.report import reading
 from sccr_node.report.content import BINS_PER_UNIT
-from sccr_node.report.gathering import gather, sample_name, strongest_markers
+from sccr_node.report.reading import sample_name, strongest_markers
 
 from .conftest import Made, make_result, record_of
+from .conftest import content as content_from
 
 pytestmark = pytest.mark.usefixtures("without_umap")
 
@@ -43,18 +44,18 @@ def check_values(content, made: Made) -> None:
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 def test_values_are_those_of_dense_arrays(tmp_path, monkeypatch, dense, suffix):
-    monkeypatch.setattr(gathering, "BLOCK_BYTES", 20_000)  # several blocks
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 20_000)  # several blocks
     made = make_result(tmp_path / f"result{suffix}", dense=dense)
-    check_values(gather(made.path, with_cells=False), made)
+    check_values(content_from(made.path, with_cells=False), made)
 
 
 def test_log_normalised_input_is_taken_as_it_is(tmp_path):
     made = make_result(tmp_path / "result.h5ad", scale="log1p")
-    check_values(gather(made.path, with_cells=False), made)
+    check_values(content_from(made.path, with_cells=False), made)
 
 
 def test_relations_are_the_upper_triangle(made):
-    relations = gather(made.path, with_cells=False).relations
+    relations = content_from(made.path, with_cells=False).relations
     upper = made.relations[np.triu_indices(60, k=1)]
     assert relations.n_associating == (upper > 0).sum()
     assert relations.n_dissociating == (upper < 0).sum() > 0
@@ -70,7 +71,7 @@ def test_relations_are_the_upper_triangle(made):
 
 
 def test_cells_are_laid_out_grouped_and_their_markers_found(made):
-    content = gather(made.path, label_key="label", batch_key="number")
+    content = content_from(made.path, label_key="label", batch_key="number")
     assert content.n_drawn == 150
     assert [grouping.title for grouping in content.groupings] == ["label", "number"]
     grouping = content.groupings[0]
@@ -83,7 +84,7 @@ def test_cells_are_laid_out_grouped_and_their_markers_found(made):
     strong = {"type a": range(0, 6), "type b": range(12, 18), "type c": range(24, 30)}
     for gene, group in zip(markers.genes, markers.gene_groups, strict=True):
         imputed = [number for number in strong[grouping.names[group]] if number in made.columns]
-        if len(imputed) >= gathering.MARKERS_OF_A_GROUP:
+        if len(imputed) >= reading.MARKERS_OF_A_GROUP:
             assert int(gene.split()[1]) in imputed
     # The columns of the two maps are the same cells: imputation here adds a mean to half of the measured value.
     assert np.corrcoef(markers.before.ravel(), markers.after.ravel())[0, 1] > 0.8
@@ -104,9 +105,9 @@ def test_markers_agree_with_a_t_test():
 
 
 def test_many_cells_are_sampled_and_many_groups_joined(made, monkeypatch):
-    monkeypatch.setattr(gathering, "CELLS_DRAWN", 60)
-    monkeypatch.setattr(gathering, "GROUPS_TOLD_APART", 2)
-    content = gather(made.path, label_key="label")
+    monkeypatch.setattr(reading, "CELLS_DRAWN", 60)
+    monkeypatch.setattr(reading, "GROUPS_TOLD_APART", 2)
+    content = content_from(made.path, label_key="label")
     grouping = content.groupings[0]
     assert content.n_drawn == len(grouping.codes) == len(content.embedding.after) == 60
     assert (len(grouping.names), grouping.n_others) == (1, 2)
@@ -115,32 +116,32 @@ def test_many_cells_are_sampled_and_many_groups_joined(made, monkeypatch):
 
 
 def test_the_same_result_gives_the_same_page(made):
-    first, second = (gather(made.path, label_key="label") for _ in range(2))
+    first, second = (content_from(made.path, label_key="label") for _ in range(2))
     assert np.array_equal(first.embedding.after, second.embedding.after)
     assert np.array_equal(first.markers.before, second.markers.before)
 
 
 def test_labels_of_every_kind(made):
-    assert gather(made.path, label_key="number").groupings[0].names == ["0", "1", "2"]
-    one = gather(made.path, label_key="one")
+    assert content_from(made.path, label_key="number").groupings[0].names == ["0", "1", "2"]
+    one = content_from(made.path, label_key="one")
     assert one.groupings[0].names == ["same"] and one.markers is None
     assert any("at least two groups" in note for note in one.notes)
-    some = gather(made.path, label_key="some").groupings[0]
+    some = content_from(made.path, label_key="some").groupings[0]
     assert some.n_missing == 30 and (some.codes == -1).sum() == 30
-    nothing = gather(made.path, label_key="nothing")
+    nothing = content_from(made.path, label_key="nothing")
     assert nothing.groupings[0].found_here
     assert any("nothing has no value for any cell" in note for note in nothing.notes)
 
 
 def test_a_missing_column_lists_those_there_are(made):
     with pytest.raises(InputProblem, match="no column 'cell_type'.*'label', 'number'"):
-        gather(made.path, label_key="cell_type")
+        content_from(made.path, label_key="cell_type")
 
 
 @pytest.mark.parametrize("n_cells", [1, 2, 3, 8])
 def test_few_cells(tmp_path, n_cells):
     made = make_result(tmp_path / "few.h5ad", n_cells=n_cells)
-    content = gather(made.path, label_key="label")
+    content = content_from(made.path, label_key="label")
     assert content.n_cells == n_cells
     assert (content.embedding is None) == (n_cells < 3)
     check_values(content, made)
@@ -148,7 +149,7 @@ def test_few_cells(tmp_path, n_cells):
 
 def test_a_run_without_layer_or_relations_says_so(tmp_path):
     made = make_result(tmp_path / "embedding.h5ad", layer=None, relations=False)
-    content = gather(made.path, label_key="label")
+    content = content_from(made.path, label_key="label")
     assert content.values is None and content.markers is None and content.relations is None
     assert content.embedding is not None
     assert len(content.notes) == 2
@@ -156,35 +157,42 @@ def test_a_run_without_layer_or_relations_says_so(tmp_path):
 
 def test_the_recovered_layer_is_named(tmp_path):
     made = make_result(tmp_path / "recovered.h5ad", layer="sccr_recovered")
-    content = gather(made.path, with_cells=False)
+    content = content_from(made.path, with_cells=False)
     assert (content.what, content.key) == ("recovered", "sccr_recovered")
 
 
 def test_the_record_adds_what_the_file_does_not_hold(made):
-    content = gather(made.path, record=RunRecord.model_validate(record_of(made)), with_cells=False)
+    content = content_from(made.path, record=RunRecord.model_validate(record_of(made)), with_cells=False)
     assert content.resources.peak_memory == 512_000_000
     assert [stage.name for stage in content.resources.stages] == ["read", "impute", "write"]
     assert "quiet" not in [fact.name for fact in content.parameters]
-    assert gather(made.path, with_cells=False).resources is None
+    assert content_from(made.path, with_cells=False).resources is None
 
 
 def test_a_record_of_another_run_is_refused(made):
     record = RunRecord.model_validate(record_of(made, method="scfp"))
     with pytest.raises(InputProblem, match="another run"):
-        gather(made.path, record=record, with_cells=False)
+        content_from(made.path, record=record, with_cells=False)
+
+
+def test_a_record_of_another_run_of_the_same_shape_is_refused(made):
+    for change in ({"params": {"method": "sccr", "k_cell": 9}}, {"messages": ["41 genes are imputed"]}):
+        record = RunRecord.model_validate(record_of(made, **change))
+        with pytest.raises(InputProblem, match=r"belongs to a different run.*(k_cell|messages)"):
+            content_from(made.path, record=record, with_cells=False)
 
 
 def test_what_is_no_result_is_refused(tmp_path, made):
     import anndata
 
     with pytest.raises(InputMissing, match="does not exist"):
-        gather(tmp_path / "absent.h5ad")
+        content_from(tmp_path / "absent.h5ad")
     plain = tmp_path / "plain.h5ad"
     anndata.AnnData(np.ones((3, 2), dtype=np.float32)).write_h5ad(plain)
     with pytest.raises(InputProblem, match="holds no result"):
-        gather(plain)
+        content_from(plain)
     with pytest.raises(InputProblem, match="no result 'magic'.*'sccr'"):
-        gather(made.path, key_added="magic")
+        content_from(made.path, key_added="magic")
 
 
 def test_one_of_several_results_has_to_be_named(tmp_path):
@@ -197,8 +205,8 @@ def test_one_of_several_results_has_to_be_named(tmp_path):
     data.layers["other"] = data.layers["sccr"]
     data.write_h5ad(made.path)
     with pytest.raises(InputProblem, match="--key-added"):
-        gather(made.path, with_cells=False)
-    assert gather(made.path, key_added="other", with_cells=False).key == "other"
+        content_from(made.path, with_cells=False)
+    assert content_from(made.path, key_added="other", with_cells=False).key == "other"
 
 
 def test_sample_names():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sccr_node.resources import machine_memory, memory_limit, peak_memory, readable_bytes
+from sccr_node.runtime.resources import machine_memory, memory_limit, peak_memory, readable_bytes
 
 
 def write(root, files):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, svds
 
-from sccr_node.numba_cache import use_compiled_functions
+from sccr_node.runtime.numba_cache import use_compiled_functions
 
 SEED = 0
 N_COMPONENTS = 50

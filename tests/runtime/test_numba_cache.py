@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sccr_node import numba_cache
+from sccr_node.runtime import numba_cache
 
 REPORT = """
 import os, sys
 from pathlib import Path
-from sccr_node import numba_cache
+from sccr_node.runtime import numba_cache
 numba_cache.UNCACHED = {}
 sys.prefix = sys.argv[1]
 numba_cache.use_compiled_functions()

@@ -1,5 +1,8 @@
 """Splitting, imputing the parts and gathering them is one run with --batch-key, byte for byte."""
 
+import subprocess
+import sys
+
 import anndata
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from scipy import sparse
 
 from sccr_node.__main__ import main
 from sccr_node.params import SimulateParameters
-from sccr_node.scatter import file_names
+from sccr_node.pipeline.scatter import file_names
 from sccr_node.simulation import as_anndata, simulate
 
 
@@ -84,7 +87,8 @@ def test_parts_carry_all_that_belongs_to_their_cells(source, tmp_path):
     whole = anndata.read_h5ad(source)
     parts = [anndata.read_h5ad(path) for path in sorted((tmp_path / "parts").glob("*.h5ad"))]
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
-        "b_batch_1.h5ad", "b_batch_2.h5ad", "b_batch_3.h5ad", "genes.txt", "lonely.h5ad", "target_sum.txt",
+        ".sccr-split.json", "b_batch_1.h5ad", "b_batch_2.h5ad", "b_batch_3.h5ad", "genes.txt", "lonely.h5ad",
+        "target_sum.txt",
     ]  # fmt: skip
     assert sum(part.n_obs for part in parts) == whole.n_obs
     for part in parts:
@@ -127,6 +131,10 @@ def test_gather_refuses(source, tmp_path, capsys):
     genes = ["--genes", tmp_path / "parts" / "genes.txt"]
     depth = ["--target-sum", (tmp_path / "parts" / "target_sum.txt").read_text().strip()]
 
+    twice = tmp_path / "again.h5ad"
+    twice.write_bytes(imputed[0].read_bytes())
+    assert "are both batch" in refused(capsys, 65, "gather", source, out, *imputed, twice)
+    assert "may use 1 MB" in refused(capsys, 75, "gather", source, out, *imputed, "--max-memory", "1MB")
     assert "no part was given for 1 of 4 batches" in refused(capsys, 65, "gather", source, out, *imputed[1:])
     assert "impute it first" in refused(capsys, 65, "gather", source, out, part, *imputed[1:])
     assert "not made from a part" in refused(capsys, 65, "gather", source, out, source)
@@ -149,6 +157,22 @@ def test_gather_refuses(source, tmp_path, capsys):
     out.write_text("precious")
     assert "--force" in refused(capsys, 73, "gather", source, out, *imputed)
     assert out.read_text() == "precious"
+
+
+def test_gather_takes_more_parts_than_files_may_be_open(tmp_path):
+    adata = data_set()
+    adata.obs["batch"] = [f"b{n % 40}" for n in range(adata.n_obs)]
+    adata.write_h5ad(tmp_path / "many.h5ad")
+    imputed = scatter(tmp_path / "many.h5ad", tmp_path / "parts")
+    program = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+        "from sccr_node.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = ["gather", tmp_path / "many.h5ad", tmp_path / "out.h5ad", *imputed, "--quiet"]
+    ended = subprocess.run([sys.executable, "-c", program, *map(str, words)], stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_gather_needs_the_denoised_expression(source, tmp_path, capsys):

@@ -12,11 +12,20 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to end; whatever was staged is removed on the way out."""
+    """A signal asked the process to end; whatever was staged is removed on the way out.
+
+    Attributes
+    ----------
+    exit_code
+        128 and the signal's number.
+    left
+        What the command leaves behind, for the last line that it prints.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+        self.left = "no file was written"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,61 @@
+"""The names under which a result lies in a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Slot = str
+"""A part of AnnData: "layers", "obsm", "varp", "var" or "uns"."""
+
+
+@dataclass(frozen=True)
+class ResultKeys:
+    """Where a result of a given name lies.
+
+    Parameters
+    ----------
+    name
+        The name of the result, ``--key-added``.
+    layers
+        Which outputs are written as layers, "denoised" and "recovered".
+    relations
+        Whether a gene graph is written.
+    """
+
+    name: str
+    layers: tuple[str, ...] = ("denoised", "recovered")
+    relations: bool = True
+
+    def layer(self, output: str) -> str:
+        """Return the layer of an output."""
+        return self.name if output == "denoised" else f"{self.name}_{output}"
+
+    @property
+    def components(self) -> str:
+        """The key of ``obsm``."""
+        return f"X_{self.name}"
+
+    @property
+    def gene_graph(self) -> str:
+        """The key of ``varp``."""
+        return f"{self.name}_relations"
+
+    @property
+    def imputed(self) -> str:
+        """The column of ``var``."""
+        return f"{self.name}_imputed"
+
+    def all(self) -> list[tuple[Slot, str]]:
+        """Return the (slot, key) pairs of the result, in the order in which they are written."""
+        return [
+            *(("layers", self.layer(output)) for output in self.layers),
+            ("obsm", self.components),
+            *([("varp", self.gene_graph)] if self.relations else []),
+            ("var", self.imputed),
+            ("uns", self.name),
+        ]
+
+
+def possible_keys(name: str) -> list[tuple[Slot, str]]:
+    """Return every (slot, key) pair that a run may write under a name; with leave, all are replaced together."""
+    return ResultKeys(name).all()

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: neighbour searches, graphs, propagation, principal components."""

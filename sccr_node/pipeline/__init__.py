@@ -1,0 +1,1 @@
+"""The commands that impute, from file to file: plan, run, write, publish."""

@@ -1,0 +1,151 @@
+"""From file to file: open, plan, stage a copy, run, write, compose what stands beside it, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sccr_node.anndata_io.reading import InputData, open_input
+from sccr_node.anndata_io.side_files import staged_texts
+from sccr_node.anndata_io.targets import check_targets
+from sccr_node.anndata_io.writing import StagedOutput, check_keys, output_target, stage_output
+from sccr_node.contract.keys import possible_keys
+from sccr_node.contract.record import RunRecord
+from sccr_node.params import AppendingParameters, ImputeParameters
+from sccr_node.pipeline.plan import Plan, check_memory, make_plan
+from sccr_node.pipeline.run import run
+from sccr_node.pipeline.side_files import SideFiles, make_record
+from sccr_node.results import Imputation, Result, write
+from sccr_node.runtime import signals
+from sccr_node.runtime.console import Clock, Console
+
+
+def impute_file(
+    source: Path, output: Path, asked: ImputeParameters, *, console: Console, command: Sequence[str] = ()
+) -> RunRecord | None:
+    """Run the step from file to file.
+
+    Parameters
+    ----------
+    source
+        ``.h5ad``, ``.zarr``, 10x ``.h5`` or a 10x folder.
+    output
+        ``.h5ad`` or ``.zarr``: the input with what the step adds, nothing else changed.
+    asked
+        The parameters.
+    console
+        Where it shows what it finds and does.
+    command
+        The command line, for the record.
+
+    Returns
+    -------
+    The record of the run if one was asked for, by itself or in a report.
+
+    Raises
+    ------
+    SccrError
+        Any failure that the user can act on; nothing has been written then.
+    """
+    clock = console.clock()
+    with open_input(source, asked.layer) as data:
+        beside = SideFiles.of(asked)
+        check_before(data, output, asked, beside)
+        with clock.stage("read"):
+            plan = make_plan(data, asked, console)
+        check_memory(plan, console)
+        if asked.dry_run:
+            console.say("dry run: nothing was written")
+            return None
+        return produce(plan, output, asked, beside, run, console=console, clock=clock, command=command)
+
+
+def produce(
+    plan: Plan,
+    output: Path,
+    asked: AppendingParameters,
+    beside: SideFiles,
+    impute: Callable[..., Imputation],
+    *,
+    console: Console,
+    clock: Clock,
+    command: Sequence[str] = (),
+) -> RunRecord | None:
+    """Carry a plan out: copy, impute, write, compose, publish.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    output
+        Where the output goes.
+    asked
+        How files are written.
+    beside
+        What else is written.
+    impute
+        Makes the imputation: :func:`~sccr_node.pipeline.run.run`, or its like that collects parts.
+    console, clock, command
+        As for :func:`impute_file`.
+    """
+    source = plan.data
+    with stage_output(
+        source,
+        output,
+        force=asked.force,
+        replaced_keys=possible_keys(plan.keys.name),
+        added_bytes=plan.needs.written + plan.needs.scratch,
+        compression=asked.compression,
+        threads=asked.threads,
+        hashed=bool(beside.paths),
+    ) as copy:
+        # From here on the copy is read, not the input: what was hashed is what is imputed.
+        plan = replace(plan, data=copy.data)
+        imputation = impute(plan, console, clock, scratch=output.parent if plan.needs.scratch else None)
+        with clock.stage("write"):
+            write(imputation, plan.keys, plan.data, copy, console.progress)
+            copy.finish()
+        console.close_bar()
+        record, texts = None, {}
+        if beside.paths:
+            record = make_record(
+                plan, imputation, source=source, sha256=copy.sha256, output=output, command=command, clock=clock
+            )
+            texts = beside.compose(output, record, Result.of_run(plan.data, plan.keys, imputation), console)
+        publish(copy, texts)
+    keys = ", ".join("/".join(key) for key in plan.keys.all())
+    console.say(f"wrote {output} in {clock.elapsed:.1f} s: {keys}")
+    if beside.paths:
+        console.say(f"beside it: {', '.join(map(str, beside.paths))}")
+    return record
+
+
+def publish(copy: StagedOutput, texts: Mapping[Path, str]) -> None:
+    """Put the output and the files beside it in their places: all of them or none; a signal comes too late then.
+
+    Everything is on the disk before the first is renamed, the output last.
+    """
+    with staged_texts(texts) as beside, signals.held():
+        copy.flush()
+        for side_file in beside:
+            side_file.commit()
+        copy.commit()
+
+
+def check_before(
+    data: InputData, output: Path, asked: AppendingParameters, beside: SideFiles, inputs: Sequence[Path] = ()
+) -> None:
+    """Refuse, before any work, what could not be written or shown at the end.
+
+    Raises
+    ------
+    SccrError
+        A target exists without leave, cannot be written, or would cost an input or another target; a key exists; a
+        column to show does not exist.
+    """
+    targets = [output_target(output), *beside.targets(output)]
+    check_targets(targets, [data.path, *inputs, *asked.files_read()], force=asked.force)
+    check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
+    if beside.label_key is not None:
+        data.obs_column(beside.label_key)

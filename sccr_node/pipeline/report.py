@@ -1,0 +1,76 @@
+"""The report on a finished result: its page, its MultiQC content, or both, from one reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sccr_node.anndata_io.side_files import staged_texts
+from sccr_node.anndata_io.targets import Target, check_targets
+from sccr_node.contract.record import read_record
+from sccr_node.params import ReportParameters
+from sccr_node.report.multiqc import multiqc_files, multiqc_target
+from sccr_node.report.page import render
+from sccr_node.report.reading import content_of, sample_name
+from sccr_node.report.scores import read_scores
+from sccr_node.results import open_result
+from sccr_node.runtime import signals
+from sccr_node.runtime.console import Console
+
+
+def report_file(
+    result: Path, output: Path | None, asked: ReportParameters, *, scores: Sequence[Path], console: Console
+) -> None:
+    """Write the page of a result, its MultiQC content, or both.
+
+    Parameters
+    ----------
+    result
+        What ``sccr impute`` wrote.
+    output
+        The HTML file; None for MultiQC content only.
+    asked
+        The parameters.
+    scores
+        Evaluation tables to show, TSV or JSON.
+    console
+        Where it shows how far it is.
+
+    Raises
+    ------
+    SccrError
+        A target may not be written, or the result, the record, a table or a column is missing or not what it should
+        be; nothing has been written then.
+    """
+    folder = None if asked.multiqc is None else Path(asked.multiqc)
+    targets = [] if output is None else [Target(output)]
+    if folder is not None:
+        targets.append(multiqc_target(sample_name(result), folder))
+    check_targets(targets, [result, *scores, *asked.files_read()], force=asked.force)
+    record = None if asked.provenance is None else read_record(Path(asked.provenance))
+    tables = [read_scores(path) for path in scores]
+    key = asked.key_added
+    if key is None and record is not None:
+        key = record.params.get("key_added")
+    with open_result(result, key) as opened:
+        content = content_of(
+            opened,
+            shown_as=result,
+            record=record,
+            label_key=asked.label_key,
+            batch_key=asked.batch_key,
+            with_cells=output is not None,
+            progress=console.progress,
+        )
+    console.close_bar()
+    texts = {} if output is None else {output: render(replace(content, scores=tables))}
+    if folder is not None:
+        texts |= {folder / name: text for name, text in multiqc_files(content).items()}
+    with staged_texts(texts) as staged, signals.held():
+        for file in staged:
+            file.commit()
+    if output is not None:
+        console.say(f"wrote {output}")
+    if folder is not None:
+        console.say(f"wrote MultiQC content to {folder}")

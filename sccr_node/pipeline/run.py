@@ -1,0 +1,203 @@
+"""The batches of a plan, one by one, through its method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sccr_node.anndata_io.preparation import Prepared
+from sccr_node.contract.record import BatchRecord
+from sccr_node.imputation import IMPUTERS, Imputed, principal_components
+from sccr_node.numerics.rows import ImputedRows, RowsInMemory, RowsOnDisk
+from sccr_node.params import METHOD_TITLES, Method
+from sccr_node.pipeline.plan import Batch, Output, Plan
+from sccr_node.results import Imputation
+from sccr_node.runtime.console import Clock, Console, Finding
+
+
+@dataclass(frozen=True)
+class BatchResults:
+    """What became of the batches: the rows of all of them together, and the gene graph if there was one batch."""
+
+    rows: Mapping[Output, ImputedRows]
+    n_nonzero: Mapping[Output, int]
+    relations: sparse.csr_matrix | None
+    batches: tuple[BatchRecord, ...]
+
+
+def run(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
+    """Prepare the chosen genes and impute them, batch by batch.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    console
+        Where findings and progress are shown.
+    clock
+        What the stages' seconds are added to.
+    scratch
+        Folder for what finished batches wait in; None keeps them in memory.
+    """
+    prepared, findings = prepare(plan, console, clock)
+    rows, n_shown = plan.shape
+    console.say(f"{METHOD_TITLES[cast(Method, plan.method)]}: imputing {n_shown:,} genes of {rows:,} cells")
+    results = impute_batches(plan, prepared.expression, console, clock, scratch)
+    return assemble(plan, prepared, findings, results, console, clock)
+
+
+def prepare(plan: Plan, console: Console, clock: Clock) -> tuple[Prepared, tuple[Finding, ...]]:
+    """Return the expression of the chosen genes, and what there is to say about it."""
+    with clock.stage("prepare"):
+        prepared = plan.preparation.read(plan.data, console.progress)
+    console.close_bar()
+    findings = tuple(_findings(plan, prepared))
+    console.show(findings)
+    return prepared, findings
+
+
+def impute_batches(
+    plan: Plan, expression: sparse.csr_matrix, console: Console, clock: Clock, scratch: Path | None
+) -> BatchResults:
+    """Run the method on each batch, and put the rows of all of them together."""
+    alone = len(plan.batches) == 1
+    rows: dict[Output, ImputedRows] = {}
+    if not alone:
+        rows = {output: waiting_rows(plan.shape, scratch) for output in plan.outputs}
+    n_nonzero = dict.fromkeys(plan.outputs, 0)
+    records = []
+    relations = None
+    for batch in plan.batches:
+        imputed = _impute_batch(expression if alone else expression[batch.cells], batch, plan, console, clock)
+        for output in plan.outputs:
+            values = imputed_values(imputed, output)
+            n_nonzero[output] += int(np.count_nonzero(values))
+            if alone:
+                rows[output] = RowsInMemory(values)
+            else:
+                rows[output].put(batch.cells, values)
+        if plan.batch_key is None:
+            relations = imputed.relations
+        else:
+            seconds = {stage: round(value, 3) for stage, value in imputed.seconds.items()}
+            records.append(BatchRecord(name=batch.name, n_cells=len(batch.cells), seconds=seconds))
+    return BatchResults(rows, n_nonzero, relations, tuple(records))
+
+
+def waiting_rows(shape: tuple[int, int], scratch: Path | None) -> ImputedRows:
+    """Return the place in which finished batches wait for the others: memory, or a folder's disk."""
+    return RowsInMemory(np.empty(shape, np.float32)) if scratch is None else RowsOnDisk(scratch, *shape)
+
+
+def imputed_values(imputed: Imputed, output: Output) -> NDArray[np.float32]:
+    """Return one output of a method."""
+    values: NDArray[np.float32] | None = getattr(imputed, output)
+    assert values is not None, output
+    return values
+
+
+def _impute_batch(expression: sparse.csr_matrix, batch: Batch, plan: Plan, console: Console, clock: Clock) -> Imputed:
+    where = f"{batch.name}: " if batch.name else ""
+
+    def progress(stage: str, fraction: float) -> None:
+        console.progress(where + stage, fraction)
+
+    options = dict(plan.settings)
+    if plan.method == "sccr":
+        options["recovered"] = "recovered" in plan.outputs
+    imputed: Imputed = IMPUTERS[plan.method](expression, threads=plan.needs.threads, progress=progress, **options)
+    for stage, seconds in imputed.seconds.items():
+        clock.add(f"impute: {stage}", seconds)
+    return imputed
+
+
+def assemble(
+    plan: Plan,
+    prepared: Prepared,
+    findings: tuple[Finding, ...],
+    results: BatchResults,
+    console: Console,
+    clock: Clock,
+) -> Imputation:
+    """Put together everything there is to write, with the principal components of all cells."""
+    with clock.stage("principal components"):
+        components = principal_components(
+            results.rows["denoised"].rows,
+            *plan.shape,
+            plan.n_components,
+            threads=plan.needs.threads,
+            progress=console.progress,
+        )
+    console.close_bar()
+    used_cells, used_genes = _used(prepared.expression)
+    return Imputation(
+        preparation=plan.preparation,
+        normalization=prepared.normalization,
+        expression=prepared.expression,
+        rows=results.rows,
+        n_nonzero=results.n_nonzero,
+        components=components,
+        relations=results.relations,
+        n_cells_used=int(used_cells.sum()),
+        n_genes_used=int(used_genes.sum()),
+        batches=results.batches,
+        method=plan.method,
+        noted=plan.noted,
+        findings=plan.findings + findings,
+    )
+
+
+def _used(expression: sparse.csr_matrix) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which cells and which genes have any expression."""
+    return np.diff(expression.indptr) > 0, np.bincount(expression.indices, minlength=expression.shape[1]) > 0
+
+
+def _findings(plan: Plan, prepared: Prepared) -> list[Finding]:
+    findings = []
+    if prepared.normalization.target_sum is not None:
+        findings.append(Finding(f"counts scaled to {prepared.normalization.target_sum:,.10g} per cell, then log1p"))
+    used_cells, used_genes = _used(prepared.expression)
+    for used, what, other in (
+        (used_cells, "cells", "of the chosen genes"),
+        (used_genes, "chosen genes", "in any cell"),
+    ):
+        empty = int((~used).sum())
+        if empty:
+            said = f"{empty} {what} have no expression {other}: they take no part, and their imputed values are 0"
+            findings.append(Finding(said, warning=True))
+    findings += _of_constant_genes(prepared.expression, used_cells)
+    for batch in plan.batches:
+        findings += _of_few_cells(batch, int(plan.settings["k_cell"]))
+    return findings
+
+
+def _of_constant_genes(expression: sparse.csr_matrix, used_cells: NDArray[np.bool_]) -> list[Finding]:
+    n_used = int(used_cells.sum())
+    if n_used < 2:
+        return []
+    everywhere = np.flatnonzero(np.bincount(expression.indices, minlength=expression.shape[1]) == n_used)
+    values = expression[used_cells][:, everywhere]
+    constant = int((values.max(axis=0).toarray() == values.min(axis=0).toarray()).sum()) if len(everywhere) else 0
+    if not constant:
+        return []
+    genes = "gene has" if constant == 1 else "genes have"
+    return [
+        Finding(f"{constant} chosen {genes} one value in all cells, which relates to no other gene's", warning=True)
+    ]
+
+
+def _of_few_cells(batch: Batch, k_cell: int) -> list[Finding]:
+    n_cells = len(batch.cells)
+    which = f"batch {batch.name!r} has" if batch.name else "there is" if n_cells == 1 else "there are"
+    if n_cells == 1:
+        return [Finding(f"{which} one cell only: its values pass through unchanged", warning=True)]
+    if n_cells <= k_cell:
+        few = f"{n_cells} cells only, fewer than a cell and its {k_cell} neighbours: all of them are neighbours"
+        return [Finding(f"{which} {few}", warning=True)]
+    return []

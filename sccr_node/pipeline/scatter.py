@@ -1,0 +1,383 @@
+"""One big run as many small ones: split a data set into its batches, gather them once each is imputed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sccr_node.anndata_io.preparation import GeneChoice, decide_preparation, gene_list_lines
+from sccr_node.anndata_io.reading import InputData, listing, open_input
+from sccr_node.anndata_io.side_files import replace_folder_atomically
+from sccr_node.anndata_io.splitting import part_record, write_part
+from sccr_node.anndata_io.targets import MARKER, PartsTarget, check_targets
+from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.record import BatchRecord, RunRecord
+from sccr_node.errors import InputProblem
+from sccr_node.imputation import usable_cpus
+from sccr_node.params import (
+    GatherParameters,
+    SplitParameters,
+    layers_of,
+    noted_parameters,
+    outputs_of,
+    published_defaults,
+)
+from sccr_node.pipeline.impute import check_before, produce
+from sccr_node.pipeline.plan import (
+    WORKING_BYTES,
+    Batch,
+    Needs,
+    Plan,
+    batches_of,
+    check_memory,
+    of_batches,
+    written_bytes,
+)
+from sccr_node.pipeline.run import BatchResults, assemble, prepare, waiting_rows
+from sccr_node.pipeline.side_files import SideFiles
+from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in
+from sccr_node.runtime.console import Clock, Console
+from sccr_node.runtime.resources import memory_limit
+
+GENES_FILE = "genes.txt"
+DEPTH_FILE = "target_sum.txt"
+
+
+def split_file(source: Path, asked: SplitParameters, *, console: Console) -> None:
+    """Write one file per batch, with the genes and the target depth chosen over all cells.
+
+    Parameters
+    ----------
+    source
+        Anything that ``sccr impute`` takes.
+    asked
+        The batch column, the folder, and how genes and depth are chosen.
+    console
+        Where it shows what it finds and does.
+
+    Raises
+    ------
+    SccrError
+        Any failure that the user can act on; no folder has been written then.
+    """
+    folder = Path(asked.outdir)
+    target = PartsTarget(folder)
+    with open_input(source, asked.layer) as data:
+        check_targets([target], [source, *asked.files_read()], force=asked.force)
+        batches = batches_of(data, asked.batch_key)
+        preparation = decide_preparation(data, **asked.preparation(), progress=console.progress)
+        console.say(preparation.headline())
+        console.show(preparation.findings)
+        console.say(f"{len(batches)} batches in obs[{asked.batch_key!r}], one file each")
+        depth = preparation.read(data, console.progress).normalization.target_sum
+        record = {
+            "batch_key": asked.batch_key,
+            "preparation": asked.noted_preparation(),
+            "gene_messages": list(preparation.gene_messages),
+            "scale": preparation.scale,
+            "target_sum": depth,
+        }
+        names = file_names([batch.name for batch in batches])
+        with replace_folder_atomically(target) as staged:
+            own = [GENES_FILE, *([] if depth is None else [DEPTH_FILE]), *names]
+            (staged / MARKER).write_text(json.dumps({"files": own}, indent=1) + "\n", encoding="utf-8")
+            lines = gene_list_lines(data.gene_names, preparation.genes)
+            (staged / GENES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            if depth is not None:
+                (staged / DEPTH_FILE).write_text(f"{depth!r}\n", encoding="ascii")
+            for number, (batch, name) in enumerate(zip(batches, names, strict=True)):
+                of_part = {"batch": batch.name, **{key: value for key, value in record.items() if value is not None}}
+                write_part(data, batch.cells, staged / name, of_part)
+                console.progress("split", (number + 1) / len(names))
+    console.close_bar()
+    console.say(f"wrote {len(names)} parts to {folder}: {listing(names, 5)}")
+    advice = f"sccr impute PART OUTPUT --genes {folder / GENES_FILE}"
+    if depth is not None:
+        advice += f" --target-sum {depth!r}"
+    console.say(f"impute each with: {advice}; then: sccr gather {source} OUTPUT PARTS...")
+
+
+def file_names(batches: Sequence[str]) -> list[str]:
+    """Return a file name for each batch: its own name, in characters that every file system and shell takes."""
+    names: list[str] = []
+    for batch in batches:
+        plain_name = re.sub(r"[^A-Za-z0-9._-]+", "_", batch).strip("._-")[:100] or "batch"
+        stem, number = plain_name, 1
+        # Some file systems do not tell capitals apart.
+        while f"{stem}.h5ad".lower() in (name.lower() for name in names):
+            number += 1
+            stem = f"{plain_name}_{number}"
+        names.append(f"{stem}.h5ad")
+    return names
+
+
+def gather_files(
+    source: Path,
+    output: Path,
+    part_paths: Sequence[Path],
+    asked: GatherParameters,
+    *,
+    console: Console,
+    command: Sequence[str] = (),
+) -> RunRecord | None:
+    """Put the imputed parts of a data set together: what one ``sccr impute --batch-key`` over all of it writes.
+
+    Parameters
+    ----------
+    source
+        What was split.
+    output
+        ``.h5ad`` or ``.zarr``.
+    part_paths
+        What ``sccr impute`` made of every part, in any order.
+    asked
+        The parameters.
+    console
+        Where it shows what it finds and does.
+    command
+        The command line, for the record.
+
+    Returns
+    -------
+    The record of the run if one was asked for.
+
+    Raises
+    ------
+    SccrError
+        A part is missing, given twice, of another data set, or imputed in another way than the rest.
+    """
+    clock = console.clock()
+    beside = SideFiles(record=None if asked.provenance is None else Path(asked.provenance))
+    parts = [Part.read(path, asked.key_added) for path in part_paths]
+    _check_parts_agree(parts)
+    with open_input(source, parts[0].preparation.get("layer")) as data:
+        check_before(data, output, asked, beside, part_paths)
+        _check_same_cells(data, parts)
+        with clock.stage("read"):
+            plan = _plan(data, parts, asked, console)
+        of_batch = {part.batch: part for part in parts}
+        _check_batches(plan.batches, parts, of_batch)
+        check_memory(plan, console)
+
+        def collect_parts(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
+            prepared, findings = prepare(plan, console, clock)
+            results = collect(plan, of_batch, console, scratch)
+            return assemble(plan, prepared, findings, results, console, clock)
+
+        return produce(plan, output, asked, beside, collect_parts, console=console, clock=clock, command=command)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One imputed part, and what it says of the whole and of its imputation.
+
+    Attributes
+    ----------
+    path, key
+        The file, and the name of the result in it.
+    rows, n_cells_whole
+        Which rows of the whole it has, and how many cells the whole has.
+    batch, batch_key
+        The batch that it is, and the column that says so.
+    preparation, scale, target_sum, gene_messages
+        What ``sccr split`` decided over all cells.
+    run, genes
+        What ``sccr impute`` noted, and the genes that it imputed.
+    """
+
+    path: Path
+    key: str
+    rows: NDArray[np.int64]
+    n_cells_whole: int
+    batch: str
+    batch_key: str
+    preparation: Mapping[str, Any]
+    scale: str
+    target_sum: float | None
+    gene_messages: tuple[str, ...]
+    run: Mapping[str, Any]
+    genes: NDArray[np.intp]
+
+    @classmethod
+    def read(cls, path: Path, key: str) -> Part:
+        """Read what a part says.
+
+        Raises
+        ------
+        InputProblem
+            It is not a part, or was not imputed under that name.
+        """
+        with open_input(path) as data:
+            record = part_record(data)
+            if key not in results_in(data):
+                raise InputProblem(
+                    f"{path} holds no result {key!r} of sccr impute: impute it first, or see --key-added"
+                )
+            return cls(
+                path=path,
+                key=key,
+                rows=record["rows"],
+                n_cells_whole=int(record["n_cells"]),
+                batch=str(record["batch"]),
+                batch_key=str(record["batch_key"]),
+                preparation=plain(record["preparation"]),
+                scale=str(record["scale"]),
+                target_sum=float(record["target_sum"]) if "target_sum" in record else None,
+                gene_messages=tuple(str(message) for message in record["gene_messages"]),
+                run=about_result(data, key),
+                genes=imputed_genes(data, key),
+            )
+
+    def split_as(self) -> dict[str, Any]:
+        """Return how the whole was split: the same for all parts."""
+        return {
+            **self.preparation, "batch_key": self.batch_key, "target_sum found": self.target_sum, "scale": self.scale,
+        }  # fmt: skip
+
+    def imputed_as(self) -> dict[str, Any]:
+        """Return how the part was imputed: the same for all parts."""
+        return {**self.run["params"], "version": self.run["version"], "scale": self.run["input"]["scale"]}
+
+
+def collect(plan: Plan, of_batch: Mapping[str, Part], console: Console, scratch: Path | None) -> BatchResults:
+    """Put the imputed rows of all parts together, one part after the other."""
+    rows = {output: waiting_rows(plan.shape, scratch) for output in plan.outputs}
+    n_nonzero = dict.fromkeys(plan.outputs, 0)
+    for number, batch in enumerate(plan.batches):
+        console.progress("collect", number / len(plan.batches))
+        part = of_batch[batch.name]
+        with open_result(part.path, part.key) as result:
+            for output in plan.outputs:
+                values = result.dense(output)
+                n_nonzero[output] += int(np.count_nonzero(values))
+                rows[output].put(batch.cells, values)
+    console.close_bar()
+    records = (BatchRecord(name=batch.name, n_cells=len(batch.cells), seconds={}) for batch in plan.batches)
+    return BatchResults(rows, n_nonzero, None, tuple(records))
+
+
+def _plan(data: InputData, parts: Sequence[Part], asked: GatherParameters, console: Console) -> Plan:
+    """Return the plan of the one run that the parts stand for."""
+    first = parts[0]
+    decided = {name: value for name, value in first.preparation.items() if name != "layer"}
+    choice = GeneChoice(first.genes, list(first.gene_messages))
+    batches = batches_of(data, first.batch_key)
+    preparation = decide_preparation(data, **decided, choice=choice, progress=console.progress)
+    run = first.run["params"]
+    method, written = str(run["method"]), str(run["write"])
+    n_components = int(run["n_components"]) if asked.n_components is None else asked.n_components
+    noted = noted_parameters(
+        {
+            **run,
+            **first.preparation,
+            "key_added": asked.key_added,
+            "batch_key": first.batch_key,
+            "n_components": n_components,
+        }
+    )
+    findings = (*preparation.findings, *of_batches(batches, first.batch_key, method))
+    console.say(preparation.headline())
+    console.show(findings)
+    keys = ResultKeys(asked.key_added, layers_of(written), relations=False)
+    settings = {name: run[name] for name, methods in published_defaults().items() if method in methods}
+    return Plan(
+        data=data,
+        preparation=preparation,
+        batches=batches,
+        batch_key=first.batch_key,
+        method=method,
+        settings=settings,
+        outputs=outputs_of(written),
+        keys=keys,
+        n_components=n_components,
+        noted=noted,
+        params=noted | asked.model_dump(mode="json") | settings,
+        needs=Needs(
+            # The largest part as it is read: its stored values with their columns, and the dense rows.
+            memory=WORKING_BYTES + data.in_memory_bytes + 12 * max(len(b.cells) for b in batches) * len(first.genes),
+            memory_limit=asked.max_memory or memory_limit(),
+            scratch=len(outputs_of(written)) * data.n_cells * len(first.genes) * 4,
+            written=written_bytes(preparation, keys),
+            seconds=2.0,
+            threads=asked.threads or usable_cpus(),
+        ),
+        findings=findings,
+    )
+
+
+def _check_parts_agree(parts: Sequence[Part]) -> None:
+    first = parts[0]
+    for part in parts:
+        for what, ours, theirs in (
+            ("split", first.split_as(), part.split_as()),
+            ("imputed", first.imputed_as(), part.imputed_as()),
+        ):
+            differing = [name for name in ours if ours[name] != theirs.get(name)] + [n for n in theirs if n not in ours]
+            if differing:
+                raise InputProblem(
+                    f"{part.path} and {first.path} were {what} differently ({listing(differing)}): "
+                    f"use the same parameters for every part"
+                )
+        if not np.array_equal(part.genes, first.genes):
+            raise InputProblem(f"{part.path} and {first.path} have other genes imputed: use the same --genes")
+    _check_as_split(first)
+
+
+def _check_as_split(part: Part) -> None:
+    params = part.run["params"]
+    if part.run["input"]["scale"] != part.scale:
+        raise InputProblem(
+            f"{part.path} was imputed as {part.run['input']['scale']}, but the whole is {part.scale}: impute the "
+            f"parts with --input-scale {part.scale}"
+        )
+    if part.scale == "counts":
+        if params["target_sum"] != part.target_sum:
+            raise InputProblem(
+                f"{part.path} was imputed at the target depth {params['target_sum']}: impute the parts with "
+                f"--target-sum {part.target_sum!r}, the depth of the whole (in {DEPTH_FILE})"
+            )
+        if params["normalize_by"] != part.preparation["normalize_by"]:
+            raise InputProblem(
+                f"{part.path} was imputed with --normalize-by {params['normalize_by']}, but split with "
+                f"{part.preparation['normalize_by']}: use the same for both"
+            )
+    if params.get("layer") != part.preparation.get("layer"):
+        raise InputProblem(f"{part.path} was imputed from another layer than it was split for: use the same")
+    if "batch_key" in params:
+        raise InputProblem(f"{part.path} was imputed with --batch-key: leave it out, a part is one batch")
+    if params["write"] not in ("denoised", "both"):
+        raise InputProblem(
+            f"{part.path} was imputed with --write {params['write']}, but the principal components need the "
+            "denoised expression: impute the parts with --write denoised or both"
+        )
+
+
+def _check_same_cells(data: InputData, parts: Sequence[Part]) -> None:
+    for part in parts:
+        with open_input(part.path) as opened:
+            cells, genes = opened.cell_names, opened.gene_names
+        if part.n_cells_whole != data.n_cells or not np.array_equal(data.cell_names[part.rows], cells):
+            raise InputProblem(f"{part.path} was not split off {data.path}: its cells are others")
+        if not np.array_equal(data.gene_names, genes):
+            raise InputProblem(f"{part.path} was not split off {data.path}: its genes are others")
+
+
+def _check_batches(batches: Sequence[Batch], parts: Sequence[Part], of_batch: Mapping[str, Part]) -> None:
+    for part in parts:
+        if of_batch[part.batch] is not part:
+            raise InputProblem(f"{part.path} and {of_batch[part.batch].path} are both batch {part.batch!r}: give one")
+    missing = [batch.name for batch in batches if batch.name not in of_batch]
+    if missing:
+        raise InputProblem(f"no part was given for {len(missing)} of {len(batches)} batches: {listing(missing)}")
+    for batch in batches:
+        if not np.array_equal(batch.cells, of_batch[batch.name].rows):
+            raise InputProblem(
+                f"{of_batch[batch.name].path} holds other cells than batch {batch.name!r} has now: split again"
+            )

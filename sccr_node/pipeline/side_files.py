@@ -1,0 +1,186 @@
+"""What is written beside an output: the run record, the report, the MultiQC content."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sccr_node import __version__
+from sccr_node.anndata_io.reading import InputData
+from sccr_node.anndata_io.targets import Target
+from sccr_node.anndata_io.writing import input_bytes
+from sccr_node.contract.record import (
+    InputRecord,
+    PreparationRecord,
+    ResourcesRecord,
+    ResultRecord,
+    RunRecord,
+)
+from sccr_node.imputation import level
+from sccr_node.params import ImputeParameters
+from sccr_node.pipeline.plan import Plan
+from sccr_node.report.multiqc import multiqc_files, multiqc_target
+from sccr_node.report.page import render
+from sccr_node.report.reading import content_of, sample_name
+from sccr_node.results import Imputation, Result
+from sccr_node.runtime.console import Clock, Console
+from sccr_node.runtime.resources import peak_memory
+
+PACKAGES = ("anndata", "h5py", "numpy", "pandas", "pydantic", "scipy", "zarr")
+
+
+@dataclass(frozen=True)
+class SideFiles:
+    """What is asked for beside an output.
+
+    Attributes
+    ----------
+    record, report
+        The files; None if not asked for.
+    multiqc
+        The folder that samples may share; None if not asked for.
+    label_key, batch_key
+        Columns of obs that colour the report's cells.
+    """
+
+    record: Path | None = None
+    report: Path | None = None
+    multiqc: Path | None = None
+    label_key: str | None = None
+    batch_key: str | None = None
+
+    @classmethod
+    def of(cls, asked: ImputeParameters) -> SideFiles:
+        """Return what the parameters ask for."""
+        record, report, multiqc = (
+            None if name is None else Path(name) for name in (asked.provenance, asked.report, asked.multiqc)
+        )
+        return cls(record, report, multiqc, asked.label_key, asked.batch_key)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where they go."""
+        return [path for path in (self.record, self.report, self.multiqc) if path is not None]
+
+    def targets(self, output: Path) -> list[Target]:
+        """Return what they are written to, for the check before any work."""
+        files: list[Target] = [Target(path) for path in (self.record, self.report) if path is not None]
+        return files if self.multiqc is None else [*files, multiqc_target(sample_name(output), self.multiqc)]
+
+    def compose(self, output: Path, record: RunRecord, result: Result, console: Console) -> dict[Path, str]:
+        """Return the text of every file that is asked for."""
+        texts: dict[Path, str] = {}
+        if self.record is not None:
+            texts[self.record] = record.as_json()
+        if self.report is None and self.multiqc is None:
+            return texts
+        content = content_of(
+            result,
+            shown_as=output,
+            record=record,
+            label_key=self.label_key,
+            batch_key=self.batch_key,
+            with_cells=self.report is not None,
+            progress=console.progress,
+        )
+        console.close_bar()
+        if self.report is not None:
+            texts[self.report] = render(content)
+        if self.multiqc is not None:
+            texts |= {self.multiqc / name: text for name, text in multiqc_files(content).items()}
+        return texts
+
+
+def make_record(
+    plan: Plan,
+    imputation: Imputation,
+    *,
+    source: InputData,
+    sha256: str,
+    output: Path,
+    command: Sequence[str],
+    clock: Clock,
+) -> RunRecord:
+    """Return the record of a run.
+
+    Parameters
+    ----------
+    plan, imputation
+        What was decided and made.
+    source, sha256
+        The input, and the digest of what was read of it.
+    output
+        Where the output will stand.
+    command
+        The command line; empty when called from Python.
+    clock
+        The seconds so far.
+    """
+    preparation = plan.preparation
+    summary = preparation.summary
+    entries = summary.n_cells * len(preparation.genes)
+    relations = imputation.relations
+    is_counts = preparation.scale == "counts"
+    return RunRecord(
+        version=__version__,
+        command=list(command),
+        method=plan.method,
+        params=dict(plan.params),
+        input=InputRecord(
+            path=str(source.path),
+            format=source.format,
+            sha256=sha256,
+            bytes=input_bytes(source.path),
+            layer=source.layer,
+            scale=preparation.scale,
+            scale_reason=preparation.scale_reason,
+            n_cells=summary.n_cells,
+            n_genes=summary.n_genes,
+            n_nonzero=summary.n_nonzeros,
+        ),
+        preparation=PreparationRecord(
+            genes_choice=preparation.genes_choice,
+            n_genes_imputed=len(preparation.genes),
+            normalize_by=preparation.normalize_by if is_counts else None,
+            target_sum=imputation.normalization.target_sum,
+            n_empty_cells=summary.n_cells - imputation.n_cells_used,
+            n_empty_genes=len(preparation.genes) - imputation.n_genes_used,
+        ),
+        batches=list(imputation.batches),
+        result=ResultRecord(
+            path=str(output),
+            format="zarr" if output.suffix == ".zarr" else "h5ad",
+            keys=["/".join(key) for key in plan.keys.all()],
+            zeros_before=1 - imputation.expression.nnz / entries,
+            zeros_after=_zeros_after(plan, imputation, entries),
+            n_relations_associating=None if relations is None else int((relations.data > 0).sum()) // 2,
+            n_relations_dissociating=None if relations is None else int((relations.data < 0).sum()) // 2,
+        ),
+        resources=ResourcesRecord(
+            threads=plan.needs.threads,
+            vector_instructions=level(),
+            seconds=_rounded(clock.seconds),
+            total_seconds=round(clock.elapsed, 3),
+            peak_memory_bytes=peak_memory(),
+            estimated_memory_bytes=plan.needs.memory,
+            memory_limit_bytes=plan.needs.memory_limit,
+        ),
+        software={"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES},
+        started=clock.started.isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        messages=[finding.text for finding in imputation.findings],
+    )
+
+
+def _zeros_after(plan: Plan, imputation: Imputation, entries: int) -> float | None:
+    if not plan.keys.layers:
+        return None
+    return 1 - imputation.n_nonzero[plan.keys.layers[0]] / entries
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(value, 3) for stage, value in seconds.items()}

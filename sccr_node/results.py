@@ -1,0 +1,421 @@
+"""What a result is: everything there is to write of a run, the one way to write it, the one way to read it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sccr_node import __version__
+from sccr_node.anndata_io.checks import Progress, Scale, scan
+from sccr_node.anndata_io.preparation import (
+    Normalization,
+    Preparation,
+    prepare_block,
+    take_columns,
+    with_imputed,
+)
+from sccr_node.anndata_io.reading import InputData, listing, open_input, open_matrix, reading
+from sccr_node.contract.keys import ResultKeys, possible_keys
+from sccr_node.contract.record import BatchRecord
+from sccr_node.errors import InputProblem
+from sccr_node.numerics.rows import ImputedRows
+from sccr_node.runtime.console import Finding
+
+WRITE_ROWS = 1024
+"""Cells that are joined with their other genes at a time; small, because the imputed genes are dense."""
+
+READ_BYTES = 32 * 2**20
+
+SPARSE_BELOW = 0.5
+"""A layer is stored sparse if at least half of it is zero, as the CELLxGENE schema asks."""
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """Everything there is to write of a run, and what was counted on the way.
+
+    Attributes
+    ----------
+    preparation, normalization
+        How the matrix became expression; the genes that were not imputed get the same scaling.
+    expression
+        Cells x imputed genes, CSR: what was imputed.
+    rows
+        Of each output, cells x imputed genes.
+    n_nonzero
+        Of each output, how many of its entries are not zero.
+    components
+        Principal components of the denoised, imputed genes (cells x components).
+    relations
+        The gene graph of the imputed genes; None without one.
+    n_cells_used, n_genes_used
+        How many cells and genes have any expression.
+    batches
+        One record per batch; empty without batches.
+    method, noted
+        What was run, and the parameters that the result depends on.
+    findings
+        What a reader of the result should know, in the order in which it was found.
+    """
+
+    preparation: Preparation
+    normalization: Normalization
+    expression: sparse.csr_matrix
+    rows: Mapping[str, ImputedRows]
+    n_nonzero: Mapping[str, int]
+    components: NDArray[np.float32]
+    relations: sparse.csr_matrix | None
+    n_cells_used: int
+    n_genes_used: int
+    batches: tuple[BatchRecord, ...]
+    method: str
+    noted: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+
+    def about(self, layer: str | None) -> dict[str, Any]:
+        """Return what ``uns`` says of the run.
+
+        Facts of data and parameters only, so that equal runs write equal files.
+
+        Parameters
+        ----------
+        layer
+            The layer that was imputed; None for X.
+        """
+        return {
+            "version": __version__,
+            "method": self.method,
+            "params": dict(self.noted),
+            "input": {
+                "scale": self.preparation.scale,
+                "layer": "X" if layer is None else layer,
+                "genes": self.noted["genes"],
+            },
+            "n_cells": self.n_cells_used,
+            "n_genes": self.n_genes_used,
+            "messages": [finding.text for finding in self.findings],
+        }
+
+    def is_sparse(self, output: str) -> bool:
+        """Return whether an output, with the genes that were not imputed, is to be stored sparse."""
+        summary = self.preparation.summary
+        n_nonzero = summary.n_nonzeros - self.expression.nnz + self.n_nonzero[output]
+        return n_nonzero <= SPARSE_BELOW * summary.n_cells * summary.n_genes
+
+    def blocks(self, data: InputData, output: str, progress: Callable[[float], None]) -> Iterator[sparse.csr_matrix]:
+        """Yield an output in blocks of cells: imputed genes as imputed, the others with the same scaling."""
+        factors, genes, imputed = self.normalization.factors, self.preparation.genes, self.rows[output]
+        for first, block in data.blocks(READ_BYTES):
+            for start in range(0, block.shape[0], WRITE_ROWS):
+                part = block[start : start + WRITE_ROWS]
+                cells = slice(first + start, first + start + part.shape[0])
+                expression = prepare_block(part, None if factors is None else factors[cells])
+                yield with_imputed(expression, genes, imputed.rows(cells.start, cells.stop))
+                progress(cells.stop / data.n_cells)
+
+
+class Sink(Protocol):
+    """Where a result is written to: a store, or an AnnData object."""
+
+    def write_layer(self, key: str, shape: tuple[int, int], blocks: Iterator[Any], *, sparse: bool) -> None:
+        """Write a float32 layer from CSR blocks of whole cells, in order."""
+
+    def write_obsm(self, key: str, values: NDArray[Any]) -> None:
+        """Write an array of cells x components."""
+
+    def write_varp(self, key: str, matrix: Any) -> None:
+        """Write a sparse matrix of genes x genes."""
+
+    def write_var_column(self, key: str, values: NDArray[Any]) -> None:
+        """Write a column of ``var``."""
+
+    def write_uns(self, key: str, record: dict[str, Any]) -> None:
+        """Write a nested record of numbers, strings, booleans and lists."""
+
+
+def write(imputation: Imputation, keys: ResultKeys, data: InputData, sink: Sink, progress: Progress) -> None:
+    """Write a result: the only writer.
+
+    Parameters
+    ----------
+    imputation
+        What was made.
+    keys
+        Where it goes.
+    data
+        What it was made from: the genes that were not imputed come from there.
+    sink
+        A store, or an AnnData object.
+    progress
+        Called with the stage's name and the share done.
+    """
+    genes, n_genes = imputation.preparation.genes, data.n_genes
+    for output in keys.layers:
+        key = keys.layer(output)
+        blocks = imputation.blocks(data, output, partial(progress, f"write {key}"))
+        sink.write_layer(key, (data.n_cells, n_genes), blocks, sparse=imputation.is_sparse(output))
+    sink.write_obsm(keys.components, imputation.components)
+    if keys.relations:
+        assert imputation.relations is not None
+        sink.write_varp(keys.gene_graph, over_all_genes(imputation.relations, genes, n_genes))
+    imputed = np.zeros(n_genes, dtype=bool)
+    imputed[genes] = True
+    sink.write_var_column(keys.imputed, imputed)
+    sink.write_uns(keys.name, imputation.about(data.layer))
+
+
+def over_all_genes(relations: sparse.csr_matrix, genes: NDArray[np.intp], n_genes: int) -> sparse.csr_matrix:
+    """Return the gene graph of the imputed genes as a matrix over all genes (sorted ``genes`` keep their order)."""
+    counts = np.zeros(n_genes, dtype=relations.indptr.dtype)
+    counts[genes] = np.diff(relations.indptr)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(relations.indptr.dtype)
+    indices = genes[relations.indices].astype(relations.indices.dtype)
+    return sparse.csr_matrix((relations.data, indices, indptr), shape=(n_genes, n_genes))
+
+
+class InMemory:
+    """Keeps a result beside an AnnData object, which is touched when everything is there, or not at all."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def write_layer(self, key: str, shape: tuple[int, int], blocks: Iterator[Any], *, sparse: bool) -> None:
+        """Keep a layer, sparse or dense."""
+        from scipy.sparse import vstack
+
+        if sparse:
+            self._made["layers", key] = vstack(list(blocks), format="csr")
+            return
+        values = np.empty(shape, np.float32)
+        first = 0
+        for block in blocks:
+            block.toarray(out=values[first : first + block.shape[0]])
+            first += block.shape[0]
+        self._made["layers", key] = values
+
+    def write_obsm(self, key: str, values: NDArray[Any]) -> None:
+        """Keep an array of cells x components."""
+        self._made["obsm", key] = values
+
+    def write_varp(self, key: str, matrix: Any) -> None:
+        """Keep a matrix of genes x genes."""
+        self._made["varp", key] = matrix
+
+    def write_var_column(self, key: str, values: NDArray[Any]) -> None:
+        """Keep a column of ``var``."""
+        self._made["var", key] = values
+
+    def write_uns(self, key: str, record: dict[str, Any]) -> None:
+        """Keep a record."""
+        self._made["uns", key] = record
+
+    def attach(self, adata: Any, name: str) -> None:
+        """Attach all that was kept, in place of an earlier result of the same name."""
+        for slot, key in possible_keys(name):
+            if key in getattr(adata, slot):
+                del getattr(adata, slot)[key]
+        for (slot, key), value in self._made.items():
+            getattr(adata, slot)[key] = value
+
+
+@dataclass
+class Result:
+    """A result, read back: from a file, or straight from the run that is about to write it.
+
+    Attributes
+    ----------
+    data
+        The data set, opened on the matrix that was imputed.
+    key
+        The name of the result.
+    about
+        Its ``uns`` entry.
+    genes
+        Sorted column numbers of the imputed genes.
+    """
+
+    data: InputData
+    key: str
+    about: Mapping[str, Any]
+    genes: NDArray[np.intp]
+    _made: tuple[ResultKeys, Imputation] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of_run(cls, data: InputData, keys: ResultKeys, imputation: Imputation) -> Result:
+        """Return the result of a run from what it has in memory: the input is not read again."""
+        return cls(data, keys.name, imputation.about(data.layer), imputation.preparation.genes, (keys, imputation))
+
+    @property
+    def keys(self) -> ResultKeys:
+        """The names under which it lies."""
+        return ResultKeys(self.key)
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters that it depends on."""
+        return cast(Mapping[str, Any], self.about["params"])
+
+    @property
+    def shown(self) -> str | None:
+        """The output to look at: denoised if there is such a layer, else recovered; None without a layer."""
+        return next((output for output in ("denoised", "recovered") if self.has_layer(output)), None)
+
+    def has_layer(self, output: str) -> bool:
+        """Return whether an output was written as a layer."""
+        if self._made is not None:
+            return output in self._made[0].layers
+        return self.data.has_key("layers", self.keys.layer(output))
+
+    def expression(self, progress: Progress | None = None) -> sparse.csr_matrix:
+        """Return the expression of the imputed genes before imputation: cells x imputed genes, float32."""
+        if self._made is not None:
+            return self._made[1].expression
+        target = self.params.get("target_sum", "median")
+        scale = cast(Scale, str(self.about["input"]["scale"]))
+        summary = scan(self.data, progress)
+        preparation = Preparation(
+            summary=summary,
+            scale=scale,
+            scale_reason="",
+            genes=self.genes,
+            genes_choice="",
+            gene_messages=(),
+            normalize_by=self.params.get("normalize_by", "selected"),
+            target_sum="median" if str(target) == "median" else float(target),
+            findings=(),
+        )
+        return sparse.csr_matrix(preparation.read(self.data, progress).expression)
+
+    def blocks(self, output: str, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        """Yield the first cell and the imputed genes of blocks of cells, as CSR."""
+        if self._made is None:
+            for first, block in self._layer(output).blocks(max_bytes):
+                yield first, take_columns(block, self.genes)
+            return
+        n_rows = max(1, max_bytes // (4 * max(1, len(self.genes))))
+        for first in range(0, self.data.n_cells, n_rows):
+            last = min(first + n_rows, self.data.n_cells)
+            yield first, sparse.csr_matrix(self._made[1].rows[output].rows(first, last))
+
+    def dense(self, output: str) -> NDArray[np.float32]:
+        """Return the imputed genes of all cells, dense."""
+        blocks = [block.toarray() for _, block in self.blocks(output, READ_BYTES)]
+        return np.concatenate(blocks).astype(np.float32, copy=False)
+
+    def rows(self, output: str, cells: NDArray[np.intp]) -> sparse.csr_matrix:
+        """Return the imputed genes of some cells (sorted row numbers), as CSR."""
+        if self._made is None:
+            with reading(self.data.path, f"layer {self.keys.layer(output)!r}"):
+                return sparse.csr_matrix(take_columns(self._layer(output).rows(cells), self.genes))
+        rows = self._made[1].rows[output]
+        return sparse.csr_matrix(np.concatenate([rows.rows(cell, cell + 1) for cell in cells.tolist()]))
+
+    def _layer(self, output: str) -> Any:
+        name = self.keys.layer(output)
+        with reading(self.data.path, f"layer {name!r}"):
+            return open_matrix(self.data.root["layers"][name], f"layer {name!r}")
+
+    @cached_property
+    def components(self) -> NDArray[np.float32] | None:
+        """The principal components, cells x components; None without any."""
+        if self._made is not None:
+            found = self._made[1].components
+        elif self.data.has_key("obsm", self.keys.components):
+            with reading(self.data.path, f"obsm[{self.keys.components!r}]"):
+                found = np.asarray(self.data.root["obsm"][self.keys.components][:], dtype=np.float32)
+        else:
+            return None
+        return found if found.size else None
+
+    @cached_property
+    def relations(self) -> sparse.csr_matrix | None:
+        """The gene graph over all genes; None without one."""
+        if self._made is not None:
+            keys, imputation = self._made
+            if not keys.relations or imputation.relations is None:
+                return None
+            return over_all_genes(imputation.relations, self.genes, self.data.n_genes)
+        if not self.data.has_key("varp", self.keys.gene_graph):
+            return None
+        return sparse.csr_matrix(self.data.element("varp", self.keys.gene_graph))
+
+
+@contextmanager
+def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
+    """Open the file that holds a result.
+
+    Parameters
+    ----------
+    path
+        What ``sccr impute`` wrote.
+    key
+        The name of the result (default: the only one in the file).
+
+    Raises
+    ------
+    InputProblem
+        The file holds no result, more than one and none is named, or not the one that is named.
+    """
+    with open_input(path) as data:
+        key = _the_result(data, key)
+        about = about_result(data, key)
+    with open_input(path, about["params"].get("layer")) as data:
+        genes = imputed_genes(data, key)
+        if not len(genes):
+            raise InputProblem(f"var['{key}_imputed'] of {path} marks no gene: this is not a result of sccr impute")
+        yield Result(data, key, about, genes)
+
+
+def results_in(data: InputData) -> list[str]:
+    """Return the names of the results that a data set holds."""
+    return [key for key in data.keys("uns") if data.has_key("var", ResultKeys(key).imputed)]
+
+
+def imputed_genes(data: InputData, key: str) -> NDArray[np.intp]:
+    """Return the columns of the genes that a result imputed."""
+    return np.flatnonzero(np.asarray(data.var_column(ResultKeys(key).imputed), dtype=bool))
+
+
+def about_result(data: InputData, key: str) -> dict[str, Any]:
+    """Return the ``uns`` entry of a result.
+
+    Raises
+    ------
+    InputProblem
+        It was not written by ``sccr impute``.
+    """
+    about = data.element("uns", key)
+    missing = [name for name in ("version", "method", "params", "input") if name not in about]
+    if missing:
+        raise InputProblem(f"uns[{key!r}] of {data.path} was not written by sccr impute: it lacks {listing(missing)}")
+    return plain(about)
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with numpy's scalars as Python's."""
+    return {
+        name: plain(value) if isinstance(value, Mapping) else value.item() if isinstance(value, np.generic) else value
+        for name, value in values.items()
+    }
+
+
+def _the_result(data: InputData, key: str | None) -> str:
+    path = data.path
+    if not data.is_stored:
+        raise InputProblem(f"{path} is 10x output, not a result of sccr impute")
+    found = results_in(data)
+    if key is not None and key not in found:
+        raise InputProblem(f"{path} holds no result {key!r} of sccr impute; it holds: {listing(found)}")
+    if not found:
+        raise InputProblem(f"{path} holds no result of sccr impute (no uns entry with a column *_imputed in var)")
+    if key is None and len(found) > 1:
+        raise InputProblem(f"{path} holds several results: {listing(found)}; choose one with --key-added")
+    return found[0] if key is None else key

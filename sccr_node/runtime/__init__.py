@@ -1,0 +1,1 @@
+"""What the program stands on while it runs: console, signals, resources of the machine, caches."""

@@ -1,0 +1,210 @@
+"""What a command says while it works: log records, a progress bar on a terminal, and a clock for its stages."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+LOGGER = logging.getLogger("sccr_node")
+"""Everything that is said is also a log record here, for whoever attaches a handler of their own."""
+
+SECONDS_BETWEEN_LINES = 10.0
+"""How often a long stage says how far it is where there is no terminal to draw a bar on."""
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a reader of the result should know: facts of the data and the parameters, never of clock, host or threads.
+
+    Attributes
+    ----------
+    text
+        One sentence.
+    warning
+        Whether it is shown even if the console is quiet.
+    """
+
+    text: str
+    warning: bool = False
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds of each stage, in order, and when the command began."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    begin: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the command began."""
+        return time.monotonic() - self.begin
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what runs inside; the seconds of a name add up, also if it fails."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(name, time.monotonic() - begin)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds that were measured elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+def mute(stream: TextIO) -> None:
+    """Let a stream that can no longer be written lead nowhere, or Python would complain of it at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def last_words(message: str, exit_code: int, *, as_json: bool, prefix: str = "sccr: error: ") -> None:
+    """Print the one line that a failure is, on standard error; if it cannot be written, the exit code must do."""
+    if as_json:
+        line = json.dumps({"level": "error", "message": message, "exit_code": exit_code})
+    else:
+        line = prefix + " ".join(message.split())
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        mute(sys.stderr)
+
+
+class Console:
+    """Log lines on standard error, and progress of long stages. It shows; it carries nothing.
+
+    Parameters
+    ----------
+    log_format
+        Plain lines, or one JSON object per line.
+    quiet
+        Leave out everything but warnings.
+    stream
+        Where lines go (default: standard error).
+    redirectable
+        Print nothing if the host program has attached handlers to the logger ``sccr_node`` or to the root logger:
+        it is theirs to show then.
+    """
+
+    def __init__(
+        self,
+        *,
+        log_format: Literal["text", "json"] = "text",
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        redirectable: bool = False,
+    ) -> None:
+        self._json = log_format == "json"
+        self._quiet = quiet
+        self._stream = sys.stderr if stream is None else stream
+        self._redirectable = redirectable
+        self._heard = True
+        self._bar: tqdm[Any] | None = None
+        self._begin, self._started = time.monotonic(), datetime.now(UTC)
+        self._stage_said = ""
+        self._line_at = 0.0
+
+    def say(self, message: str) -> None:
+        """Show a line."""
+        self._line("info", message)
+
+    def warn(self, message: str) -> None:
+        """Show a warning, also if the console is quiet."""
+        self._line("warning", message)
+
+    def show(self, findings: Iterable[Finding]) -> None:
+        """Show findings as they were made."""
+        for finding in findings:
+            self._line("warning" if finding.warning else "info", finding.text)
+
+    def clock(self) -> Clock:
+        """Return a clock that began when the console did."""
+        return Clock(started=self._started, begin=self._begin)
+
+    def progress(self, stage: str, fraction: float) -> None:
+        """Show how far a stage is, from 0 to 1; a new name begins a new stage."""
+        if self._quiet or (self._redirectable and LOGGER.hasHandlers()):
+            return
+        if self._json or not self._stream.isatty():
+            self._progress_line(stage, fraction)
+        else:
+            self._progress_bar(stage, fraction)
+
+    def close_bar(self) -> None:
+        """Take the progress bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _progress_bar(self, stage: str, fraction: float) -> None:
+        if self._bar is not None and self._bar.desc != stage:
+            self.close_bar()
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=1.0,
+                desc=stage,
+                file=self._stream,
+                leave=False,
+                bar_format="{desc} {percentage:3.0f} %|{bar:30}| {elapsed}<{remaining}",
+            )
+            self._bar.desc = stage  # tqdm appends ": "
+        self._bar.update(min(fraction, 1.0) - self._bar.n)
+
+    def _progress_line(self, stage: str, fraction: float) -> None:
+        now = time.monotonic()
+        fields = {"stage": stage, "fraction": round(fraction, 3)}
+        if stage != self._stage_said:
+            self._stage_said, self._line_at = stage, now
+            self._line("info", stage if self._json else f"{stage} …", **fields)
+        elif fraction < 1.0 and now - self._line_at >= SECONDS_BETWEEN_LINES:
+            self._line_at = now
+            self._line("info", f"{stage}: {fraction:.0%}", **fields)
+
+    def _line(self, level: Literal["info", "warning"], message: str, **fields: Any) -> None:
+        if LOGGER.hasHandlers():
+            LOGGER.log(_LEVELS[level], message, extra={"sccr": fields})
+            if self._redirectable:
+                return
+        if level == "info" and self._quiet:
+            return
+        seconds = time.monotonic() - self._begin
+        if self._json:
+            self._print(json.dumps({"seconds": round(seconds, 3), "level": level, "message": message, **fields}))
+        elif level == "info":
+            self._print(f"[{seconds:6.1f} s] {message}")
+        else:
+            self._print(f"sccr: {level}: {message}")
+
+    def _print(self, text: str) -> None:
+        if not self._heard:
+            return
+        if self._bar is not None:
+            self._bar.clear()
+        try:
+            print(text, file=self._stream, flush=True)
+        except OSError:
+            # Whoever read the lines has gone, or the log's disk is full: no reason to give up the run.
+            self._heard = False
+            mute(self._stream)
+            self.close_bar()
+        if self._bar is not None:
+            self._bar.refresh()

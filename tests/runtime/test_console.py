@@ -1,0 +1,112 @@
+"""What is said: text and JSON lines, quiet, stages, and the messages worth recording."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from sccr_node.runtime.console import Clock, Console, Finding, last_words
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_text_lines_have_the_time():
+    stream = io.StringIO()
+    Console(stream=stream).say("hello")
+    assert stream.getvalue().startswith("[   0.0 s] hello")
+
+
+def test_json_lines_are_objects():
+    stream = io.StringIO()
+    console = Console(log_format="json", stream=stream)
+    console.say("one")
+    console.warn("two")
+    console.progress("search", 0.25)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("info", "one"),
+        ("warning", "two"),
+        ("info", "search"),
+    ]
+    assert lines[2]["fraction"] == 0.25
+
+
+def test_quiet_leaves_warnings():
+    stream = io.StringIO()
+    console = Console(quiet=True, stream=stream)
+    console.show([Finding("left out"), Finding("kept", warning=True)])
+    console.progress("stage", 0.5)
+    assert stream.getvalue() == "sccr: warning: kept\n"
+
+
+def test_everything_is_a_log_record_too(caplog):
+    stream = io.StringIO()
+    with caplog.at_level("INFO", logger="sccr_node"):
+        Console(quiet=True, stream=stream).show([Finding("one"), Finding("two", warning=True)])
+    assert [(record.levelname, record.message) for record in caplog.records] == [("INFO", "one"), ("WARNING", "two")]
+
+
+def test_a_host_with_handlers_of_its_own_shows_the_lines_itself(caplog):
+    stream = io.StringIO()
+    with caplog.at_level("INFO", logger="sccr_node"):
+        Console(stream=stream, redirectable=True).say("hello")
+    assert stream.getvalue() == ""
+    assert caplog.messages == ["hello"]
+
+
+def test_without_handlers_a_library_prints(monkeypatch):
+    monkeypatch.setattr(logging.getLogger("sccr_node"), "propagate", False)
+    stream = io.StringIO()
+    Console(stream=stream, redirectable=True).say("hello")
+    assert stream.getvalue().endswith("hello\n")
+
+
+def test_long_stages_report_without_a_terminal(monkeypatch):
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr("sccr_node.runtime.console.time.monotonic", lambda: float(next(clock)))
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    for step in range(11):
+        console.progress("search", step / 10)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].endswith("search …")
+    assert 2 <= len(lines) <= 6
+    assert "%" in lines[1]
+
+
+def test_a_terminal_gets_a_bar_and_whole_lines():
+    stream = Terminal()
+    console = Console(stream=stream)
+    console.progress("search", 0.5)
+    console.say("a line in between")
+    console.progress("search", 1.0)
+    console.close_bar()
+    assert "search" in stream.getvalue()
+    assert "50 %" in stream.getvalue()
+    assert "] a line in between\n" in stream.getvalue()
+
+
+def test_stages_add_up_also_when_they_fail():
+    clock = Clock()
+    with clock.stage("read"):
+        pass
+    with pytest.raises(ValueError, match="x"), clock.stage("read"):
+        raise ValueError("x")
+    clock.add("impute: search", 2.5)
+    assert list(clock.seconds) == ["read", "impute: search"]
+    assert clock.seconds["read"] >= 0
+    assert clock.elapsed >= 0
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_last_words_are_one_line(capsys, as_json):
+    last_words("what\nwent  wrong", 65, as_json=as_json)
+    line = capsys.readouterr().err
+    if as_json:
+        assert json.loads(line) == {"level": "error", "message": "what\nwent  wrong", "exit_code": 65}
+    else:
+        assert line == "sccr: error: what went wrong\n"
