@@ -21,7 +21,7 @@ $(SETUP): pyproject.toml hatch_build.py requirements-test.lock sccr_node/imputat
 	touch $@
 
 demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known truth
-	$(BIN)/python -m sccr_node.demo $(DEMO)
+	$(BIN)/python -m tools.demo $(DEMO)
 
 test: $(SETUP) lint  ## Run the tests
 	$(BIN)/python -m pytest -m "not platform"
@@ -35,7 +35,7 @@ lint: $(SETUP)  ## Check style and types
 	$(BIN)/mypy
 
 faces: $(SETUP)  ## Write the files that are derived from the contract
-	$(BIN)/python -m sccr_node.faces
+	$(BIN)/python -m tools.faces
 
 lock: $(SETUP)  ## Resolve the dependencies anew
 	$(BIN)/python -m pip install --quiet uv

@@ -330,7 +330,7 @@ def simulate(params: SimulateParameters, feedback: Feedback, output: Path) -> No
 @click.argument("name", metavar="[NAME]", required=False, default="impute")
 def schema(name: str) -> None:
     """Print a JSON Schema of the contract: of a command (impute where none is named) or of the run record."""
-    from sccr_node.faces.schemas import SCHEMAS, schema_text
+    from sccr_node.schemas import SCHEMAS, schema_text
 
     if name not in SCHEMAS:
         raise UsageProblem(f"there is no schema {name!r}; there are: {', '.join(SCHEMAS)}")

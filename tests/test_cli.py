@@ -10,8 +10,8 @@ import pytest
 from sccr_node import __version__
 from sccr_node.__main__ import main
 from sccr_node.cli import COMMANDS
-from sccr_node.faces.schemas import SCHEMAS
 from sccr_node.params import ImputeParameters, flag
+from sccr_node.schemas import SCHEMAS
 
 
 def test_version_is_bare(capsys):

@@ -44,8 +44,17 @@ def test_the_contract_imports_nothing_of_the_package():
     assert not set(imported(ROOT / "params.py"))
 
 
-def test_every_file_says_in_its_first_line_what_it_does():
+def test_the_package_does_without_the_tools():
+    # A checkout has both; an installed package has no tools/.
     for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(module.split(".")[0] == "tools" for module in modules), path
+
+
+def test_every_file_says_in_its_first_line_what_it_does():
+    for path in [*ROOT.rglob("*.py"), *(ROOT.parent / "tools").rglob("*.py")]:
         docstring = ast.get_docstring(ast.parse(path.read_text()))
         assert docstring, path
         assert path.read_text().startswith('"""'), path

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 import sccr_node
-from sccr_node.faces.galaxy import (
+from sccr_node.params import METHODS, EvaluateClusterParameters, ImputeParameters, published_defaults
+from tools.faces.galaxy import (
     FORM_HELP,
     FORM_NOTES,
     FORM_TITLES,
@@ -21,9 +22,8 @@ from sccr_node.faces.galaxy import (
     macros_text,
     offered,
 )
-from sccr_node.params import METHODS, EvaluateClusterParameters, ImputeParameters, published_defaults
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 TOOLS = REPOSITORY / "galaxy"
 MACROS = ElementTree.fromstring(macros_text())
 MACRO_NAMES = [macro.get("name", "") for macro in MACROS.findall("xml")]

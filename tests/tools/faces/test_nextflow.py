@@ -10,10 +10,10 @@ import yaml
 
 from sccr_node import __version__
 from sccr_node.cli import cli
-from sccr_node.faces.nextflow import OPTIONS, derived_texts, parameters_schema, property_of, workflow_fields
 from sccr_node.params import METHODS
+from tools.faces.nextflow import OPTIONS, derived_texts, parameters_schema, property_of, workflow_fields
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 NEXTFLOW = REPOSITORY / "nextflow"
 MODULES = sorted((NEXTFLOW / "modules" / "sccr").glob("*/main.nf"))
 

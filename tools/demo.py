@@ -1,4 +1,7 @@
-"""The demonstration: simulate data whose truth is known, impute them, and compare with the truth before and after."""
+"""The demonstration: simulate data whose truth is known, impute them, and compare with the truth before and after.
+
+Run from a checkout: ``python -m tools.demo FOLDER``, which ``make demo`` calls.
+"""
 
 from __future__ import annotations
 

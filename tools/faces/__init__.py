@@ -14,7 +14,8 @@ def derived_files(root: Path) -> dict[Path, str]:
     root
         The repository's folder; the README's own words are read from it.
     """
-    from sccr_node.faces import galaxy, nextflow, readme, schemas
+    from sccr_node import schemas
+    from tools.faces import galaxy, nextflow, readme
 
     texts: dict[str, Callable[[], str]] = {
         "README.md": lambda: readme.with_parameter_table((root / "README.md").read_text(encoding="utf-8")),

@@ -1,11 +1,11 @@
-"""Writes the derived files: ``python -m sccr_node.faces`` in the repository's folder, which ``make faces`` calls."""
+"""Writes the derived files: ``python -m tools.faces`` in the checkout's folder, which ``make faces`` calls."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from sccr_node.faces import derived_files
+from tools.faces import derived_files
 
 
 def main() -> int:

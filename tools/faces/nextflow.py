@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, get_args
 
-from sccr_node.faces.schemas import REPOSITORY
 from sccr_node.params import (
     DATA,
     EVALUATION,
@@ -28,6 +27,7 @@ from sccr_node.params import (
     parameter,
     published_defaults,
 )
+from sccr_node.schemas import REPOSITORY
 
 Imputation = Literal["none", "sccr", "scfp", "scbfp"]
 

@@ -25,7 +25,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "simulate": params.SimulateParameters,
     "provenance": RunRecord,
 }
-"""What ``sccr schema NAME`` prints, and ``schemas/NAME.schema.json`` holds."""
+"""What ``sccr schema NAME`` prints and ``schemas/NAME.schema.json`` contains."""
 
 
 def schema(name: str) -> dict[str, Any]:
