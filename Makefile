@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 DEMO := demo-output
 
-.PHONY: help setup demo test test-platforms lint faces lock benchmark clean
+.PHONY: help setup demo test test-platforms lint faces changes lock benchmark clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
@@ -36,6 +36,9 @@ lint: $(SETUP)  ## Check style and types
 
 faces: $(SETUP)  ## Write the files that are derived from the contract
 	$(BIN)/python -m tools.faces
+
+changes: $(SETUP)  ## Show what the next release will say in CHANGELOG.md
+	$(BIN)/towncrier build --draft
 
 lock: $(SETUP)  ## Resolve the dependencies anew
 	$(BIN)/python -m pip install --quiet uv
