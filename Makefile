@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 DEMO := demo-output
 
-.PHONY: help setup demo test test-platforms lint faces changes lock benchmark clean
+.PHONY: help setup demo test test-platforms lint hooks faces changes lock benchmark clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
@@ -33,6 +33,9 @@ lint: $(SETUP)  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+hooks: $(SETUP)  ## Check every commit as lint does, and the derived files with it (git hooks, by pre-commit)
+	$(BIN)/pre-commit install
 
 faces: $(SETUP)  ## Write the files that are derived from the contract
 	$(BIN)/python -m tools.faces
