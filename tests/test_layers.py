@@ -10,8 +10,8 @@ import sccr_node
 ROOT = Path(sccr_node.__file__).parent
 BASE = {"params", "errors", "numba_cache", "provenance", "resources", "feedback", "settings", "signals", "scratch"}
 ALLOWED = {
-    "imputation": set(),
-    "anndata_io": {"params", "errors"},
+    "imputation": {"resources"},
+    "anndata_io": {"params", "errors", "resources"},
     "evaluation": BASE | {"anndata_io", "imputation", "cli", "step"},
     "report": BASE | {"anndata_io", "imputation", "cli", "evaluation"},
 }

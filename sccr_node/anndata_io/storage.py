@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from sccr_node.errors import InputProblem
+from sccr_node.resources import usable_cpus
 
 # Entries a chunk: 256 KiB of float32, a few dozen cells, so that reading some cells does not decode the whole layer.
 CHUNK_ENTRIES = 1 << 16
@@ -44,7 +45,7 @@ class Appender:
     def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
         self._path = path
         self._compression = compression
-        self._threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        self._threads = threads or usable_cpus()
 
     def close(self) -> None:
         """Finish the store; nothing can be appended after."""
