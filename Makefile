@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 DEMO := demo-output
 
-.PHONY: help setup demo test test-platforms lint faces lock benchmark clean
+.PHONY: help setup demo test test-platforms lint hooks faces changes lock benchmark clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
@@ -21,7 +21,7 @@ $(SETUP): pyproject.toml hatch_build.py requirements-test.lock sccr_node/imputat
 	touch $@
 
 demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known truth
-	$(BIN)/python -m sccr_node.demo $(DEMO)
+	$(BIN)/python -m tools.demo $(DEMO)
 
 test: $(SETUP) lint  ## Run the tests
 	$(BIN)/python -m pytest -m "not platform"
@@ -34,8 +34,14 @@ lint: $(SETUP)  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+hooks: $(SETUP)  ## Check every commit as lint does, and the derived files with it (git hooks, by pre-commit)
+	$(BIN)/pre-commit install
+
 faces: $(SETUP)  ## Write the files that are derived from the contract
-	$(BIN)/python -m sccr_node.faces
+	$(BIN)/python -m tools.faces
+
+changes: $(SETUP)  ## Show what the next release will say in CHANGELOG.md
+	$(BIN)/towncrier build --draft
 
 lock: $(SETUP)  ## Resolve the dependencies anew
 	$(BIN)/python -m pip install --quiet uv

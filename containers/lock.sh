@@ -3,7 +3,7 @@
 #
 # requirements.lock        what the image and the environments of the tests install (extra "full")
 # requirements-build.lock  what builds the wheel and the editable installation
-# requirements-test.lock   what the tests add, at versions that agree with requirements.lock
+# requirements-test.lock   what the tests and the tools of development add, at versions that agree with requirements.lock
 #
 # Takes uv (on PATH). Versions that are locked stay as they are where they still fit; --upgrade takes the newest.
 set -euo pipefail
@@ -22,4 +22,4 @@ lock requirements.lock --extra full pyproject.toml
 # hatchling asks for editables only when it makes an editable installation, which the tests' environment is.
 python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "editables", sep="\n")' |
   lock requirements-build.lock -
-lock requirements-test.lock --extra full --extra test --constraints requirements.lock pyproject.toml
+lock requirements-test.lock --extra full --extra test --extra dev --constraints requirements.lock pyproject.toml

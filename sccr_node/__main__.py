@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before the imports, which take a while: a scheduler may end the job at any moment.
         signals.install()
         open_standard_streams()
-        from sccr_node.cli import run
+        from sccr_node.cli.app import run
 
         return run(sys.argv[1:] if arguments is None else list(arguments))
     except signals.Interrupted as interruption:  # while the command line was being imported

@@ -8,16 +8,16 @@ from typing import Any, Literal
 from anndata import AnnData
 from pydantic import ValidationError
 
-from sccr_node.anndata_io.reading import wrap_anndata
-from sccr_node.anndata_io.writing import check_keys
 from sccr_node.contract.keys import possible_keys
+from sccr_node.contract.settings import first_problem
+from sccr_node.data.dataset import wrap_anndata
+from sccr_node.data.output import check_keys
 from sccr_node.errors import UsageProblem
 from sccr_node.params import ImputeParameters
 from sccr_node.pipeline.plan import check_memory, make_plan
 from sccr_node.pipeline.run import run
 from sccr_node.results import InMemory, write
 from sccr_node.runtime.console import Clock, Console
-from sccr_node.settings import first_problem
 
 
 def impute(

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
-from sccr_node.anndata_io.checks import Progress, Scale, scan
-from sccr_node.anndata_io.preparation import (
+from sccr_node.contract.keys import ResultKeys, possible_keys
+from sccr_node.contract.record import BatchRecord
+from sccr_node.data.dataset import InputData, listing, open_input, open_matrix, reading
+from sccr_node.data.preparation import (
     Normalization,
     Preparation,
     prepare_block,
     take_columns,
     with_imputed,
 )
-from sccr_node.anndata_io.reading import InputData, listing, open_input, open_matrix, reading
-from sccr_node.contract.keys import ResultKeys, possible_keys
-from sccr_node.contract.record import BatchRecord
+from sccr_node.data.summary import Progress, Scale, scan
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.rows import ImputedRows
 from sccr_node.runtime.console import Finding

@@ -9,9 +9,9 @@ from scipy import sparse
 
 import sccr_node
 from sccr_node.__main__ import main
+from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.params import ImputeParameters, SimulateParameters
-from sccr_node.simulation import as_anndata, simulate
 
 
 @pytest.fixture

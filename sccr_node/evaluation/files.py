@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
-from sccr_node.anndata_io.checks import LARGEST_LOG, MatrixSummary, refuse_not_finite, scan
-from sccr_node.anndata_io.preparation import (
+from sccr_node.contract.keys import ResultKeys
+from sccr_node.data.dataset import InputData, listing, open_input
+from sccr_node.data.preparation import (
     GeneChoice,
     Preparation,
     Prepared,
     decide_preparation,
     selected_values,
 )
-from sccr_node.anndata_io.reading import InputData, listing, open_input
-from sccr_node.contract.keys import ResultKeys
+from sccr_node.data.summary import LARGEST_LOG, MatrixSummary, refuse_not_finite, scan
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.masks import drop_entries, mask_expression
 from sccr_node.evaluation.metrics import recovery
@@ -96,7 +96,7 @@ def write_masked(input_path: Path, output_path: Path, params: EvaluateMaskParame
     """
     import anndata as ad
 
-    from sccr_node.anndata_io.side_files import write_h5ad_atomically
+    from sccr_node.storage.files import write_h5ad_atomically
 
     with open_input(input_path, params.layer) as data:
         preparation, prepared = prepare(data, params, console)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
-from sccr_node.anndata_io.preparation import Prepared
-from sccr_node.anndata_io.reading import InputData, open_input
-from sccr_node.anndata_io.writing import sha256_of
 from sccr_node.contract.keys import ResultKeys
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.output import sha256_of
+from sccr_node.data.preparation import Prepared
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation.benchmark import COLUMNS, Journal, run_benchmark
 from sccr_node.evaluation.clustering import Clustering, compare

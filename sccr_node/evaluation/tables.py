@@ -65,7 +65,7 @@ def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path], *, for
     OutputProblem
         An output exists already, or its folder cannot be written to.
     """
-    from sccr_node.anndata_io.targets import Target, check_targets
+    from sccr_node.storage.targets import Target, check_targets
 
     check_targets([Target(output) for output in outputs if output is not None], inputs, force=force)
 
@@ -74,7 +74,7 @@ def write_tables(
     rows: Sequence[Row], columns: Sequence[str], document: Any, *, output: Path | None, json_file: Path | None
 ) -> None:
     """Write the table as TSV to a file, or to standard output, and the document as JSON where a file is named."""
-    from sccr_node.anndata_io.side_files import write_text_atomically
+    from sccr_node.storage.files import write_text_atomically
 
     table = as_tsv(rows, columns)
     if json_file is not None:

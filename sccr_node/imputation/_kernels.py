@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sccr_node.runtime.resources import usable_cpus as usable_cpus  # said twice: passed on from here
 
 Item = TypeVar("Item")
 Progress = Callable[[str, float], None]
@@ -127,11 +128,6 @@ def level() -> str:
 def kernels() -> ctypes.CDLL:
     """Return the compiled kernels for this CPU."""
     return usable_levels()[level()]
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Crew:

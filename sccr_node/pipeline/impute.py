@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sccr_node.anndata_io.reading import InputData, open_input
-from sccr_node.anndata_io.side_files import staged_texts
-from sccr_node.anndata_io.targets import check_targets
-from sccr_node.anndata_io.writing import StagedOutput, check_keys, output_target, stage_output
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.record import RunRecord
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.output import StagedOutput, check_keys, output_target, stage_output
 from sccr_node.params import AppendingParameters, ImputeParameters
 from sccr_node.pipeline.plan import Plan, check_memory, make_plan
 from sccr_node.pipeline.run import run
@@ -19,6 +17,8 @@ from sccr_node.pipeline.side_files import SideFiles, make_record
 from sccr_node.results import Imputation, Result, write
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Clock, Console
+from sccr_node.storage.files import staged_texts
+from sccr_node.storage.targets import check_targets
 
 
 def impute_file(

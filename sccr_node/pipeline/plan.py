@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.anndata_io.preparation import GeneChoice, Preparation, decide_preparation
-from sccr_node.anndata_io.reading import InputData
 from sccr_node.contract.keys import ResultKeys
+from sccr_node.data.dataset import InputData
+from sccr_node.data.preparation import GeneChoice, Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.imputation import estimate, usable_cpus
 from sccr_node.params import ImputeParameters

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sccr_node.anndata_io.side_files import staged_texts
-from sccr_node.anndata_io.targets import Target, check_targets
 from sccr_node.contract.record import read_record
 from sccr_node.params import ReportParameters
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
@@ -17,6 +15,8 @@ from sccr_node.report.scores import read_scores
 from sccr_node.results import open_result
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
+from sccr_node.storage.files import staged_texts
+from sccr_node.storage.targets import Target, check_targets
 
 
 def report_file(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sccr_node.anndata_io.preparation import Prepared
 from sccr_node.contract.record import BatchRecord
+from sccr_node.data.preparation import Prepared
 from sccr_node.imputation import IMPUTERS, Imputed, principal_components
 from sccr_node.numerics.rows import ImputedRows, RowsInMemory, RowsOnDisk
 from sccr_node.params import METHOD_TITLES, Method

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.anndata_io.preparation import GeneChoice, decide_preparation, gene_list_lines
-from sccr_node.anndata_io.reading import InputData, listing, open_input
-from sccr_node.anndata_io.side_files import replace_folder_atomically
-from sccr_node.anndata_io.splitting import part_record, write_part
-from sccr_node.anndata_io.targets import MARKER, PartsTarget, check_targets
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.record import BatchRecord, RunRecord
+from sccr_node.data.dataset import InputData, listing, open_input
+from sccr_node.data.parts import part_record, write_part
+from sccr_node.data.preparation import GeneChoice, decide_preparation, gene_list_lines
 from sccr_node.errors import InputProblem
 from sccr_node.imputation import usable_cpus
 from sccr_node.params import (
@@ -45,6 +43,8 @@ from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import memory_limit
+from sccr_node.storage.files import replace_folder_atomically
+from sccr_node.storage.targets import MARKER, PartsTarget, check_targets
 
 GENES_FILE = "genes.txt"
 DEPTH_FILE = "target_sum.txt"

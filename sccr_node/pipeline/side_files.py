@@ -10,9 +10,6 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from sccr_node import __version__
-from sccr_node.anndata_io.reading import InputData
-from sccr_node.anndata_io.targets import Target
-from sccr_node.anndata_io.writing import input_bytes
 from sccr_node.contract.record import (
     InputRecord,
     PreparationRecord,
@@ -20,6 +17,8 @@ from sccr_node.contract.record import (
     ResultRecord,
     RunRecord,
 )
+from sccr_node.data.dataset import InputData
+from sccr_node.data.output import input_bytes
 from sccr_node.imputation import level
 from sccr_node.params import ImputeParameters
 from sccr_node.pipeline.plan import Plan
@@ -29,6 +28,7 @@ from sccr_node.report.reading import content_of, sample_name
 from sccr_node.results import Imputation, Result
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import peak_memory
+from sccr_node.storage.targets import Target
 
 PACKAGES = ("anndata", "h5py", "numpy", "pandas", "pydantic", "scipy", "zarr")
 

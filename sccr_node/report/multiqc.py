@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sccr_node.anndata_io.targets import SharedFolder
 from sccr_node.report.content import BINS_PER_UNIT, Content
 from sccr_node.report.figures import value_range
+from sccr_node.storage.targets import SharedFolder
 
 SECTION = {
     "parent_id": "sccr",

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sccr_node.anndata_io.checks import Progress
-from sccr_node.anndata_io.reading import InputData, listing
 from sccr_node.contract.record import RunRecord
+from sccr_node.data.dataset import InputData, listing
+from sccr_node.data.summary import Progress
 from sccr_node.errors import InputProblem
 from sccr_node.params import METHOD_TITLES, ImputeParameters, extra_of
 from sccr_node.report.content import (

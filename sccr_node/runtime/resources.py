@@ -1,10 +1,12 @@
-"""How much memory the process may use (cgroup v1 and v2, else the machine's), and has used."""
+"""How many CPUs and how much memory the process may use (cgroup v1 and v2, else the machine's), and has used."""
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 MEGABYTE = 1_000_000
@@ -25,42 +27,73 @@ def memory_limit(root: Path = Path("/")) -> int:
     Parameters
     ----------
     root
-        The folder that holds ``proc`` and ``sys``; another one in tests.
+        The folder that contains ``proc`` and ``sys``; another one in tests.
     """
-    limits = [limit for limit in _cgroup_limits(root) if 0 < limit < _UNLIMITED]
+    limits = []
+    for group, version in _cgroups("memory", root):
+        limit = _numbers(group / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        if limit and 0 < limit[0] < _UNLIMITED:
+            limits.append(limit[0])
     return min([machine_memory(), *limits])
 
 
-def _cgroup_limits(root: Path) -> list[int]:
+def usable_cpus(root: Path = Path("/")) -> int:
+    """Return how many CPUs the process may use: those it may run on, or fewer if a cgroup's quota is tighter.
+
+    A quota of 1.5 CPUs counts as 2: with one thread, a third of it would be lost.
+
+    Parameters
+    ----------
+    root
+        The folder that contains ``proc`` and ``sys``; another one in tests.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = []
+    for group, version in _cgroups("cpu", root):
+        if version == 2:
+            time = _numbers(group / "cpu.max")
+        else:
+            time = _numbers(group / "cpu.cfs_quota_us") + _numbers(group / "cpu.cfs_period_us")
+        # Microseconds of CPU time per period; cgroup v1 writes -1 if there is no quota.
+        if len(time) == 2 and min(time) > 0:
+            quotas.append(math.ceil(time[0] / time[1]))
+    return min([allowed, *quotas])
+
+
+def _cgroups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the folders of the process's cgroups that have one controller, each with its version of cgroups.
+
+    A group is bound by every group above it, so these follow.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return []
-    limits = []
+        return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            mount, file = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            mount, file = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+            mount, version = root / "sys/fs/cgroup", 2
+        elif controller in controllers.split(","):
+            # Mounted under all of its names ("cpu,cpuacct"), with a link from each, which a container may lack.
+            mounts = root / "sys/fs/cgroup"
+            mount, version = mounts / (controllers if (mounts / controllers).is_dir() else controller), 1
         else:
             continue
-        # A group is bound by every group above it. In a container the path may be the host's and not exist here;
-        # the group's own files are then at the mount itself.
+        # In a container the path may be the host's and not exist here; the group's own files are then at the mount
+        # itself.
         group = mount / path.strip("/")
         for folder in (group, *group.parents):
-            if (limit := _number(folder / file)) is not None:
-                limits.append(limit)
+            yield folder, version
             if folder == mount:
                 break
-    return limits
 
 
-def _number(file: Path) -> int | None:
+def _numbers(file: Path) -> list[int]:
+    """Return the numbers in a file of a cgroup; none if it has no limit or is not there."""
     try:
-        return int(file.read_text())
-    except (OSError, ValueError):  # "max", or no such file
-        return None
+        return [int(word) for word in file.read_text().split()]
+    except (OSError, ValueError):  # no such file, or "max"
+        return []
 
 
 def peak_memory() -> int:

@@ -3,9 +3,9 @@
 import anndata as ad
 import pytest
 
-from sccr_node.cli import run
+from sccr_node.cli.app import run
+from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.params import SimulateParameters
-from sccr_node.simulation import as_anndata, simulate
 
 
 @pytest.fixture(scope="session")

@@ -236,7 +236,7 @@ def test_relations_refuse(refused, sccr, simulated, counts_file):
 def test_help_and_version_do_not_import_the_libraries():
     script = """
 import sys
-from sccr_node.cli import run
+from sccr_node.cli.app import run
 run(["evaluate", "cluster", "--help"])
 run(["benchmark", "--help"])
 heavy = {"numpy", "scipy", "pandas", "anndata", "sklearn", "scanpy"} & set(sys.modules)

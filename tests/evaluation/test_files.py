@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sccr_node.anndata_io.reading import open_input
+from sccr_node.data.dataset import open_input
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.files import (
     FACTOR_COLUMN,

@@ -21,9 +21,9 @@ import pytest
 from container_tools import Podman, set_up
 from galaxy_server import ADMIN_KEY, CONTAINER_IMAGE, CONTAINER_USER, PASSWORD, TOOLS, GalaxyServer
 
-from sccr_node.cli import cli
-from sccr_node.faces.galaxy import MODELS
-from sccr_node.settings import settle
+from sccr_node.cli.app import cli
+from sccr_node.contract.settings import settle
+from tools.faces.galaxy import MODELS
 
 pytestmark = pytest.mark.platform
 

@@ -1,8 +1,13 @@
-"""The memory limit is read from cgroups of both versions, wherever the limit stands."""
+"""The limits of memory and CPUs are read from cgroups of both versions, wherever a limit stands."""
+
+import os
 
 import pytest
 
-from sccr_node.runtime.resources import machine_memory, memory_limit, peak_memory, readable_bytes
+from sccr_node import imputation
+from sccr_node.imputation._kernels import Crew
+from sccr_node.runtime.resources import machine_memory, memory_limit, peak_memory, readable_bytes, usable_cpus
+from sccr_node.storage.store import Appender
 
 
 def write(root, files):
@@ -50,7 +55,89 @@ def test_the_tightest_limit_counts(tmp_path, files, limit):
     assert memory_limit(tmp_path) == (machine_memory() if limit is None else limit)
 
 
+ALLOWED = 8
+
+
+@pytest.fixture
+def eight_cpus(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(ALLOWED)), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, ALLOWED),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, ALLOWED),
+        # Rounded up, so that no time is lost, and never to 0.
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "1000 100000\n"}, 1),
+        # More time than the CPUs that the process may run on can give.
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "6400000 100000\n"}, ALLOWED),
+        (
+            {
+                "proc/self/cgroup": "0::/kubepods/pod/container\n",
+                "sys/fs/cgroup/kubepods/pod/container/cpu.max": "max 100000\n",
+                "sys/fs/cgroup/kubepods/pod/cpu.max": "150000 50000\n",
+                "sys/fs/cgroup/kubepods/cpu.max": "400000 100000\n",
+            },
+            3,
+        ),
+        # In a container without a cgroup namespace the path is the host's, and the quota stands at the mount.
+        ({"proc/self/cgroup": "0::/docker/abc\n", "sys/fs/cgroup/cpu.max": "400000 100000\n"}, 4),
+        (
+            {
+                "proc/self/cgroup": "5:cpu,cpuacct:/slurm/job\n9:memory:/job\n",
+                "sys/fs/cgroup/cpu,cpuacct/slurm/job/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu,cpuacct/slurm/job/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu,cpuacct/slurm/cpu.cfs_quota_us": "250000\n",
+                "sys/fs/cgroup/cpu,cpuacct/slurm/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        # The same controllers, mounted under the first one's name only.
+        (
+            {
+                "proc/self/cgroup": "5:cpu,cpuacct:/job\n",
+                "sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": "200000\n",
+                "sys/fs/cgroup/cpu/job/cpu.cfs_period_us": "100000\n",
+            },
+            2,
+        ),
+        # cpuset and cpuacct are other controllers; a quota without its period says nothing.
+        (
+            {
+                "proc/self/cgroup": "4:cpuset:/job\n5:cpuacct:/job\n6:cpu:/job\n",
+                "sys/fs/cgroup/cpuset/job/cpu.cfs_quota_us": "100000\n",
+                "sys/fs/cgroup/cpuset/job/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": "200000\n",
+            },
+            ALLOWED,
+        ),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "\n"}, ALLOWED),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 0\n"}, ALLOWED),
+    ],
+)
+def test_the_tightest_quota_counts(tmp_path, eight_cpus, files, cpus):
+    write(tmp_path, files)
+    assert usable_cpus(tmp_path) == cpus
+
+
+def test_without_affinity_every_cpu_of_the_machine_counts(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert usable_cpus(tmp_path) == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cpus(tmp_path) == 1
+
+
+def test_cpus_are_counted_in_one_place(tmp_path):
+    assert imputation.usable_cpus is usable_cpus
+    assert Crew().threads == Appender(tmp_path)._threads == usable_cpus()
+
+
 def test_the_real_machine_has_figures():
+    assert 1 <= usable_cpus() <= (os.cpu_count() or 1)
     assert 0 < memory_limit() <= machine_memory()
     assert 10_000_000 < peak_memory() < machine_memory()
 

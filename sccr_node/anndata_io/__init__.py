@@ -1,1 +1,0 @@
-"""The AnnData edge: readers, checks, preparation and writers; the only place that knows files."""

@@ -1,0 +1,30 @@
+"""The command ``sccr impute``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sccr_node.cli.options import contract_command, path_argument
+from sccr_node.params import ImputeParameters
+from sccr_node.runtime.console import Console
+
+
+@contract_command(
+    ImputeParameters,
+    arguments=[path_argument("input"), path_argument("output")],
+    config=True,
+    summary=(
+        "Impute the expression of a data set. INPUT is an .h5ad or .zarr file, a 10x .h5 file or a 10x folder with "
+        "matrix.mtx(.gz); OUTPUT, .h5ad or .zarr, is INPUT with what the step adds and nothing else changed."
+    ),
+    epilog=(
+        "Imputed values are for clustering, embedding and looking at; not for tests of differential expression or of "
+        "co-expression, which take them for measurements. The counts stay where they were."
+    ),
+)
+def impute(params: ImputeParameters, console: Console, input: Path, output: Path) -> None:
+    """Run the step."""
+    from sccr_node.pipeline.impute import impute_file
+
+    impute_file(input, output, params, console=console, command=["sccr", *sys.argv[1:]])

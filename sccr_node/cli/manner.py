@@ -1,0 +1,40 @@
+"""How a failure is told: read off what was given, which may itself be what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from sccr_node.contract.settings import environment_name
+
+
+@dataclass
+class Manner:
+    """How a failure is told: as plain text or JSON, with a traceback or without.
+
+    Read off the arguments and the environment first, since they may be what is wrong; then off the settings.
+    """
+
+    as_json: bool
+    debug: bool
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> Manner:
+        """Guess from the arguments and the environment, before anything is parsed."""
+        formats = [value for name, value in pairwise(arguments) if name == "--log-format"]
+        formats += [word.removeprefix("--log-format=") for word in arguments if word.startswith("--log-format=")]
+        log_format = formats[-1] if formats else os.environ.get(environment_name("log_format"))
+        debug = os.environ.get(environment_name("debug")) if "--debug" not in arguments else "yes"
+        return cls(log_format == "json", _is_yes(debug))
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Take the settings, which may not be valid."""
+        self.as_json = values.get("log_format", "text") == "json"
+        self.debug = _is_yes(values.get("debug"))
+
+
+def _is_yes(value: object) -> bool:
+    return value is True or str(value).lower() in ("1", "true", "yes", "on")

@@ -1,0 +1,201 @@
+"""From a parameter model to the options of a command and its help page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+from sccr_node.cli.manner import Manner
+from sccr_node.contract.settings import merge, unknown_variables
+from sccr_node.params import OUTPUT, RUNNING, Parameters, RunningParameters, extra_of, fields_by_group, flag
+from sccr_node.runtime.console import Console
+
+PATH = click.Path(readable=False, path_type=Path)
+"""A path, of which click checks nothing: what is missing or not permitted has exit codes of its own."""
+
+
+class ContractOption(click.Option):
+    """An option that stands for one field of a parameter model."""
+
+    def __init__(self, *arguments: Any, group: str, default_text: str, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.group = group
+        self.default_text = default_text
+
+    def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
+        """Return the option's line in the help page, with its default."""
+        record = super().get_help_record(context)
+        if record is None or not self.default_text:
+            return record
+        return record[0], f"{record[1]}  [default: {self.default_text}]"
+
+
+class ContractCommand(click.Command):
+    """A command whose options stand under the headings of their groups."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, one section for each group."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(context):
+            record = option.get_help_record(context)
+            if record is not None and isinstance(option, click.Option):
+                sections.setdefault(getattr(option, "group", RUNNING), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def options_of(model: type[Parameters]) -> list[click.Option]:
+    """Return one option for every field of a parameter model.
+
+    Values are passed on as they were written: the model validates them, whichever face they came through.
+    """
+    return [_option(name, field) for fields in fields_by_group(model).values() for name, field in fields.items()]
+
+
+def _option(name: str, field: Any) -> ContractOption:
+    extra = extra_of(field)
+    attributes: dict[str, Any] = {
+        "default": None,
+        "help": field.description,
+        "group": extra["group"],
+        "default_text": default_text(field),
+        "show_default": False,
+    }
+    values = option_values(field)
+    if values is None:
+        return ContractOption([f"{flag(name)}/--no-{flag(name)[2:]}", name], **attributes)
+    return ContractOption([flag(name), name], type=click.UNPROCESSED, metavar=values, **attributes)
+
+
+def option_values(field: Any) -> str | None:
+    """Return what help pages and tables show in the place of a field's value; None for a field that is yes or no."""
+    kinds = _kinds(field.annotation)
+    if bool in kinds:
+        return None
+    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    return extra_of(field).get("metavar") or "|".join(choices) or ("INTEGER" if int in kinds else "NUMBER")
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """Return the alternatives of a field's type, without None and without pydantic's constraints."""
+    origin = get_origin(annotation)
+    if origin is Literal or origin is None:
+        return [] if annotation is type(None) else [annotation]
+    arguments = get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return _kinds(arguments[0])
+    return [kind for argument in arguments for kind in _kinds(argument)]
+
+
+def default_text(field: Any) -> str:
+    """Return a field's default as help pages and tables show it; empty where leaving it out is the default."""
+    published = extra_of(field).get("published_defaults")
+    if published is None:
+        return "" if field.is_required() or field.default is None else _written(field.default)
+    if len(set(published.values())) == 1:
+        return _written(next(iter(published.values())))
+    return ", ".join(f"{method}: {_written(value)}" for method, value in published.items())
+
+
+def _written(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def contract_command(
+    model: type[RunningParameters],
+    *,
+    arguments: list[click.Argument],
+    summary: str,
+    epilog: str | None = None,
+    config: bool = False,
+    extra_options: tuple[click.Option, ...] = (),
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a click command out of a function and a parameter model.
+
+    Parameters
+    ----------
+    model
+        Whose fields become the options.
+    arguments
+        The positional arguments; the function receives their values by name.
+    summary
+        The help text.
+    epilog
+        What the help page ends with.
+    config
+        Whether the command takes ``--config FILE``.
+    extra_options
+        Options that are no parameters; the function receives their values by name.
+
+    Returns
+    -------
+    A decorator; the function is called as ``function(params, console, **arguments)``.
+    """
+    options: list[click.Parameter] = [*arguments, *options_of(model), *extra_options]
+    if config:
+        options.append(
+            click.Option(
+                ["--config"],
+                type=PATH,
+                metavar="FILE",
+                help="Read parameters from a JSON or YAML file; variables SCCR_* and flags come before it.",
+            )
+        )
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        def callback(**given: Any) -> None:
+            flags = {name: given.pop(name) for name in model.model_fields}
+            config_file = given.pop("config", None)
+            merged = merge(model, flags, config=config_file)
+            manner = click.get_current_context().find_object(Manner)
+            if manner is not None:
+                manner.take(merged.values)
+            params = merged.validated()
+            console = Console(log_format=params.log_format, quiet=params.quiet)
+            for variable in unknown_variables(known_fields()):
+                console.warn(f"the environment variable {variable} stands for no parameter; ignored")
+            try:
+                function(params, console, **given)
+            finally:
+                console.close_bar()
+
+        return ContractCommand(
+            name=function.__name__,
+            callback=callback,
+            params=options,
+            help=summary,
+            epilog=epilog,
+            short_help=summary.split(".")[0] + ".",
+        )
+
+    return decorate
+
+
+def path_argument(name: str) -> click.Argument:
+    """Return a positional argument that is a path; whether it exists is for the step to say."""
+    return click.Argument([name], type=PATH)
+
+
+def file_option(*names: str, help_text: str, group: str = OUTPUT, multiple: bool = False) -> click.Option:
+    """Return an option that names a file and is not a parameter."""
+    return ContractOption(
+        [*names], type=PATH, metavar="FILE", help=help_text, group=group, default_text="", multiple=multiple
+    )
+
+
+def known_fields() -> set[str]:
+    """Return the names of all fields of all commands' models: what ``SCCR_*`` variables may stand for."""
+    import sccr_node.params as contract
+
+    models = [value for value in vars(contract).values() if isinstance(value, type) and issubclass(value, Parameters)]
+    return {name for model in models for name in model.model_fields}
+
+
+TABLE_OPTIONS = (
+    file_option("--output", "-o", help_text="Write the table (TSV) to this file instead of standard output."),
+    file_option("--json", "json_file", help_text="Write the same, and more where there is more, as JSON too."),
+)

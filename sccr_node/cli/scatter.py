@@ -1,0 +1,48 @@
+"""The commands ``sccr split`` and ``sccr gather``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from sccr_node.cli.options import PATH, contract_command, path_argument
+from sccr_node.params import GatherParameters, SplitParameters
+from sccr_node.runtime.console import Console
+
+
+@contract_command(
+    SplitParameters,
+    arguments=[path_argument("input")],
+    config=True,
+    summary=(
+        "Split a data set into its batches, to impute each on another machine. Genes and target depth are chosen over "
+        "all cells; INPUT need not fit in memory."
+    ),
+    epilog="Impute each part with --genes DIR/genes.txt and the --target-sum in DIR/target_sum.txt, then gather.",
+)
+def split(params: SplitParameters, console: Console, input: Path) -> None:
+    """Split a data set."""
+    from sccr_node.pipeline.scatter import split_file
+
+    split_file(input, params, console=console)
+
+
+@contract_command(
+    GatherParameters,
+    arguments=[
+        path_argument("input"),
+        path_argument("output"),
+        click.Argument(["parts"], type=PATH, nargs=-1, required=True),
+    ],
+    summary=(
+        "Gather the imputed parts of a data set. INPUT is what was split, PARTS what sccr impute made of every part; "
+        "OUTPUT is the same file, byte for byte, as one run of sccr impute --batch-key writes."
+    ),
+)
+def gather(params: GatherParameters, console: Console, input: Path, output: Path, parts: tuple[Path, ...]) -> None:
+    """Gather imputed parts."""
+    from sccr_node.pipeline.scatter import gather_files
+
+    gather_files(input, output, parts, params, console=console, command=["sccr", *sys.argv[1:]])

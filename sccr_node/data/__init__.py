@@ -1,0 +1,1 @@
+"""Data sets: opened, looked at, prepared, copied, divided."""

@@ -1,0 +1,492 @@
+"""From counts to what the method takes: which genes, which factor for each cell, log1p; pure functions on arrays."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from sccr_node.data.dataset import InputData, canonical, listing, pieces
+from sccr_node.data.summary import MatrixSummary, Progress, Scale, decide_scale, scan
+from sccr_node.errors import InputMissing, InputProblem, UsageProblem
+from sccr_node.params import GENE_CHOICES
+from sccr_node.runtime.console import Finding
+
+# Values worked on at once: the float64 temporaries stay in the cache.
+_CHUNK = 1 << 16
+
+
+class GeneChoice(NamedTuple):
+    """Sorted column numbers of the genes to impute, and what there is to say about the choice."""
+
+    columns: np.ndarray
+    messages: list[str]
+
+
+class Normalization(NamedTuple):
+    """One factor for each cell (nothing for logarithms, which stay as they are) and the target depth."""
+
+    factors: np.ndarray | None
+    target_sum: float | None
+
+
+def variance_ranking(summary: MatrixSummary) -> np.ndarray:
+    """Order the counted columns by falling variance over the cells that are not empty; ties go to the lower column.
+
+    Returns
+    -------
+    numpy.ndarray
+        Column numbers, the most variable first.
+    """
+    n = summary.n_cells - summary.n_empty_cells
+    # n² times the variance: exact for counts, so that equal variances tie exactly.
+    spread = n * summary.gene_sums_of_squares - summary.gene_sums**2
+    columns = np.flatnonzero(summary.counted)
+    return columns[np.argsort(-spread[columns], kind="stable")]
+
+
+def choose_genes(
+    data: InputData,
+    summary: MatrixSummary,
+    *,
+    genes: str = "top-variance",
+    n_top_genes: int = 2000,
+    scale: Scale = "counts",
+    from_config: bool = False,
+) -> GeneChoice:
+    """Choose the genes to impute among the counted features.
+
+    Parameters
+    ----------
+    data
+        Where names and ``var['highly_variable']`` come from.
+    summary
+        From ``scan``.
+    genes
+        "top-variance", "highly-variable", "all", or the path of a file with one name a line.
+    n_top_genes
+        How many, for "top-variance".
+    scale
+        What the variances are of, for the message.
+    from_config
+        Whether ``genes`` came from a config file: a missing file is then missing input, not bad usage.
+
+    Raises
+    ------
+    UsageProblem, InputMissing, InputProblem
+        A file that does not exist; names that the data do not have; a missing or incomplete ``highly_variable``.
+    """
+    counted = summary.counted
+    if genes == "all":
+        return GeneChoice(np.flatnonzero(counted), [])
+    if genes == "top-variance":
+        return _top_variance(summary, n_top_genes, scale)
+    if genes == "highly-variable":
+        return _highly_variable(data, counted)
+    return _from_file(data, counted, Path(genes), from_config)
+
+
+def _top_variance(summary: MatrixSummary, n_top_genes: int, scale: Scale) -> GeneChoice:
+    ranking = variance_ranking(summary)
+    messages = []
+    if n_top_genes > len(ranking):
+        messages.append(f"{n_top_genes:,} genes were asked for and there are {len(ranking):,}: all of them are imputed")
+    elif scale == "log1p":
+        messages.append("the genes of highest variance are chosen by the log1p values, for want of counts")
+    return GeneChoice(np.sort(ranking[:n_top_genes]), messages)
+
+
+def _highly_variable(data: InputData, counted: np.ndarray) -> GeneChoice:
+    column = data.var_column("highly_variable")
+    where = f"var['highly_variable'] of {data.path}"
+    n_missing = int(column.isna().sum())
+    if n_missing:
+        first = column.index[column.isna()][0]
+        raise InputProblem(
+            f"{where} has {n_missing} missing values (first: gene {str(first)!r}): fill them in, or use "
+            "--genes top-variance"
+        )
+    if not column.isin([True, False]).all():
+        raise InputProblem(f"{where} holds more than true and false: use --genes top-variance, all or a FILE")
+    marked = column.astype(bool).to_numpy()
+    columns = np.flatnonzero(marked & counted)
+    if not len(columns):
+        raise InputProblem(f"{where} marks no gene: use --genes top-variance, all or a FILE")
+    n_left = int(marked.sum()) - len(columns)
+    messages = [f"highly variable features that are not Gene Expression: {n_left}; they are left out"] if n_left else []
+    return GeneChoice(columns, messages)
+
+
+def read_gene_list(path: Path, from_config: bool = False) -> list[tuple[str, int | None]]:
+    """Names in a file, one a line; ``name<TAB>n`` means the n-th gene of that name only (as ``sccr split`` writes it).
+
+    Raises
+    ------
+    UsageProblem
+        Where the file does not exist (InputMissing if the config file named it).
+    InputMissing
+        Where it may not be read.
+    InputProblem
+        Where it is no text, or holds no name.
+    """
+    try:
+        # Not splitlines: other line breaks than these may be part of a name.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if from_config:
+            raise InputMissing(f"{path}, the gene file that the config names, does not exist") from error
+        raise UsageProblem(
+            f"--genes {path} is neither one of {', '.join(GENE_CHOICES)} nor a file that exists"
+        ) from error
+    except PermissionError as error:
+        raise InputMissing(f"{path} may not be read: permission denied") from error
+    except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise UsageProblem(
+                f"--genes {str(path)[:40]}... is no name that a file can have: write the genes to a file, one a line"
+            ) from error
+        raise InputProblem(f"{path} is no text file with one gene name a line") from error
+    names: list[tuple[str, int | None]] = []
+    for line in lines:
+        name, _, number = line.strip().partition("\t")
+        if name:
+            names.append((name.strip(), int(number) if number.isdecimal() else None))
+    if not names:
+        raise InputProblem(f"{path} names no gene: give one name a line")
+    return names
+
+
+def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bool) -> GeneChoice:
+    wanted = read_gene_list(path, from_config)
+    columns_of: dict[str, list[int]] = {}
+    for column, name in enumerate(data.gene_names.tolist()):
+        columns_of.setdefault(name, []).append(column)
+    messages = []
+    distinct = list(dict.fromkeys(wanted))
+    if len(distinct) < len(wanted):
+        messages.append(f"names repeated in the list: {len(wanted) - len(distinct)}; each gene is imputed once")
+    missing = [name for name, number in distinct if not 1 <= (number or 1) <= len(columns_of.get(name, ()))]
+    if missing:
+        raise InputProblem(
+            f"{len(missing)} of the {len(distinct)} genes in {path} are not among the genes of {data.path}: "
+            f"{listing(missing, 5)}"
+        )
+    chosen: list[int] = []
+    n_ambiguous = 0
+    for name, number in distinct:
+        columns = columns_of[name]
+        if number is not None:
+            chosen.append(columns[number - 1])
+        else:
+            chosen.extend(columns)
+            n_ambiguous += len(columns) > 1
+    if n_ambiguous:
+        messages.append(f"names of the list that more than one gene has: {n_ambiguous}; all of these are imputed")
+    others = [column for column in chosen if not counted[column]]
+    if others:
+        raise InputProblem(
+            f"{len(others)} of the names in {path} are not Gene Expression features: "
+            f"{listing([data.gene_names[column] for column in others], 5)}"
+        )
+    return GeneChoice(np.unique(np.asarray(chosen, dtype=np.intp)), messages)
+
+
+def gene_list_lines(gene_names: np.ndarray, columns: np.ndarray) -> list[str]:
+    """Lines of a gene file that names exactly these columns, whatever names occur twice."""
+    for name in gene_names[columns].tolist():
+        if name != name.strip() or not name or any(mark in name for mark in "\t\n\r"):
+            raise InputProblem(
+                f"the gene name {name!r} cannot stand on a line of a gene file: rename the gene (no blanks at its "
+                "ends, no tabs or line breaks)"
+            )
+    occurrence: dict[str, int] = {}
+    numbers = []
+    for name in gene_names.tolist():
+        occurrence[name] = occurrence.get(name, 0) + 1
+        numbers.append(occurrence[name])
+    return [
+        str(gene_names[column]) + (f"\t{numbers[column]}" if occurrence[str(gene_names[column])] > 1 else "")
+        for column in columns
+    ]
+
+
+def selected_values(data: InputData, columns: np.ndarray, progress: Progress | None = None) -> Any:
+    """Read the chosen genes of all cells.
+
+    Parameters
+    ----------
+    data
+        An opened input.
+    columns
+        Sorted column numbers.
+    progress
+        Called with the stage's name and the share done; what it raises stops the reading.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        Cells x chosen genes, in the stored type, canonical.
+    """
+    blocks: list[Any] = []
+    for first, block in data.blocks():
+        if progress is not None:
+            progress("select", first / data.n_cells)
+        blocks.extend(take_columns(rows, columns) for _, rows in pieces(block))
+    selected = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
+    if progress is not None:
+        progress("select", 1.0)
+    return selected
+
+
+def take_columns(block: Any, columns: np.ndarray) -> Any:
+    """Columns of a CSR block, in rising order."""
+    return block if len(columns) == block.shape[1] else canonical(block[:, columns])
+
+
+def row_totals(values: Any) -> np.ndarray:
+    """Total of each row of a CSR matrix, in float64."""
+    return np.asarray(values.astype(np.float64) @ np.ones(values.shape[1]))
+
+
+def normalization(
+    summary: MatrixSummary,
+    selected_totals: np.ndarray,
+    *,
+    normalize_by: Literal["selected", "all"] = "selected",
+    target_sum: float | Literal["median"] = "median",
+) -> Normalization:
+    """Return the factor by which each cell's counts are scaled to the target depth.
+
+    Parameters
+    ----------
+    summary
+        From ``scan``: the totals over all counted features.
+    selected_totals
+        Total of each cell over the chosen genes, not all of them 0.
+    normalize_by
+        Which of the two is brought to the target depth.
+    target_sum
+        A depth, or "median": that of the non-zero totals.
+
+    Returns
+    -------
+    Normalization
+        A cell whose chosen genes are all zero is scaled by its total over all genes; one without any count keeps
+        factor 1.
+    """
+    by = selected_totals if normalize_by == "selected" else summary.cell_totals
+    target = float(np.median(by[by > 0])) if target_sum == "median" else float(target_sum)
+    totals = np.where(by > 0, by, summary.cell_totals)
+    factors = np.ones(summary.n_cells)
+    np.divide(target, totals, out=factors, where=totals > 0)
+    return Normalization(factors, target)
+
+
+def prepare_block(block: Any, factors: np.ndarray | None) -> Any:
+    """Scale the rows of a CSR block and take log1p, in float64, rounded to float32 once.
+
+    Parameters
+    ----------
+    block
+        Some cells x any genes, in the stored type; it is not changed.
+    factors
+        One for each row, or nothing for values that are logarithms already.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        The same entries in float32. Entries that round to zero stay stored.
+    """
+    result = np.empty(block.nnz, dtype=np.float32)
+    if factors is None:
+        result[:] = block.data
+    else:
+        rows = np.repeat(factors, np.diff(block.indptr))
+        for start in range(0, block.nnz, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            result[part] = np.log1p(block.data[part] * rows[part])
+    return _same_entries(block, result)
+
+
+def _same_entries(block: Any, values: np.ndarray) -> Any:
+    """CSR with other values in the same places; the index arrays are shared."""
+    made = sparse.csr_matrix(block.shape, dtype=values.dtype)
+    made.data, made.indices, made.indptr = values, block.indices, block.indptr
+    made.has_canonical_format = True
+    return made
+
+
+def with_imputed(block: Any, columns: np.ndarray, imputed: np.ndarray) -> Any:
+    """Put imputed rows in place of the chosen columns of a prepared block.
+
+    Parameters
+    ----------
+    block
+        Prepared values, some cells x all genes (float32 CSR).
+    columns
+        Sorted column numbers of the chosen genes.
+    imputed
+        The same cells x chosen genes, dense float32.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        Cells x all genes, canonical, without stored zeros.
+    """
+    n_rows, n_genes = block.shape
+    chosen = np.zeros(n_genes, dtype=bool)
+    chosen[columns] = True
+    kept = ~chosen[block.indices]
+    others = sparse.csr_matrix(block.shape, dtype=np.float32)
+    others.data, others.indices = block.data[kept], block.indices[kept]
+    kept_before = np.concatenate([[0], np.cumsum(kept)])
+    others.indptr = kept_before[block.indptr].astype(block.indptr.dtype)
+    present = imputed != 0
+    own = sparse.csr_matrix(block.shape, dtype=np.float32)
+    own.indptr = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
+    if present.all():
+        own.data, own.indices = imputed.ravel(), np.tile(columns.astype(np.int32), n_rows)
+    else:
+        own.data = imputed[present]
+        own.indices = np.broadcast_to(columns.astype(np.int32), imputed.shape)[present]
+    for part in (others, own):
+        part.has_canonical_format = True
+    # The entries of the two never meet, so their sum is their union, sorted; it drops zeros.
+    return others + own
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The chosen genes of all cells, as the methods take them.
+
+    Attributes
+    ----------
+    values
+        Cells x chosen genes, CSR, as stored: counts, or the logs themselves.
+    expression
+        The same, log-normalised, float32.
+    normalization
+        How one became the other.
+    """
+
+    values: Any
+    expression: Any
+    normalization: Normalization
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a matrix becomes expression, decided once: its scale, the genes to impute, the depth to normalise to.
+
+    Attributes
+    ----------
+    summary
+        What one pass over every value found.
+    scale, scale_reason
+        Counts or logs, and what speaks for it.
+    genes, genes_choice
+        Sorted column numbers of the chosen genes, and the choice that was asked for.
+    gene_messages
+        What there is to say about the choice.
+    normalize_by, target_sum
+        Which totals are brought to which depth.
+    findings
+        What a reader of the result should know of all this.
+    """
+
+    summary: MatrixSummary
+    scale: Scale
+    scale_reason: str
+    genes: np.ndarray
+    genes_choice: str
+    gene_messages: tuple[str, ...]
+    normalize_by: Literal["selected", "all"]
+    target_sum: float | Literal["median"]
+    findings: tuple[Finding, ...]
+
+    def headline(self) -> str:
+        """Say what the matrix is, in one line."""
+        found = self.summary
+        zeros = 1 - found.n_nonzeros / (found.n_cells * found.n_genes)
+        return f"{found.source}: {found.n_cells:,} cells x {found.n_genes:,} genes, {zeros:.1%} zeros"
+
+    def read(self, data: InputData, progress: Progress | None = None) -> Prepared:
+        """Read the chosen genes of all cells and normalise them.
+
+        Raises
+        ------
+        InputProblem
+            The chosen genes are zero in every cell.
+        """
+        values = selected_values(data, self.genes, progress)
+        if not values.nnz:
+            raise InputProblem(f"the chosen genes are zero in every cell of {data.source}: choose others with --genes")
+        found = Normalization(None, None)
+        if self.scale == "counts":
+            found = normalization(
+                self.summary, row_totals(values), normalize_by=self.normalize_by, target_sum=self.target_sum
+            )
+        return Prepared(values, prepare_block(values, found.factors), found)
+
+
+def decide_preparation(
+    data: InputData,
+    *,
+    input_scale: Literal["auto", "counts", "log1p"] = "auto",
+    genes: str = "top-variance",
+    n_top_genes: int = 2000,
+    normalize_by: Literal["selected", "all"] = "selected",
+    target_sum: float | Literal["median"] = "median",
+    genes_from_config: bool = False,
+    choice: GeneChoice | None = None,
+    any_scale: bool = False,
+    progress: Progress | None = None,
+) -> Preparation:
+    """Look at every value of a matrix and decide how it becomes expression.
+
+    Parameters
+    ----------
+    data
+        The opened input.
+    input_scale, genes, n_top_genes, normalize_by, target_sum
+        As in the contract.
+    genes_from_config
+        Whether a config file named the gene file: if it does not exist, that is missing input.
+    choice
+        The genes, if they were chosen before.
+    any_scale
+        Take values that are neither counts nor logs as they are: other tools write small negative values.
+    progress
+        Called with the stage's name and the share done.
+
+    Raises
+    ------
+    SccrError
+        The matrix cannot be prepared as asked.
+    """
+    summary = scan(data, progress)
+    scale, reason = decide_scale(summary, input_scale, any_scale=any_scale)
+    if choice is None:
+        choice = choose_genes(
+            data, summary, genes=genes, n_top_genes=n_top_genes, scale=scale, from_config=genes_from_config
+        )
+    findings = [
+        Finding(f"input taken as {scale}: {reason}"),
+        *(Finding(note, warning=True) for note in data.notes),
+        *(Finding(message) for message in choice.messages),
+    ]
+    return Preparation(
+        summary=summary,
+        scale=scale,
+        scale_reason=reason,
+        genes=choice.columns,
+        genes_choice=genes,
+        gene_messages=tuple(choice.messages),
+        normalize_by=normalize_by,
+        target_sum=target_sum,
+        findings=tuple(findings),
+    )

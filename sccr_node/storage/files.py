@@ -1,0 +1,99 @@
+"""Files beside a run's output (record, report, tables, parts): each is written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sccr_node.storage.atomic import Staged, staged, writing
+from sccr_node.storage.targets import PartsTarget
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@contextmanager
+def staged_text(path: Path, text: str) -> Iterator[Staged]:
+    """Write a text (UTF-8) beside a path, in whose place ``commit`` puts it.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        Where the folder does not permit it, or the disk is full.
+    """
+    with staged(path) as temporary:
+        with writing(path):
+            temporary.path.write_text(text, encoding="utf-8")
+        yield temporary
+
+
+@contextmanager
+def staged_texts(texts: Mapping[Path, str]) -> Iterator[list[Staged]]:
+    """Write several texts beside their places, flushed; folders that are missing are made, and go if nothing is kept.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        Where a folder does not permit it, or the disk is full.
+    """
+    made = []
+    with ExitStack() as opened:
+        for folder in dict.fromkeys(path.parent for path in texts):
+            if not folder.is_dir():
+                with writing(folder):
+                    folder.mkdir()
+                made.append(folder)
+        opened.callback(_remove_empty, made)
+        staged_files = [opened.enter_context(staged_text(path, text)) for path, text in texts.items()]
+        for file in staged_files:
+            file.flush()
+        yield staged_files
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # something is in it
+            folder.rmdir()
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file (UTF-8) whole or not at all.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        Where the folder does not permit it, or the disk is full.
+    """
+    with staged_text(path, text) as temporary:
+        temporary.commit()
+
+
+def write_h5ad_atomically(path: Path, adata: AnnData) -> None:
+    """Write an AnnData object as ``.h5ad``, lightly compressed, whole or not at all.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        Where the folder does not permit it, or the disk is full.
+    """
+    from sccr_node.storage.store import write_h5ad
+
+    with staged(path) as temporary, writing(path):
+        write_h5ad(temporary.path, adata)
+        temporary.commit()
+
+
+@contextmanager
+def replace_folder_atomically(target: PartsTarget) -> Iterator[Path]:
+    """Give a temporary folder to fill, which takes the target's place when the block ends without an exception.
+
+    Raises
+    ------
+    OutputProblem, NotEnoughResources
+        Where the folder above does not permit it, the disk is full, or what stands there may not be replaced.
+    """
+    with staged(target.path, folder=True, check=target.check_replaceable) as temporary, writing(target.path):
+        yield temporary.path
+        temporary.commit()

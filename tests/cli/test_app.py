@@ -1,0 +1,98 @@
+"""The command line: every parameter is there, start-up is light, and help says the defaults."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from sccr_node import __version__
+from sccr_node.__main__ import main
+from sccr_node.cli.app import COMMANDS
+from sccr_node.contract.schemas import SCHEMAS
+from sccr_node.params import ImputeParameters, flag
+
+
+def test_version_is_bare(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["impute", "--help"]])
+def test_start_up_imports_nothing_heavy(arguments):
+    program = (
+        "import sys\n"
+        "from sccr_node.__main__ import main\n"
+        f"code = main({arguments!r})\n"
+        "heavy = {'numpy', 'scipy', 'pandas', 'anndata', 'h5py', 'zarr', 'scanpy', 'matplotlib', 'sklearn', 'tqdm'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+        "sys.exit(code)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stderr.strip() == "[]"
+
+
+def test_help_has_every_parameter_with_its_default(capsys):
+    assert main(["impute", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in ImputeParameters.model_fields:
+        assert flag(name) in text
+    assert "[default: sccr: 15, scfp: 15, scbfp: 10]" in text
+    assert "[default: 0.05]" in text
+    assert "[default: 2000]" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert "Usage: sccr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_are_printed(name, capsys):
+    assert main(["schema", name]) == 0
+    assert json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_an_unknown_schema_and_an_unknown_command(capsys):
+    assert main(["schema", "none"]) == 2
+    assert main(["inpute"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert "there are: " in errors[0]
+
+
+def test_no_command_shows_the_help(capsys):
+    assert main([]) == 2
+    assert "Usage: sccr" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure():
+    run = subprocess.run(
+        f"{sys.executable} -m sccr_node schema | head -1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "{\n"
+    assert run.stderr == ""
+
+
+def test_the_module_is_the_command():
+    run = subprocess.run([sys.executable, "-m", "sccr_node", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize("standard_error", ["2>&-", "2>/dev/full", "2> >(head -c 1 > /dev/null)", "<&- >&- 2>&-"])
+def test_a_run_that_nobody_listens_to_is_the_same_run(tmp_path, standard_error):
+    """Closed streams must not give their numbers to the output, nor a log that is gone end the run."""
+    counts = tmp_path / "counts.h5ad"
+    assert main(["simulate", str(counts), "--n-cells", "30", "--n-genes", "20", "--quiet"]) == 0
+    assert main(["impute", str(counts), str(tmp_path / "heard.h5ad"), "--quiet"]) == 0
+    command = [sys.executable, "-m", "sccr_node", "impute", str(counts), str(tmp_path / "unheard.h5ad")]
+    assert subprocess.run(["bash", "-c", f"{shlex.join(command)} {standard_error}"]).returncode == 0
+    assert (tmp_path / "unheard.h5ad").read_bytes() == (tmp_path / "heard.h5ad").read_bytes()
+
+
+@pytest.mark.parametrize("standard_error", ["2>&-", "2>/dev/full"])
+def test_a_failure_that_nobody_listens_to_has_its_exit_code(tmp_path, standard_error):
+    command = [sys.executable, "-m", "sccr_node", "impute", str(tmp_path / "none.h5ad"), str(tmp_path / "out.h5ad")]
+    assert subprocess.run(["bash", "-c", f"{shlex.join(command)} {standard_error}"]).returncode == 66

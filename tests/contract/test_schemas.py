@@ -1,0 +1,19 @@
+"""What ``sccr schema`` prints is JSON Schema, and agrees with the models."""
+
+import jsonschema
+import pytest
+
+from sccr_node.contract.schemas import SCHEMAS, schema
+from sccr_node.params import ImputeParameters
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_are_schemas(name):
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+
+
+def test_the_schema_accepts_the_defaults_and_refuses_what_the_model_refuses():
+    validate = jsonschema.Draft202012Validator(schema("impute"))
+    assert not list(validate.iter_errors(ImputeParameters().model_dump(mode="json")))
+    for wrong in ({"alpha": 2}, {"k_cell": 0}, {"method": "magic"}, {"unknown": 1}, {"target_sum": -1}):
+        assert list(validate.iter_errors(wrong)), wrong

@@ -1,0 +1,132 @@
+"""Defaults, config file, environment and flags, in rising precedence; problems named as their user wrote them."""
+
+import json
+
+import pytest
+
+from sccr_node.contract.settings import settle, unknown_variables
+from sccr_node.errors import InputMissing, UsageProblem
+from sccr_node.params import ImputeParameters
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("n_top_genes: 100\nalpha: 0.1\nwrite: both\n")
+    return path
+
+
+def test_precedence_rises_from_defaults_to_flags(config):
+    environ = {"SCCR_ALPHA": "0.2", "SCCR_WRITE": "recovered"}
+    params = settle(ImputeParameters, {"alpha": "0.3", "beta": None}, config=config, environ=environ)
+    assert (params.n_top_genes, params.alpha, params.write, params.gamma) == (100, 0.3, "recovered", None)
+    assert params.source_of("n_top_genes") == f"config file {config}: n_top_genes"
+    assert (params.source_of("alpha"), params.source_of("write")) == ("--alpha", "SCCR_WRITE")
+    assert params.from_config("n_top_genes") and not params.from_config("write")
+    assert params.files_read() == [config]
+
+
+def test_an_empty_variable_counts_as_not_set():
+    params = settle(ImputeParameters, {}, environ={"SCCR_LAYER": ""})
+    assert params.layer is None
+
+
+def test_json_and_yaml_say_the_same(tmp_path):
+    values = {"method": "scfp", "k_cell": 7, "batch_key": "sample", "quiet": True}
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    (tmp_path / "run.yml").write_text("method: scfp\nk_cell: 7\nbatch_key: sample\nquiet: true\n")
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    from_json, from_yaml, from_empty = (
+        settle(ImputeParameters, {}, config=tmp_path / name, environ={})
+        for name in ("run.json", "run.yml", "empty.yaml")
+    )
+    assert from_json.model_dump() == from_yaml.model_dump() == ImputeParameters(**values).model_dump()
+    assert from_empty.model_dump() == ImputeParameters().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n_top_gene: 5", "unknown key 'n_top_gene'; did you mean n_top_genes?"),
+        ("n-top-genes: 5", "unknown key 'n-top-genes'; did you mean n_top_genes?"),
+        ("alpha: two", "alpha: should be a valid number"),
+        ("alpha: 2", "alpha: should be less than or equal to 1 .given: 2."),
+        ("- alpha", "one table of parameters"),
+        ("alpha: [", "not YAML"),
+        ("impute:\n  alpha: 0.1", "unknown key 'impute'"),
+    ],
+)
+def test_a_bad_config_file_is_named_with_its_key(tmp_path, text, message):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageProblem, match=message) as caught:
+        settle(ImputeParameters, {}, config=path, environ={})
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageProblem, match="not a text file"):
+        settle(ImputeParameters, {}, config=path, environ={})
+
+
+def test_a_missing_config_file_is_missing_input(tmp_path):
+    with pytest.raises(InputMissing, match="No such file"):
+        settle(ImputeParameters, {}, config=tmp_path / "none.yaml", environ={})
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "message"),
+    [
+        ({"k_cell": "0"}, {}, "--k-cell: should be greater than or equal to 1 .given: '0'."),
+        ({}, {"SCCR_K_CELL": "many"}, "SCCR_K_CELL: should be a valid integer"),
+        ({"target_sum": "mean"}, {}, "--target-sum: should be 'median', or should be a valid number"),
+        ({"method": "scfp"}, {"SCCR_GAMMA": "0.5"}, "--method scfp has no --gamma"),
+        ({"write": "all"}, {}, "--write: should be 'denoised', 'recovered', 'both' or 'embedding'"),
+    ],
+)
+def test_problems_are_named_as_their_user_wrote_them(flags, environ, message):
+    with pytest.raises(UsageProblem, match=message):
+        settle(ImputeParameters, flags, environ=environ)
+
+
+def test_variables_that_stand_for_nothing_are_found():
+    environ = {"SCCR_ALPHA": "1", "SCCR_ALPHABET": "1", "SCCR_": "1", "OTHER": "1"}
+    assert unknown_variables({"alpha"}, environ) == ["SCCR_", "SCCR_ALPHABET"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("run.yaml", "n_top_genes: 2001-99-99"),
+        ("run.yaml", "n_top_genes: " + "9" * 5000),
+        ("run.json", '{"n_top_genes": ' + "9" * 5000 + "}"),
+        ("run.yaml", "[" * 3000),
+        ("run.json", "[" * 100_000),
+    ],
+)
+def test_a_config_that_the_parser_chokes_on(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageProblem, match="not (YAML|JSON)"):
+        settle(ImputeParameters, {}, config=tmp_path / name, environ={})
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("threads: true", "threads: should not be yes or no"),
+        ("alpha: yes", "alpha: should not be yes or no"),
+        ("target_sum: on", "target_sum: should not be yes or no"),
+        ("max_memory: true", "max_memory: should not be yes or no"),
+        ('genes: "a\\0b"', "genes: should be text without the character NUL"),
+        ('report: "a\\0b"', "report: should be text without the character NUL"),
+        ("target_sum: 1.0e+31", r"target_sum: should be at most 1e\+30"),
+        ("n_components: 9223372036854775808", "n_components: should be at most 9223372036854775807"),
+    ],
+)
+def test_values_that_are_not_what_they_seem(tmp_path, line, complaint):
+    (tmp_path / "run.yaml").write_text(line)
+    with pytest.raises(UsageProblem, match=complaint):
+        settle(ImputeParameters, {}, config=tmp_path / "run.yaml", environ={})

@@ -1,0 +1,402 @@
+"""Every format is read as what it holds; what is none of them is refused in one line."""
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import io, sparse
+
+from sccr_node.data.dataset import open_input, wrap_anndata
+from sccr_node.errors import InputMissing, InputProblem, SccrError, UsageProblem
+from tests.support.inputs import N_CELLS, N_GENES, counts, plain, rich, write_legacy_h5ad, write_ten_x_h5, write_zarr
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' remarks on names and versions
+
+FEATURES = [(f"ID{n}", f"gene{n}", "Gene Expression") for n in range(N_GENES)]
+
+
+def dense(data, **options) -> np.ndarray:
+    """The whole matrix from its blocks, whose form is checked on the way."""
+    result, expected = [], 0
+    for first, block in data.blocks(**options):
+        assert first == expected
+        expected += block.shape[0]
+        assert isinstance(block, sparse.csr_matrix)
+        fresh = sparse.csr_matrix((block.data, block.indices, block.indptr), shape=block.shape)
+        assert fresh.has_canonical_format
+        assert block.data.all()
+        result.append(block.toarray())
+    assert expected == data.n_cells
+    return np.concatenate(result)
+
+
+def write(adata: anndata.AnnData, path: Path) -> Path:
+    if path.suffix == ".h5ad":
+        adata.write_h5ad(path, convert_strings_to_categoricals=False)
+    else:
+        write_zarr(path, adata, 3 if "3" in path.stem else 2)
+    return path
+
+
+@pytest.mark.parametrize("name", ["in.h5ad", "in2.zarr", "in3.zarr"])
+@pytest.mark.parametrize("layer", [None, "counts", "dense", "rows"])
+def test_stored_anndata(tmp_path, name, layer):
+    adata = rich()
+    matrix = adata.X if layer is None else adata.layers[layer]
+    with open_input(write(adata, tmp_path / name), layer) as data:
+        assert data.format == name[-4:].strip(".")
+        assert data.storage == {None: "csr", "counts": "csc", "dense": "dense", "rows": "csr"}[layer]
+        assert (data.n_cells, data.n_genes) == adata.shape
+        assert data.n_stored == (matrix.nnz if sparse.issparse(matrix) else matrix.size)
+        assert data.cell_names.tolist() == adata.obs_names.tolist()
+        assert data.gene_names.tolist() == adata.var_names.tolist()
+        assert data.cell_names.dtype.kind == "U"
+        for column in adata.obs:
+            pd.testing.assert_series_equal(data.obs_column(column), adata.obs[column], check_index_type=False)
+        expected = np.asarray(matrix.todense() if sparse.issparse(matrix) else matrix)
+        for size in (1, 500, 10**9):
+            values = dense(data, max_bytes=size)
+            assert values.dtype == expected.dtype
+            np.testing.assert_array_equal(values, expected)
+        rows = np.array([0, 3, 4, 20])
+        np.testing.assert_array_equal(data.rows(rows).toarray(), expected[rows])
+        assert data.rows(rows[:0]).shape == (0, N_GENES)
+        for slot, key in [("layers", "rows"), ("obsm", "frame"), ("varp", "overlap"), ("uns", "nested")]:
+            assert data.has_key(slot, key)
+            assert not data.has_key(slot, "other")
+        assert data.has_key("var", "gene_ids")
+        assert data.has_key("obs", "level")
+        assert not data.has_key("var", "level")
+        with pytest.raises(InputProblem, match=r"obs of .* has no column 'batch'; it has .*'level', 'sample'"):
+            data.obs_column("batch")
+        assert data.counted_features.all()
+        assert data.notes == []
+
+
+def test_file_of_an_old_anndata(tmp_path):
+    expected = write_legacy_h5ad(tmp_path / "in.h5ad")
+    with open_input(tmp_path / "in.h5ad") as data:
+        np.testing.assert_array_equal(dense(data), expected)
+        assert data.cell_names[3] == "cell3"
+        assert data.gene_names[16] == "gene16"
+        assert data.obs_column("louvain").tolist() == [["one", "two"][n % 2] for n in range(N_CELLS)]
+        assert data.var_column("means").tolist() == list(range(N_GENES))
+        assert data.has_key("var", "means")
+        assert not data.has_key("layers", "sccr")
+
+
+def test_blocks_follow_chunks_and_sizes_not_the_threads(tmp_path):
+    path = write(plain(), tmp_path / "in.h5ad")
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        made = file.create_dataset("X", data=counts().astype(np.float32), chunks=(4, 3))
+        made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    with open_input(path) as data:
+        firsts = [first for first, _ in data.blocks(max_bytes=10 * N_GENES * 4)]
+        assert firsts == [0, 8, 16]
+
+
+def test_blocks_are_streamed(tmp_path):
+    matrix = sparse.random(400, 50, 0.3, "csr", np.float32, rng=np.random.default_rng(0))
+    with open_input(write(plain(matrix), tmp_path / "in.h5ad")) as data:
+        sizes = [block.data.nbytes + block.indices.nbytes for _, block in data.blocks(max_bytes=4000)]
+        assert len(sizes) > 5
+        assert max(sizes) <= 4000
+        assert data.in_memory_bytes < 5000
+
+
+def test_disordered_sparse_rows_come_in_order(tmp_path):
+    path = write(plain(sparse.csr_matrix(counts(3, 4), dtype=np.float32)), tmp_path / "in.h5ad")
+    with h5py.File(path, "r+") as file:
+        for name, values in {
+            "data": np.array([5, 1, 2, 0, 7, -7, 3], np.float32),
+            "indices": np.array([3, 0, 3, 1, 2, 2, 1], np.int64),
+            "indptr": np.array([0, 4, 4, 7], np.int64),
+        }.items():
+            del file["X"][name]
+            file["X"][name] = values
+    with open_input(path) as data:
+        np.testing.assert_array_equal(dense(data), [[1, 0, 0, 7], [0, 0, 0, 0], [0, 3, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("stored", "given"), [("bool", "uint8"), ("float16", "float32"), (">f8", "float64"), ("uint16", "uint16")]
+)
+def test_odd_types(tmp_path, stored, given):
+    path = write(plain(), tmp_path / "in.h5ad")
+    values = (counts() > 1) if stored == "bool" else counts()
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        made = file.create_dataset("X", data=values.astype(stored))
+        made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    with open_input(path) as data:
+        result = dense(data)
+        assert result.dtype == np.dtype(given)
+        np.testing.assert_array_equal(result, values)
+
+
+def test_duplicate_names_are_kept_and_said(tmp_path):
+    adata = plain()
+    adata.var_names = ["same", "same", *[f"g{n}" for n in range(N_GENES - 4)], "twin", "twin"]
+    with open_input(write(adata, tmp_path / "in.h5ad")) as data:
+        assert data.gene_names[:2].tolist() == ["same", "same"]
+        assert data.notes == ["2 gene names occur more than once (first: 'same'); they are kept as they are"]
+
+
+@pytest.mark.parametrize("kind", ["h5", "v2 folder", "v3 folder", "plain v3 folder"])
+def test_ten_x(tmp_path, kind):
+    proteins = [(f"AB{n}", f"cd{n}", "Antibody Capture") for n in (1, 2)]
+    features = [*FEATURES[:-3], ("ID0b", "gene0", "Gene Expression"), *proteins]
+    values = counts()
+    if kind == "h5":
+        source = tmp_path / "in.h5"
+        write_ten_x_h5(source, values, features)
+    else:
+        source = tmp_path / "matrices"
+        write_ten_x_folder(source, values, features, kind)
+    with open_input(source) as data:
+        assert data.format == ("10x_h5" if kind == "h5" else "10x_mtx")
+        np.testing.assert_array_equal(dense(data), values)
+        assert data.gene_names.tolist() == [name for _, name, _ in features]
+        assert data.var_column("gene_ids").tolist() == [identifier for identifier, _, _ in features]
+        assert data.cell_names.tolist() == [f"BC{n}-1" for n in range(N_CELLS)]
+        counted = np.ones(N_GENES, dtype=bool)
+        if kind != "v2 folder":
+            counted[-2:] = False
+            assert any("2 features are not Gene Expression" in note for note in data.notes)
+        np.testing.assert_array_equal(data.counted_features, counted)
+        assert any("'gene0'" in note for note in data.notes)
+        assert not data.has_key("layers", "sccr")
+        assert data.has_key("var", "gene_ids")
+        assert data.in_memory_bytes > 0
+    with pytest.raises(InputProblem, match="has no layers"), open_input(source, "counts"):
+        pass
+
+
+def write_ten_x_folder(folder: Path, values: np.ndarray, features: list, kind: str) -> None:
+    folder.mkdir()
+    lines = {"barcodes.tsv": [f"BC{n}-1" for n in range(len(values))]}
+    if kind == "v2 folder":
+        lines["genes.tsv"] = ["\t".join(feature[:2]) for feature in features]
+    else:
+        lines["features.tsv"] = ["\t".join(feature) for feature in features]
+    for name, content in lines.items():
+        (folder / name).write_text("\n".join(content) + "\n")
+    io.mmwrite(folder / "matrix.mtx", sparse.coo_matrix(values.T))
+    if kind == "v3 folder":
+        for name in os.listdir(folder):
+            with (folder / name).open("rb") as unpacked, gzip.open(folder / f"{name}.gz", "wb") as packed:
+                shutil.copyfileobj(unpacked, packed)
+            (folder / name).unlink()
+
+
+def test_ten_x_gene_called_na(tmp_path):
+    features = [("ID0", "NA", "x"), ("ID1", "b", "x"), ("ID2", "c", "x")]
+    write_ten_x_folder(tmp_path / "in", counts(3, 3), features, "v3 folder")
+    with open_input(tmp_path / "in") as data:
+        assert data.gene_names.tolist() == ["ID0", "b", "c"]
+
+
+def test_ten_x_without_scanpy_names_the_extra(tmp_path, monkeypatch):
+    write_ten_x_h5(tmp_path / "in.h5", counts(), FEATURES)
+    monkeypatch.setitem(__import__("sys").modules, "scanpy", None)
+    with pytest.raises(UsageProblem, match=r"sccr-node\[full\]"), open_input(tmp_path / "in.h5"):
+        pass
+
+
+def test_content_decides_where_the_name_is_ambiguous(tmp_path):
+    write(plain(), tmp_path / "in.h5ad").rename(tmp_path / "anndata.h5")
+    write_ten_x_h5(tmp_path / "ten_x.h5ad", counts(), FEATURES)
+    write(plain(), tmp_path / "in.zarr").rename(tmp_path / "folder.h5ad")
+    for name, expected in {"anndata.h5": "h5ad", "ten_x.h5ad": "10x_h5", "folder.h5ad": "zarr"}.items():
+        with open_input(tmp_path / name) as data:
+            assert data.format == expected
+
+
+def truncate(path: Path, share: float) -> None:
+    os.truncate(path, int(path.stat().st_size * share))
+
+
+def make_bad(folder: Path, what: str) -> tuple[Path, str | None]:
+    """A bad input and the layer to ask for."""
+    path, layer = folder / "in.h5ad", None
+    if what == "text":
+        path.write_text("gene\tcell1\ng1\t5\n")
+    elif what == "empty file":
+        path.touch()
+    elif what == "empty folder":
+        path = folder / "in"
+        path.mkdir()
+    elif what == "folder of papers":
+        path = folder / "in.zarr"
+        path.mkdir()
+        (path / "thesis.txt").write_text("x")
+    elif what.startswith("truncated"):
+        write(rich(), path)
+        truncate(path, float(what.split()[1]))
+    elif what == "other hdf5":
+        with h5py.File(path, "w") as file:
+            file["numbers"] = [1, 2]
+    elif what == "mudata":
+        with h5py.File(path, "w") as file:
+            file.create_group("mod/rna")
+    elif what == "other zarr":
+        import zarr
+
+        path = folder / "in.zarr"
+        zarr.open_group(path, mode="w").create_array("numbers", shape=(3,), dtype="i4")
+    elif what == "no X":
+        write(anndata.AnnData(obs=plain().obs, var=plain().var, layers={"counts": counts()}), path)
+    elif what == "no X zarr":
+        path = folder / "in.zarr"
+        write(anndata.AnnData(obs=plain().obs, var=plain().var, layers={"counts": counts()}), path)
+    elif what == "missing layer":
+        write(rich(), path)
+        layer = "spliced"
+    elif what == "zero cells":
+        write(plain()[:0].copy(), path)
+    elif what == "zero genes":
+        write(plain()[:, :0].copy(), path)
+    else:
+        write(plain(), path)
+        with h5py.File(path, "r+") as file:
+            if what == "column out of range":
+                file["X/indices"][3] = N_GENES
+            elif what == "negative column":
+                file["X/indices"][3] = -1
+            elif what == "pointers fall":
+                file["X/indptr"][2] = 1000
+            elif what == "values missing":
+                values = file["X/data"][:-1]
+                del file["X/data"]
+                file["X/data"] = values
+            elif what == "no indptr":
+                del file["X/indptr"]
+            elif what == "shorter obs":
+                index = file["obs/_index"][:-1]
+                attributes = dict(file["obs/_index"].attrs)
+                del file["obs/_index"]
+                file["obs/_index"] = index
+                file["obs/_index"].attrs.update(attributes)
+            elif what == "strings":
+                del file["X"]
+                file["X"] = np.full((N_CELLS, N_GENES), b"a")
+            elif what == "one dimension":
+                del file["X"]
+                file["X"] = np.ones(N_CELLS)
+            elif what == "unknown encoding":
+                file["X"].attrs["encoding-type"] = "coo_matrix"
+    return path, layer
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("text", "not an HDF5 file"),
+        ("empty file", "is empty"),
+        ("empty folder", "neither an AnnData zarr store nor 10x"),
+        ("folder of papers", "neither an AnnData zarr store nor 10x"),
+        ("truncated 0.9", "damaged or incomplete"),
+        ("truncated 0.5", "damaged or incomplete"),
+        ("truncated 0.01", "damaged or incomplete"),
+        ("other hdf5", "neither AnnData .* nor a 10x"),
+        ("mudata", "MuData"),
+        ("other zarr", "not of AnnData"),
+        ("no X", "has no X: choose a matrix with --layer; its layers: 'counts'"),
+        ("no X zarr", "has no X: choose a matrix with --layer; its layers: 'counts'"),
+        ("missing layer", "has no layer 'spliced'; its layers: 'counts', 'dense', 'rows'"),
+        ("zero cells", "0 cells"),
+        ("zero genes", "0 genes"),
+        ("column out of range", "outside"),
+        ("negative column", "outside"),
+        ("pointers fall", "do not fit"),
+        ("values missing", "do not fit"),
+        ("no indptr", "damaged"),
+        ("shorter obs", "contradicts itself"),
+        ("strings", "not numbers"),
+        ("one dimension", "no matrix"),
+        ("unknown encoding", "coo_matrix"),
+    ],
+)
+def test_bad_input_is_one_line_and_65(tmp_path, what, says):
+    path, layer = make_bad(tmp_path, what)
+    with pytest.raises(InputProblem, match=says) as caught, open_input(path, layer) as data:
+        dense(data)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("name", ["missing.h5ad", "in.h5ad/inside.h5ad", "broken link.h5ad"])
+def test_missing_input_is_66(tmp_path, name):
+    (tmp_path / "in.h5ad").touch()
+    (tmp_path / "broken link.h5ad").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputMissing, match="does not exist"), open_input(tmp_path / name):
+        pass
+
+
+def test_missing_column_file_in_ten_x_folder(tmp_path):
+    write_ten_x_folder(tmp_path / "in", counts(), FEATURES, "v3 folder")
+    (tmp_path / "in" / "barcodes.tsv.gz").unlink()
+    with pytest.raises(InputProblem, match="the 10x matrix of .* cannot be read"), open_input(tmp_path / "in"):
+        pass
+
+
+def test_damaged_zarr_chunk(tmp_path):
+    path = write(plain(), tmp_path / "in.zarr")
+    chunk = path / "X" / "data" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:10])
+    with pytest.raises(InputProblem, match="damaged or incomplete"), open_input(path) as data:
+        dense(data)
+
+
+def test_consumers_failures_are_their_own(tmp_path):
+    with pytest.raises(ValueError, match="mine"), open_input(write(plain(), tmp_path / "in.h5ad")) as data:
+        for _ in data.blocks():
+            raise ValueError("mine")
+
+
+def test_input_is_closed_and_never_locked(tmp_path):
+    path = write(plain(), tmp_path / "in.h5ad")
+    with open_input(path), open_input(path) as data:
+        pass
+    assert not data.root
+    with h5py.File(path, "r+"):
+        pass
+
+
+def test_anndata_in_memory_is_read_and_not_changed():
+    adata = rich()
+    adata.layers["disordered"] = sparse.csr_matrix(
+        (np.array([1.0, 2.0, 3.0]), np.array([5, 1, 5]), np.array([0, 3] + [3] * (N_CELLS - 1))), shape=adata.shape
+    )
+    for layer in [None, "counts", "dense"]:
+        data = wrap_anndata(adata, layer)
+        matrix = adata.X if layer is None else adata.layers[layer]
+        np.testing.assert_array_equal(dense(data), matrix.toarray() if sparse.issparse(matrix) else matrix)
+    assert dense(wrap_anndata(adata, "disordered"))[0, [1, 5]].tolist() == [2, 4]
+    assert adata.layers["disordered"].indices.tolist() == [5, 1, 5]
+    with pytest.raises(SccrError, match="no layer 'other'"):
+        wrap_anndata(adata, "other")
+
+
+def test_real_data(shared_data):
+    with open_input(shared_data / "mouse_bladder_2100.h5ad") as data:
+        assert (data.n_cells, data.n_genes, data.storage) == (2100, 20670, "csr")
+        expected = anndata.read_h5ad(shared_data / "mouse_bladder_2100.h5ad").X
+        blocks = [block for _, block in data.blocks(max_bytes=3 << 20)]
+        assert len(blocks) > 3
+        assert (sparse.vstack(blocks) != expected).nnz == 0
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5ad")
+    with pytest.raises(InputProblem, match="is a pipe or a device"), open_input(tmp_path / "pipe.h5ad"):
+        raise AssertionError("a pipe was opened")

@@ -1,0 +1,191 @@
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+import sccr_node
+from sccr_node.params import METHODS, EvaluateClusterParameters, ImputeParameters, published_defaults
+from tools.faces.galaxy import (
+    FORM_HELP,
+    FORM_NOTES,
+    FORM_TITLES,
+    MODELS,
+    NOT_OFFERED,
+    OPTION_LABELS,
+    macros_text,
+    offered,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TOOLS = REPOSITORY / "galaxy"
+MACROS = ElementTree.fromstring(macros_text())
+MACRO_NAMES = [macro.get("name", "") for macro in MACROS.findall("xml")]
+
+
+def macro(name: str) -> ElementTree.Element:
+    (found,) = (macro for macro in MACROS.findall("xml") if macro.get("name") == name)
+    return found
+
+
+def parameter(name: str, number: str | None = None) -> ElementTree.Element:
+    found = macro(name).findall("param")
+    if number is None:
+        (only,) = found
+        return only
+    return next(param for param in found if param.get("argument") == "--" + number.replace("_", "-"))
+
+
+def tool(name: str) -> ElementTree.Element:
+    return ElementTree.parse(TOOLS / f"{name}.xml").getroot()
+
+
+def test_checked_in_macros_are_what_the_contract_says() -> None:
+    assert (TOOLS / "parameter_macros.xml").read_text(encoding="utf-8") == macros_text()
+
+
+def test_no_macro_is_written_twice() -> None:
+    assert len(MACRO_NAMES) == len(set(MACRO_NAMES))
+
+
+def test_every_parameter_is_offered_or_said_not_to_be() -> None:
+    fields = set().union(*(model.model_fields for model in MODELS.values()))
+    assert fields >= NOT_OFFERED
+    text = (TOOLS / "macros.xml").read_text() + "".join(path.read_text() for path in TOOLS.glob("sccr_*.xml"))
+    used = set(re.findall(r'<expand macro="(\w+)"', text))
+    shown = {param.get("argument") for name in used & set(MACRO_NAMES) for param in macro(name).findall("param")}
+    for model in MODELS.values():
+        assert {"--" + name.replace("_", "-") for name in offered(model)} <= shown
+    # Nothing is derived for nobody.
+    assert set(MACRO_NAMES) - used == {"free_text"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_numbers_have_the_published_defaults_and_reach_the_command(method: str) -> None:
+    (token,) = (
+        token.text or ""
+        for token in MACROS.findall("token")
+        if token.get("name") == f"@IMPUTE_NUMBERS_{method.upper()}@"
+    )
+    own = {name: values[method] for name, values in published_defaults().items() if method in values}  # type: ignore[index]
+    assert len(macro(f"impute_numbers_{method}").findall("param")) == len(own)
+    for name, value in own.items():
+        shown = parameter(f"impute_numbers_{method}", name)
+        if isinstance(value, bool):
+            assert shown.get("checked") == str(value).lower()
+        else:
+            assert float(shown.get("value", "")) == value
+            assert f"--{name.replace('_', '-')} '$method_choice.numbers.{name}'" in token
+        assert f"$method_choice.numbers.{name}" in token
+        assert (shown.get("help") or "").strip()
+
+
+def test_bounds_of_the_form_are_those_of_the_contract() -> None:
+    alpha = parameter("impute_numbers_sccr", "alpha")
+    assert (alpha.get("min"), alpha.get("max")) == ("0", "1")
+    assert parameter("impute_n_top_genes").get("min") == "1"
+    (above_zero,) = parameter("impute_target_sum").findall("validator")
+    assert above_zero.attrib.items() >= {"min": "0", "exclude_min": "true"}.items()
+    assert parameter("impute_target_sum").get("optional") == "true"
+    # No slider from 0 to four thousand million.
+    assert parameter("mask_seed").get("max") is None
+    (pattern,) = parameter("impute_key_added").findall("validator")
+    assert re.match(pattern.text or "", "sccr") and not re.match(pattern.text or "", "; touch x")
+
+
+def test_values_of_choices_are_the_command_lines() -> None:
+    for name in ("input_scale", "normalize_by", "write", "compression", "method"):
+        schema = ImputeParameters.model_json_schema()["properties"][name]
+        values = [option.get("value") for option in parameter(f"impute_{name}").findall("option")]
+        assert values == schema["enum"]
+        chosen = [option.get("value") for option in parameter(f"impute_{name}") if option.get("selected")]
+        assert chosen == [schema["default"]]
+    single = [option.get("value") for option in parameter("impute_write_single").findall("option")]
+    assert single == ["denoised", "embedding"]
+
+
+def test_every_choice_is_said_in_words() -> None:
+    for select in MACROS.iter("param"):
+        if select.get("type") == "select":
+            name = (select.get("argument") or "")[2:].replace("-", "_")
+            assert {option.get("value") for option in select} <= set(OPTION_LABELS[name])
+            assert all(option.text for option in select)
+
+
+def test_no_words_are_left_for_what_is_gone() -> None:
+    assert set(FORM_HELP) | set(FORM_NOTES) | set(FORM_TITLES) <= set(MACRO_NAMES)
+    fields = set().union(*(model.model_fields for model in MODELS.values()))
+    assert set(OPTION_LABELS) <= fields
+
+
+def test_a_name_that_is_needed_must_be_given() -> None:
+    assert EvaluateClusterParameters.model_fields["label_key"].is_required()
+    needed = parameter("cluster_label_key")
+    assert needed.get("optional") is None
+    assert [check.get("type") for check in needed.findall("validator")] == ["empty_field"]
+
+
+@pytest.mark.parametrize("name", ["sccr_impute", "sccr_evaluate"])
+def test_free_text_is_sanitised_and_kept_off_the_command_line(name: str) -> None:
+    root = tool(name)
+    command = root.findtext("command") or ""
+    free_text = root.findtext("configfiles/configfile") or ""
+    for text in MACROS.iter("param"):
+        if text.get("type") == "text":
+            assert [expand.get("macro") for expand in text.findall("expand")] == ["free_text"]
+            field = (text.get("argument") or "")[2:].replace("-", "_")
+            assert not re.search(rf"\$[\w.]*\b{field}\b", command), field
+    # Every value on the command line stands in single quotes, but for flags, which Galaxy takes from the XML.
+    variables = {"$result.overwrite_keys", "$outputs", "$scale", "$chosen_genes", "$task", "$task_choice.details"}
+    lines = [line for line in command.splitlines() if not line.strip().startswith("#")]
+    for line in lines:
+        for variable in re.findall(r"(?<!\\)\$[\w.]+", line):
+            assert f"'{variable}'" in line or variable in variables or "$__tool_directory__" in line, line
+    # The file has the values as they were typed, not as they were sanitised.
+    assert all(".value" in word for word in re.findall(r"\$\w*(?:layer|_key|obsm|seeds|rates)\b[\w.]*", free_text))
+
+
+def test_the_version_is_the_packages() -> None:
+    tokens = {
+        token.get("name"): token.text for token in ElementTree.parse(TOOLS / "macros.xml").getroot().findall("token")
+    }
+    assert tokens["@TOOL_VERSION@"] == sccr_node.__version__
+    recipe = (REPOSITORY / "conda" / "recipe" / "meta.yaml").read_text()
+    assert f'{{% set version = "{sccr_node.__version__}" %}}' in recipe
+    workflow = (TOOLS / "workflows" / "impute_and_cluster.gxwf.yml").read_text()
+    assert f"tool_version: {sccr_node.__version__}+galaxy{tokens['@VERSION_SUFFIX@']}" in workflow
+
+
+def test_tool_shed_description_has_what_it_needs() -> None:
+    shed = yaml.safe_load((TOOLS / ".shed.yml").read_text())
+    assert shed["categories"] == ["Single Cell", "Transcriptomics"]
+    assert shed["type"] == "unrestricted"
+    assert {"name", "owner", "description", "homepage_url", "long_description", "remote_repository_url"} <= set(shed)
+
+
+def test_test_data_are_small() -> None:
+    assert sum(path.stat().st_size for path in (TOOLS / "test-data").rglob("*")) < 1_000_000
+
+
+def test_numbers_of_a_report_become_a_table(tmp_path: Path) -> None:
+    def content(title: str, description: str, **header: Any) -> str:
+        headers = {"n": {"title": title, "description": description, **header}, "cells": {"title": "Cells"}}
+        return json.dumps({"headers": headers, "data": {"sample": {"n": "a\tb\nc", "cells": 5}}})
+
+    (tmp_path / "s.sccr_general_mqc.json").write_text(content("Zeros", "Zeros before", suffix="%"))
+    (tmp_path / "s.sccr_imputation_mqc.json").write_text(content("Method", "Größe"))
+    program = [sys.executable, TOOLS / "report_numbers.py", tmp_path]
+    printed = subprocess.run(program, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    rows = list(csv.reader(printed.splitlines(), delimiter="\t"))
+    assert rows == [
+        ["number", "value", "meaning"],
+        ["Method", "a b c", "Größe"],
+        ["Cells", "5", ""],
+        ["Zeros (%)", "a b c", "Zeros before"],
+    ]

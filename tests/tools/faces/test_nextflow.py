@@ -1,0 +1,106 @@
+"""The Nextflow workflow's derived files, and whether what is written by hand beside them agrees."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from sccr_node import __version__
+from sccr_node.cli.app import cli
+from sccr_node.params import METHODS
+from tools.faces.nextflow import OPTIONS, derived_texts, parameters_schema, property_of, workflow_fields
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+NEXTFLOW = REPOSITORY / "nextflow"
+MODULES = sorted((NEXTFLOW / "modules" / "sccr").glob("*/main.nf"))
+
+
+@pytest.mark.parametrize("path", derived_texts())
+def test_the_checked_in_file_is_what_make_faces_writes(path: str) -> None:
+    assert (REPOSITORY / path).read_text(encoding="utf-8") == derived_texts()[path]
+
+
+@pytest.mark.parametrize("path", ["nextflow_schema.json", "assets/schema_input.json"])
+def test_the_schemas_are_json_schemas(path: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads((NEXTFLOW / path).read_text(encoding="utf-8")))
+
+
+def test_every_parameter_stands_in_one_section_and_in_the_configuration() -> None:
+    sections = parameters_schema()["$defs"].values()
+    named = [name for section in sections for name in section["properties"]]
+    assert sorted(named) == sorted(workflow_fields())
+    configured = re.findall(r"^    (\w+) +=", (NEXTFLOW / "conf" / "parameters.config").read_text(), re.MULTILINE)
+    assert sorted(configured) == sorted(workflow_fields())
+
+
+@pytest.mark.parametrize("process", OPTIONS)
+def test_every_option_is_one_of_the_command(process: str) -> None:
+    name = process.removeprefix("SCCR_").removesuffix("_BATCH").lower()
+    command = cli.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    text = (NEXTFLOW / "conf" / "parameters.config").read_text()
+    block = re.search(rf"withName: '{process}' {{(.*?)\n    }}", text, re.DOTALL)
+    assert block is not None
+    used = set(re.findall(r"""['"](--[a-z-]+)""", block[1]))
+    assert used and used <= known
+
+
+def test_bounds_and_choices_are_the_contracts() -> None:
+    assert property_of("alpha") | {"minimum": 0.0, "maximum": 1.0, "methods": ["sccr"]} == property_of("alpha")
+    assert property_of("k_gene")["methods"] == ["sccr", "scbfp"]
+    assert "methods" not in property_of("k_cell")
+    assert property_of("imputation")["enum"] == ["none", *METHODS]
+    assert property_of("target_sum")["type"] == ["string", "number"]
+    median_or_number = {"type": "object", "properties": {"target_sum": property_of("target_sum")}}
+    jsonschema.validate({"target_sum": "median"}, median_or_number)
+    jsonschema.validate({"target_sum": 1e4}, median_or_number)
+    for wrong in ("mean", 0):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"target_sum": wrong}, median_or_number)
+
+
+@pytest.mark.parametrize("name", [name for name in workflow_fields() if property_of(name)["type"] == "string"])
+def test_no_text_can_leave_its_quotes(name: str) -> None:
+    schema = property_of(name)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate("x'; touch y; '", schema)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.parent.name)
+def test_a_module_names_this_version_and_nothing_else(module: Path) -> None:
+    text = module.read_text()
+    assert f"'ghcr.io/sccr-node/sccr-node:{__version__}'" in text
+    assert f"/v{__version__}/sccr-node-{__version__}.sif'" in text
+    dependencies = yaml.safe_load((module.parent / "environment.yml").read_text())["dependencies"]
+    assert f"bioconda::sccr-node={__version__}" in dependencies
+    snapshots = json.loads((module.parent / "tests" / "main.nf.test.snap").read_text())
+    process = f"SCCR_{module.parent.name.upper()}"
+    for snapshot in snapshots.values():
+        assert snapshot["content"] == [{"versions_sccr": [[process, "sccr", __version__]]}]
+    tests = re.findall(r'test\("([^"]+)"\)', (module.parent / "tests" / "main.nf.test").read_text())
+    assert {f"{test} - stub" for test in snapshots if not test.endswith("stub")} < set(tests)
+
+
+def test_the_manifest_names_this_version() -> None:
+    assert f"version         = '{__version__}'" in (NEXTFLOW / "nextflow.config").read_text()
+
+
+def test_the_places_of_every_profile_are_parameters() -> None:
+    used = {
+        name
+        for path in (NEXTFLOW / "conf").rglob("*.config")
+        for name in re.findall(r"params\.(\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert {"queue", "bucket", "region", "project", "account", "namespace", "storage_claim"} <= used
+    assert used <= set(workflow_fields())
+
+
+def test_no_file_holds_a_credential() -> None:
+    suspicious = re.compile(r"(secret|access|account|storage)_?key\s*=|password\s*=|token\s*=|AKIA[0-9A-Z]{16}", re.I)
+    for path in NEXTFLOW.rglob("*"):
+        if path.suffix in (".config", ".nf", ".json", ".yml"):
+            assert not suspicious.search(path.read_text(encoding="utf-8")), path

@@ -1,0 +1,27 @@
+"""The files that are derived from the contract: where they lie, and what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def derived_files(root: Path) -> dict[Path, str]:
+    """Return the derived files and the text that each should have.
+
+    Parameters
+    ----------
+    root
+        The repository's folder; the README's own words are read from it.
+    """
+    from sccr_node import schemas
+    from tools.faces import galaxy, nextflow, readme
+
+    texts: dict[str, Callable[[], str]] = {
+        "README.md": lambda: readme.with_parameter_table((root / "README.md").read_text(encoding="utf-8")),
+        "galaxy/parameter_macros.xml": galaxy.macros_text,
+    }
+    for name in schemas.SCHEMAS:
+        texts[f"schemas/{name}.schema.json"] = lambda name=name: schemas.schema_text(name)  # type: ignore[misc]
+    derived = {path: text() for path, text in texts.items()} | nextflow.derived_texts()
+    return {root / path: text for path, text in derived.items()}

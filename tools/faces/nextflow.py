@@ -1,0 +1,412 @@
+"""Writes what the Nextflow workflow derives from the contract: schemas, parameters and the commands' options."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, get_args
+
+from sccr_node.contract.schemas import REPOSITORY
+from sccr_node.params import (
+    DATA,
+    EVALUATION,
+    GENE_CHOICES,
+    GENES,
+    METHOD,
+    METHODS,
+    NUMBERS,
+    OUTPUT,
+    REPORTING,
+    RUNNING,
+    BenchmarkParameters,
+    GatherParameters,
+    ImputeParameters,
+    Parameters,
+    PreparationParameters,
+    SplitParameters,
+    extra_of,
+    flag,
+    parameter,
+    published_defaults,
+)
+
+Imputation = Literal["none", "sccr", "scfp", "scbfp"]
+
+PLATFORM = "Platform"
+
+QUOTE_FREE = "^[^']+$"
+"""What every free text has to match: it is handed to a shell between single quotes."""
+
+
+class WorkflowParameters(Parameters):
+    """What the workflow takes beside the parameters of the step and of the benchmark."""
+
+    input: str | None = parameter(
+        None,
+        title="Samplesheet",
+        description="CSV file: sample, path and, where wanted, batch_key, imputation, imputed_integration.",
+        group=DATA,
+        pattern=r"^\S+\.csv$",
+    )
+    outdir: str = parameter(
+        "results",
+        title="Output folder",
+        description="Where the results are published.",
+        group=OUTPUT,
+        pattern=r"^[^']+$",
+    )
+    imputation: Imputation = parameter(
+        "sccr",
+        title="Imputation",
+        description="Method for the samples that the samplesheet names none for; none leaves a sample as it is.",
+        group=METHOD,
+    )
+    imputed_integration: bool = parameter(
+        False,
+        title="Impute the working matrix",
+        description=(
+            "Make the imputed layer the matrix X that later steps work on, and keep the former X in "
+            "layers['unimputed']. Otherwise X stays, and the result is a layer beside it."
+        ),
+        group=METHOD,
+    )
+    scatter: bool = parameter(
+        False,
+        title="Scatter batches",
+        description=(
+            "Run one task for each batch of the samples that have a batch column, and gather the results: for data "
+            "that outgrow one machine. The gathered file is the same."
+        ),
+        group=RUNNING,
+    )
+    report: bool = parameter(
+        True,
+        title="Report",
+        description="Write the report of every sample, and its content for MultiQC.",
+        group=REPORTING,
+    )
+    multiqc: bool = parameter(
+        False,
+        title="MultiQC",
+        description="Gather the samples' content in one MultiQC report (MultiQC runs in a container of its own).",
+        group=REPORTING,
+    )
+    benchmark: bool = parameter(
+        False,
+        title="Benchmark",
+        description="Mask entries of every sample and compare how well the methods recover them.",
+        group=EVALUATION,
+    )
+    publish_dir_mode: Literal["copy", "copyNoFollow", "link", "move", "rellink", "symlink"] = parameter(
+        "copy", title="Publishing", description="How results get into the output folder.", group=OUTPUT
+    )
+    max_cpus: int = parameter(
+        16, title="Most CPUs", description="No task asks for more CPUs than this.", group=PLATFORM, ge=1
+    )
+    max_memory: str = parameter(
+        "128.GB",
+        title="Most memory",
+        description="No task asks for more memory than this, not even when it is tried again.",
+        group=PLATFORM,
+        pattern=r"^\d+(\.\d+)?\.?\s*[KMGT]?B$",
+    )
+    max_time: str = parameter(
+        "48.h",
+        title="Most time",
+        description="No task asks for more time than this.",
+        group=PLATFORM,
+        pattern=r"^(\d+\.?\s*(s|m|h|d)\s*)+$",
+    )
+    queue: str | None = parameter(
+        None,
+        title="Queue",
+        description="Partition (slurm) or job queue (awsbatch).",
+        group=PLATFORM,
+        pattern=QUOTE_FREE,
+    )
+    cluster_options: str | None = parameter(
+        None,
+        title="Cluster options",
+        description="Further options for the scheduler, such as an account (slurm).",
+        group=PLATFORM,
+        pattern=QUOTE_FREE,
+    )
+    bucket: str | None = parameter(
+        None,
+        title="Bucket",
+        description="Bucket or container of the work folder (awsbatch: s3://…, googlebatch: gs://…, azurebatch: az://…).",
+        group=PLATFORM,
+        pattern=r"^(s3|gs|az)://[^'\s]+$",
+    )
+    region: str | None = parameter(
+        None,
+        title="Region",
+        description="Region (awsbatch) or location (googlebatch, azurebatch).",
+        group=PLATFORM,
+        pattern=r"^[A-Za-z0-9-]+$",
+    )
+    project: str | None = parameter(
+        None, title="Project", description="Project (googlebatch).", group=PLATFORM, pattern=r"^[A-Za-z0-9:.-]+$"
+    )
+    account: str | None = parameter(
+        None,
+        title="Account",
+        description="Name of the batch and of the storage account (azurebatch); keys come from the environment.",
+        group=PLATFORM,
+        pattern=r"^[A-Za-z0-9-]+$",
+    )
+    namespace: str | None = parameter(
+        None, title="Namespace", description="Namespace (k8s).", group=PLATFORM, pattern=r"^[A-Za-z0-9-]+$"
+    )
+    storage_claim: str | None = parameter(
+        None,
+        title="Storage claim",
+        description="Persistent volume claim that holds the work folder (k8s).",
+        group=PLATFORM,
+        pattern=r"^[A-Za-z0-9.-]+$",
+    )
+    trace_report_suffix: str | None = parameter(
+        None,
+        title="Suffix of the execution reports",
+        description="What tells the execution reports of several runs into one folder apart; the time of the start.",
+        group=PLATFORM,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+    )
+
+
+HANDED_OVER = ("layer", "batch_key", "target_sum")
+"""Fields that go to the modules as inputs of their own, because they may differ from sample to sample."""
+
+STEP_FIELDS = tuple(
+    name
+    for name, field in ImputeParameters.model_fields.items()
+    if (extra_of(field)["affects_result"] and name != "method") or name in ("overwrite_keys", "label_key")
+)
+"""The fields of the step that are the workflow's too; files, threads, memory and talking are Nextflow's affair."""
+
+BENCHMARK_FIELDS = tuple(
+    name
+    for name in BenchmarkParameters.model_fields
+    if name not in STEP_FIELDS and extra_of(BenchmarkParameters.model_fields[name])["group"] == EVALUATION
+)
+"""The fields of the benchmark that are parameters of the workflow, under the prefix ``benchmark_``."""
+
+CHOSEN_OVER_ALL_BATCHES = ("genes", "n_top_genes", "label_key")
+"""Fields that split settles for all batches (a batch's own run takes what split wrote), or that only a report needs."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "SCCR_IMPUTE": tuple(name for name in STEP_FIELDS if name not in HANDED_OVER),
+    "SCCR_IMPUTE_BATCH": tuple(name for name in STEP_FIELDS if name not in (*HANDED_OVER, *CHOSEN_OVER_ALL_BATCHES)),
+    "SCCR_SPLIT": tuple(
+        name for name in SplitParameters.model_fields if name in STEP_FIELDS and name not in HANDED_OVER
+    ),
+    "SCCR_GATHER": tuple(name for name in GatherParameters.model_fields if name in STEP_FIELDS),
+    "SCCR_BENCHMARK": tuple(
+        name for name in PreparationParameters.model_fields if name in STEP_FIELDS and name != "layer"
+    )
+    + tuple(f"benchmark_{name}" for name in BENCHMARK_FIELDS),
+}
+"""Which parameters become options of each process's command."""
+
+SECTIONS = {
+    DATA: "input",
+    GENES: "genes_and_normalisation",
+    METHOD: "method",
+    NUMBERS: "numbers_of_the_method",
+    OUTPUT: "output",
+    REPORTING: "report",
+    EVALUATION: "benchmark",
+    RUNNING: "running",
+    PLATFORM: "platform",
+}
+"""The sections of the schema, in the order in which a form shows them."""
+
+HIDDEN = ("trace_report_suffix",)
+
+
+def workflow_fields() -> dict[str, Any]:
+    """Return all parameters of the workflow: the name of each and its pydantic field."""
+    fields: dict[str, Any] = dict(WorkflowParameters.model_fields)
+    fields.update({name: ImputeParameters.model_fields[name] for name in STEP_FIELDS})
+    fields.update({f"benchmark_{name}": BenchmarkParameters.model_fields[name] for name in BENCHMARK_FIELDS})
+    return fields
+
+
+def property_of(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of one parameter in the words that nf-core's schema builder knows.
+
+    Parameters
+    ----------
+    name
+        A key of :func:`workflow_fields`.
+    """
+    field = workflow_fields()[name]
+    own = name in WorkflowParameters.model_fields
+    model = WorkflowParameters if own else BenchmarkParameters if name.startswith("benchmark_") else ImputeParameters
+    body = dict(model.model_json_schema()["properties"][name.removeprefix("benchmark_") if not own else name])
+    alternatives = [choice for choice in body.pop("anyOf", []) if choice.get("type") != "null"]
+    if len(alternatives) == 1:
+        body.update(alternatives[0])
+    elif alternatives:
+        # "median" or a number: nf-core's builder knows no anyOf; a pattern binds text only, a bound numbers only.
+        body["type"] = [choice["type"] for choice in alternatives]
+        body["pattern"] = "^(" + "|".join(choice["const"] for choice in alternatives if "const" in choice) + ")$"
+        for choice in alternatives:
+            body.update({key: value for key, value in choice.items() if key.startswith("exclusive")})
+    schema: dict[str, Any] = {"type": body["type"]}
+    if own and field.default is not None:
+        schema["default"] = field.default
+    schema["description"] = body["description"]
+    for key in ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern"):
+        if key in body:
+            schema[key] = body[key]
+    if name == "input":
+        schema.update(
+            {"format": "file-path", "exists": True, "mimetype": "text/csv", "schema": "assets/schema_input.json"}
+        )
+    if name == "outdir":
+        schema["format"] = "directory-path"
+    if schema["type"] == "string" and not {"enum", "pattern"} & set(schema):
+        schema["pattern"] = QUOTE_FREE
+    if not own:
+        schema["help_text"] = _help_text(field)
+    published = published_defaults().get(name)
+    if published is not None and set(published) != set(METHODS):
+        schema["methods"] = list(published)
+    if name in HIDDEN:
+        schema["hidden"] = True
+    return {key: value for key, value in schema.items() if value != ""}
+
+
+def _help_text(field: Any) -> str:
+    from sccr_node.cli.options import default_text
+
+    default = default_text(field)
+    return f"Where nothing is given, the command's default holds: {default}." if default else ""
+
+
+def parameters_schema() -> dict[str, Any]:
+    """Return ``nextflow_schema.json``: every parameter of the workflow, in the sections of a form."""
+    sections: dict[str, dict[str, Any]] = {}
+    for group, key in SECTIONS.items():
+        names = [name for name, field in workflow_fields().items() if _group(name, field) == group]
+        sections[key] = {"title": group, "type": "object", "properties": {name: property_of(name) for name in names}}
+        required = [name for name in names if name in ("input", "outdir")]
+        if required:
+            sections[key]["required"] = required
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"{REPOSITORY}/blob/main/nextflow/nextflow_schema.json",
+        "title": "sccr-node workflow parameters",
+        "description": "scCR imputation of single-cell RNA-seq, sample by sample",
+        "type": "object",
+        "$defs": sections,
+        "allOf": [{"$ref": f"#/$defs/{key}"} for key in sections],
+    }
+
+
+def _group(name: str, field: Any) -> str:
+    return EVALUATION if name.startswith("benchmark_") else str(extra_of(field)["group"])
+
+
+def samplesheet_schema() -> dict[str, Any]:
+    """Return ``assets/schema_input.json``: the columns of the samplesheet."""
+    choices = list(get_args(Imputation))
+    batch_key = ImputeParameters.model_fields["batch_key"].description
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"{REPOSITORY}/blob/main/nextflow/assets/schema_input.json",
+        "title": "sccr-node workflow samplesheet",
+        "description": "The samples: one a line",
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "sample": {
+                    "type": "string",
+                    "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+                    "description": "Name of the sample; its results are named after it.",
+                    "errorMessage": "must be letters, digits, points, dashes and underscores",
+                    "meta": ["id"],
+                },
+                "path": {
+                    "type": "string",
+                    "format": "path",
+                    "exists": True,
+                    "pattern": QUOTE_FREE,
+                    "description": (
+                        "The sample after its quality control: .h5ad, .zarr, 10x .h5 or a 10x folder. A relative path "
+                        "starts at the folder of the launch or at the samplesheet's."
+                    ),
+                },
+                "batch_key": {"type": "string", "pattern": QUOTE_FREE, "description": batch_key, "meta": ["batch_key"]},
+                "imputation": {
+                    "type": "string",
+                    "enum": choices,
+                    "description": "Method for this sample, in place of the parameter imputation.",
+                    "meta": ["imputation"],
+                },
+                "imputed_integration": {
+                    "type": "boolean",
+                    "description": "For this sample, in place of the parameter imputed_integration.",
+                    "meta": ["imputed_integration"],
+                },
+            },
+            "required": ["sample", "path"],
+        },
+        "uniqueEntries": ["sample"],
+    }
+
+
+def option_expression(name: str) -> str:
+    """Return the expression of the configuration that turns a parameter into its option, or null where it is not given.
+
+    Parameters
+    ----------
+    name
+        A key of :func:`workflow_fields`.
+    """
+    option = flag(name.removeprefix("benchmark_"))
+    absent = f"params.{name} == null"
+    if name == "genes":
+        absent = f"!(params.genes in [{', '.join(repr(choice) for choice in GENE_CHOICES)}])"
+    if property_of(name)["type"] == "boolean":
+        return f"""{absent} ? null : "${{params.{name}}}" == 'true' ? '{option}' : '--no-{option[2:]}'"""
+    return f"""{absent} ? null : "{option} '${{params.{name}}}'\""""
+
+
+def configuration_text() -> str:
+    """Return the text of ``conf/parameters.config``: the parameters' defaults, and the options that they become."""
+    lines = [
+        "// The parameters, and how they become options of the commands: derived from the contract by `make faces`.",
+        "",
+        "params {",
+    ]
+    width = max(len(name) for name in workflow_fields())
+    for name in workflow_fields():
+        default = WorkflowParameters.model_fields[name].default if name in WorkflowParameters.model_fields else None
+        written = (
+            "new java.util.Date().format('yyyy-MM-dd_HH-mm-ss')" if name == "trace_report_suffix" else _groovy(default)
+        )
+        lines.append(f"    {name.ljust(width)} = {written}")
+    lines += ["}", "", "process {"]
+    for process, names in OPTIONS.items():
+        lines += [f"    withName: '{process}' {{", "        ext.args = { ["]
+        lines += [f"            {option_expression(name)}," for name in names]
+        lines += ["        ].findAll().join(' ') }", "    }"]
+    lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def _groovy(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def derived_texts() -> dict[str, str]:
+    """Return the workflow's derived files: the path of each inside the repository, and its text."""
+    return {
+        "nextflow/nextflow_schema.json": json.dumps(parameters_schema(), indent=4, ensure_ascii=False) + "\n",
+        "nextflow/assets/schema_input.json": json.dumps(samplesheet_schema(), indent=4, ensure_ascii=False) + "\n",
+        "nextflow/conf/parameters.config": configuration_text(),
+    }
