@@ -16,7 +16,9 @@ from scipy import sparse
 from sccr_node import __version__
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.record import BatchRecord
-from sccr_node.data.dataset import InputData, listing, open_input, open_matrix, reading
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.guard import listing, reading
+from sccr_node.data.matrix import open_matrix
 from sccr_node.data.preparation import (
     Normalization,
     Preparation,

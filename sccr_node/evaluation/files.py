@@ -13,7 +13,8 @@ from scipy import sparse
 
 from sccr_node import __version__
 from sccr_node.contract.keys import ResultKeys
-from sccr_node.data.dataset import InputData, listing, open_input
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.guard import listing
 from sccr_node.data.preparation import (
     GeneChoice,
     Preparation,

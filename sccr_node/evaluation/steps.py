@@ -16,7 +16,6 @@ from scipy import sparse
 from sccr_node import __version__
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.data.dataset import InputData, open_input
-from sccr_node.data.output import sha256_of
 from sccr_node.data.preparation import Prepared
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation.benchmark import COLUMNS, Journal, run_benchmark
@@ -28,6 +27,7 @@ from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
 from sccr_node.params import BenchmarkParameters, EvaluateClusterParameters, EvaluateRelationsParameters
 from sccr_node.results import imputed_genes
 from sccr_node.runtime.console import Console
+from sccr_node.storage.copying import sha256_of
 
 METRICS = ("ari", "nmi", "accuracy", "silhouette")
 CLUSTER_COLUMNS = (

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.record import BatchRecord, RunRecord
-from sccr_node.data.dataset import InputData, listing, open_input
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.guard import listing
 from sccr_node.data.parts import part_record, write_part
 from sccr_node.data.preparation import GeneChoice, decide_preparation, gene_list_lines
 from sccr_node.errors import InputProblem

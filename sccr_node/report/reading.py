@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node.contract.record import RunRecord
-from sccr_node.data.dataset import InputData, listing
+from sccr_node.data.dataset import InputData
+from sccr_node.data.guard import listing
 from sccr_node.data.summary import Progress
 from sccr_node.errors import InputProblem
 from sccr_node.params import METHOD_TITLES, ImputeParameters, extra_of

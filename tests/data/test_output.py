@@ -14,8 +14,10 @@ import pytest
 from scipy import sparse
 
 from sccr_node.data.dataset import open_input
-from sccr_node.data.output import check_keys, copy_tree, input_bytes, output_target, sha256_of, stage_output
+from sccr_node.data.output import check_keys, stage_output
 from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem, UsageProblem
+from sccr_node.storage.copying import copy_tree, sha256_of, size_on_disk
+from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import check_targets
 from tests.support.inputs import (
     N_CELLS,
@@ -34,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' remarks on o
 
 
 def check_output(data, path, *, force):
-    check_targets([output_target(path)], [data.path], force=force)
+    check_targets([format_of_output(path).target(path)], [data.path], force=force)
 
 
 ADDED_KEYS = [
@@ -298,7 +300,7 @@ def test_keys_that_exist_are_refused_or_replaced(tmp_path, suffix):
     assert_holds(result, made)
     assert list(result.var.columns) == ["sccr_imputed"]
     # What was removed leaves its room to what is added: a file does not grow with every replacement.
-    assert input_bytes(target) < 1.2 * input_bytes(middle)
+    assert size_on_disk(target) < 1.2 * size_on_disk(middle)
 
 
 def test_output_that_exists_takes_force(tmp_path):
