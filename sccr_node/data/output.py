@@ -108,13 +108,12 @@ class StagedOutput:
         with writing(self.target):
             self._appender.write_record("uns", key, record)
 
-    def finish(self) -> Path:
-        """Close the store; nothing more can be appended, but what is staged can be read where it lies."""
+    def finish(self) -> None:
+        """Close the store; nothing more can be appended."""
         if not self._finished:
             with writing(self.target):
                 self._appender.close()
             self._finished = True
-        return self._staged.path
 
     def flush(self) -> None:
         """Have the finished output written to the disk."""

@@ -396,15 +396,28 @@ def test_without_commit_nothing_is_left(tmp_path, suffix):
     assert sorted(os.listdir(tmp_path)) == [source.name]
 
 
-def test_finished_output_can_be_read_before_it_stands(tmp_path):
-    plain().write_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data, stage_output(data, tmp_path / "out.h5ad") as output:
-        output.write_obsm("X_sccr", additions()["embedding"])
-        with open_input(output.finish()) as staged:
-            assert staged.has_key("obsm", "X_sccr")
-        assert not (tmp_path / "out.h5ad").exists()
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_the_copy_is_read_while_it_is_appended_to(tmp_path, suffix):
+    source = tmp_path / f"in.{suffix}"
+    adata = plain()
+    adata.obs["batch"] = ["a", "b"] * (adata.n_obs // 2) + ["a"] * (adata.n_obs % 2)
+    adata.write_h5ad(source) if suffix == "h5ad" else write_zarr(source, adata, 2)
+    with open_input(source) as data, stage_output(data, tmp_path / f"out.{suffix}", hashed=True) as output:
+        digest = sha256_of(source)
+        shutil.rmtree(source) if source.is_dir() else source.unlink()
+        made = additions()
+        output.write_obsm("X_sccr", made["embedding"])
+        output.write_varp("sccr_relations", made["relations"])
+        output.write_var_column("sccr_imputed", made["imputed"])
+        blocks = [block.toarray() for _, block in output.data.blocks(2000)]
+        np.testing.assert_array_equal(np.concatenate(blocks), adata.X.toarray())
+        output.finish()
+        assert output.data.obs_column("batch").tolist() == adata.obs["batch"].tolist()
+        assert output.data.path == source
+        assert output.sha256 == digest
         output.commit()
-    assert "X_sccr" in anndata.read_h5ad(tmp_path / "out.h5ad").obsm
+    read = anndata.read_h5ad if suffix == "h5ad" else anndata.read_zarr
+    assert "X_sccr" in read(tmp_path / f"out.{suffix}").obsm
 
 
 def test_room_is_checked_before_copying(tmp_path):
