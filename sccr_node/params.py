@@ -608,7 +608,10 @@ class SplitParameters(PreparationParameters, WritingParameters):
     )
     outdir: str = parameter(
         title="Output folder",
-        description="Folder for the parts, genes.txt and target_sum.txt; it is made, and must not exist.",
+        description=(
+            "Folder for the parts, genes.txt and target_sum.txt; it is made. With --force, one that sccr split made is"
+            " replaced."
+        ),
         group=OUTPUT,
         affects_result=False,
         metavar="DIR",

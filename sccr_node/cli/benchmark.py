@@ -12,7 +12,6 @@ from sccr_node.runtime.console import Console
 @contract_command(
     BenchmarkParameters,
     arguments=[path_argument("input")],
-    config=True,
     extra_options=TABLE_OPTIONS,
     summary=(
         "Compare the methods on a data set: dropout recovery at every rate and seed and, with --label-key, clustering. "

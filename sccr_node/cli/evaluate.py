@@ -34,7 +34,6 @@ def evaluate() -> None:
 @contract_command(
     EvaluateMaskParameters,
     arguments=[path_argument("input"), path_argument("output")],
-    config=True,
     summary=(
         "Set observed entries to zero and keep their values aside. INPUT is what sccr impute reads; OUTPUT is an .h5ad "
         "file with the prepared, masked logs in X, the counts masked alike in layers['counts'], and the truth in "
@@ -56,7 +55,6 @@ def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: 
 @contract_command(
     EvaluateScoreParameters,
     arguments=[path_argument("masked"), path_argument("candidate")],
-    config=True,
     extra_options=TABLE_OPTIONS,
     summary=(
         "Compare any tool's output with the masked entries. MASKED is what sccr evaluate mask wrote, CANDIDATE the "
@@ -87,7 +85,6 @@ def score(
 @contract_command(
     EvaluateClusterParameters,
     arguments=[path_argument("input")],
-    config=True,
     extra_options=TABLE_OPTIONS,
     summary=(
         "Compare clusters with known cell types. Clusters the cells of INPUT (any matrix of it) by k-means, as the "
@@ -109,7 +106,6 @@ def cluster(
 @contract_command(
     EvaluateRelationsParameters,
     arguments=[path_argument("input")],
-    config=True,
     extra_options=(
         *TABLE_OPTIONS,
         file_option("--pairs", help_text="Write the strongest pairs of each kind as a table (TSV)."),

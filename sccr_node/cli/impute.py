@@ -13,7 +13,6 @@ from sccr_node.runtime.console import Console
 @contract_command(
     ImputeParameters,
     arguments=[path_argument("input"), path_argument("output")],
-    config=True,
     summary=(
         "Impute the expression of a data set. INPUT is an .h5ad or .zarr file, a 10x .h5 file or a 10x folder with "
         "matrix.mtx(.gz); OUTPUT, .h5ad or .zarr, is INPUT with what the step adds and nothing else changed."

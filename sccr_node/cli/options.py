@@ -105,13 +105,20 @@ def _written(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
+CONFIG = click.Option(
+    ["--config"],
+    type=PATH,
+    metavar="FILE",
+    help="Read parameters from a JSON or YAML file; variables SCCR_* and flags come before it.",
+)
+
+
 def contract_command(
     model: type[RunningParameters],
     *,
     arguments: list[click.Argument],
     summary: str,
     epilog: str | None = None,
-    config: bool = False,
     extra_options: tuple[click.Option, ...] = (),
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a click command out of a function and a parameter model.
@@ -126,8 +133,6 @@ def contract_command(
         The help text.
     epilog
         What the help page ends with.
-    config
-        Whether the command takes ``--config FILE``.
     extra_options
         Options that are no parameters; the function receives their values by name.
 
@@ -135,16 +140,7 @@ def contract_command(
     -------
     A decorator; the function is called as ``function(params, console, **arguments)``.
     """
-    options: list[click.Parameter] = [*arguments, *options_of(model), *extra_options]
-    if config:
-        options.append(
-            click.Option(
-                ["--config"],
-                type=PATH,
-                metavar="FILE",
-                help="Read parameters from a JSON or YAML file; variables SCCR_* and flags come before it.",
-            )
-        )
+    options: list[click.Parameter] = [*arguments, *options_of(model), *extra_options, CONFIG]
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def callback(**given: Any) -> None:

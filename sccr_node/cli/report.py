@@ -22,7 +22,6 @@ OPTIONS = (
 @contract_command(
     ReportParameters,
     arguments=[path_argument("result")],
-    config=True,
     extra_options=OPTIONS,
     summary=(
         "Write the page that shows what an imputation did. RESULT is what sccr impute wrote; the page is one HTML file "

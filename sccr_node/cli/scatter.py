@@ -15,7 +15,6 @@ from sccr_node.runtime.console import Console
 @contract_command(
     SplitParameters,
     arguments=[path_argument("input")],
-    config=True,
     summary=(
         "Split a data set into its batches, to impute each on another machine. Genes and target depth are chosen over "
         "all cells; INPUT need not fit in memory."
