@@ -14,6 +14,7 @@ from sccr_node.anndata_io.preparation import (
     choose_genes,
 )
 from sccr_node.anndata_io.reading import InputData
+from sccr_node.contract.methods import METHODS
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.feedback import Feedback
 from sccr_node.imputation import estimate, usable_cpus
@@ -93,7 +94,7 @@ def examine(
         feedback.say(message, record=True)
     if params.batch_key is not None:
         feedback.say(f"{len(batches)} batches in obs[{params.batch_key!r}], each imputed by itself", record=True)
-        if params.method != "scfp":
+        if METHODS[params.method].relation is not None:
             feedback.say("no gene relations are written: each batch has a gene graph of its own", record=True)
     return _with_estimate(data, params, summary, scale, reason, choice, batches)
 

@@ -18,10 +18,11 @@ from sccr_node.anndata_io.preparation import (
     selected_expression,
 )
 from sccr_node.anndata_io.reading import InputData
+from sccr_node.contract.methods import METHODS
 from sccr_node.examination import Batch, Examined
 from sccr_node.feedback import Feedback
 from sccr_node.imputation import IMPUTERS, Imputed, principal_components
-from sccr_node.params import METHOD_TITLES, ImputeParameters, PreparationParameters
+from sccr_node.params import ImputeParameters, PreparationParameters
 from sccr_node.provenance import (
     BatchRecord,
 )
@@ -79,7 +80,7 @@ def run_methods(
     used_genes = np.bincount(expression.indices, minlength=len(genes)) > 0
     _say_what_is_empty(used_cells, used_genes, feedback)
     _say_what_is_constant(expression, used_cells, feedback)
-    feedback.say(f"{METHOD_TITLES[params.method]}: imputing {shape[1]:,} genes of {shape[0]:,} cells")
+    feedback.say(f"{METHODS[params.method].title}: imputing {shape[1]:,} genes of {shape[0]:,} cells")
 
     names: list[OutputName] = ["denoised", "recovered"] if params.wants_recovered else ["denoised"]
     stores: dict[OutputName, ImputedRows] = {}
@@ -180,7 +181,7 @@ def _impute_batch(expression: sparse.csr_matrix, batch: Batch, params: ImputePar
         feedback.progress(where + stage, fraction)
 
     options: dict[str, Any] = dict(params.method_parameters())
-    if params.method == "sccr":
+    if "recovered" in METHODS[params.method].outputs:
         options["recovered"] = params.wants_recovered
     imputer: Callable[..., Imputed] = IMPUTERS[params.method]
     result = imputer(expression, threads=params.threads, progress=progress, **options)

@@ -16,6 +16,7 @@ from scipy import sparse
 from sccr_node import __version__
 from sccr_node.anndata_io.reading import InputData, open_input
 from sccr_node.anndata_io.writing import sha256_of
+from sccr_node.contract.methods import METHODS
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation.benchmark import COLUMNS, Journal, run_benchmark
 from sccr_node.evaluation.clustering import Clustering, compare
@@ -24,7 +25,7 @@ from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_gra
 from sccr_node.evaluation.tables import write_tables
 from sccr_node.feedback import Feedback
 from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
-from sccr_node.params import BenchmarkParameters, EvaluateClusterParameters, EvaluateRelationsParameters
+from sccr_node.params import RELATING, BenchmarkParameters, EvaluateClusterParameters, EvaluateRelationsParameters
 
 METRICS = ("ari", "nmi", "accuracy", "silhouette")
 CLUSTER_COLUMNS = (
@@ -214,13 +215,14 @@ def _stored_graph(
     else:
         genes = np.flatnonzero(np.diff(graph.indptr))
     if not genes.size or graph.nnz == 0:
-        raise InputProblem(f"varp[{key!r}] of {data.path} joins no genes: impute with --method sccr or scbfp")
+        raise InputProblem(f"varp[{key!r}] of {data.path} joins no genes: impute with --method {' or '.join(RELATING)}")
     return sparse.csr_matrix(graph[genes][:, genes]), prepare(data, params, feedback, genes=genes)
 
 
 def _built_graph(prepared: Prepared, params: EvaluateRelationsParameters, feedback: Feedback) -> sparse.csr_matrix:
-    # The recovered expression is the cheaper of scCR's outputs: its third stage needs no gene graph.
-    options = {"denoised": False, "recovered": True} if params.method == "sccr" else {}
+    outputs = METHODS[params.method].outputs
+    # The gene graph comes with every output: the cheapest will do.
+    options = {output: output == outputs[0] for output in outputs} if len(outputs) > 1 else {}
     result: Imputed = IMPUTERS[params.method](
         prepared.expression, threads=params.threads, progress=feedback.progress, **options
     )

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sccr_node.anndata_io.checks import Progress, Scale, scan
 from sccr_node.anndata_io.preparation import normalisation, selected_expression, take_columns
 from sccr_node.anndata_io.reading import InputData, listing, open_input, open_matrix, reading
+from sccr_node.contract.methods import METHODS
 from sccr_node.errors import InputProblem
-from sccr_node.params import METHOD_TITLES, ImputeParameters, extra_of
+from sccr_node.params import ImputeParameters, extra_of
 from sccr_node.provenance import RunRecord
 from sccr_node.report.content import (
     BINS_PER_UNIT,
@@ -291,7 +292,7 @@ def _relations(data: InputData, key: str, before: Any, columns: np.ndarray, note
     n_associating, n_dissociating = int((r > 0).sum()), int((r < 0).sum())
     histogram = np.histogram(np.clip(r, -1, 1), bins=40, range=(-1, 1))[0]
     return Relations(
-        coefficient="cosine" if str(_noted(data, key)["method"]) == "scbfp" else "Pearson's r",
+        coefficient=_coefficient(str(_noted(data, key)["method"])),
         n_associating=n_associating,
         n_dissociating=n_dissociating,
         histogram=histogram.astype(np.int64),
@@ -299,6 +300,12 @@ def _relations(data: InputData, key: str, before: Any, columns: np.ndarray, note
         dissociating=listed(by_value[:n_dissociating]),
         n_related_genes=len(np.unique(np.concatenate([upper.row, upper.col]))),
     )
+
+
+def _coefficient(method: str) -> str:
+    """Return what relates genes, for readers; a result of a version that knew other methods has the usual one."""
+    cosine = method in METHODS and METHODS[method].relation == "cosine"
+    return "cosine" if cosine else "Pearson's r"
 
 
 def _facts(
@@ -362,7 +369,7 @@ def _facts(
         sample=readable(sample_name(result)),
         key=key + ("_recovered" if what == "recovered" else ""),
         file=readable(result.name),
-        method=METHOD_TITLES.get(str(noted["method"]), readable(noted["method"])),  # type: ignore[call-overload]
+        method=METHODS[str(noted["method"])].title if noted["method"] in METHODS else readable(noted["method"]),
         version=readable(noted["version"]),
         scale=scale,
         scale_reason=reason,

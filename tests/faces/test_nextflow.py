@@ -10,8 +10,8 @@ import yaml
 
 from sccr_node import __version__
 from sccr_node.cli import cli
+from sccr_node.contract.methods import METHODS
 from sccr_node.faces.nextflow import OPTIONS, derived_texts, parameters_schema, property_of, workflow_fields
-from sccr_node.params import METHODS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEXTFLOW = REPOSITORY / "nextflow"
