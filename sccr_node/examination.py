@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,8 @@ from sccr_node.anndata_io.reading import InputData
 from sccr_node.contract.methods import METHODS
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.feedback import Feedback
-from sccr_node.imputation import estimate, usable_cpus
+from sccr_node.methods import Shape, load
+from sccr_node.numerics import usable_cpus
 from sccr_node.params import ImputeParameters
 from sccr_node.resources import memory_limit, readable_bytes
 
@@ -133,11 +133,7 @@ def _with_estimate(
 ) -> Examined:
     genes = choice.columns
     n_stored = int(summary.gene_nonzeros[genes].sum())
-    numbers: dict[str, Any] = {
-        name: value
-        for name, value in params.method_parameters().items()
-        if name in ("k_cell", "k_gene", "n_iterations", "n_gene_iterations")
-    }
+    numbers = params.method_parameters()
     for name, most in (("k_cell", summary.n_cells), ("k_gene", len(genes))):
         if name in numbers:
             numbers[name] = min(numbers[name], most)
@@ -145,15 +141,8 @@ def _with_estimate(
     core_bytes, operations = 0, 0.0
     for batch in batches:
         share = len(batch.cells) / summary.n_cells
-        needs = estimate(
-            len(batch.cells),
-            len(genes),
-            int(n_stored * share),
-            method=params.method,
-            recovered=recovered,
-            threads=params.threads or usable_cpus(),
-            **numbers,
-        )
+        shape = Shape(len(batch.cells), len(genes), int(n_stored * share))
+        needs = load(params.method).cost(shape, numbers, params.outputs, params.threads or usable_cpus())
         core_bytes = max(core_bytes, needs.bytes)
         operations += needs.operations
     # The chosen genes exist twice for a moment, as they are stored and as float32, each with its column numbers.

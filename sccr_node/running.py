@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from sccr_node.anndata_io.reading import InputData
 from sccr_node.contract.methods import METHODS
 from sccr_node.examination import Batch, Examined
 from sccr_node.feedback import Feedback
-from sccr_node.imputation import IMPUTERS, Imputed, principal_components
+from sccr_node.methods import Expression, Imputed, load
+from sccr_node.numerics import Workspace, principal_components
 from sccr_node.params import ImputeParameters, PreparationParameters
 from sccr_node.provenance import (
     BatchRecord,
@@ -180,11 +181,8 @@ def _impute_batch(expression: sparse.csr_matrix, batch: Batch, params: ImputePar
     def progress(stage: str, fraction: float) -> None:
         feedback.progress(where + stage, fraction)
 
-    options: dict[str, Any] = dict(params.method_parameters())
-    if "recovered" in METHODS[params.method].outputs:
-        options["recovered"] = params.wants_recovered
-    imputer: Callable[..., Imputed] = IMPUTERS[params.method]
-    result = imputer(expression, threads=params.threads, progress=progress, **options)
+    work = Workspace(params.threads, progress)
+    result = load(params.method).impute(Expression.of(expression), work, params.outputs, params.method_parameters())
     for stage, seconds in result.seconds.items():
         name = f"impute: {stage}"
         feedback.seconds[name] = feedback.seconds.get(name, 0.0) + seconds

@@ -21,7 +21,7 @@ from sccr_node.anndata_io.targets import MARKER, PartsTarget, check_targets
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.examination import Batch, examine
 from sccr_node.feedback import Feedback
-from sccr_node.imputation import Imputed
+from sccr_node.methods import Imputed
 from sccr_node.params import GatherParameters, ImputeParameters, PreparationParameters, SplitParameters
 from sccr_node.provenance import RunRecord
 from sccr_node.running import prepare

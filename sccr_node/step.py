@@ -17,7 +17,7 @@ from sccr_node.anndata_io.writing import check_keys, input_bytes, output_target,
 from sccr_node.attachment import attach
 from sccr_node.examination import Examined, check_memory, examine
 from sccr_node.feedback import Feedback
-from sccr_node.imputation import level, usable_cpus
+from sccr_node.numerics import level, usable_cpus
 from sccr_node.params import ImputeParameters, result_keys
 from sccr_node.provenance import (
     InputRecord,

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
-from sccr_node.imputation import scbfp, sccr, scfp
+from sccr_node.methods import scbfp, sccr, scfp
 from sccr_node.params import ImputeParameters, SimulateParameters
 from sccr_node.provenance import RunRecord
 from sccr_node.simulation import as_anndata, simulate

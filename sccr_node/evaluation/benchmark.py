@@ -25,7 +25,8 @@ from sccr_node.evaluation.clustering import compare
 from sccr_node.evaluation.masks import mask_expression
 from sccr_node.evaluation.metrics import recovery
 from sccr_node.feedback import Feedback
-from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
+from sccr_node.methods import Expression, load
+from sccr_node.numerics import Workspace, usable_cpus
 from sccr_node.params import BenchmarkParameters, Mechanism
 from sccr_node.resources import MEGABYTE, peak_memory
 
@@ -328,12 +329,9 @@ def _imputed(
     begin = time.monotonic()
     if method == "none":
         return expression, 0.0
-    about = METHODS[method]
-    output = about.scored[task]
-    options: dict[str, Any] = about.complete({})
-    if len(about.outputs) > 1:
-        options |= {other: other == output for other in about.outputs}
-    result: Imputed = IMPUTERS[method](expression, threads=params.threads, progress=progress, **options)
+    output = METHODS[method].scored[task]
+    work = Workspace(params.threads, progress)
+    result = load(method).impute(Expression.of(expression), work, [output], METHODS[method].complete({}))
     return getattr(result, output), time.monotonic() - begin
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.imputation import principal_components
 from sccr_node.numba_cache import use_compiled_functions
+from sccr_node.numerics import principal_components
 
 Labels = NDArray[np.int64]
 

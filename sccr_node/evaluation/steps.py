@@ -24,7 +24,8 @@ from sccr_node.evaluation.files import Prepared, imputed_genes, prepare, read_el
 from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_graph, strongest_pairs
 from sccr_node.evaluation.tables import write_tables
 from sccr_node.feedback import Feedback
-from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
+from sccr_node.methods import Expression, load
+from sccr_node.numerics import Workspace, usable_cpus
 from sccr_node.params import RELATING, BenchmarkParameters, EvaluateClusterParameters, EvaluateRelationsParameters
 
 METRICS = ("ari", "nmi", "accuracy", "silhouette")
@@ -220,12 +221,10 @@ def _stored_graph(
 
 
 def _built_graph(prepared: Prepared, params: EvaluateRelationsParameters, feedback: Feedback) -> sparse.csr_matrix:
-    outputs = METHODS[params.method].outputs
+    method = METHODS[params.method]
+    work = Workspace(params.threads, feedback.progress)
     # The gene graph comes with every output: the cheapest will do.
-    options = {output: output == outputs[0] for output in outputs} if len(outputs) > 1 else {}
-    result: Imputed = IMPUTERS[params.method](
-        prepared.expression, threads=params.threads, progress=feedback.progress, **options
-    )
+    result = load(method.name).impute(Expression.of(prepared.expression), work, method.outputs[:1], method.complete({}))
     assert result.relations is not None
     return result.relations
 
