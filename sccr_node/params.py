@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -20,16 +20,22 @@ from pydantic import (
 )
 
 from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Output, Value
 
-Method = Literal["sccr", "scfp", "scbfp"]
-METHODS: tuple[Method, ...] = get_args(Method)
+RELATING = tuple(name for name, method in METHODS.items() if method.relation is not None)
+"""The methods that build a gene graph."""
+
+if TYPE_CHECKING:
+    MethodName = str
+    RelatingMethodName = str
+else:  # the type checker need not know which methods there are, pydantic must
+    MethodName = Literal[tuple(METHODS)]
+    RelatingMethodName = Literal[RELATING]
 
 Mechanism = Literal["mcar", "mnar"]
 
 GENE_CHOICES = ("top-variance", "highly-variable", "all")
 """The keywords of ``--genes``; anything else is the path of a file of gene names."""
-
-METHOD_TITLES: dict[Method, str] = {"sccr": "scCR", "scfp": "scFP", "scbfp": "scBFP"}
 
 
 def parameter(
@@ -39,7 +45,7 @@ def parameter(
     description: str,
     group: str,
     affects_result: bool = True,
-    published: dict[Method, bool | int | float] | None = None,
+    published: Mapping[str, Value] | None = None,
     metavar: str | None = None,
     **bounds: Any,
 ) -> Any:
@@ -67,10 +73,26 @@ def parameter(
     """
     extra: dict[str, Any] = {"group": group, "affects_result": affects_result}
     if published is not None:
-        extra["published_defaults"] = published
+        extra["published_defaults"] = dict(published)
     if metavar is not None:
         extra["metavar"] = metavar
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
+
+
+def published_for(setting: str) -> dict[str, Value]:
+    """Return the published default of a setting for each method that has it."""
+    return {name: method.defaults[setting] for name, method in METHODS.items() if setting in method.defaults}
+
+
+def _described() -> str:
+    """Return the methods in a sentence: the first, and its relatives."""
+    first, *others = (f"{method.title} ({method.summary})" for method in METHODS.values())
+    return f"{first}, or its relatives: {', '.join(others[:-1])} and {others[-1]}."
+
+
+def _having(output: Output) -> list[str]:
+    """Return the names of the methods that have an output."""
+    return [name for name, method in METHODS.items() if output in method.outputs]
 
 
 MemorySize = Annotated[
@@ -373,13 +395,10 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
     )
 
     # --- method
-    method: Method = parameter(
-        "sccr",
+    method: MethodName = parameter(
+        DEFAULT_METHOD,
         title="Method",
-        description=(
-            "scCR (cell graph and signed gene graph; NeurIPS 2024), or its relatives: scFP (cell graphs only) and "
-            "scBFP (a gene graph, then a cell graph)."
-        ),
+        description=_described(),
         group=METHOD,
     )
     k_cell: int | None = parameter(
@@ -387,7 +406,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         title="Neighbours of a cell",
         description="How many similar cells each cell is joined to.",
         group=NUMBERS,
-        published={"sccr": 15, "scfp": 15, "scbfp": 10},
+        published=published_for("k_cell"),
         ge=1,
     )
     k_gene: int | None = parameter(
@@ -395,7 +414,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         title="Neighbours of a gene",
         description="How many related genes each gene is joined to.",
         group=NUMBERS,
-        published={"sccr": 2, "scbfp": 10},
+        published=published_for("k_gene"),
         ge=1,
     )
     n_iterations: int | None = parameter(
@@ -406,7 +425,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
             "method."
         ),
         group=NUMBERS,
-        published={"sccr": 40, "scfp": 40, "scbfp": 40},
+        published=published_for("n_iterations"),
         ge=1,
     )
     n_gene_iterations: int | None = parameter(
@@ -414,7 +433,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         title="Iterations on the gene graph",
         description="How many steps expression is propagated over the graph of genes.",
         group=NUMBERS,
-        published={"sccr": 40, "scbfp": 10},
+        published=published_for("n_gene_iterations"),
         ge=1,
     )
     alpha: float | None = parameter(
@@ -424,7 +443,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
             "Weight of the pre-imputed values in the recovered expression; the rest comes from the complete relations."
         ),
         group=NUMBERS,
-        published={"sccr": 0.05},
+        published=published_for("alpha"),
         ge=0,
         le=1,
     )
@@ -433,7 +452,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         title="Smoothing (beta)",
         description="Share of the neighbours in every denoising step; the rest is the cell's own expression.",
         group=NUMBERS,
-        published={"sccr": 0.99, "scfp": 0.99},
+        published=published_for("beta"),
         ge=0,
         le=1,
     )
@@ -442,7 +461,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         title="Share of the recovered expression (gamma)",
         description="Weight of the recovered expression in the denoised output.",
         group=NUMBERS,
-        published={"sccr": 0.01},
+        published=published_for("gamma"),
         ge=0,
         le=1,
     )
@@ -454,21 +473,21 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
             " for Baron Mouse, Zeisel and Worm Neuron."
         ),
         group=NUMBERS,
-        published={"sccr": True},
+        published=published_for("symmetrize_final"),
     )
     dissociating: bool | None = parameter(
         None,
         title="Dissociating gene relations",
         description="Let genes that avoid each other inform each other too (the paper's signed relations).",
         group=NUMBERS,
-        published={"sccr": True},
+        published=published_for("dissociating"),
     )
     standardize: bool | None = parameter(
         None,
         title="Standardise genes",
         description="Standardise every gene before relating genes, so that their similarity is Pearson's correlation.",
         group=NUMBERS,
-        published={"sccr": True},
+        published=published_for("standardize"),
     )
 
     # --- output
@@ -476,8 +495,9 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         "denoised",
         title="What to write",
         description=(
-            "denoised: the layer for clustering; recovered: expression before denoising (scCR only); both; or "
-            "embedding: no layer, only the principal components and the gene relations, which are written in any case."
+            "denoised: the layer for clustering; recovered: expression before denoising "
+            f"({', '.join(METHODS[name].title for name in _having('recovered'))} only); both; or embedding: no layer, "
+            "only the principal components and the gene relations, which are written in any case."
         ),
         group=OUTPUT,
     )
@@ -530,40 +550,38 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
     @model_validator(mode="after")
     def _no_contradictions(self) -> ImputeParameters:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
-        for name, published in published_defaults().items():
-            if name in given and self.method not in published:
-                having = ", ".join(method for method in METHODS if method in published)
+        for name, defaults in published_defaults().items():
+            if name in given and self.method not in defaults:
+                having = ", ".join(defaults)
                 raise ValueError(f"--method {self.method} has no {flag(name)} (it belongs to: {having})")
         if self.layer is not None and self.layer in (self.key_added, f"{self.key_added}_recovered"):
             raise ValueError(
                 f"--key-added {self.key_added} would replace the layer to impute: name the result otherwise"
             )
-        if self.wants_recovered and self.method != "sccr":
-            raise ValueError(f"--write {self.write} needs --method sccr: {self.method} has one output only")
+        if self.wants_recovered and self.method not in _having("recovered"):
+            having = " or ".join(_having("recovered"))
+            raise ValueError(f"--write {self.write} needs --method {having}: {self.method} has one output only")
         return self
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The matrices that the method is to make; the principal components are always of the denoised one."""
+        return outputs_of(self.write)
 
     @property
     def wants_recovered(self) -> bool:
         """Whether the recovered expression is among the outputs."""
         return self.write in ("recovered", "both")
 
-    def outputs(self) -> tuple[str, ...]:
-        """Return what the method is asked for."""
-        return outputs_of(self.write)
-
     def result_keys(self) -> ResultKeys:
         """Return where the result goes."""
-        relations = self.method != "scfp" and self.batch_key is None
+        relations = METHODS[self.method].relation is not None and self.batch_key is None
         return ResultKeys(self.key_added, layers_of(self.write), relations)
 
-    def method_parameters(self) -> dict[str, bool | int | float]:
+    def method_parameters(self) -> dict[str, Value]:
         """Return the numbers that the chosen method runs with: those given, and the published defaults of the rest."""
-        numbers: dict[str, bool | int | float] = {}
-        for name, published in published_defaults().items():
-            if self.method in published:
-                value = getattr(self, name)
-                numbers[name] = published[self.method] if value is None else value
-        return numbers
+        method = METHODS[self.method]
+        return method.complete({name: getattr(self, name) for name in method.defaults})
 
     def result_parameters(self) -> dict[str, Any]:
         """Return the parameters that the written data depend on, as ``uns`` records them, without those left unset."""
@@ -572,12 +590,13 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         )
 
 
-def layers_of(write: str) -> tuple[str, ...]:
+def layers_of(write: str) -> tuple[Output, ...]:
     """Return the outputs that become layers, by ``--write``."""
-    return {"embedding": (), "both": ("denoised", "recovered")}.get(write, (write,))
+    layers: dict[str, tuple[Output, ...]] = {"both": ("denoised", "recovered"), "embedding": ()}
+    return layers.get(write, ("recovered",) if write == "recovered" else ("denoised",))
 
 
-def outputs_of(write: str) -> tuple[str, ...]:
+def outputs_of(write: str) -> tuple[Output, ...]:
     """Return what a method is asked for, by ``--write``: principal components need the denoised expression always."""
     return ("denoised", "recovered") if write in ("recovered", "both") else ("denoised",)
 
@@ -806,8 +825,8 @@ class EvaluateClusterParameters(PreparationParameters, ClusteringParameters):
 class EvaluateRelationsParameters(PreparationParameters, WritingParameters, ThreadedParameters):
     """Parameters of ``sccr evaluate relations``."""
 
-    method: Literal["sccr", "scbfp"] = parameter(
-        "sccr",
+    method: RelatingMethodName = parameter(
+        RELATING[0],
         title="Method",
         description="Which method's gene graph is built where the input does not hold one.",
         group=METHOD,
@@ -886,12 +905,12 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     """Parameters of ``sccr benchmark``."""
 
     methods: str = parameter(
-        "none,sccr,scfp,scbfp",
+        ",".join(("none", *METHODS)),
         title="Methods",
         description="Methods to compare, separated by commas; none leaves the masked data as they are.",
         group=EVALUATION,
         metavar="METHOD,METHOD,...",
-        pattern=r"^(none|sccr|scfp|scbfp)(,(none|sccr|scfp|scbfp))*$",
+        pattern="^({0})(,({0}))*$".format("|".join(("none", *METHODS))),
     )
     rates: str = parameter(
         "0.2,0.4,0.8",
@@ -964,7 +983,7 @@ def fields_by_group(model: type[Parameters]) -> dict[str, dict[str, Any]]:
     return {heading: fields for heading, fields in groups.items() if fields}
 
 
-def published_defaults() -> dict[str, dict[Method, bool | int | float]]:
+def published_defaults() -> dict[str, dict[str, Value]]:
     """Return, for every number of the methods, the published default of each method that has it."""
     return {
         name: extra["published_defaults"]

@@ -13,20 +13,22 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node.contract.methods import METHODS, Task
 from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem
 from sccr_node.evaluation.clustering import compare
 from sccr_node.evaluation.masks import mask_expression
 from sccr_node.evaluation.metrics import recovery
-from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
-from sccr_node.params import METHOD_TITLES, BenchmarkParameters, ImputeParameters, Mechanism, Method
+from sccr_node.methods import Expression, load
+from sccr_node.numerics import Workspace
+from sccr_node.params import BenchmarkParameters, Mechanism
 from sccr_node.runtime.console import Console
-from sccr_node.runtime.resources import MEGABYTE, peak_memory
+from sccr_node.runtime.resources import MEGABYTE, peak_memory, usable_cpus
 
 COLUMNS = (
     "task",
@@ -58,7 +60,7 @@ Progress = Callable[[str, float], None]
 class Run:
     """One imputation: with masked entries to recover, or of the whole data to cluster."""
 
-    task: str
+    task: Task
     method: str
     mechanism: Mechanism | None = None
     rate: float | None = None
@@ -68,7 +70,7 @@ class Run:
     @property
     def title(self) -> str:
         """What it is, for people."""
-        method = "none" if self.method == "none" else METHOD_TITLES[cast(Method, self.method)]
+        method = "none" if self.method == "none" else METHODS[self.method].title
         if self.task == "clustering":
             return f"{method}, clustering"
         return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
@@ -297,7 +299,7 @@ def rows_of(run: Run, folder: Path, params: BenchmarkParameters, progress: Progr
         Called with a stage's name and the finished fraction.
     """
     expression = sparse.csr_matrix(sparse.load_npz(folder / "expression.npz"))
-    imputed, seconds = _imputed(run.method, expression, params, progress, for_recovery=run.task == "recovery")
+    imputed, seconds = _imputed(run.method, expression, params, progress, run.task)
     about = {"task": run.task, "method": run.method}
     took = {"seconds": seconds, "peak_mb": peak_memory() / MEGABYTE}
     if run.task == "recovery":
@@ -321,22 +323,16 @@ def rows_of(run: Run, folder: Path, params: BenchmarkParameters, progress: Progr
 
 
 def _imputed(
-    method: str, expression: sparse.csr_matrix, params: BenchmarkParameters, progress: Progress, *, for_recovery: bool
+    method: str, expression: sparse.csr_matrix, params: BenchmarkParameters, progress: Progress, task: Task
 ) -> tuple[Any, float]:
-    """Return what a method makes of the data, cells x genes, and the seconds it took.
-
-    scCR's recovered expression is for recovery and its denoised for clustering, as in its paper; the other methods
-    have one output.
-    """
+    """Return the output that a method's authors evaluated for a task, cells x genes, and the seconds it took."""
     begin = time.monotonic()
     if method == "none":
         return expression, 0.0
-    options: dict[str, Any] = ImputeParameters(method=cast(Method, method)).method_parameters()
-    recovered = for_recovery and method == "sccr"
-    if method == "sccr":
-        options |= {"recovered": recovered, "denoised": not recovered}
-    result: Imputed = IMPUTERS[method](expression, threads=params.threads, progress=progress, **options)
-    return result.recovered if recovered else result.denoised, time.monotonic() - begin
+    output = METHODS[method].scored[task]
+    work = Workspace(params.threads, progress)
+    result = load(method).impute(Expression.of(expression), work, [output], METHODS[method].complete({}))
+    return getattr(result, output), time.monotonic() - begin
 
 
 def _dense(matrix: Any) -> NDArray[np.float32]:

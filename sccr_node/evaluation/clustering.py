@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.imputation import principal_components
+from sccr_node.numerics import principal_components
 from sccr_node.runtime.numba_cache import use_compiled_functions
 
 Labels = NDArray[np.int64]

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from sccr_node import __version__
 from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.methods import METHODS
 from sccr_node.data.dataset import InputData, open_input
 from sccr_node.data.preparation import Prepared
 from sccr_node.errors import InputProblem, UsageProblem
@@ -23,10 +24,12 @@ from sccr_node.evaluation.clustering import Clustering, compare
 from sccr_node.evaluation.files import genes_of_layer, prepare, read_obsm, read_types
 from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_graph, strongest_pairs
 from sccr_node.evaluation.tables import write_tables
-from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
-from sccr_node.params import BenchmarkParameters, EvaluateClusterParameters, EvaluateRelationsParameters
+from sccr_node.methods import Expression, load
+from sccr_node.numerics import Workspace
+from sccr_node.params import RELATING, BenchmarkParameters, EvaluateClusterParameters, EvaluateRelationsParameters
 from sccr_node.results import imputed_genes
 from sccr_node.runtime.console import Console
+from sccr_node.runtime.resources import usable_cpus
 from sccr_node.storage.copying import sha256_of
 
 METRICS = ("ari", "nmi", "accuracy", "silhouette")
@@ -218,17 +221,16 @@ def _stored_graph(
     else:
         genes = np.flatnonzero(np.diff(graph.indptr))
     if not genes.size or graph.nnz == 0:
-        raise InputProblem(f"varp[{key!r}] of {data.path} joins no genes: impute with --method sccr or scbfp")
+        raise InputProblem(f"varp[{key!r}] of {data.path} joins no genes: impute with --method {' or '.join(RELATING)}")
     _, prepared = prepare(data, params, console, genes=genes)
     return sparse.csr_matrix(graph[genes][:, genes]), genes, prepared
 
 
 def _built_graph(prepared: Prepared, params: EvaluateRelationsParameters, console: Console) -> sparse.csr_matrix:
-    # The recovered expression is the cheaper of scCR's outputs: its third stage needs no gene graph.
-    options = {"denoised": False, "recovered": True} if params.method == "sccr" else {}
-    result: Imputed = IMPUTERS[params.method](
-        prepared.expression, threads=params.threads, progress=console.progress, **options
-    )
+    method = METHODS[params.method]
+    work = Workspace(params.threads, console.progress)
+    # The gene graph comes with every output: the cheapest will do.
+    result = load(method.name).impute(Expression.of(prepared.expression), work, method.outputs[:1], method.complete({}))
     assert result.relations is not None
     return result.relations
 

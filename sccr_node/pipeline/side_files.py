@@ -18,7 +18,7 @@ from sccr_node.contract.record import (
     RunRecord,
 )
 from sccr_node.data.dataset import InputData
-from sccr_node.imputation import level
+from sccr_node.numerics import level
 from sccr_node.params import ImputeParameters
 from sccr_node.pipeline.plan import Plan
 from sccr_node.report.multiqc import multiqc_files, multiqc_target

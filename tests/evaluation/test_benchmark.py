@@ -16,7 +16,7 @@ from sccr_node.evaluation import benchmark
 from sccr_node.evaluation.benchmark import COLUMNS, Journal, Run, planned_runs, rows_of
 from sccr_node.evaluation.masks import mask_expression
 from sccr_node.evaluation.metrics import recovery
-from sccr_node.imputation import sccr as impute_by_sccr
+from sccr_node.methods import sccr as impute_by_sccr
 from sccr_node.params import BenchmarkParameters
 
 

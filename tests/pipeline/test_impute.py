@@ -13,7 +13,7 @@ from scipy import sparse
 from sccr_node.__main__ import main
 from sccr_node.contract.record import RunRecord
 from sccr_node.data.simulation import as_anndata, simulate
-from sccr_node.imputation import scbfp, sccr, scfp
+from sccr_node.methods import scbfp, sccr, scfp
 from sccr_node.params import ImputeParameters, SimulateParameters
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
+from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.params import (
     GENE_CHOICES,
-    METHOD_TITLES,
-    METHODS,
     NUMBERS,
     BenchmarkParameters,
     EvaluateClusterParameters,
@@ -41,9 +40,8 @@ NOT_OFFERED = frozenset(
 
 OPTION_LABELS: dict[str, dict[str, str]] = {
     "method": {
-        "sccr": "scCR: similar cells and related genes (recommended)",
-        "scfp": "scFP: similar cells only",
-        "scbfp": "scBFP: related genes, then similar cells",
+        method.name: f"{method.title}: {method.idea}" + " (recommended)" * (method.name == DEFAULT_METHOD)
+        for method in METHODS.values()
     },
     "input_scale": {
         "auto": "Detect (recommended)",
@@ -69,7 +67,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
     },
     "methods": {
         "none": "No imputation (the masked data as they are)",
-        **{str(method): title for method, title in METHOD_TITLES.items()},
+        **{method.name: method.title for method in METHODS.values()},
     },
     "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
 }
@@ -240,7 +238,7 @@ def _number(name: str, field: dict[str, Any], method: str) -> ElementTree.Elemen
         said = "yes" if published else "no"
     else:
         said = _written(published)
-    help_text = f"{field['description']} Published for {METHOD_TITLES[method]}: {said}."  # type: ignore[index]
+    help_text = f"{field['description']} Published for {METHODS[method].title}: {said}."
     if isinstance(published, bool):
         return _boolean(name, field, published, help_text)
     kind = next(kind for kind in field["anyOf"] if kind["type"] in ("integer", "number"))

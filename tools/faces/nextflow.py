@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
+from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.contract.schemas import REPOSITORY
 from sccr_node.params import (
     DATA,
@@ -12,7 +13,6 @@ from sccr_node.params import (
     GENE_CHOICES,
     GENES,
     METHOD,
-    METHODS,
     NUMBERS,
     OUTPUT,
     REPORTING,
@@ -29,7 +29,10 @@ from sccr_node.params import (
     published_defaults,
 )
 
-Imputation = Literal["none", "sccr", "scfp", "scbfp"]
+if TYPE_CHECKING:
+    Imputation = str
+else:
+    Imputation = Literal[("none", *METHODS)]
 
 PLATFORM = "Platform"
 
@@ -55,7 +58,7 @@ class WorkflowParameters(Parameters):
         pattern=r"^[^']+$",
     )
     imputation: Imputation = parameter(
-        "sccr",
+        DEFAULT_METHOD,
         title="Imputation",
         description="Method for the samples that the samplesheet names none for; none leaves a sample as it is.",
         group=METHOD,
@@ -310,7 +313,7 @@ def _group(name: str, field: Any) -> str:
 
 def samplesheet_schema() -> dict[str, Any]:
     """Return ``assets/schema_input.json``: the columns of the samplesheet."""
-    choices = list(get_args(Imputation))
+    choices = ["none", *METHODS]
     batch_key = ImputeParameters.model_fields["batch_key"].description
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

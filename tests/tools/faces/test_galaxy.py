@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 import sccr_node
-from sccr_node.params import METHODS, EvaluateClusterParameters, ImputeParameters, published_defaults
+from sccr_node.contract.methods import METHODS
+from sccr_node.params import EvaluateClusterParameters, ImputeParameters, published_defaults
 from tools.faces.galaxy import (
     FORM_HELP,
     FORM_NOTES,
@@ -73,7 +74,7 @@ def test_numbers_have_the_published_defaults_and_reach_the_command(method: str) 
         for token in MACROS.findall("token")
         if token.get("name") == f"@IMPUTE_NUMBERS_{method.upper()}@"
     )
-    own = {name: values[method] for name, values in published_defaults().items() if method in values}  # type: ignore[index]
+    own = {name: values[method] for name, values in published_defaults().items() if method in values}
     assert len(macro(f"impute_numbers_{method}").findall("param")) == len(own)
     for name, value in own.items():
         shown = parameter(f"impute_numbers_{method}", name)

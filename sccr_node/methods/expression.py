@@ -1,13 +1,18 @@
 """What goes in and what comes out: the expression without its empty cells and genes, and the imputed arrays."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from sccr_node.imputation._kernels import kernels
-from sccr_node.imputation.graphs import buffer_size
+from sccr_node.contract.methods import Output, Value
+from sccr_node.numerics import Workspace
+from sccr_node.numerics._kernels import kernels
+from sccr_node.numerics.neighbors import DenseRows, buffer_size
 
 
 @dataclass(frozen=True)
@@ -17,13 +22,13 @@ class Imputed:
     Attributes
     ----------
     denoised
-        Cells x genes, float32: for clustering. None where it was not wanted.
+        Cells x genes, float32: for clustering. None if it was not asked for.
     recovered
-        Cells x genes, float32: scCR's recovered expression, before denoising. None where it was not wanted, or does not
-        exist (scFP, scBFP).
+        Cells x genes, float32: scCR's recovered expression, before denoising. None if it was not asked for, or the
+        method has none.
     relations
-        Genes x genes, float32, symmetric, no diagonal: Pearson's r (signed) of the pairs that the gene graph joined,
-        before its rows were normalised; scBFP: cosine. None for scFP, which has no gene graph.
+        Genes x genes, float32, symmetric, no diagonal: Pearson's r (signed; scBFP: the cosine) of the pairs that the
+        gene graph joined, before its rows were normalised. None for a method without a gene graph.
     seconds
         What each stage took.
     """
@@ -69,17 +74,23 @@ class Expression:
         """Whether there is nothing to learn from: no cell with a value, or one."""
         return len(self.cells) < 2
 
-    def buffer(self) -> NDArray[np.float32]:
-        """Return one of the large work spaces: room for the result, and for whole panels of rows."""
-        return np.empty(max(buffer_size(*self.matrix.shape), self.shape[0] * self.shape[1]), np.float32)
+    @cached_property
+    def digest(self) -> str:
+        """What tells this expression from every other: the SHA-256 of its values and where they are."""
+        summed = sha256(repr(self.shape).encode())
+        csr = self.matrix
+        for array in (self.cells, self.genes, csr.indptr.astype(np.int64), csr.indices.astype(np.int64), csr.data):
+            summed.update(np.ascontiguousarray(array).data)
+        return summed.hexdigest()
 
-    def view(self, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the cells x genes matrix of the non-empty ones that lies at the start of a buffer."""
-        cells, genes = self.matrix.shape
-        return buffer[: cells * genes].reshape(cells, genes)
+    def buffer(self, work: Workspace) -> NDArray[np.float32]:
+        """Return room for a matrix of cells x genes: for the result, and for whole panels of rows."""
+        return work.buffer(max(buffer_size(*self.matrix.shape), self.shape[0] * self.shape[1]))
 
-    def spread(self, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the matrix at the start of a buffer with the empty cells and genes in their places, as zeros."""
+    def spread(self, rows: DenseRows, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a matrix with the empty cells and genes in their places, as zeros; `buffer` may be its own."""
+        if buffer is not rows.buffer:
+            buffer[:] = rows.buffer
         if self.matrix.shape != self.shape:
             cells, genes = self.matrix.shape
             kernels().spread(buffer, self.cells, cells, self.genes, genes, *self.shape, np.empty(genes, np.float32))
@@ -92,22 +103,22 @@ class Expression:
         names = self.genes.astype(np.int32)
         return sp.csr_matrix((pairs.data, (names[pairs.row], names[pairs.col])), shape=(n_genes, n_genes))
 
-    def unchanged(self, *, denoised: bool, recovered: bool, relations: bool) -> Imputed:
+    def unchanged(self, outputs: Collection[Output], *, relations: bool) -> Imputed:
         """Return the values as they are: what imputing a single cell gives."""
         values = np.zeros(self.shape, np.float32)
         values[np.ix_(self.cells, self.genes)] = self.matrix.toarray()
         pairs = np.zeros(0, np.float32), (np.zeros(0, np.int32), np.zeros(0, np.int32))
         no_relations = sp.csr_matrix(pairs, shape=(self.shape[1], self.shape[1]))
         return Imputed(
-            denoised=values if denoised else None,
-            recovered=(values.copy() if denoised else values) if recovered else None,
+            denoised=values if "denoised" in outputs else None,
+            recovered=values.copy() if "recovered" in outputs else None,
             relations=no_relations if relations else None,
         )
 
 
-def check_ranges(**values: float) -> None:
-    """Refuse numbers of the method that make no sense: counts below 0 (neighbours: below 1), shares outside [0, 1]."""
-    for name, value in values.items():
+def check_ranges(settings: Mapping[str, Value]) -> None:
+    """Refuse settings that make no sense: counts below 0 (neighbours: below 1), shares outside [0, 1]."""
+    for name, value in settings.items():
         if name.startswith("k_") and value < 1:
             raise ValueError(f"{name} is {value}: it must be at least 1")
         if name.startswith("n_") and value < 0:

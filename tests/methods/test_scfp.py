@@ -1,15 +1,14 @@
 """scFP against the published numbers and the dense transcription."""
 
 import numpy as np
+import oracle
 import pytest
 import scipy.sparse as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from random_inputs import margin, random_expression, without_empty
 
-from sccr_node.imputation import scfp
-
-from . import oracle
-from .inputs import margin, random_expression, without_empty
+from sccr_node.methods import scfp
 
 
 def test_golden(golden):

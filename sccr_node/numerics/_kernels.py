@@ -1,28 +1,19 @@
-"""Bindings to the compiled kernels (kernels.c), and the crew of threads that runs them on blocks."""
+"""Bindings to the compiled kernels (kernels.c)."""
 
 import contextlib
 import ctypes
 import functools
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from sccr_node.runtime.resources import usable_cpus as usable_cpus  # said twice: passed on from here
-
-Item = TypeVar("Item")
-Progress = Callable[[str, float], None]
 
 PANEL, TILE, DEPTH, LISTED_ROWS = 32, 512, 128, 16  # as in kernels.c; checked when it is loaded
 
 # From the plainest to the best. One library each, of the same source; aarch64 has the baseline only.
 LEVELS = ("baseline", "avx2", "avx512")
-
-_POLL_SECONDS = 0.1  # how often the calling thread reports progress, and how soon it sees a signal
 
 
 def _array_of(dtype: type) -> type:
@@ -128,81 +119,3 @@ def level() -> str:
 def kernels() -> ctypes.CDLL:
     """Return the compiled kernels for this CPU."""
     return usable_levels()[level()]
-
-
-class Crew:
-    """Threads that work through the blocks of a stage while the calling thread waits, reports and hears signals.
-
-    Blocks are handed out in turn, so which thread does one is chance: a block may only write what is its own (or what
-    does not depend on the thread, such as candidates that are proved afterwards).
-    """
-
-    def __init__(self, threads: int | None = None, progress: Progress | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}: it must be at least 1")
-        self.threads = threads or usable_cpus()
-        self.seconds: dict[str, float] = {}
-        self.cancelled = np.zeros(1, np.int32)  # read by the kernels
-        self._progress = progress
-        self._stage = ""
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Name and time what runs inside."""
-        self._stage, started = name, time.perf_counter()
-        self._report(0.0)
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-        self._report(1.0)
-
-    def run(self, work: Callable[[int, Item], None], items: Sequence[Item]) -> None:
-        """Call `work(worker, item)` for every item, on at most `threads` threads; workers count from 0.
-
-        Whatever is raised by a worker, by the progress report or by a signal handler stops all within one block and is
-        raised here.
-        """
-        queue = iter(items)
-        lock = threading.Lock()
-        finished = threading.Event()
-        failures: list[BaseException] = []
-        n_workers = min(self.threads, len(items))
-        done = idle = 0
-
-        def labour(worker: int) -> None:
-            nonlocal done, idle
-            try:
-                while not self.cancelled[0]:
-                    with lock:
-                        item = next(queue, None)
-                    if item is None:
-                        break
-                    work(worker, item)
-                    done += 1
-            except BaseException as failure:  # noqa: BLE001 -- raised again in the calling thread
-                failures.append(failure)
-                self.cancelled[0] = 1
-            finally:
-                with lock:
-                    idle += 1
-                    if idle == n_workers:
-                        finished.set()
-
-        crew = [threading.Thread(target=labour, args=(worker,), daemon=True) for worker in range(n_workers)]
-        try:
-            for thread in crew:
-                thread.start()
-            while crew and not finished.wait(_POLL_SECONDS):
-                self._report(done / len(items))
-        except BaseException:
-            self.cancelled[0] = 1
-            raise
-        finally:
-            for thread in crew:
-                if thread.ident is not None:
-                    thread.join()
-        if failures:
-            raise failures[0]
-
-    def _report(self, fraction: float) -> None:
-        if self._progress is not None:
-            self._progress(self._stage, fraction)

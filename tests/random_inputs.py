@@ -1,4 +1,4 @@
-"""Random expression for tests."""
+"""Random expression for the tests of the methods and of what they are made of."""
 
 import numpy as np
 

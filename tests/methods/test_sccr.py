@@ -1,18 +1,19 @@
 """scCR against the published numbers, the dense transcription, and its own invariants."""
 
 import numpy as np
+import oracle
 import pytest
 import scipy.sparse as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from random_inputs import margin, random_expression, without_empty
 
-from sccr_node.imputation import cell_graph, gene_graph, sccr
-from sccr_node.imputation._kernels import Crew, forced_level, usable_levels
-from sccr_node.imputation.graphs import Standard, buffer_size, joined, nearest_genes
-from sccr_node.imputation.propagation import hard_propagation, propagate_over_genes
-
-from . import oracle
-from .inputs import margin, random_expression, without_empty
+from sccr_node.methods import sccr
+from sccr_node.numerics import Workspace, cell_graph, gene_graph, hard_propagation
+from sccr_node.numerics._kernels import forced_level, usable_levels
+from sccr_node.numerics.graphs import GeneScaling, gene_rows, joined
+from sccr_node.numerics.neighbors import buffer_size, search
+from sccr_node.numerics.propagation import propagate_over_genes
 
 NEAR_TIE = 5e-6  # float32 may decide either way below this
 
@@ -51,8 +52,8 @@ def test_golden_steps(golden):
     assert abs(doubled - sp.csr_matrix(stored, shape=doubled.shape)).max() < 1e-5
 
     c = np.empty_like(p)
-    standard = Standard.of(p.mean(axis=0, dtype=np.float64), p.std(axis=0, ddof=1, dtype=np.float64))
-    propagate_over_genes(signed, x, p, standard, c, Crew(1), iterations=40)
+    scaling = GeneScaling.of(p.mean(axis=0, dtype=np.float64), p.std(axis=0, ddof=1, dtype=np.float64))
+    propagate_over_genes(signed, x, p, scaling, c, Workspace(1), iterations=40)
     np.testing.assert_allclose(c, golden["completed"], atol=1e-4)
 
 
@@ -223,9 +224,10 @@ def test_one_dimension_is_refused():
 
 def test_standardising_against_the_paper_in_hard_cases():
     p = np.array([[1, 5, 0.1], [1, 7, 0.1], [1, 9, 0.1]], np.float32)
-    standard = Standard.of(p.mean(axis=0, dtype=np.float64), p.std(axis=0, ddof=1, dtype=np.float64))
-    assert standard.inverses.tolist() == [0, 0.5, 0]
-    np.testing.assert_allclose(standard.scales, [2 / 3, 2, 2 / 3], rtol=1e-6)
-    work = np.empty(buffer_size(3, 3), np.float32)
-    graph = joined(nearest_genes(p, standard, work, 3, Crew(1), signed=True), signed=True)
+    scaling = GeneScaling.of(p.mean(axis=0, dtype=np.float64), p.std(axis=0, ddof=1, dtype=np.float64))
+    assert scaling.inverses.tolist() == [0, 0.5, 0]
+    np.testing.assert_allclose(scaling.scales, [2 / 3, 2, 2 / 3], rtol=1e-6)
+    work = Workspace(1)
+    rows = gene_rows(p, scaling, work.buffer(buffer_size(3, 3)), work, signed=True)
+    graph = joined(search(rows, 3, work), signed=True)
     np.testing.assert_allclose(graph.toarray(), np.eye(3))

@@ -1,4 +1,4 @@
-"""Inputs of the numerical tests."""
+"""Real inputs of the methods, and what the published code made of them."""
 
 import json
 
@@ -6,11 +6,6 @@ import anndata
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import settings
-
-# The same examples in every run: a near-tie that only a rare example meets must not fail somebody else's change.
-settings.register_profile("imputation", derandomize=True, deadline=None, max_examples=40)
-settings.load_profile("imputation")
 
 
 @pytest.fixture(scope="session", params=["worm_neuron", "mouse_bladder_2100"])

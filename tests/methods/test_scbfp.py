@@ -1,15 +1,14 @@
 """scBFP against an independent transcription's numbers and the dense one here."""
 
 import numpy as np
+import oracle
 import pytest
 import scipy.sparse as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from random_inputs import margin, random_expression, without_empty
 
-from sccr_node.imputation import scbfp
-
-from . import oracle
-from .inputs import margin, random_expression, without_empty
+from sccr_node.methods import scbfp
 
 
 def test_golden(golden):

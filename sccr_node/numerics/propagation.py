@@ -7,8 +7,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from sccr_node.imputation._kernels import Crew, kernels
-from sccr_node.imputation.graphs import Standard, sparse_arrays
+from sccr_node.numerics._kernels import kernels
+from sccr_node.numerics.graphs import GeneScaling
+from sccr_node.numerics.neighbors import SparseRows
+from sccr_node.numerics.workspace import Workspace
 
 CACHE_BYTES = 24 << 20  # what the three spaces of one block may take: about a last-level cache
 GENE_BLOCK = 32  # cells that are propagated together over the genes
@@ -23,9 +25,9 @@ def block_width(n_nodes: int) -> int:
 class Ordered:
     """A graph with its nodes put where their neighbours are near, and the order: `order[new] = old`."""
 
-    starts: NDArray[np.int64]
-    columns: NDArray[np.int32]
-    weights: NDArray[np.float32]
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
     order: NDArray[np.int64]
 
     @classmethod
@@ -37,7 +39,7 @@ class Ordered:
             order = reverse_cuthill_mckee(graph, symmetric_mode=False).astype(np.int64)
             graph = graph[order][:, order]
             graph.sort_indices()
-        return cls(*sparse_arrays(graph), order)
+        return cls(*_csr_arrays(graph), order)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def hard_propagation(
 ) -> NDArray[np.float32]:
     """Return `expression` (cells x genes) spread over the cell graph, its stored values put back in every iteration."""
     out = np.empty(expression.shape, np.float32)
-    propagate_over_cells(graph, expression, out, Crew(threads), iterations=n_iterations)
+    propagate_over_cells(graph, expression, out, Workspace(threads), iterations=n_iterations)
     return out
 
 
@@ -72,7 +74,7 @@ def soft_propagation(
 ) -> NDArray[np.float32]:
     """Return `expression` (cells x genes) spread over the cell graph, with 1 - beta of the source in each iteration."""
     out = np.empty(expression.shape, np.float32)
-    propagate_over_cells(graph, expression, out, Crew(threads), iterations=n_iterations, beta=beta)
+    propagate_over_cells(graph, expression, out, Workspace(threads), iterations=n_iterations, beta=beta)
     return out
 
 
@@ -80,7 +82,7 @@ def propagate_over_cells(
     graph: sp.csr_matrix,
     source: sp.csr_matrix | NDArray[np.float32],
     out: NDArray[np.float32],
-    crew: Crew,
+    work: Workspace,
     *,
     iterations: int,
     beta: float | None = None,
@@ -98,66 +100,71 @@ def propagate_over_cells(
     cells, genes = out.shape
     nodes = Ordered.of(graph)
     width = block_width(cells)
-    sparse = sparse_arrays(source) if sp.issparse(source) else None
-    room = [[np.empty(cells * width, np.float32) for _ in range(3)] for _ in range(crew.threads)]
-    adjacency = nodes.starts, nodes.columns, nodes.weights, cells, width
+    csr = _csr_arrays(source) if sp.issparse(source) else None
+    room = [[np.empty(cells * width, np.float32) for _ in range(3)] for _ in range(work.threads)]
+    adjacency = nodes.indptr, nodes.indices, nodes.data, cells, width
 
     def block_of_genes(worker: int, first: int) -> None:
         anchor, block, other = room[worker]
         used = min(width, genes - first)
         library = kernels()
-        if sparse is not None:
-            library.sparse_to_block(*sparse, nodes.order, cells, first, width, 0.0, block)
+        if csr is not None:
+            library.sparse_to_block(*csr, nodes.order, cells, first, width, 0.0, block)
         else:
             library.dense_to_block(source, genes, nodes.order, cells, first, used, width, block)
         if beta is None:
-            assert sparse is not None
-            library.sparse_to_block(*sparse, nodes.order, cells, first, width, np.nan, anchor)
-            library.propagate_hard(*adjacency, anchor, block, other, iterations, crew.cancelled)
+            assert csr is not None
+            library.sparse_to_block(*csr, nodes.order, cells, first, width, np.nan, anchor)
+            library.propagate_hard(*adjacency, anchor, block, other, iterations, work.cancelled)
         else:
             anchor[:] = block
-            library.propagate_soft(*adjacency, anchor, beta, block, other, iterations, crew.cancelled)
+            library.propagate_soft(*adjacency, anchor, beta, block, other, iterations, work.cancelled)
         if statistics is not None:
             end = first + used
             library.column_statistics(
                 block, cells, width, used, statistics.means[first:end], statistics.deviations[first:end]
             )
-        if not crew.cancelled[0]:
+        if not work.cancelled[0]:
             library.block_to_dense(block, nodes.order, cells, first, width, used, share, mixed, out, genes)
 
-    crew.run(block_of_genes, range(0, genes, width))
+    work.run(block_of_genes, range(0, genes, width))
 
 
 def propagate_over_genes(
     graph: sp.csr_matrix,
     expression: sp.csr_matrix,
     dense: NDArray[np.float32] | None,
-    standard: Standard,
+    scaling: GeneScaling,
     out: NDArray[np.float32],
-    crew: Crew,
+    work: Workspace,
     *,
     iterations: int,
 ) -> None:
     """Propagate every cell's genes over the gene graph with the observed ones held, and write `out` (cells x genes).
 
-    Starts from the standardised `dense` (or `expression`, where there is none) and undoes the standardisation.
+    Starts from the standardised `dense` (or `expression`, if there is none) and undoes the standardisation.
     """
     cells, genes = out.shape
     nodes = Ordered.of(graph, reorder=False)
-    sparse = sparse_arrays(expression)
-    room = [[np.empty(genes * GENE_BLOCK, np.float32) for _ in range(3)] for _ in range(crew.threads)]
+    csr = _csr_arrays(expression)
+    room = [[np.empty(genes * GENE_BLOCK, np.float32) for _ in range(3)] for _ in range(work.threads)]
 
     def block_of_cells(worker: int, first: int) -> None:
         held, block, other = room[worker]
         used = min(GENE_BLOCK, cells - first)
         library = kernels()
         library.cells_to_block(
-            dense, *sparse, genes, first, used, GENE_BLOCK, standard.means, standard.inverses, block, held
+            dense, *csr, genes, first, used, GENE_BLOCK, scaling.means, scaling.inverses, block, held
         )
         library.propagate_hard(
-            nodes.starts, nodes.columns, nodes.weights, genes, GENE_BLOCK, held, block, other, iterations,
-            crew.cancelled,
+            nodes.indptr, nodes.indices, nodes.data, genes, GENE_BLOCK, held, block, other, iterations,
+            work.cancelled,
         )  # fmt: skip
-        library.block_to_cells(block, genes, first, used, GENE_BLOCK, standard.means, standard.scales, out)
+        library.block_to_cells(block, genes, first, used, GENE_BLOCK, scaling.means, scaling.scales, out)
 
-    crew.run(block_of_cells, range(0, cells, GENE_BLOCK))
+    work.run(block_of_cells, range(0, cells, GENE_BLOCK))
+
+
+def _csr_arrays(matrix: sp.csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    rows = SparseRows.of(matrix)
+    return rows.indptr, rows.indices, rows.data

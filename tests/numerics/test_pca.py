@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sccr_node.imputation import embedding, principal_components
+from sccr_node.numerics import pca, principal_components
 
 
 def exact_scores(x, kept):
@@ -30,8 +30,8 @@ def low_rank(seed, n_cells, n_genes, rank=30):
     [(300, 120, 10), (600, 300, 20), (150, 700, 20), (40, 30, 50), (2, 5, 3), (5, 1, 3), (64, 64, 63)],
 )
 def test_equals_the_svd(monkeypatch, gram_genes, n_cells, n_genes, wanted):
-    monkeypatch.setattr(embedding, "GRAM_GENES", gram_genes)
-    monkeypatch.setattr(embedding, "BLOCK_VALUES", 60_000)  # several blocks of rows
+    monkeypatch.setattr(pca, "GRAM_GENES", gram_genes)
+    monkeypatch.setattr(pca, "BLOCK_VALUES", 60_000)  # several blocks of rows
     x = low_rank(n_cells, n_cells, n_genes)
     kept = min(wanted, n_cells - 1, n_genes)
     scores, expected = components(x, wanted), exact_scores(x, kept)

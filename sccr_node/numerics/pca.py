@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from sccr_node.imputation._kernels import Crew, Progress
+from sccr_node.numerics.workspace import Progress, Workspace
 
 GRAM_GENES = 4096  # up to here the genes x genes products are kept; beyond, every step reads the matrix again
 BLOCK_VALUES = 2 << 20  # values of a block of rows, which is widened to float64
@@ -54,10 +54,10 @@ def principal_components(
     kept = max(0, min(n_components, n_cells - 1, n_genes))
     if kept == 0:
         return np.zeros((n_cells, 0), np.float32)
-    crew = Crew(threads, progress)
+    work = Workspace(threads, progress)
     # A threaded BLAS sums in an order of its own; here each thread calls it for its own strip.
-    with threadpool_limits(1, user_api="blas"), crew.stage("principal components"):
-        matrix = _Rows(rows, n_cells, n_genes, crew)
+    with threadpool_limits(1, user_api="blas"), work.stage("principal components"):
+        matrix = _Rows(rows, n_cells, n_genes, work)
         times_covariance = matrix.gram().__matmul__ if n_genes <= GRAM_GENES else matrix.times_covariance
         loadings = _leading_eigenvectors(times_covariance, n_genes, kept)
         loadings *= np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(kept)])
@@ -67,8 +67,10 @@ def principal_components(
 class _Rows:
     """The matrix, as what the components need of it: products over blocks of rows, each strip by one thread."""
 
-    def __init__(self, rows: Callable[[int, int], NDArray[np.float32]], n_cells: int, n_genes: int, crew: Crew) -> None:
-        self.rows, self.n_cells, self.n_genes, self.crew = rows, n_cells, n_genes, crew
+    def __init__(
+        self, rows: Callable[[int, int], NDArray[np.float32]], n_cells: int, n_genes: int, work: Workspace
+    ) -> None:
+        self.rows, self.n_cells, self.n_genes, self.work = rows, n_cells, n_genes, work
         self.height = max(32, BLOCK_VALUES // n_genes)
         self.mean = sum((block.sum(axis=0) for _, block in self._blocks(0.0)), start=np.zeros(n_genes)) / n_cells
 
@@ -86,13 +88,13 @@ class _Rows:
         def strip(worker: int, at: int) -> None:
             np.matmul(left[at : at + STRIP], right, out=out[at : at + STRIP])
 
-        self.crew.run(strip, range(0, len(left), STRIP))
+        self.work.run(strip, range(0, len(left), STRIP))
         return out
 
     def gram(self) -> Matrix:
         """Return the genes x genes products of the centred columns."""
         total = np.zeros((self.n_genes, self.n_genes))
-        spaces = [np.empty((STRIP, self.n_genes)) for _ in range(self.crew.threads)]
+        spaces = [np.empty((STRIP, self.n_genes)) for _ in range(self.work.threads)]
         for _, block in self._blocks(self.mean):
 
             def strip(worker: int, at: int, block: Matrix = block) -> None:
@@ -100,7 +102,7 @@ class _Rows:
                 space = spaces[worker][: ours.shape[1], at:]
                 total[at : at + STRIP, at:] += np.matmul(ours.T, block[:, at:], out=space)
 
-            self.crew.run(strip, range(0, self.n_genes, STRIP))
+            self.work.run(strip, range(0, self.n_genes, STRIP))
         return np.asarray(np.triu(total) + np.triu(total, 1).T)
 
     def times_covariance(self, vectors: Matrix) -> Matrix:

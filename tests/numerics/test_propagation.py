@@ -1,15 +1,14 @@
 """Propagation on blocks against dense products, for every level of instructions and block width."""
 
 import numpy as np
+import oracle
 import pytest
 import scipy.sparse as sp
+from random_inputs import random_expression, without_empty
 
-from sccr_node.imputation import cell_graph, hard_propagation, propagation, soft_propagation
-from sccr_node.imputation._kernels import Crew, forced_level, usable_levels
-from sccr_node.imputation.propagation import CellStatistics, propagate_over_cells
-
-from . import oracle
-from .inputs import random_expression, without_empty
+from sccr_node.numerics import Workspace, cell_graph, hard_propagation, propagation, soft_propagation
+from sccr_node.numerics._kernels import forced_level, usable_levels
+from sccr_node.numerics.propagation import CellStatistics, propagate_over_cells
 
 X = without_empty(random_expression(7, 130, 150))
 
@@ -53,7 +52,7 @@ def test_mixing_and_statistics_on_the_way():
     plain = hard_propagation(graph, x, 3)
     mixed = np.random.default_rng(0).random(X.shape, np.float32)
     out, statistics = mixed.copy(), CellStatistics.empty(X.shape[1])
-    propagate_over_cells(graph, x, out, Crew(2), iterations=3, share=0.8, mixed=out, statistics=statistics)
+    propagate_over_cells(graph, x, out, Workspace(2), iterations=3, share=0.8, mixed=out, statistics=statistics)
     np.testing.assert_allclose(out, 0.8 * plain + 0.2 * mixed, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(statistics.means, plain.mean(axis=0, dtype=np.float64), rtol=1e-12)
     np.testing.assert_allclose(statistics.deviations, plain.std(axis=0, ddof=1, dtype=np.float64), rtol=1e-9)
