@@ -115,6 +115,8 @@ def _kinds(annotation: Any) -> list[Any]:
 
 def default_text(field: Any) -> str:
     """Return a field's default as help pages and tables show it; empty where leaving it out is the default."""
+    if (followed := extra_of(field).get("follows")) is not None:
+        return f"as {flag(followed)}"
     published = extra_of(field).get("published_defaults")
     if published is None:
         return "" if field.is_required() or field.default is None else _written(field.default)

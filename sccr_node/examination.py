@@ -134,7 +134,7 @@ def _with_estimate(
     genes = choice.columns
     n_stored = int(summary.gene_nonzeros[genes].sum())
     numbers = params.method_parameters()
-    for name, most in (("k_cell", summary.n_cells), ("k_gene", len(genes))):
+    for name, most in (("k_cell", summary.n_cells), ("k_denoising", summary.n_cells), ("k_gene", len(genes))):
         if name in numbers:
             numbers[name] = min(numbers[name], most)
     recovered = params.wants_recovered

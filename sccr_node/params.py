@@ -45,6 +45,7 @@ def parameter(
     group: str,
     affects_result: bool = True,
     published: Mapping[str, Value] | None = None,
+    follows: str | None = None,
     metavar: str | None = None,
     **bounds: Any,
 ) -> Any:
@@ -65,6 +66,8 @@ def parameter(
     published
         The default of each method that has the parameter, as its authors published it; a method that is not named
         does not have the parameter.
+    follows
+        The parameter whose value this one has unless it is given.
     metavar
         What help pages show in the place of the value.
     **bounds
@@ -73,6 +76,8 @@ def parameter(
     extra: dict[str, Any] = {"group": group, "affects_result": affects_result}
     if published is not None:
         extra["published_defaults"] = dict(published)
+    if follows is not None:
+        extra["follows"] = follows
     if metavar is not None:
         extra["metavar"] = metavar
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
@@ -81,6 +86,11 @@ def parameter(
 def published_for(setting: str) -> dict[str, Value]:
     """Return the published default of a setting for each method that has it."""
     return {name: method.defaults[setting] for name, method in METHODS.items() if setting in method.defaults}
+
+
+def followed_by(setting: str) -> str:
+    """Return the setting whose value another one has unless it is given."""
+    return next(method.follows[setting] for method in METHODS.values() if setting in method.follows)
 
 
 def _described() -> str:
@@ -406,6 +416,14 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         published=published_for("k_gene"),
         ge=1,
     )
+    k_denoising: int | None = parameter(
+        None,
+        title="Neighbours for denoising",
+        description="Number of nearest neighbours per cell in the last cell graph, over which expression is denoised.",
+        group=NUMBERS,
+        follows=followed_by("k_denoising"),
+        ge=1,
+    )
     n_iterations: int | None = parameter(
         None,
         title="Iterations on cell graphs",
@@ -423,6 +441,14 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         description="How many steps expression is propagated over the graph of genes.",
         group=NUMBERS,
         published=published_for("n_gene_iterations"),
+        ge=1,
+    )
+    n_denoising_iterations: int | None = parameter(
+        None,
+        title="Iterations of denoising",
+        description="Number of iterations of the last propagation over cells, which denoises the expression.",
+        group=NUMBERS,
+        follows=followed_by("n_denoising_iterations"),
         ge=1,
     )
     alpha: float | None = parameter(
@@ -539,9 +565,9 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
     @model_validator(mode="after")
     def _no_contradictions(self) -> ImputeParameters:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
-        for name, defaults in published_defaults().items():
-            if name in given and self.method not in defaults:
-                having = ", ".join(defaults)
+        for name, methods in methods_by_setting().items():
+            if name in given and self.method not in methods:
+                having = ", ".join(methods)
                 raise ValueError(f"--method {self.method} has no {flag(name)} (it belongs to: {having})")
         if self.layer is not None and self.layer in (self.key_added, f"{self.key_added}_recovered"):
             raise ValueError(
@@ -575,16 +601,25 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         return [key for key in result_keys(name) if key not in left_out]
 
     def method_parameters(self) -> dict[str, Value]:
-        """Return the numbers that the chosen method runs with: those given, and the published defaults of the rest."""
+        """Return the numbers that the chosen method runs with: those given, and the defaults of the rest."""
         method = METHODS[self.method]
-        return method.complete({name: getattr(self, name) for name in method.defaults})
+        return method.complete({name: getattr(self, name) for name in method.settings})
+
+    def effective_parameters(self) -> dict[str, Any]:
+        """Return the parameters that a run has, as its record has them."""
+        values = self.model_dump(mode="json") | self.method_parameters()
+        return {name: value for name, value in values.items() if not self._only_follows(name)}
+
+    def _only_follows(self, name: str) -> bool:
+        """Return whether a parameter was not given and has another one's value, which is recorded."""
+        return "follows" in extra_of(type(self).model_fields[name]) and getattr(self, name) is None
 
     def result_parameters(self) -> dict[str, Any]:
         """Return the parameters that the written data depend on, as ``uns`` records them, without those left unset."""
         numbers = self.method_parameters()
         values: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
-            if not extra_of(field)["affects_result"]:
+            if not extra_of(field)["affects_result"] or self._only_follows(name):
                 continue
             value = numbers.get(name, getattr(self, name))
             if value is not None:
@@ -973,8 +1008,14 @@ def fields_by_group(model: type[Parameters]) -> dict[str, dict[str, Any]]:
     return {heading: fields for heading, fields in groups.items() if fields}
 
 
+def methods_by_setting() -> dict[str, list[str]]:
+    """Return, for every number of the methods, the names of the methods that have it."""
+    settings = dict.fromkeys(setting for method in METHODS.values() for setting in method.settings)
+    return {setting: [name for name, method in METHODS.items() if setting in method.settings] for setting in settings}
+
+
 def published_defaults() -> dict[str, dict[str, Value]]:
-    """Return, for every number of the methods, the published default of each method that has it."""
+    """Return, for every number of the methods with a published default, that of each method that has it."""
     return {
         name: extra["published_defaults"]
         for name, field in ImputeParameters.model_fields.items()

@@ -189,12 +189,11 @@ def make_record(
     entries = summary.n_cells * len(examined.genes)
     after = outcome.n_nonzero_after["recovered" if params.write == "recovered" else "denoised"]
     relations = outcome.relations
-    effective = params.model_dump(mode="json") | params.method_parameters()
     return RunRecord(
         version=__version__,
         command=list(command),
         method=params.method,
-        params=effective,
+        params=params.effective_parameters(),
         input=InputRecord(
             path=str(data.path),
             format=data.format,

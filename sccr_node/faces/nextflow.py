@@ -25,8 +25,8 @@ from sccr_node.params import (
     SplitParameters,
     extra_of,
     flag,
+    methods_by_setting,
     parameter,
-    published_defaults,
 )
 
 if TYPE_CHECKING:
@@ -272,9 +272,9 @@ def property_of(name: str) -> dict[str, Any]:
         schema["pattern"] = QUOTE_FREE
     if not own:
         schema["help_text"] = _help_text(field)
-    published = published_defaults().get(name)
-    if published is not None and set(published) != set(METHODS):
-        schema["methods"] = list(published)
+    having = methods_by_setting().get(name, METHODS)
+    if len(having) < len(METHODS):
+        schema["methods"] = list(having)
     if name in HIDDEN:
         schema["hidden"] = True
     return {key: value for key, value in schema.items() if value != ""}
