@@ -57,7 +57,7 @@ class Sccr:
 
 def sccr(
     x, k_cell=15, k_gene=2, n_iterations=40, n_gene_iterations=40, alpha=0.05, beta=0.99, gamma=0.01,
-    symmetrize_final=True, dissociating=True, standardize=True,
+    symmetrize_final=True, dissociating=True, standardize=True, k_denoising=None, n_denoising_iterations=None,
 ):  # fmt: skip
     x = np.asarray(x, np.float64)
     n_genes = x.shape[1]
@@ -78,15 +78,15 @@ def sccr(
     a2 = graph(c, k_cell)
     q = hard(a2, x, x, x != 0, n_iterations)
     r = alpha * p + (1 - alpha) * q
-    a3 = graph(r, k_cell, symmetrize_final)
-    denoised = (1 - gamma) * soft(a3, x, beta, n_iterations) + gamma * r
+    a3 = graph(r, k_denoising or k_cell, symmetrize_final)
+    denoised = (1 - gamma) * soft(a3, x, beta, n_denoising_iterations or n_iterations) + gamma * r
     return Sccr(a1, p, ag, c, r, denoised, *kept_neighbours(z.T, k_gene + 1))
 
 
-def scfp(x, k_cell=15, n_iterations=40, beta=0.99):
+def scfp(x, k_cell=15, n_iterations=40, beta=0.99, k_denoising=None, n_denoising_iterations=None):
     x = np.asarray(x, np.float64)
     p = hard(graph(x, k_cell), x, x, x != 0, n_iterations)
-    return soft(graph(p, k_cell), p, beta, n_iterations)
+    return soft(graph(p, k_denoising or k_cell), p, beta, n_denoising_iterations or n_iterations)
 
 
 def scbfp_graph(e, k, symmetric):

@@ -9,9 +9,10 @@ from scipy import sparse
 
 import sccr_node
 from sccr_node.__main__ import main
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.errors import InputProblem, UsageProblem
-from sccr_node.params import ImputeParameters, SimulateParameters
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ ROOT = Path(sccr_node.__file__).parent
 FLOORS = (
     {"errors"},
     {"runtime"},
-    {"contract", "params", "numerics"},
-    {"storage", "methods", "imputation"},
+    {"contract", "numerics"},
+    {"storage", "methods"},
     {"data"},
     {"results"},
     {"report", "evaluation"},

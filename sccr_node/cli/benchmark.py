@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sccr_node.cli.options import TABLE_OPTIONS, contract_command, path_argument
-from sccr_node.params import BenchmarkParameters
+from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.runtime.console import Console
 
 

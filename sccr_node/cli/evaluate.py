@@ -8,7 +8,7 @@ import click
 
 from sccr_node.cli.groups import LazyGroup
 from sccr_node.cli.options import TABLE_OPTIONS, contract_command, file_option, path_argument
-from sccr_node.params import (
+from sccr_node.contract.evaluate import (
     EvaluateClusterParameters,
     EvaluateMaskParameters,
     EvaluateRelationsParameters,

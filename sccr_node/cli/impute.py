@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from sccr_node.cli.options import contract_command, path_argument
-from sccr_node.params import ImputeParameters
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.runtime.console import Console
 
 

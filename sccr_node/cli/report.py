@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sccr_node.cli.options import contract_command, file_option, path_argument
+from sccr_node.contract.report import ReportParameters
 from sccr_node.errors import UsageProblem
-from sccr_node.params import ReportParameters
 from sccr_node.runtime.console import Console
 
 OPTIONS = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sccr_node.cli.options import PATH, contract_command, path_argument
-from sccr_node.params import GatherParameters, SplitParameters
+from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.runtime.console import Console
 
 

@@ -5,7 +5,7 @@ The entry stands here, since help pages, schemas and forms are made from it and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Value = bool | int | float
@@ -37,6 +37,8 @@ class Method:
         The coefficient that joins genes in its gene graph; None if it has none.
     scored
         Which output its authors evaluated for which task.
+    follows
+        Its settings without a published value, each with the setting whose value it has unless it is given.
     """
 
     name: str
@@ -48,9 +50,15 @@ class Method:
     outputs: tuple[Output, ...]
     relation: Literal["pearson", "cosine"] | None
     scored: Mapping[Task, Output]
+    follows: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The names of all settings."""
+        return (*self.defaults, *self.follows)
 
     def complete(self, given: Mapping[str, Value | None]) -> dict[str, Value]:
-        """Return all settings: those given (None means not given), and the published defaults of the rest.
+        """Return all settings: those given (None means not given), published defaults, and what follows another.
 
         Raises
         ------
@@ -58,9 +66,10 @@ class Method:
             A setting that the method does not have was given.
         """
         known = {name: value for name, value in given.items() if value is not None}
-        if unknown := known.keys() - self.defaults.keys():
+        if unknown := known.keys() - set(self.settings):
             raise ValueError(f"{self.title} has no setting {', '.join(sorted(unknown))}")
-        return {**self.defaults, **known}
+        settings = {**self.defaults, **known}
+        return settings | {name: settings.get(name, settings[other]) for name, other in self.follows.items()}
 
 
 METHODS: Mapping[str, Method] = {
@@ -90,6 +99,7 @@ METHODS: Mapping[str, Method] = {
             outputs=("recovered", "denoised"),
             relation="pearson",
             scored={"recovery": "recovered", "clustering": "denoised"},
+            follows={"k_denoising": "k_cell", "n_denoising_iterations": "n_iterations"},
         ),
         Method(
             name="scfp",
@@ -104,6 +114,7 @@ METHODS: Mapping[str, Method] = {
             outputs=("denoised",),
             relation=None,
             scored={"recovery": "denoised", "clustering": "denoised"},
+            follows={"k_denoising": "k_cell", "n_denoising_iterations": "n_iterations"},
         ),
         Method(
             name="scbfp",

@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.methods import METHODS, Task
+from sccr_node.contract.shared import Mechanism
 from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem
 from sccr_node.evaluation.clustering import compare
 from sccr_node.evaluation.masks import mask_expression
 from sccr_node.evaluation.metrics import recovery
 from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
-from sccr_node.params import BenchmarkParameters, Mechanism
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import MEGABYTE, peak_memory, usable_cpus
 

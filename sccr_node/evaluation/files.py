@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
+from sccr_node.contract.evaluate import EvaluateMaskParameters, EvaluateScoreParameters
 from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import InputData, open_input
 from sccr_node.data.guard import listing
 from sccr_node.data.preparation import (
@@ -26,7 +28,6 @@ from sccr_node.data.summary import LARGEST_LOG, MatrixSummary, refuse_not_finite
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.masks import drop_entries, mask_expression
 from sccr_node.evaluation.metrics import recovery
-from sccr_node.params import EvaluateMaskParameters, EvaluateScoreParameters, PreparationParameters
 from sccr_node.results import imputed_genes, results_in
 from sccr_node.runtime.console import Console
 

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
+from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.contract.evaluate import EvaluateClusterParameters, EvaluateRelationsParameters
+from sccr_node.contract.impute import RELATING
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS
 from sccr_node.data.dataset import InputData, open_input
@@ -26,7 +29,6 @@ from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_gra
 from sccr_node.evaluation.tables import write_tables
 from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
-from sccr_node.params import RELATING, BenchmarkParameters, EvaluateClusterParameters, EvaluateRelationsParameters
 from sccr_node.results import imputed_genes
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import usable_cpus

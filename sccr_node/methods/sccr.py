@@ -29,8 +29,10 @@ def sccr(
     *,
     k_cell: int | None = None,
     k_gene: int | None = None,
+    k_denoising: int | None = None,
     n_iterations: int | None = None,
     n_gene_iterations: int | None = None,
+    n_denoising_iterations: int | None = None,
     alpha: float | None = None,
     beta: float | None = None,
     gamma: float | None = None,
@@ -52,10 +54,14 @@ def sccr(
         Nearest neighbours per cell (default: 15).
     k_gene
         Nearest neighbours per gene (default: 2).
+    k_denoising
+        Nearest neighbours per cell in the last cell graph (default: as k_cell).
     n_iterations
         Iterations of each propagation over cells (default: 40).
     n_gene_iterations
         Iterations of the propagation over genes (default: 40).
+    n_denoising_iterations
+        Iterations of the last propagation over cells (default: as n_iterations).
     alpha
         Share of the pre-imputed expression in the recovered expression (default: 0.05).
     beta
@@ -86,7 +92,8 @@ def sccr(
     """
     settings = METHODS["sccr"].complete(
         {
-            "k_cell": k_cell, "k_gene": k_gene, "n_iterations": n_iterations, "n_gene_iterations": n_gene_iterations,
+            "k_cell": k_cell, "k_gene": k_gene, "k_denoising": k_denoising, "n_iterations": n_iterations,
+            "n_gene_iterations": n_gene_iterations, "n_denoising_iterations": n_denoising_iterations,
             "alpha": alpha, "beta": beta, "gamma": gamma,
             "symmetrize_final": symmetrize_final, "dissociating": dissociating, "standardize": standardize,
         }
@@ -206,9 +213,9 @@ def recovery(
     return r
 
 
-def final_cell_graph(r: DenseRows, work: Workspace, *, k_cell: int, symmetrize_final: bool) -> sp.csr_matrix:
+def final_cell_graph(r: DenseRows, work: Workspace, *, k_denoising: int, symmetrize_final: bool) -> sp.csr_matrix:
     """Return the graph of similar cells by R."""
-    return joined(search(r, k_cell + 1, work), symmetrize=symmetrize_final)
+    return joined(search(r, k_denoising + 1, work), symmetrize=symmetrize_final)
 
 
 def denoising(
@@ -218,13 +225,15 @@ def denoising(
     buffer: NDArray[np.float32],
     work: Workspace,
     *,
-    n_iterations: int,
+    n_denoising_iterations: int,
     beta: float,
     gamma: float,
 ) -> DenseRows:
     """Return the denoised matrix, in `buffer`, which may be that of R: gamma of R, and the rest of S."""
     s = DenseRows(buffer, *x.shape)
-    propagate_over_cells(graph, x, s.matrix, work, iterations=n_iterations, beta=beta, share=1 - gamma, mixed=r.matrix)
+    propagate_over_cells(
+        graph, x, s.matrix, work, iterations=n_denoising_iterations, beta=beta, share=1 - gamma, mixed=r.matrix
+    )
     return s
 
 
@@ -232,12 +241,16 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
     """Estimate what a run takes."""
     k_cell, k_gene = int(settings["k_cell"]), int(settings["k_gene"])
     n_cells, n_genes = shape.n_cells, shape.n_genes
-    denoised = "denoised" in outputs
     operations = (
         search_operations(n_cells, shape.n_stored)
-        + search_operations(n_cells, n_cells * n_genes) * (2 if denoised else 1)
+        + search_operations(n_cells, n_cells * n_genes)
         + search_operations(n_genes, n_genes * n_cells)
-        + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"])) * (3 if denoised else 2)
+        + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"])) * 2
         + gene_propagation_operations(shape, k_gene, int(settings["n_gene_iterations"]))
     )
+    if "denoised" in outputs:
+        k_denoising = int(settings["k_denoising"])
+        operations += search_operations(n_cells, n_cells * n_genes)
+        operations += cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
+        k_cell = max(k_cell, k_denoising)
     return Cost(peak_bytes(shape, threads, n_buffers=2, k_cell=k_cell, k_gene=k_gene), operations)

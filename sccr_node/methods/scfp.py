@@ -20,7 +20,9 @@ def scfp(
     expression: sp.csr_matrix | ArrayLike,
     *,
     k_cell: int | None = None,
+    k_denoising: int | None = None,
     n_iterations: int | None = None,
+    n_denoising_iterations: int | None = None,
     beta: float | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -33,8 +35,12 @@ def scfp(
         Cells x genes, sparse or dense: non-negative logs of library-size-normalised counts; 0 means missing.
     k_cell
         Nearest neighbours per cell (default: 15).
+    k_denoising
+        Nearest neighbours per cell in the last cell graph (default: as k_cell).
     n_iterations
         Iterations of each propagation over cells (default: 40).
+    n_denoising_iterations
+        Iterations of the last propagation over cells (default: as n_iterations).
     beta
         Share of the neighbours in each iteration of soft propagation (default: 0.99).
     threads
@@ -51,7 +57,12 @@ def scfp(
     ValueError
         A setting is out of range, or the expression is not a matrix.
     """
-    settings = METHODS["scfp"].complete({"k_cell": k_cell, "n_iterations": n_iterations, "beta": beta})
+    settings = METHODS["scfp"].complete(
+        {
+            "k_cell": k_cell, "k_denoising": k_denoising, "n_iterations": n_iterations,
+            "n_denoising_iterations": n_denoising_iterations, "beta": beta,
+        }
+    )  # fmt: skip
     check_ranges(settings)
     work = Workspace(threads, progress)
     return impute(Expression.of(expression), work, ["denoised"], settings)
@@ -83,9 +94,9 @@ def hard_propagation(
     return p
 
 
-def final_cell_graph(p: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+def final_cell_graph(p: DenseRows, work: Workspace, *, k_denoising: int) -> sp.csr_matrix:
     """Return the graph of similar cells by P."""
-    return joined(search(p, k_cell + 1, work))
+    return joined(search(p, k_denoising + 1, work))
 
 
 def soft_propagation(
@@ -94,21 +105,22 @@ def soft_propagation(
     buffer: NDArray[np.float32],
     work: Workspace,
     *,
-    n_iterations: int,
+    n_denoising_iterations: int,
     beta: float,
 ) -> DenseRows:
     """Return the denoised matrix, in `buffer`, which may be that of P."""
     s = DenseRows(buffer, p.n_rows, p.n_columns)
-    propagate_over_cells(graph, p.matrix, s.matrix, work, iterations=n_iterations, beta=beta)
+    propagate_over_cells(graph, p.matrix, s.matrix, work, iterations=n_denoising_iterations, beta=beta)
     return s
 
 
 def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
     """Estimate what a run takes."""
-    k_cell = int(settings["k_cell"])
+    k_cell, k_denoising = int(settings["k_cell"]), int(settings["k_denoising"])
     operations = (
         search_operations(shape.n_cells, shape.n_stored)
         + search_operations(shape.n_cells, shape.n_cells * shape.n_genes)
-        + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"])) * 2
+        + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))
+        + cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
     )
-    return Cost(peak_bytes(shape, threads, n_buffers=1, k_cell=k_cell), operations)
+    return Cost(peak_bytes(shape, threads, n_buffers=1, k_cell=max(k_cell, k_denoising)), operations)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.record import RunRecord
+from sccr_node.contract.shared import AppendingParameters
 from sccr_node.data.dataset import InputData, open_input
 from sccr_node.data.output import StagedOutput, check_keys, stage_output
-from sccr_node.params import AppendingParameters, ImputeParameters
 from sccr_node.pipeline.plan import Plan, check_memory, make_plan
 from sccr_node.pipeline.run import run
 from sccr_node.pipeline.side_files import SideFiles, make_record

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.data.dataset import InputData
 from sccr_node.data.preparation import GeneChoice, Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.methods import Shape, load
-from sccr_node.params import ImputeParameters
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 
@@ -139,7 +139,7 @@ def make_plan(data: InputData, asked: ImputeParameters, console: Console, *, cho
         keys=asked.result_keys(),
         n_components=asked.n_components,
         noted=asked.result_parameters(),
-        params=asked.model_dump(mode="json") | asked.method_parameters(),
+        params=asked.effective_parameters(),
         needs=_needs(data, asked, preparation, batches),
         findings=tuple(findings),
     )
@@ -183,7 +183,7 @@ def _needs(data: InputData, asked: ImputeParameters, preparation: Preparation, b
     n_stored = int(summary.gene_nonzeros[genes].sum())
     threads = asked.threads or usable_cpus()
     settings = asked.method_parameters()
-    for name, most in (("k_cell", summary.n_cells), ("k_gene", len(genes))):
+    for name, most in (("k_cell", summary.n_cells), ("k_denoising", summary.n_cells), ("k_gene", len(genes))):
         if name in settings:
             settings[name] = min(settings[name], most)
     core_bytes, operations = 0, 0.0

@@ -10,6 +10,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from sccr_node import __version__
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import (
     InputRecord,
     PreparationRecord,
@@ -19,7 +20,6 @@ from sccr_node.contract.record import (
 )
 from sccr_node.data.dataset import InputData
 from sccr_node.numerics import level
-from sccr_node.params import ImputeParameters
 from sccr_node.pipeline.plan import Plan
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
 from sccr_node.report.page import render

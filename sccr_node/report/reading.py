@@ -12,13 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node.contract.fields import extra_of
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import RunRecord
 from sccr_node.data.dataset import InputData
 from sccr_node.data.guard import listing
 from sccr_node.data.summary import Progress
 from sccr_node.errors import InputProblem
-from sccr_node.params import ImputeParameters, extra_of
 from sccr_node.report.content import (
     BINS_PER_UNIT,
     MAX_LOG_VALUE,

@@ -10,8 +10,9 @@ import pytest
 from sccr_node import __version__
 from sccr_node.__main__ import main
 from sccr_node.cli.app import COMMANDS
+from sccr_node.contract.fields import flag
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.schemas import SCHEMAS
-from sccr_node.params import ImputeParameters, flag
 
 
 def test_version_is_bare(capsys):

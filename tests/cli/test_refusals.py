@@ -16,8 +16,8 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
+from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.data.simulation import as_anndata, simulate
-from sccr_node.params import SimulateParameters
 
 
 def small():

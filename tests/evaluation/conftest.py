@@ -4,8 +4,8 @@ import anndata as ad
 import pytest
 
 from sccr_node.cli.app import run
+from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.data.simulation import as_anndata, simulate
-from sccr_node.params import SimulateParameters
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.errors import NotEnoughResources, OutputProblem
 from sccr_node.evaluation import benchmark
 from sccr_node.evaluation.benchmark import COLUMNS, Journal, Run, planned_runs, rows_of
 from sccr_node.evaluation.masks import mask_expression
 from sccr_node.evaluation.metrics import recovery
 from sccr_node.methods import sccr as impute_by_sccr
-from sccr_node.params import BenchmarkParameters
 
 
 def test_the_plan():

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from sccr_node.contract.evaluate import EvaluateMaskParameters, EvaluateScoreParameters
+from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import open_input
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.files import (
@@ -22,7 +24,6 @@ from sccr_node.evaluation.files import (
     write_masked,
 )
 from sccr_node.evaluation.metrics import recovery
-from sccr_node.params import EvaluateMaskParameters, EvaluateScoreParameters, PreparationParameters
 from sccr_node.runtime.console import Console
 
 QUIET = Console(quiet=True)

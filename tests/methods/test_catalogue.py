@@ -36,7 +36,7 @@ def test_every_entry_has_a_module(method):
 @EVERY
 def test_stages_use_the_settings_of_the_catalogue(method):
     used = [uses(stage) for stage in stages_of(load(method.name))]
-    assert {setting for settings in used for setting in settings} == set(method.defaults)
+    assert {setting for settings in used for setting in settings} == set(method.settings)
 
 
 @EVERY
@@ -44,16 +44,17 @@ def test_the_array_function_has_the_settings_of_the_catalogue(method):
     parameters = inspect.signature(getattr(sccr_node.methods, method.name)).parameters
     outputs = set(method.outputs) if len(method.outputs) > 1 else set()
     assert list(parameters)[0] == "expression" and list(parameters)[-2:] == ["threads", "progress"]
-    assert parameters.keys() - {"expression", "threads", "progress"} - outputs == method.defaults.keys()
-    for name in method.defaults:
+    assert parameters.keys() - {"expression", "threads", "progress"} - outputs == set(method.settings)
+    for name in method.settings:
         assert parameters[name].default is None and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
 
 
 @EVERY
 def test_the_docstring_names_the_defaults_of_the_catalogue(method):
     documented = inspect.getdoc(getattr(sccr_node.methods, method.name))
-    found = re.findall(r"^(\w+)\n    .*?\(default: ([\w.]+)\)", documented, re.MULTILINE)
-    assert dict(found) == {name: str(value) for name, value in method.defaults.items()}
+    found = re.findall(r"^(\w+)\n    .*?\(default: ((?:as )?[\w.]+)\)", documented, re.MULTILINE)
+    followers = {name: f"as {other}" for name, other in method.follows.items()}
+    assert dict(found) == {name: str(value) for name, value in method.defaults.items()} | followers
 
 
 @EVERY
@@ -72,7 +73,11 @@ def test_every_output_is_made_and_nothing_else(method):
 
 @EVERY
 def test_settings_are_completed(method):
-    assert method.complete({}) == method.complete(dict.fromkeys(method.defaults)) == dict(method.defaults)
+    followers = {name: method.defaults[other] for name, other in method.follows.items()}
+    assert method.complete({}) == method.complete(dict.fromkeys(method.settings)) == method.defaults | followers
+    for name, other in method.follows.items():
+        assert method.complete({other: 3})[name] == 3
+        assert method.complete({other: 3, name: 5})[name] == 5
     assert method.complete({"k_cell": 3})["k_cell"] == 3
     with pytest.raises(ValueError, match=f"{method.title} has no setting k_moon"):
         method.complete({"k_moon": 1})

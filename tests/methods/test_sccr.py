@@ -80,6 +80,20 @@ def test_equals_the_transcription(
     np.testing.assert_allclose(result.denoised, expected.denoised, atol=1e-4)
 
 
+@given(seed=st.integers(0, 10_000), k_denoising=st.integers(1, 20), n_denoising_iterations=st.integers(1, 12))
+def test_denoising_has_numbers_of_its_own(seed, k_denoising, n_denoising_iterations):
+    x = without_empty(random_expression(seed, 30, 20))
+    own = {"k_denoising": k_denoising, "n_denoising_iterations": n_denoising_iterations}
+    expected = oracle.sccr(x, k_cell=6, n_iterations=9, **own)
+    assume(decided(x, expected, 6, 2) and margin(expected.recovered, k_denoising + 1) > NEAR_TIE)
+    result = sccr(x, k_cell=6, n_iterations=9, recovered=True, **own)
+    np.testing.assert_allclose(result.denoised, expected.denoised, atol=1e-4)
+    plain = sccr(x, k_cell=6, n_iterations=9, recovered=True)
+    assert np.array_equal(result.recovered, plain.recovered)
+    same = sccr(x, k_cell=6, n_iterations=9, k_denoising=6, n_denoising_iterations=9)
+    assert np.array_equal(same.denoised, plain.denoised)
+
+
 @given(seed=st.integers(0, 10_000), n_genes=st.integers(2, 40), k_gene=st.integers(1, 5))
 def test_signed_graph_is_the_doubled_graph(seed, n_genes, k_gene):
     p = np.random.default_rng(seed).gamma(2.0, 1.0, (30, n_genes)).astype(np.float32)

@@ -25,6 +25,18 @@ def test_equals_the_transcription(seed, n_cells, n_genes, k):
     np.testing.assert_allclose(scfp(x, k_cell=k, n_iterations=10).denoised, oracle.scfp(x, k, 10), atol=1e-4)
 
 
+@given(seed=st.integers(0, 10_000), k_denoising=st.integers(1, 20), n_denoising_iterations=st.integers(1, 12))
+def test_denoising_has_numbers_of_its_own(seed, k_denoising, n_denoising_iterations):
+    x = without_empty(random_expression(seed, 30, 20))
+    p = oracle.hard(oracle.graph(x.astype(np.float64), 6), x.astype(np.float64), x, x != 0, 9)
+    assume(min(margin(x, 7), margin(p, k_denoising + 1)) > 5e-6)
+    own = {"k_denoising": k_denoising, "n_denoising_iterations": n_denoising_iterations}
+    result = scfp(x, k_cell=6, n_iterations=9, **own)
+    np.testing.assert_allclose(result.denoised, oracle.scfp(x, 6, 9, **own), atol=1e-4)
+    same = scfp(x, k_cell=6, n_iterations=9, k_denoising=6, n_denoising_iterations=9)
+    assert np.array_equal(same.denoised, scfp(x, k_cell=6, n_iterations=9).denoised)
+
+
 def test_outputs_stay_within_what_was_observed():
     x = without_empty(random_expression(3, 50, 30))
     denoised = scfp(x).denoised

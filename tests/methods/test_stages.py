@@ -37,6 +37,8 @@ def assert_same(ours, fresh):
     [
         ({"beta": 0.5}, [LAST]),
         ({"gamma": 0.3}, [LAST]),
+        ({"n_denoising_iterations": 7}, [LAST]),
+        ({"k_denoising": 4}, ["denoising: cell graph", LAST]),
         ({"symmetrize_final": False}, ["denoising: cell graph", LAST]),
         ({"alpha": 0.4}, ["complete relation: propagation", "denoising: cell graph", LAST]),
         ({"n_gene_iterations": 3}, ["complete relation: gene propagation", "complete relation: cell graph",

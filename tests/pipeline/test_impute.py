@@ -11,10 +11,11 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import RunRecord
+from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.methods import scbfp, sccr, scfp
-from sccr_node.params import ImputeParameters, SimulateParameters
 
 
 @pytest.fixture(scope="module")
