@@ -1,4 +1,4 @@
-"""Ends the process cleanly on SIGINT, SIGTERM and SIGHUP: the signal becomes an exception in the main thread."""
+"""End the process cleanly on SIGINT, SIGTERM and SIGHUP: the signal becomes an exception in the main thread."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to end; whatever was staged is removed on the way out.
+    """A signal asked the process to end; staged files are removed on the way out.
 
     Attributes
     ----------
     exit_code
-        128 and the signal's number.
+        128 plus the signal's number.
     left
         What the command leaves behind, for the last line that it prints.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"ended by {signal.Signals(number).name}")
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.exit_code = 128 + number
         self.left = "no file was written"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Only the first signal counts: a second one must not break off the clean-up that the first one began.
+    # Only the first signal counts: a second one must not interrupt the clean-up that the first one began.
     _set_all(signal.SIG_IGN)
     raise Interrupted(number)
 
@@ -40,7 +40,7 @@ def _set_all(handler: signal.Handlers) -> None:
 
 
 def install() -> None:
-    """Turn the ending signals into :class:`Interrupted`, but for those that the caller ignores (nohup)."""
+    """Turn the ending signals into :class:`Interrupted`, except those that the caller ignores (nohup)."""
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -61,8 +61,8 @@ def restore(handlers: Mapping[signal.Signals, Any]) -> None:
 def held() -> Iterator[None]:
     """Ignore the ending signals from here to the end of the process, unless the block fails.
 
-    For the moment in which a finished result is put in its place: from then on the run has succeeded, and a signal
-    must not make a caller believe otherwise. Does nothing where :func:`install` was not called (a notebook, say).
+    For the moment at which a finished result is moved into place: from then on the run has succeeded, and a signal
+    must not make the caller believe otherwise. Does nothing if :func:`install` was not called (in a notebook, say).
     """
     ours = [number for number in ENDING if signal.getsignal(number) is _interrupt]
     for number in ours:
