@@ -1,4 +1,4 @@
-"""Write whole or not at all: a locked, hidden temporary beside the target, flushed, then renamed into place."""
+"""Write whole or not at all: a locked, hidden temporary next to the target, flushed, then renamed into place."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sccr_node.errors import SccrError, problem_of_writing
 
 _TEMPORARY = ".sccr-tmp"
 _FORMER = ".sccr-old"
-# Room in a file name of 255 bytes for the dot, the token and the ending.
+# Leaves room in a file name of 255 bytes for the dot, the token and the suffix.
 _LONGEST_STEM = 220
 
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn a system error, however a library reports it, into one line (``errors.problem_of_writing``)."""
+    """Turn a system error, however a library reports it, into a one-line error (``errors.problem_of_writing``)."""
     try:
         yield
     except (SccrError, MemoryError):
@@ -36,14 +36,14 @@ def writing(target: Path) -> Iterator[None]:
 
 
 class Staged:
-    """A temporary file or folder that will take the target's place.
+    """A temporary file or folder that will replace the target.
 
     Attributes
     ----------
     path
         Where to write until ``commit``.
     target
-        What the user asked for.
+        The path given by the user.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class Staged:
         self.committed = self._flushed = False
 
     def flush(self) -> None:
-        """Have everything written to the disk, so that nothing is left to fail but the renaming."""
+        """Flush everything to disk, so that only the renaming can still fail."""
         with writing(self.target):
             flush_tree(self.path)
         self._flushed = True
 
     def commit(self) -> None:
-        """Flush the temporary, put it in the target's place, flush the folder's entry.
+        """Flush the temporary, rename it to the target, flush the parent folder.
 
-        A folder that stood there is set aside first and removed once the new one stands.
+        An existing folder is set aside first, and removed once the new one is in place.
         """
         with writing(self.target):
             if not self._flushed:
@@ -70,7 +70,7 @@ class Staged:
             former = None
             if self._is_folder and os.path.lexists(self.target):
                 if self._check is not None:
-                    self._check()  # hours may have passed since it was allowed
+                    self._check()  # hours may have passed since the first check
                 former = self.path.with_suffix(_FORMER)
                 former_lock = lock_of(self.target) if not self.target.is_symlink() else None
                 self.target.rename(former)
@@ -88,7 +88,7 @@ class Staged:
                 os.close(former_lock)
 
     def close(self) -> None:
-        """Release the lock, and remove what was not committed."""
+        """Remove the temporary if it was not committed, and release the lock."""
         if not self.committed:
             remove(self.path)
         os.close(self._lock)
@@ -96,15 +96,15 @@ class Staged:
 
 @contextmanager
 def staged(target: Path, *, folder: bool = False, check: Callable[[], None] | None = None) -> Iterator[Staged]:
-    """Make a temporary beside the target; without ``commit`` it is removed at the end.
+    """Create a temporary next to the target; without ``commit`` it is removed at the end.
 
-    What runs that were killed left behind for the same target is removed first: their locks died with them. ``check``
-    refuses to replace a folder that may not be, at the commit.
+    Leftovers of killed runs for the same target are removed first: their locks died with them. ``check`` is called at
+    the commit and must raise if an existing folder may not be replaced.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
-        Where the folder does not permit it, or has no room.
+        The folder cannot be written to, or has no space left.
     """
     with writing(target):
         remove_stale(target)
@@ -128,16 +128,16 @@ def _new_temporary(target: Path, folder: bool) -> tuple[Path, int]:
         else:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         lock = os.open(path, os.O_RDONLY)
-        with suppress(OSError):  # a file system without locks: nobody can take this for abandoned there
+        with suppress(OSError):  # a file system without locks: nobody can mistake this for abandoned there
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another run may have swept it away between its making and its locking.
+        # Another run may have removed it between its creation and its locking.
         if path.exists():
             return path, lock
         os.close(lock)
 
 
 def lock_of(path: Path) -> int | None:
-    """Lock a file or folder; nothing where another process holds it, or the file system has no locks."""
+    """Lock a file or folder; return None if another process holds the lock, or the file system has no locks."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
@@ -151,7 +151,7 @@ def lock_of(path: Path) -> int | None:
 
 
 def remove_stale(target: Path) -> None:
-    """Remove what dead runs left for a target; a folder that one set aside comes back if nothing took its place."""
+    """Remove the leftovers of dead runs for a target; a folder set aside is put back if nothing replaced it."""
     for path in sorted(target.parent.glob(f".{glob.escape(_stem(target))}.*")):
         if path.suffix not in (_TEMPORARY, _FORMER):
             continue
@@ -167,7 +167,7 @@ def remove_stale(target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with what is in it, if it is there."""
+    """Remove a file, a link or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -175,12 +175,12 @@ def remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file or a folder's entries written to the disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems do not flush folders: the data are as safe as they get there.
+        # Some network file systems do not flush folders: the data are then as safe as they can be there.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -188,11 +188,11 @@ def flush(path: Path) -> None:
 
 
 def flush_tree(path: Path) -> None:
-    """Have a file, or a folder with all that is in it, written to the disk."""
+    """Flush a file, or a folder with all its contents, to disk."""
     if not path.is_dir():
         flush(path)
         return
-    # A zarr store is thousands of small files: one call for the file system beats one for each of them by far.
+    # A zarr store is thousands of small files: one call for the whole file system is far faster than one per file.
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is not None:
         descriptor = os.open(path, os.O_RDONLY)
