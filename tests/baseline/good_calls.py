@@ -274,7 +274,7 @@ def simulations(recorder: Recorder) -> None:
     recorder.run("schema", "schema")
     # The refusal names all schemas.
     recorder.run("schema/unknown", "schema", "nosuch")
-    names = "".join(recorder.runs["schema/unknown"]["stderr"]).partition("there are: ")[2].split(", ")
+    names = "".join(recorder.runs["schema/unknown"]["stderr"]).partition("choose one of ")[2].split(", ")
     for name in names:
         recorder.run(f"schema/{name}", "schema", name)
     recorder.run("version", "--version")

@@ -33,7 +33,7 @@ def log(text: str, *, keep_limit: bool = False) -> str:
     text = re.sub(r"; \d+\.\d s, \d+ MB$", f"; {SECONDS}, {BYTES}", text, flags=re.M)
     if not keep_limit:
         text = re.sub(rf"\(limit {SIZE}\)", f"(limit {BYTES})", text)
-        text = re.sub(rf"may use {SIZE}", f"may use {BYTES}", text)
+        text = re.sub(rf"may use only {SIZE}", f"may use only {BYTES}", text)
     return text
 
 

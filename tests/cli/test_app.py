@@ -61,7 +61,7 @@ def test_an_unknown_schema_and_an_unknown_command(capsys):
     assert main(["inpute"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
-    assert "there are: " in errors[0]
+    assert "choose one of " in errors[0]
 
 
 def test_no_command_shows_the_help(capsys):
@@ -129,7 +129,7 @@ def test_an_interrupt_keeps_to_the_log_format(tmp_path):
     ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     assert ended.returncode == 143
     line = json.loads(ended.stderr.splitlines()[-1])
-    assert line == {"level": "error", "message": "ended by SIGTERM; no file was written", "exit_code": 143}
+    assert line == {"level": "error", "message": "interrupted by SIGTERM; no file was written", "exit_code": 143}
 
 
 @pytest.mark.parametrize("command", ["gather", "simulate"])

@@ -54,24 +54,26 @@ def test_numbers_of_denoising_are_recorded_only_if_given(method):
         for recorded in (given.result_parameters(), given.effective_parameters()):
             assert recorded["k_denoising"] == 15 and "n_denoising_iterations" not in recorded
     else:
-        with pytest.raises(ValidationError, match="--method scbfp has no --k-denoising .it belongs to: sccr, scfp."):
+        with pytest.raises(
+            ValidationError, match="--k-denoising requires --method sccr or scfp: scbfp does not have it"
+        ):
             ImputeParameters(method=method, k_denoising=15)
 
 
 @pytest.mark.parametrize("method", PUBLISHED)
 def test_a_number_that_the_method_does_not_have_is_refused(method):
     for name in published_defaults().keys() - PUBLISHED[method].keys():
-        with pytest.raises(ValidationError, match=f"--method {method} has no {flag(name)}"):
+        with pytest.raises(ValidationError, match=f"{flag(name)} requires --method .*: {method} does not have it"):
             ImputeParameters(method=method, **{name: PUBLISHED["sccr"][name]})
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"method": "scfp", "write": "both"}, "--write both needs --method sccr"),
-        ({"genes": "all", "n_top_genes": 10}, "--n-top-genes goes with --genes top-variance"),
-        ({"input_scale": "log1p", "target_sum": 1e4}, "--target-sum is for counts"),
-        ({"input_scale": "log1p", "normalize_by": "all"}, "--normalize-by is for counts"),
+        ({"method": "scfp", "write": "both"}, "--write both requires --method sccr"),
+        ({"genes": "all", "n_top_genes": 10}, "--n-top-genes requires --genes top-variance"),
+        ({"input_scale": "log1p", "target_sum": 1e4}, "--target-sum applies only to counts"),
+        ({"input_scale": "log1p", "normalize_by": "all"}, "--normalize-by applies only to counts"),
         ({"max_memory": "6.GB"}, "a number and a unit"),
         ({"max_memory": "lots"}, "a number and a unit"),
         ({"max_memory": "0"}, "greater than 0"),
@@ -114,5 +116,5 @@ def test_where_the_gene_file_lay_is_not_recorded():
 
 
 def test_a_simulation_has_at_least_one_cell_of_each_type():
-    with pytest.raises(ValidationError, match="--n-types 5 is more than there are cells"):
+    with pytest.raises(ValidationError, match="--n-types 5 exceeds the number of cells"):
         SimulateParameters(n_cells=4, n_types=5)

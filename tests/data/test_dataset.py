@@ -145,7 +145,7 @@ def test_duplicate_names_are_kept_and_said(tmp_path):
     adata.var_names = ["same", "same", *[f"g{n}" for n in range(N_GENES - 4)], "twin", "twin"]
     with open_input(write(adata, tmp_path / "in.h5ad")) as data:
         assert data.gene_names[:2].tolist() == ["same", "same"]
-        assert data.notes == ["2 gene names occur more than once (first: 'same'); they are kept as they are"]
+        assert data.notes == ["2 gene names occur more than once (first: 'same'); they are kept"]
 
 
 @pytest.mark.parametrize("kind", ["h5", "v2 folder", "v3 folder", "plain v3 folder"])
@@ -306,20 +306,20 @@ def make_bad(folder: Path, what: str) -> tuple[Path, str | None]:
         ("truncated 0.01", "damaged or incomplete"),
         ("other hdf5", "neither AnnData .* nor a 10x"),
         ("mudata", "MuData"),
-        ("other zarr", "not of AnnData"),
-        ("no X", "has no X: choose a matrix with --layer; its layers: 'counts'"),
-        ("no X zarr", "has no X: choose a matrix with --layer; its layers: 'counts'"),
+        ("other zarr", "not an AnnData one"),
+        ("no X", "has no X: choose a layer with --layer; its layers: 'counts'"),
+        ("no X zarr", "has no X: choose a layer with --layer; its layers: 'counts'"),
         ("missing layer", "has no layer 'spliced'; its layers: 'counts', 'dense', 'rows'"),
         ("zero cells", "0 cells"),
         ("zero genes", "0 genes"),
-        ("column out of range", "outside"),
-        ("negative column", "outside"),
-        ("pointers fall", "do not fit"),
-        ("values missing", "do not fit"),
+        ("column out of range", "column index out of range"),
+        ("negative column", "column index out of range"),
+        ("pointers fall", "does not match"),
+        ("values missing", "does not match"),
         ("no indptr", "damaged"),
-        ("shorter obs", "contradicts itself"),
+        ("shorter obs", "is inconsistent"),
         ("strings", "not numbers"),
-        ("one dimension", "no matrix"),
+        ("one dimension", "is not a cells × genes matrix"),
         ("unknown encoding", "coo_matrix"),
     ],
 )
@@ -344,7 +344,7 @@ def test_missing_input_is_66(tmp_path, name):
 def test_missing_column_file_in_ten_x_folder(tmp_path):
     write_ten_x_folder(tmp_path / "in", counts(), FEATURES, "v3 folder")
     (tmp_path / "in" / "barcodes.tsv.gz").unlink()
-    with pytest.raises(InputProblem, match="the 10x matrix of .* cannot be read"), open_input(tmp_path / "in"):
+    with pytest.raises(InputProblem, match="cannot read the 10x matrix of .*"), open_input(tmp_path / "in"):
         pass
 
 

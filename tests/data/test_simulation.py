@@ -74,7 +74,7 @@ def test_the_command_refuses(tmp_path, capsys):
     ("options", "code", "line"),
     [
         (["--n-cells", "1000000000", "--n-genes", "100000"], 75, "fewer cells or genes"),
-        (["--depth", "1e300"], 2, "more than can be drawn"),
+        (["--depth", "1e300"], 2, "--depth 1e+300 is too large: should be at most 1e+08"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_at_once(tmp_path, capsys, options, code, line):

@@ -187,4 +187,4 @@ def test_it_refuses(refused, counts_file):
     bad(65, ["'celltype'"], "--label-key", "celltype")
     bad(65, ["drops none"], "--rates", ".000000001", "--methods", "none", "--seeds", "0")
     output.write_text("kept")
-    bad(73, ["exists already"])
+    bad(73, ["already exists"])

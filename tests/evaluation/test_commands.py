@@ -95,8 +95,8 @@ def test_score_refuses(refused, masked, counts_file):
     refused(65, ["has no layer 'magic'"], "evaluate", "score", masked, masked, "--layer", "magic")
     refused(2, ["it is the input"], "evaluate", "score", masked, masked, "-o", masked, "--force")
     (folder / "there.tsv").write_text("")
-    refused(73, ["exists already"], "evaluate", "score", masked, masked, "--json", folder / "there.tsv")
-    refused(73, ["there is no folder"], "evaluate", "score", masked, masked, "-o", folder / "no" / "s.tsv")
+    refused(73, ["already exists"], "evaluate", "score", masked, masked, "--json", folder / "there.tsv")
+    refused(73, ["the folder", "does not exist"], "evaluate", "score", masked, masked, "-o", folder / "no" / "s.tsv")
 
 
 def test_mask_refuses(refused, counts_file):
@@ -109,7 +109,7 @@ def test_mask_refuses(refused, counts_file):
     refused(65, ["drops none of the"], "evaluate", "mask", counts_file, output, "--rate", "1e-9")
     refused(65, ["'nolayer'"], "evaluate", "mask", counts_file, output, "--layer", "nolayer")
     output.write_text("kept")
-    refused(73, ["exists already"], "evaluate", "mask", counts_file, output)
+    refused(73, ["already exists"], "evaluate", "mask", counts_file, output)
 
 
 def test_cluster(sccr, counts_file):

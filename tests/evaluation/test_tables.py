@@ -35,10 +35,10 @@ def test_tables_go_to_standard_output_or_to_files(tmp_path, capsys):
 def test_outputs_are_checked_before_any_work(tmp_path):
     there = tmp_path / "there.tsv"
     there.write_text("kept")
-    with pytest.raises(OutputProblem, match="exists already"):
+    with pytest.raises(OutputProblem, match="already exists"):
         check_outputs([None, there], [], force=False)
     check_outputs([there], [], force=True)
-    with pytest.raises(OutputProblem, match="no folder"):
+    with pytest.raises(OutputProblem, match="folder .* does not exist"):
         check_outputs([tmp_path / "none" / "t.tsv"], [], force=False)
     with pytest.raises(UsageProblem):
         check_outputs([tmp_path / "a", tmp_path / "a"], [], force=True)

@@ -223,7 +223,7 @@ def test_one_cell_with_values_passes_through(n_cells):
         ({"beta": -0.1}, "beta is -0.1"),
         ({"gamma": float("nan")}, "gamma is nan"),
         ({"threads": 0}, "threads is 0"),
-        ({"denoised": False}, "neither"),
+        ({"denoised": False}, "nothing to compute"),
     ],
 )
 def test_refused(wrong, message):
@@ -232,7 +232,7 @@ def test_refused(wrong, message):
 
 
 def test_one_dimension_is_refused():
-    with pytest.raises(ValueError, match="cells x genes"):
+    with pytest.raises(ValueError, match="cells × genes"):
         sccr(np.ones(5, np.float32))
 
 

@@ -164,7 +164,7 @@ def test_batches_are_imputed_by_themselves(counts, tmp_path):
         np.testing.assert_allclose(dense(result.layers["sccr_recovered"])[cells][:, genes], alone.recovered, atol=1e-5)
     assert "sccr_relations" not in result.varp
     assert result.obsm["X_sccr"].shape == (150, 50)
-    assert any("each imputed by itself" in message for message in result.uns["sccr"]["messages"])
+    assert any("each imputed separately" in message for message in result.uns["sccr"]["messages"])
 
 
 @pytest.mark.parametrize("options", [[], ["--batch-key", "batch", "--write", "both"], ["--method", "scbfp"]])
@@ -287,7 +287,7 @@ def said(capsys):
 def test_one_cell_passes_through(counts, tmp_path, capsys):
     source = variant(counts, tmp_path / "in.h5ad", lambda adata: adata[:1].copy())
     result = impute(source, tmp_path / "out.h5ad", "--genes", "all")
-    assert "one cell only: its values pass through unchanged" in said(capsys)
+    assert "only 1 cell: its values pass through unchanged" in said(capsys)
     np.testing.assert_allclose(dense(result.layers["sccr"]), np.log1p(dense(result.X)), rtol=1e-6)
     assert result.obsm["X_sccr"].shape[0] == 1
 
@@ -298,7 +298,7 @@ def test_a_batch_of_one_passes_through(counts, tmp_path, capsys):
 
     source = variant(counts, tmp_path / "in.h5ad", one_alone)
     result = impute(source, tmp_path / "out.h5ad", "--batch-key", "sample", "--genes", "all")
-    assert "batch 'lonely' has one cell only" in said(capsys)
+    assert "batch 'lonely' has only 1 cell" in said(capsys)
     logs = prepared(dense(result.X), np.arange(result.n_vars))
     np.testing.assert_allclose(dense(result.layers["sccr"])[0], logs[0], atol=1e-5)
 
@@ -324,8 +324,8 @@ def test_empty_cells_and_genes_take_no_part(counts, tmp_path, capsys):
     source = variant(counts, tmp_path / "in.h5ad", emptied)
     result = impute(source, tmp_path / "out.h5ad", "--genes", "all", "--write", "both")
     message = said(capsys)
-    assert "2 cells have no expression" in message
-    assert "2 chosen genes have no expression in any cell" in message
+    assert "2 cells express none of the selected genes; they are skipped and stay 0" in message
+    assert "2 selected genes are not expressed in any cell; they are skipped and stay 0" in message
     cells = np.delete(np.arange(150), [3, 70])
     genes = np.delete(np.arange(200), [5, 9])
     without = variant(source, tmp_path / "without.h5ad", lambda adata: adata[cells][:, genes].copy())
@@ -348,8 +348,8 @@ def test_constant_genes_few_genes_and_few_cells(counts, tmp_path, capsys):
     source = variant(counts, tmp_path / "in.h5ad", few)
     result = impute(source, tmp_path / "out.h5ad")
     message = said(capsys)
-    assert "2,000 genes were asked for and there are 8" in result.uns["sccr"]["messages"][1]
-    assert "there are 6 cells only, fewer than a cell and its 15 neighbours" in message
+    assert "2,000 genes were requested, but there are only 8" in result.uns["sccr"]["messages"][1]
+    assert "there are only 6 cells, fewer than k_cell + 1 = 16: every cell becomes a neighbour" in message
     assert result.obsm["X_sccr"].shape == (6, 5)
     assert np.isfinite(dense(result.layers["sccr"])).all()
 
@@ -362,7 +362,7 @@ def test_genes_of_one_value_are_said(counts, tmp_path, capsys):
 
     source = variant(counts, tmp_path / "in.h5ad", level)
     result = impute(source, tmp_path / "out.h5ad", "--genes", "all")
-    assert "1 chosen gene has one value in all cells" in said(capsys)
+    assert "1 selected gene has the same value in every non-empty cell; its correlation" in said(capsys)
     np.testing.assert_allclose(dense(result.layers["sccr"])[:, 0], 1.25, rtol=1e-5)
 
 

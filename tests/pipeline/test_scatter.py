@@ -134,10 +134,10 @@ def test_gather_refuses(source, tmp_path, capsys):
     twice = tmp_path / "again.h5ad"
     twice.write_bytes(imputed[0].read_bytes())
     assert "are both batch" in refused(capsys, 65, "gather", source, out, *imputed, twice)
-    assert "may use 1 MB" in refused(capsys, 75, "gather", source, out, *imputed, "--max-memory", "1MB")
-    assert "no part was given for 1 of 4 batches" in refused(capsys, 65, "gather", source, out, *imputed[1:])
+    assert "may use only 1 MB" in refused(capsys, 75, "gather", source, out, *imputed, "--max-memory", "1MB")
+    assert "no part was given for 1 of the 4 batches" in refused(capsys, 65, "gather", source, out, *imputed[1:])
     assert "impute it first" in refused(capsys, 65, "gather", source, out, part, *imputed[1:])
-    assert "not made from a part" in refused(capsys, 65, "gather", source, out, source)
+    assert "is not a part written by sccr split" in refused(capsys, 65, "gather", source, out, source)
     assert "Missing argument 'PARTS" in refused(capsys, 2, "gather", source, out)
 
     sccr("impute", part, tmp_path / "deeper.h5ad", *genes, "--target-sum", "99")
@@ -152,7 +152,7 @@ def test_gather_refuses(source, tmp_path, capsys):
     adata.obs_names = [f"other_{name}" for name in adata.obs_names]
     adata.write_h5ad(tmp_path / "strange.h5ad")
     line = refused(capsys, 65, "gather", tmp_path / "strange.h5ad", out, *imputed)
-    assert "its cells are others" in line
+    assert "its cells are different" in line
 
     out.write_text("precious")
     assert "--force" in refused(capsys, 73, "gather", source, out, *imputed)

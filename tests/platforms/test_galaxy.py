@@ -390,7 +390,7 @@ def test_form_and_report_in_the_real_client(
     asked = ["Annotated data matrix", "Method", "Layer with", "Counts or logs?", "Genes to impute", "Batch column"]
     places = [impute["closed"].index(label) for label in asked]
     assert places == sorted(places)
-    assert "Neighbours of a cell" not in impute["closed"] and "Neighbours of a cell" in impute["open"]
+    assert "Neighbours per cell" not in impute["closed"] and "Neighbours per cell" in impute["open"]
     assert "Published for scCR: 15" in impute["open"]
     assert "What to do" in seen["sccr_evaluate"]["closed"]
     assert "cell_type" in seen["report"] and "scCR" in seen["report"]

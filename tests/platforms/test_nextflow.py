@@ -140,7 +140,7 @@ def test_wrong_samples(nextflow: Nextflow, tmp_path: Path) -> None:
 def test_contradictions_between_parameters_and_samples(nextflow: Nextflow, tmp_path: Path) -> None:
     sheet = samplesheet(tmp_path, f"first,{FIRST},scfp", f"second,{SECOND},", header="sample,path,imputation")
     assert refused(nextflow, tmp_path, "--input", sheet, "--alpha", "0.1", "--scatter", "--genes", "lost.txt") == [
-        "--genes lost.txt: neither top-variance, highly-variable or all, nor a file that exists"
+        "--genes lost.txt: neither top-variance, highly-variable or all, nor an existing file"
     ]
     assert refused(nextflow, tmp_path, "--input", sheet, "--alpha", "0.1", "--scatter") == [
         "--alpha goes with the imputation sccr: sample first has scfp",

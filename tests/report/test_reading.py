@@ -189,7 +189,7 @@ def test_what_is_no_result_is_refused(tmp_path, made):
         content_from(tmp_path / "absent.h5ad")
     plain = tmp_path / "plain.h5ad"
     anndata.AnnData(np.ones((3, 2), dtype=np.float32)).write_h5ad(plain)
-    with pytest.raises(InputProblem, match="holds no result"):
+    with pytest.raises(InputProblem, match="contains no result"):
         content_from(plain)
     with pytest.raises(InputProblem, match="no result 'magic'.*'sccr'"):
         content_from(made.path, key_added="magic")

@@ -40,7 +40,7 @@ def test_the_command_writes_page_and_multiqc(made, record_file, tmp_path, capfd)
         (["-o", "DIR/r.html", "--key-added", "magic"], 65, "'sccr'"),
         (["-o", "DIR/r.html", "--provenance", "DIR/absent.json"], 66, "absent.json"),
         (["-o", "DIR/r.html", "--scores", "DIR/absent.tsv"], 66, "absent.tsv"),
-        (["-o", "DIR/no/r.html"], 73, "no folder"),
+        (["-o", "DIR/no/r.html"], 73, "does not exist; create it first"),
         (["-o", "DIR"], 73, "DIR"),
     ],
 )
@@ -62,7 +62,7 @@ def test_the_result_itself_is_never_a_target(made, capfd):
 
 def test_a_record_that_is_none_is_refused(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps({"tool": "other"}))
-    with pytest.raises(InputProblem, match="no run record"):
+    with pytest.raises(InputProblem, match="is not a run record"):
         read_record(tmp_path / "r.json")
 
 
@@ -76,7 +76,7 @@ def test_samples_share_a_multiqc_folder(made, hostile, tmp_path):
     assert len(list(folder.iterdir())) == 8  # without a record there are no stages
     (folder / "notes.txt").write_text("mine")
     target = multiqc_target("sample 1", folder)
-    with pytest.raises(OutputProblem, match="exists already"):
+    with pytest.raises(OutputProblem, match="already exists"):
         target.check(force=False)
     target.check(force=True)
     assert write_multiqc(made.path) == 73

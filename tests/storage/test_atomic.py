@@ -171,8 +171,8 @@ def test_read_only_file_system_is_73(tmp_path, source):
     with Mounted(tmp_path / "frozen", "size=1m,ro") as folder:
         done = run_writer(source, folder / "out.h5ad")
         assert (done.returncode, done.stderr) == (73, "")
-        assert "read-only or not permitted" in done.stdout
-        with pytest.raises(OutputProblem, match="read-only or not permitted"):
+        assert "read-only or permission is denied" in done.stdout
+        with pytest.raises(OutputProblem, match="read-only or permission is denied"):
             Target(folder / "record.json").check(force=False)
         with pytest.raises(OutputProblem, match="[Rr]ead-only"):
             write_text_atomically(folder / "record.json", "{}")
@@ -186,7 +186,7 @@ def test_forbidden_folder_is_73_and_forbidden_input_66(tmp_path, source):
         path.chmod(0o755)
     done = run_writer(source, folder / "out.h5ad", SCCR_TEST_USER="nobody")
     assert (done.returncode, done.stderr) == (73, "")
-    assert "read-only or not permitted" in done.stdout
+    assert "read-only or permission is denied" in done.stdout
     source.chmod(0o600)
     done = run_writer(source, tmp_path / "out.h5ad", SCCR_TEST_USER="nobody")
     assert (done.returncode, done.stderr) == (66, "")
@@ -345,6 +345,9 @@ def test_system_errors_are_found_in_what_libraries_raise():
 def test_a_folder_that_is_removed_meanwhile_is_73(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(OutputProblem, match="is its folder still there"), staged(folder / "out.h5ad") as temporary:
+    with (
+        pytest.raises(OutputProblem, match="check that its folder still exists"),
+        staged(folder / "out.h5ad") as temporary,
+    ):
         shutil.rmtree(folder)
         temporary.commit()

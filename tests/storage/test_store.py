@@ -127,5 +127,5 @@ def test_old_zarr_tables_are_refused(tmp_path):
 
     root = zarr.open_group(tmp_path / "old.zarr", mode="w", zarr_format=2)
     root.create_array("var", data=np.zeros(3, dtype=[("index", "i4"), ("means", "f8")]))
-    with pytest.raises(InputProblem, match="rewrite it with anndata"):
+    with pytest.raises(InputProblem, match="rewrite the input with anndata"):
         ZarrAppender(tmp_path / "old.zarr").write_var_column("sccr_imputed", np.ones(3, dtype=bool))

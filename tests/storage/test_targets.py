@@ -91,7 +91,7 @@ def test_an_empty_folder_may_be_replaced_and_the_current_one_not(tmp_path, monke
     (folder / "inner").mkdir()
     monkeypatch.chdir(folder)
     (folder / "inner").rmdir()
-    with pytest.raises(OutputProblem, match="current folder"):
+    with pytest.raises(OutputProblem, match="current directory"):
         check_targets([PartsTarget(folder)], [], force=True)
 
 
@@ -129,7 +129,7 @@ def test_a_zarr_store_is_replaced_only_without_foreign_files(data, tmp_path, ver
 def test_a_store_around_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
     write_zarr(tmp_path / "out.zarr", plain(), 2)
     monkeypatch.chdir(tmp_path / "out.zarr" / "obs")
-    with pytest.raises(OutputProblem, match="current folder"):
+    with pytest.raises(OutputProblem, match="current directory"):
         check_targets([StoreTarget(tmp_path / "out.zarr")], [], force=True)
 
 
@@ -186,7 +186,7 @@ def test_side_files_never_touch_inputs_or_each_other(data, capsys, options):
 def test_links_are_resolved(data, capsys, tmp_path):
     (tmp_path / "way").symlink_to(data / "all.zarr")
     (tmp_path / "p.json").symlink_to(data / "all.h5ad")
-    refused(data, capsys, 2, "lies in the input", "impute", data / "all.zarr", tmp_path / "out.h5ad",
+    refused(data, capsys, 2, "is inside the input", "impute", data / "all.zarr", tmp_path / "out.h5ad",
             "--provenance", tmp_path / "way" / "p.json")  # fmt: skip
     refused(data, capsys, 2, "it is the input", "impute", data / "all.h5ad", tmp_path / "out.h5ad", "--force",
             "--provenance", tmp_path / "p.json")  # fmt: skip
@@ -228,7 +228,7 @@ def test_targets_are_checked_first(tmp_path):
     shared = SharedFolder(folder, ["a.json"])
     check_targets([Target(file), shared], [], force=False)
     file.write_text("{}")
-    with pytest.raises(OutputProblem, match="exists already.*--force"):
+    with pytest.raises(OutputProblem, match="already exists.*--force"):
         check_targets([Target(file)], [], force=False)
     check_targets([Target(file)], [], force=True)
     folder.mkdir()
@@ -237,9 +237,9 @@ def test_targets_are_checked_first(tmp_path):
         check_targets([Target(folder)], [], force=True)
     with pytest.raises(OutputProblem, match="not a folder"):
         check_targets([SharedFolder(file, [])], [], force=True)
-    with pytest.raises(OutputProblem, match="no folder"):
+    with pytest.raises(OutputProblem, match="folder .* does not exist"):
         check_targets([Target(tmp_path / "nowhere" / "record.json")], [], force=True)
-    with pytest.raises(UsageProblem, match="named twice"):
+    with pytest.raises(UsageProblem, match="two different outputs"):
         check_targets([Target(tmp_path / "a" / ".." / "record.json"), Target(file)], [], force=True)
 
 
