@@ -499,10 +499,10 @@ def test_a_side_file_is_on_the_disk_before_anything_is_renamed(counts, tmp_path,
 
     staged_text = files.staged_text
 
-    def full(path, text):
+    def full(path, text, **options):
         if place in str(path):
             raise NotEnoughResources(f"not enough disk space to write {path}")
-        return staged_text(path, text)
+        return staged_text(path, text, **options)
 
     monkeypatch.setattr(files, "staged_text", full)
     monkeypatch.setattr("sccr_node.report.layout.FEWEST_CELLS_FOR_UMAP", 10**9)
