@@ -42,7 +42,7 @@ class KernelsHook(BuildHookInterface):  # type: ignore[misc]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tag the wheel: any Python 3, this platform."""
-        folder = Path(self.root, "sccr_node", "imputation")
+        folder = Path(self.root, "sccr_node", "numerics")
         command = compiler() or compiler_from_pypi()
         for level, flags in X86_LEVELS.items() if ON_X86 else [("baseline", [])]:
             library = folder / f"_kernels_{level}.so"
@@ -52,7 +52,7 @@ class KernelsHook(BuildHookInterface):  # type: ignore[misc]
             partial.replace(library)
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"
-        build_data["artifacts"].append("sccr_node/imputation/_kernels_*.so")
+        build_data["artifacts"].append("sccr_node/numerics/_kernels_*.so")
 
     @staticmethod
     def _platform() -> str:

@@ -8,12 +8,12 @@ from typing import Any, Literal
 from anndata import AnnData
 from pydantic import ValidationError
 
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.settings import first_problem
 from sccr_node.data.dataset import wrap_anndata
 from sccr_node.data.output import check_keys
 from sccr_node.errors import UsageProblem
-from sccr_node.params import ImputeParameters
 from sccr_node.pipeline.plan import check_memory, make_plan
 from sccr_node.pipeline.run import run
 from sccr_node.results import InMemory, write

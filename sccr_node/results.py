@@ -15,8 +15,11 @@ from scipy import sparse
 
 from sccr_node import __version__
 from sccr_node.contract.keys import ResultKeys, possible_keys
+from sccr_node.contract.methods import Output
 from sccr_node.contract.record import BatchRecord
-from sccr_node.data.dataset import InputData, listing, open_input, open_matrix, reading
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.guard import listing, reading
+from sccr_node.data.matrix import open_matrix
 from sccr_node.data.preparation import (
     Normalization,
     Preparation,
@@ -26,7 +29,7 @@ from sccr_node.data.preparation import (
 )
 from sccr_node.data.summary import Progress, Scale, scan
 from sccr_node.errors import InputProblem
-from sccr_node.numerics.rows import ImputedRows
+from sccr_node.numerics.row_store import ImputedRows
 from sccr_node.runtime.console import Finding
 
 WRITE_ROWS = 1024
@@ -69,8 +72,8 @@ class Imputation:
     preparation: Preparation
     normalization: Normalization
     expression: sparse.csr_matrix
-    rows: Mapping[str, ImputedRows]
-    n_nonzero: Mapping[str, int]
+    rows: Mapping[Output, ImputedRows]
+    n_nonzero: Mapping[Output, int]
     components: NDArray[np.float32]
     relations: sparse.csr_matrix | None
     n_cells_used: int
@@ -104,13 +107,13 @@ class Imputation:
             "messages": [finding.text for finding in self.findings],
         }
 
-    def is_sparse(self, output: str) -> bool:
+    def is_sparse(self, output: Output) -> bool:
         """Return whether an output, with the genes that were not imputed, is to be stored sparse."""
         summary = self.preparation.summary
         n_nonzero = summary.n_nonzeros - self.expression.nnz + self.n_nonzero[output]
         return n_nonzero <= SPARSE_BELOW * summary.n_cells * summary.n_genes
 
-    def blocks(self, data: InputData, output: str, progress: Callable[[float], None]) -> Iterator[sparse.csr_matrix]:
+    def blocks(self, data: InputData, output: Output, progress: Callable[[float], None]) -> Iterator[sparse.csr_matrix]:
         """Yield an output in blocks of cells: imputed genes as imputed, the others with the same scaling."""
         factors, genes, imputed = self.normalization.factors, self.preparation.genes, self.rows[output]
         for first, block in data.blocks(READ_BYTES):
@@ -264,11 +267,12 @@ class Result:
         return cast(Mapping[str, Any], self.about["params"])
 
     @property
-    def shown(self) -> str | None:
+    def shown(self) -> Output | None:
         """The output to look at: denoised if there is such a layer, else recovered; None without a layer."""
-        return next((output for output in ("denoised", "recovered") if self.has_layer(output)), None)
+        outputs: tuple[Output, ...] = ("denoised", "recovered")
+        return next((output for output in outputs if self.has_layer(output)), None)
 
-    def has_layer(self, output: str) -> bool:
+    def has_layer(self, output: Output) -> bool:
         """Return whether an output was written as a layer."""
         if self._made is not None:
             return output in self._made[0].layers
@@ -294,7 +298,7 @@ class Result:
         )
         return sparse.csr_matrix(preparation.read(self.data, progress).expression)
 
-    def blocks(self, output: str, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    def blocks(self, output: Output, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Yield the first cell and the imputed genes of blocks of cells, as CSR."""
         if self._made is None:
             for first, block in self._layer(output).blocks(max_bytes):
@@ -305,12 +309,12 @@ class Result:
             last = min(first + n_rows, self.data.n_cells)
             yield first, sparse.csr_matrix(self._made[1].rows[output].rows(first, last))
 
-    def dense(self, output: str) -> NDArray[np.float32]:
+    def dense(self, output: Output) -> NDArray[np.float32]:
         """Return the imputed genes of all cells, dense."""
         blocks = [block.toarray() for _, block in self.blocks(output, READ_BYTES)]
         return np.concatenate(blocks).astype(np.float32, copy=False)
 
-    def rows(self, output: str, cells: NDArray[np.intp]) -> sparse.csr_matrix:
+    def rows(self, output: Output, cells: NDArray[np.intp]) -> sparse.csr_matrix:
         """Return the imputed genes of some cells (sorted row numbers), as CSR."""
         if self._made is None:
             with reading(self.data.path, f"layer {self.keys.layer(output)!r}"):
@@ -318,7 +322,7 @@ class Result:
         rows = self._made[1].rows[output]
         return sparse.csr_matrix(np.concatenate([rows.rows(cell, cell + 1) for cell in cells.tolist()]))
 
-    def _layer(self, output: str) -> Any:
+    def _layer(self, output: Output) -> Any:
         name = self.keys.layer(output)
         with reading(self.data.path, f"layer {name!r}"):
             return open_matrix(self.data.root["layers"][name], f"layer {name!r}")

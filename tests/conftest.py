@@ -1,13 +1,18 @@
-"""What tests of several folders use: real data sets, golden numbers, a few simulated cells, the command line."""
+"""What tests of several folders use: data sets, golden numbers, the command line, how examples are drawn."""
 
 import os
 from pathlib import Path
 
 import anndata as ad
 import pytest
+from hypothesis import settings
 
 from sccr_node.cli.app import run
 from tests.support.simulated import simulated
+
+# The same examples in every run: a near-tie that only a rare example meets must not fail somebody else's change.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=40)
+settings.load_profile("repeatable")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SCCR_SHARED", REPOSITORY.parent / "shared"))

@@ -9,8 +9,8 @@ from scipy import sparse
 
 import sccr_node
 from sccr_node.__main__ import main
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.errors import InputProblem, UsageProblem
-from sccr_node.params import ImputeParameters
 from tests.support.simulated import simulated
 
 

@@ -1,19 +1,22 @@
 """Arrows point one way: which part of the package may import which."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import sccr_node
+from sccr_node.contract.methods import METHODS
 
 ROOT = Path(sccr_node.__file__).parent
 
 FLOORS = (
     {"errors"},
     {"runtime"},
-    {"contract", "params", "numerics"},
-    {"storage", "methods", "imputation"},
+    {"contract", "numerics"},
+    {"storage", "methods"},
     {"data", "evaluation"},
     {"results"},
     {"report"},
@@ -62,6 +65,24 @@ def test_the_package_does_without_the_tools():
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(module.split(".")[0] == "tools" for module in modules), path
+
+
+def test_the_catalogue_loads_nothing_heavy():
+    """Help pages, completion and schemas are made from it."""
+    program = "import sys, sccr_node.contract.methods; print(*(set(sys.modules) & {'numpy', 'scipy', 'pydantic'}))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
+
+
+def test_only_the_catalogue_and_its_module_know_a_method_by_name():
+    """Everything else asks the catalogue: adding a method takes an entry there and a module in methods/."""
+    for path in ROOT.rglob("*.py"):
+        if path.parent.name == "methods" or path == ROOT / "contract" / "methods.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                compared = {item.value for item in ast.walk(node) if isinstance(item, ast.Constant)}
+                assert not compared & set(METHODS), f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
 def test_every_file_says_in_its_first_line_what_it_does():

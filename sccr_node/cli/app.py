@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 
@@ -11,7 +10,7 @@ import click
 from sccr_node import __version__
 from sccr_node.cli.groups import LazyGroup
 from sccr_node.cli.manner import Manner
-from sccr_node.errors import NotEnoughResources, SccrError, UsageProblem
+from sccr_node.errors import NotEnoughResources, SccrError, UsageProblem, problem_of_writing
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import last_words, mute
 
@@ -87,8 +86,9 @@ def _explained(failure: Exception) -> tuple[str, int]:
         return str(failure), failure.exit_code
     if isinstance(failure, MemoryError):
         return "out of memory; give the step more, or impute by batches (--batch-key)", NotEnoughResources.exit_code
-    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"not enough disk: {failure}", NotEnoughResources.exit_code
+    problem = problem_of_writing(failure, "a file") if isinstance(failure, OSError) else None
+    if isinstance(problem, NotEnoughResources):
+        return f"{problem} ({failure})", problem.exit_code
     kind = type(failure).__name__
     return (
         f"internal failure ({kind}: {failure}); this is a bug in sccr-node: please report it at {ISSUES} with what "

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from sccr_node.cli.options import TABLE_OPTIONS, contract_command, path_argument
-from sccr_node.params import BenchmarkParameters
+from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.runtime.console import Console
 
 
 @contract_command(
     BenchmarkParameters,
     arguments=[path_argument("input")],
-    config=True,
     extra_options=TABLE_OPTIONS,
     summary=(
         "Compare the methods on a data set: dropout recovery at every rate and seed and, with --label-key, clustering. "

@@ -8,13 +8,13 @@ import click
 
 from sccr_node.cli.groups import LazyGroup
 from sccr_node.cli.options import TABLE_OPTIONS, contract_command, file_option, path_argument
-from sccr_node.evaluation.metrics import explanations
-from sccr_node.params import (
+from sccr_node.contract.evaluate import (
     EvaluateClusterParameters,
     EvaluateMaskParameters,
     EvaluateRelationsParameters,
     EvaluateScoreParameters,
 )
+from sccr_node.evaluation.metrics import explanations
 from sccr_node.runtime.console import Console
 
 HERE = "sccr_node.cli.evaluate"
@@ -35,7 +35,6 @@ def evaluate() -> None:
 @contract_command(
     EvaluateMaskParameters,
     arguments=[path_argument("input"), path_argument("output")],
-    config=True,
     summary=(
         "Set observed entries to zero and keep their values aside. INPUT is what sccr impute reads; OUTPUT is an .h5ad "
         "file with the prepared, masked logs in X, the counts masked alike in layers['counts'], and the truth in "
@@ -52,7 +51,6 @@ def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: 
 @contract_command(
     EvaluateScoreParameters,
     arguments=[path_argument("masked"), path_argument("candidate")],
-    config=True,
     extra_options=TABLE_OPTIONS,
     summary=(
         "Compare any tool's output with the masked entries. MASKED is what sccr evaluate mask wrote, CANDIDATE the "
@@ -77,7 +75,6 @@ def score(
 @contract_command(
     EvaluateClusterParameters,
     arguments=[path_argument("input")],
-    config=True,
     extra_options=TABLE_OPTIONS,
     summary=(
         "Compare clusters with known cell types. Clusters the cells of INPUT (any matrix of it) by k-means, as the "
@@ -97,7 +94,6 @@ def cluster(
 @contract_command(
     EvaluateRelationsParameters,
     arguments=[path_argument("input")],
-    config=True,
     extra_options=(
         *TABLE_OPTIONS,
         file_option("--pairs", help_text="Write the strongest pairs of each kind as a table (TSV)."),

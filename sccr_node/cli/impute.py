@@ -6,14 +6,13 @@ import sys
 from pathlib import Path
 
 from sccr_node.cli.options import contract_command, path_argument
-from sccr_node.params import ImputeParameters
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.runtime.console import Console
 
 
 @contract_command(
     ImputeParameters,
     arguments=[path_argument("input"), path_argument("output")],
-    config=True,
     summary=(
         "Impute the expression of a data set. INPUT is an .h5ad or .zarr file, a 10x .h5 file or a 10x folder with "
         "matrix.mtx(.gz); OUTPUT, .h5ad or .zarr, is INPUT with what the step adds and nothing else changed."

@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from sccr_node.cli.manner import Manner
+from sccr_node.contract.fields import OUTPUT, RUNNING, extra_of, flag
 from sccr_node.contract.settings import merge, unknown_variables
-from sccr_node.params import OUTPUT, RUNNING, Parameters, RunningParameters, extra_of, fields_by_group, flag
+from sccr_node.contract.shared import Parameters, RunningParameters, fields_by_group
 from sccr_node.runtime.console import Console
 
 PATH = click.Path(readable=False, path_type=Path)
@@ -93,6 +94,8 @@ def _kinds(annotation: Any) -> list[Any]:
 
 def default_text(field: Any) -> str:
     """Return a field's default as help pages and tables show it; empty where leaving it out is the default."""
+    if (followed := extra_of(field).get("follows")) is not None:
+        return f"as {flag(followed)}"
     published = extra_of(field).get("published_defaults")
     if published is None:
         return "" if field.is_required() or field.default is None else _written(field.default)
@@ -105,13 +108,20 @@ def _written(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
+CONFIG = click.Option(
+    ["--config"],
+    type=PATH,
+    metavar="FILE",
+    help="Read parameters from a JSON or YAML file; variables SCCR_* and flags come before it.",
+)
+
+
 def contract_command(
     model: type[RunningParameters],
     *,
     arguments: list[click.Argument],
     summary: str,
     epilog: str | None = None,
-    config: bool = False,
     extra_options: tuple[click.Option, ...] = (),
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a click command out of a function and a parameter model.
@@ -126,8 +136,6 @@ def contract_command(
         The help text.
     epilog
         What the help page ends with.
-    config
-        Whether the command takes ``--config FILE``.
     extra_options
         Options that are no parameters; the function receives their values by name.
 
@@ -135,16 +143,7 @@ def contract_command(
     -------
     A decorator; the function is called as ``function(params, console, **arguments)``.
     """
-    options: list[click.Parameter] = [*arguments, *options_of(model), *extra_options]
-    if config:
-        options.append(
-            click.Option(
-                ["--config"],
-                type=PATH,
-                metavar="FILE",
-                help="Read parameters from a JSON or YAML file; variables SCCR_* and flags come before it.",
-            )
-        )
+    options: list[click.Parameter] = [*arguments, *options_of(model), *extra_options, CONFIG]
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def callback(**given: Any) -> None:
@@ -189,9 +188,9 @@ def file_option(*names: str, help_text: str, group: str = OUTPUT, multiple: bool
 
 def known_fields() -> set[str]:
     """Return the names of all fields of all commands' models: what ``SCCR_*`` variables may stand for."""
-    import sccr_node.params as contract
+    from sccr_node.contract.schemas import SCHEMAS
 
-    models = [value for value in vars(contract).values() if isinstance(value, type) and issubclass(value, Parameters)]
+    models = [model for model in SCHEMAS.values() if issubclass(model, Parameters)]
     return {name for model in models for name in model.model_fields}
 
 

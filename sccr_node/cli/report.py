@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sccr_node.cli.options import contract_command, file_option, path_argument
+from sccr_node.contract.report import ReportParameters
 from sccr_node.errors import UsageProblem
-from sccr_node.params import ReportParameters
 from sccr_node.runtime.console import Console
 
 OPTIONS = (
@@ -22,7 +22,6 @@ OPTIONS = (
 @contract_command(
     ReportParameters,
     arguments=[path_argument("result")],
-    config=True,
     extra_options=OPTIONS,
     summary=(
         "Write the page that shows what an imputation did. RESULT is what sccr impute wrote; the page is one HTML file "

@@ -8,14 +8,13 @@ from pathlib import Path
 import click
 
 from sccr_node.cli.options import PATH, contract_command, path_argument
-from sccr_node.params import GatherParameters, SplitParameters
+from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.runtime.console import Console
 
 
 @contract_command(
     SplitParameters,
     arguments=[path_argument("input")],
-    config=True,
     summary=(
         "Split a data set into its batches, to impute each on another machine. Genes and target depth are chosen over "
         "all cells; INPUT need not fit in memory."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sccr_node.cli.options import contract_command, path_argument
-from sccr_node.params import SimulateParameters
+from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.runtime.console import Console
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sccr_node.contract.methods import Output
+
 Slot = str
 """A part of AnnData: "layers", "obsm", "varp", "var" or "uns"."""
 
@@ -23,10 +25,10 @@ class ResultKeys:
     """
 
     name: str
-    layers: tuple[str, ...] = ("denoised", "recovered")
+    layers: tuple[Output, ...] = ("denoised", "recovered")
     relations: bool = True
 
-    def layer(self, output: str) -> str:
+    def layer(self, output: Output) -> str:
         """Return the layer of an output."""
         return self.name if output == "denoised" else f"{self.name}_{output}"
 

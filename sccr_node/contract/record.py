@@ -19,7 +19,7 @@ class InputRecord(_Record):
     """The input as it was found."""
 
     path: str
-    format: Literal["h5ad", "zarr", "10x_h5", "10x_mtx", "anndata"]
+    format: str = Field(description="h5ad, zarr, 10x_h5 or 10x_mtx.")
     sha256: str = Field(description="Of the file; of a folder, over its sorted relative paths and their contents.")
     bytes: int
     layer: str | None = Field(description="null: X.")
@@ -55,7 +55,7 @@ class ResultRecord(_Record):
     """What the output holds."""
 
     path: str
-    format: Literal["h5ad", "zarr"]
+    format: str = Field(description="h5ad or zarr.")
     keys: list[str] = Field(description="What the step added, as slot/key.")
     zeros_before: float = Field(description="Share of zeros among the entries of the imputed genes before imputation.")
     zeros_after: float | None = Field(description="The same in the layer written; null where no layer was written.")

@@ -7,22 +7,32 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sccr_node import params
+from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.contract.evaluate import (
+    EvaluateClusterParameters,
+    EvaluateMaskParameters,
+    EvaluateRelationsParameters,
+    EvaluateScoreParameters,
+)
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import RunRecord
+from sccr_node.contract.report import ReportParameters
+from sccr_node.contract.scatter import GatherParameters, SplitParameters
+from sccr_node.contract.simulate import SimulateParameters
 
 REPOSITORY = "https://github.com/sccr-node/sccr-node"
 
 SCHEMAS: dict[str, type[BaseModel]] = {
-    "impute": params.ImputeParameters,
-    "split": params.SplitParameters,
-    "gather": params.GatherParameters,
-    "evaluate-mask": params.EvaluateMaskParameters,
-    "evaluate-score": params.EvaluateScoreParameters,
-    "evaluate-cluster": params.EvaluateClusterParameters,
-    "evaluate-relations": params.EvaluateRelationsParameters,
-    "benchmark": params.BenchmarkParameters,
-    "report": params.ReportParameters,
-    "simulate": params.SimulateParameters,
+    "impute": ImputeParameters,
+    "split": SplitParameters,
+    "gather": GatherParameters,
+    "evaluate-mask": EvaluateMaskParameters,
+    "evaluate-score": EvaluateScoreParameters,
+    "evaluate-cluster": EvaluateClusterParameters,
+    "evaluate-relations": EvaluateRelationsParameters,
+    "benchmark": BenchmarkParameters,
+    "report": ReportParameters,
+    "simulate": SimulateParameters,
     "provenance": RunRecord,
 }
 """What ``sccr schema NAME`` prints and ``schemas/NAME.schema.json`` contains."""

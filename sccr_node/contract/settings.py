@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from sccr_node.contract.fields import flag
+from sccr_node.contract.shared import Parameters
 from sccr_node.errors import InputMissing, UsageProblem
-from sccr_node.params import Parameters, flag
 
 ENVIRONMENT_PREFIX = "SCCR_"
 

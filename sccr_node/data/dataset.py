@@ -1,338 +1,30 @@
-"""Open what users have (h5ad, AnnData zarr, 10x h5, 10x folder) and hand its matrix out in blocks of whole cells."""
+"""An opened data set, from whatever users have: its names, its tables, and its matrix in blocks of whole cells."""
 
 from __future__ import annotations
 
-import errno
-import gzip
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sccr_node.errors import InputMissing, InputProblem, NotEnoughResources, UsageProblem
+from sccr_node.data import tenx
+from sccr_node.data.guard import listing, one_line, reading
+from sccr_node.data.matrix import BLOCK_BYTES, CompressedRows, DenseRows, Matrix, open_matrix, text_of
+from sccr_node.data.tables import MemoryTable, StoredTable, Table, legacy_table
+from sccr_node.errors import InputMissing, InputProblem
+from sccr_node.storage.formats import FORMATS
+from sccr_node.storage.store import StoreFormat
 
-Format = Literal["h5ad", "zarr", "10x_h5", "10x_mtx", "anndata"]
-Storage = Literal["csr", "csc", "dense"]
-
-BLOCK_BYTES = 64 * 2**20
 GENE_EXPRESSION = "Gene Expression"
-TEN_X_MATRIX_FILES = ("matrix.mtx", "matrix.mtx.gz")
 ACCEPTED = "an .h5ad file, an AnnData .zarr folder, a 10x .h5 file or a 10x folder with matrix.mtx"
-_READ_FAILURES = (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError)
-
-
-@contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever the storage libraries raise on damaged data into one line that names the file.
-
-    Raises
-    ------
-    InputProblem
-        Where the data cannot be decoded.
-    InputMissing
-        Where the system refuses to read them.
-    """
-    try:
-        yield
-    except PermissionError as error:
-        raise InputMissing(f"{path} may not be read: permission denied") from error
-    except _READ_FAILURES as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
-            raise NotEnoughResources(f"{what} of {path} cannot be read now: {os.strerror(error.errno)}") from error
-        raise InputProblem(
-            f"{what} of {path} cannot be read: damaged or incomplete ({one_line(error)}); copy or make it again"
-        ) from error
-
-
-def one_line(error: BaseException) -> str:
-    """First line of a library's message, short enough for an error line of ours."""
-    text = str(error).strip().strip("'\"")
-    first = text.splitlines()[0] if text else type(error).__name__
-    return first if len(first) <= 160 else first[:157] + "..."
-
-
-def pieces(block: Any, n_entries: int = 1 << 18) -> Iterator[tuple[int, Any]]:
-    """Cut a CSR block into runs of rows whose temporaries stay in the cache; yields first rows and runs."""
-    first = 0
-    while first < block.shape[0]:
-        last = int(np.searchsorted(block.indptr, block.indptr[first] + n_entries, side="right")) - 1
-        last = min(max(last, first + 1), block.shape[0])
-        yield first, block[first:last]
-        first = last
-
-
-class _Matrix(Protocol):
-    shape: tuple[int, int]
-    storage: Storage
-    n_stored: int
-    in_memory_bytes: int
-    streamed: bool
-
-    def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]: ...
-
-    def rows(self, rows: np.ndarray) -> Any: ...
-
-
-def _supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Type in which stored values are handed out: their own, but for the two that scipy cannot hold."""
-    if dtype.kind == "b":
-        return np.dtype(np.uint8)
-    if dtype == np.float16:
-        return np.dtype(np.float32)
-    if dtype.kind not in "iuf":
-        raise ValueError(f"its values are of type {dtype}, not numbers")
-    return dtype.newbyteorder("=")
-
-
-def canonical(matrix: Any) -> Any:
-    """Sort the indices, add duplicates up and drop stored zeros, in place; returns the matrix."""
-    matrix.sum_duplicates()
-    if matrix.nnz and not matrix.data.all():
-        matrix.eliminate_zeros()
-    return matrix
-
-
-class _Rows:
-    """What matrices stored row by row have in common: they say where blocks end, and read rows from one to another."""
-
-    shape: tuple[int, int]
-    streamed = True
-    _dtype: np.dtype[Any]
-
-    def _bounds(self, max_bytes: int) -> Iterator[tuple[int, int]]:
-        raise NotImplementedError
-
-    def _slice(self, first: int, last: int) -> Any:
-        raise NotImplementedError
-
-    def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
-        for first, last in self._bounds(max_bytes):
-            yield first, self._slice(first, last)
-
-    def rows(self, rows: np.ndarray) -> Any:
-        # Scattered rows are picked from the stretch that holds them: a read for each would decode its chunk each time.
-        pieces = [sparse.csr_matrix((0, self.shape[1]), dtype=self._dtype)]
-        for first, last in self._bounds(BLOCK_BYTES):
-            wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
-            if len(wanted):
-                pieces.append(self._slice(int(wanted[0]), int(wanted[-1]) + 1)[wanted - wanted[0]])
-        return sparse.vstack(pieces, format="csr", dtype=self._dtype)
-
-
-class _CompressedRows(_Rows):
-    """CSR by its three arrays: HDF5 datasets, zarr arrays or numpy arrays alike."""
-
-    storage: Storage = "csr"
-
-    def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
-        self.shape = shape
-        self._data, self._indices = data, indices
-        self._dtype = _supported(np.dtype(data.dtype))
-        self._indptr = np.asarray(indptr[:], dtype=np.int64)
-        self.n_stored = int(data.shape[0])
-        if (
-            self._indptr.shape != (shape[0] + 1,)
-            or self._indptr[0] != 0
-            or self._indptr[-1] != self.n_stored
-            or indices.shape[0] != self.n_stored
-            or (np.diff(self._indptr) < 0).any()
-        ):
-            raise ValueError("the row pointers of the sparse matrix do not fit its values")
-        self.in_memory_bytes = self._indptr.nbytes
-
-    def _slice(self, first: int, last: int) -> Any:
-        start, stop = int(self._indptr[first]), int(self._indptr[last])
-        values = np.asarray(self._data[start:stop])
-        genes = np.asarray(self._indices[start:stop])
-        # What was read is ours to put in order; what lies in memory is somebody's.
-        is_view = isinstance(self._data, np.ndarray)
-        if genes.size and (int(genes.min()) < 0 or int(genes.max()) >= self.shape[1]):
-            raise ValueError("a column number of the sparse matrix lies outside of it")
-        pointers = self._indptr[first : last + 1] - start
-        index_type = np.int32 if max(stop - start, self.shape[1]) < 2**31 else np.int64
-        return canonical(
-            sparse.csr_matrix(
-                (
-                    values.astype(self._dtype, copy=is_view),
-                    genes.astype(index_type, copy=is_view),
-                    pointers.astype(index_type),
-                ),
-                shape=(last - first, self.shape[1]),
-            )
-        )
-
-    def _bounds(self, max_bytes: int) -> Iterator[tuple[int, int]]:
-        entry = self._dtype.itemsize + 4
-        first = 0
-        while first < self.shape[0]:
-            limit = self._indptr[first] + max_bytes // entry
-            last = max(first + 1, int(np.searchsorted(self._indptr, limit, side="right")) - 1)
-            # A run of empty cells has no bytes: without a bound one block could be all of them.
-            last = min(last, self.shape[0], first + max(1, max_bytes // 64))
-            yield first, last
-            first = last
-
-
-class _DenseRows(_Rows):
-    """A two-dimensional array, read by blocks of whole rows that follow its chunks where it has any."""
-
-    storage: Storage = "dense"
-
-    def __init__(self, array: Any) -> None:
-        self.shape = (int(array.shape[0]), int(array.shape[1]))
-        self._array = array
-        self._dtype = _supported(np.dtype(array.dtype))
-        self.n_stored = self.shape[0] * self.shape[1]
-        self.in_memory_bytes = 0
-
-    def _bounds(self, max_bytes: int) -> Iterator[tuple[int, int]]:
-        n_rows = max(1, max_bytes // max(1, self.shape[1] * self._dtype.itemsize))
-        chunks = getattr(self._array, "chunks", None)
-        if chunks and chunks[0] < n_rows:
-            n_rows -= n_rows % chunks[0]
-        for first in range(0, self.shape[0], n_rows):
-            yield first, min(first + n_rows, self.shape[0])
-
-    def _slice(self, first: int, last: int) -> Any:
-        return sparse.csr_matrix(np.asarray(self._array[first:last]).astype(self._dtype, copy=False))
-
-
-class _CompressedColumns:
-    """CSC storage: its cells lie scattered over the file, so it is read whole and turned around once, at first use.
-
-    ``in_memory_bytes`` is what that takes while both forms exist.
-    """
-
-    storage: Storage = "csc"
-    streamed = False
-
-    def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
-        self.shape = shape
-        self._columns = _CompressedRows(data, indices, indptr, (shape[1], shape[0]))
-        self.n_stored = self._columns.n_stored
-        self.in_memory_bytes = 2 * self.n_stored * (np.dtype(data.dtype).itemsize + 4)
-
-    @cached_property
-    def _rows(self) -> _CompressedRows:
-        turned = canonical(self._columns._slice(0, self.shape[1]).T.tocsr())
-        return _CompressedRows(turned.data, turned.indices, turned.indptr, self.shape)
-
-    def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
-        yield from self._rows.blocks(max_bytes)
-
-    def rows(self, rows: np.ndarray) -> Any:
-        return self._rows.rows(rows)
-
-
-def open_matrix(element: Any, name: str) -> _Matrix:
-    """Matrix of an element of a store: a CSR or CSC group in any of AnnData's encodings, or a 2-D array.
-
-    Raises
-    ------
-    ValueError
-        Where it is nothing of the kind.
-    """
-    attributes = element.attrs
-    if not hasattr(element, "keys"):
-        if len(element.shape or ()) != 2:
-            raise ValueError(f"{name} is no matrix of cells by genes")
-        return _DenseRows(element)
-    # Files of AnnData before 0.7 say h5sparse_format and h5sparse_shape.
-    encoding = _text(attributes.get("encoding-type", attributes.get("h5sparse_format", "")))
-    kind = encoding.removesuffix("_matrix")
-    if kind not in ("csr", "csc"):
-        raise ValueError(f"{name} is stored as {encoding or 'something unknown'}, not as a matrix of cells by genes")
-    sides = [int(n) for n in attributes.get("shape", attributes.get("h5sparse_shape", ()))]
-    make = _CompressedRows if kind == "csr" else _CompressedColumns
-    return make(element["data"], element["indices"], element["indptr"], (sides[0], sides[1]))
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _strings(values: Any) -> np.ndarray:
-    """Strings in whatever array a reader gives, as a plain numpy array of them."""
-    return np.array([_text(value) for value in values], dtype=str)
-
-
-class _Frame(Protocol):
-    n_rows: int
-
-    def names(self) -> np.ndarray: ...
-
-    def columns(self) -> list[str]: ...
-
-    def column(self, name: str) -> Any: ...
-
-
-class _TableFrame:
-    """Names and columns of a pandas frame in memory (10x, and tables of AnnData before 0.7)."""
-
-    def __init__(self, table: pd.DataFrame) -> None:
-        self._table = table
-        self.n_rows = len(table)
-
-    def names(self) -> np.ndarray:
-        return _strings(self._table.index)
-
-    def columns(self) -> list[str]:
-        return [str(name) for name in self._table.columns]
-
-    def column(self, name: str) -> Any:
-        return self._table[name].array
-
-
-class _StoredFrame:
-    """Names and columns of an AnnData table in a store, each read when it is asked for."""
-
-    def __init__(self, group: Any) -> None:
-        self._group = group
-        self._index = group[_text(group.attrs["_index"])]
-        # Strings that may be missing are a group of values and a mask.
-        self.n_rows = int((self._index["values"] if hasattr(self._index, "keys") else self._index).shape[0])
-
-    def names(self) -> np.ndarray:
-        from anndata.io import read_elem
-
-        return _strings(read_elem(self._index))
-
-    def columns(self) -> list[str]:
-        return [_text(name) for name in self._group.attrs.get("column-order", ())]
-
-    def column(self, name: str) -> Any:
-        from anndata.io import read_elem
-
-        if "categories" in self._group[name].attrs:  # tables of encoding 0.1.0 keep them aside, by reference
-            return read_elem(self._group)[name].array
-        return read_elem(self._group[name])
-
-
-def _legacy_frame(dataset: Any, uns: Any) -> _TableFrame:
-    """Table of AnnData before 0.7: one compound dataset, its categories in ``uns`` as ``<column>_categories``."""
-    records = dataset[()]
-    columns: dict[str, Any] = {}
-    for name in records.dtype.names:
-        values = records[name]
-        if values.dtype.kind in "SO":
-            values = np.array([_text(value) for value in values], dtype=object)
-        key = f"{name}_categories"
-        if uns is not None and key in uns and values.dtype.kind in "iu":
-            labels = np.atleast_1d(uns[key][()])
-            values = pd.Categorical.from_codes(values, pd.Index([_text(label) for label in labels]))
-        columns[name] = values
-    table = pd.DataFrame(columns)
-    return _TableFrame(table.set_index(table.columns[0]))
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
@@ -352,22 +44,32 @@ class InputData:
     path
         What the user gave.
     format
-        What its content turned out to be.
+        What its content turned out to be: a store's format, or "10x_h5", "10x_mtx", "anndata".
     layer
         Which matrix ``blocks`` hands out; nothing means X.
     root
         The open HDF5 or zarr group, or the AnnData object that a 10x reader made.
     matrix, obs, var
         Its parts.
+    store
+        The format of the store that it is; None for an object in memory.
     """
 
     def __init__(
-        self, path: Path, format: Format, layer: str | None, root: Any, matrix: _Matrix, obs: _Frame, var: _Frame
+        self,
+        path: Path,
+        format: str,
+        layer: str | None,
+        root: Any,
+        matrix: Matrix,
+        obs: Table,
+        var: Table,
+        store: StoreFormat | None = None,
     ) -> None:
         self.path, self.format, self.layer, self.root = path, format, layer, root
+        self.store = store
         self._matrix, self._obs, self._var = matrix, obs, var
         self.n_cells, self.n_genes = matrix.shape
-        self.n_stored, self.storage = matrix.n_stored, matrix.storage
         self.in_memory_bytes = matrix.in_memory_bytes
         self._stamp = _stamp(path)
 
@@ -401,7 +103,7 @@ class InputData:
         """One column of ``var``, indexed by gene names; InputProblem that lists the columns where it is absent."""
         return self._column("var", self._var, name, self.gene_names)
 
-    def _column(self, slot: str, frame: _Frame, name: str, names: np.ndarray) -> pd.Series[Any]:
+    def _column(self, slot: str, frame: Table, name: str, names: np.ndarray) -> pd.Series[Any]:
         if name not in frame.columns():
             raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {listing(frame.columns())}")
         with reading(self.path, f"{slot}[{name!r}]"):
@@ -439,7 +141,7 @@ class InputData:
             return self._var.columns()
         if slot == "obs":
             return self._obs.columns()
-        if self.format not in ("h5ad", "zarr"):
+        if not self.is_stored:
             return [str(key) for key in getattr(self.root, slot)]
         if slot not in self.root:
             return []
@@ -454,7 +156,7 @@ class InputData:
     @property
     def is_stored(self) -> bool:
         """Whether this is a file of AnnData, not an object in memory."""
-        return self.format in ("h5ad", "zarr")
+        return self.store is not None
 
     @property
     def is_streamed(self) -> bool:
@@ -492,14 +194,6 @@ class InputData:
         """Read some cells (sorted row numbers) as one canonical CSR matrix over all genes."""
         with reading(self.path, "the matrix"):
             return self._matrix.rows(rows)
-
-
-def listing(names: Sequence[str], most: int = 10) -> str:
-    """Names for a message: the first few, and how many more there are."""
-    if not len(names):
-        return "none"
-    shown = ", ".join(repr(str(name)) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @contextmanager
@@ -544,67 +238,43 @@ def _open(path: Path, layer: str | None, opened: ExitStack) -> InputData:
         raise InputMissing(f"{path} does not exist") from error
     except OSError as error:
         raise InputMissing(f"{path} cannot be opened: {error.strerror}") from error
+    for store in FORMATS:
+        if store.matches(path):
+            return _open_store(path, store, layer, opened)
     if is_folder:
-        if any((path / name).exists() for name in (".zgroup", "zarr.json")):
-            return _open_zarr(path, layer, opened)
-        if any((path / name).exists() for name in TEN_X_MATRIX_FILES):
-            return _ten_x("10x_mtx", path, layer, _read_ten_x_folder)
+        if tenx.is_folder(path):
+            return _in_memory(path, "10x_mtx", layer)
         raise InputProblem(f"{path} is a folder that is neither an AnnData zarr store nor 10x output with matrix.mtx")
-    return _open_hdf5(path, layer, opened)
-
-
-def _open_hdf5(path: Path, layer: str | None, opened: ExitStack) -> InputData:
     if not h5py.is_hdf5(path):
         size = path.stat().st_size
         raise InputProblem(
             f"{path} is {'empty' if not size else 'not an HDF5 file'}: give {ACCEPTED}"
             + (" (unpack it first)" if path.suffix in (".zip", ".gz", ".tar") else "")
         )
+    raise InputProblem(f"{path} is of an unknown format: give {ACCEPTED}")
+
+
+def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack) -> InputData:
     with reading(path, "the contents"):
-        file = opened.enter_context(_open_for_reading(path))
-        keys = set(file)
+        root = opened.enter_context(store.opened(path))
+        keys = set(root)
         if "obs" in keys and "var" in keys:
-            return _stored(path, "h5ad", layer, file)
-    if _is_ten_x_hdf5(file):
-        file.close()
-        return _ten_x("10x_h5", path, layer, _read_ten_x_hdf5)
+            return _stored(path, store, layer, root)
+        is_tenx = isinstance(root, h5py.File) and tenx.is_hdf5(root)
+    if is_tenx:
+        root.close()
+        return _in_memory(path, "10x_h5", layer)
     if "mod" in keys:
         raise InputProblem(f"{path} is a MuData file: write the RNA modality to an .h5ad file of its own first")
-    raise InputProblem(f"{path} is HDF5, but neither AnnData (no obs and var) nor a 10x matrix: give {ACCEPTED}")
+    raise InputProblem(store.not_anndata(path))
 
 
-def _open_for_reading(path: Path) -> h5py.File:
-    # Shared file systems often have no locks: reading must not depend on them.
-    try:
-        return h5py.File(path, "r", locking="best-effort")
-    except BlockingIOError:
-        # A finished output that is still staged is locked, by this very process.
-        return h5py.File(path, "r", locking=False)
-
-
-def _is_ten_x_hdf5(file: h5py.File) -> bool:
-    parts = {"barcodes", "data", "indices", "indptr", "shape"}
-    groups = [element for element in file.values() if isinstance(element, h5py.Group)]
-    return any(parts <= set(group) and ("features" in group or "genes" in group) for group in groups)
-
-
-def _open_zarr(path: Path, layer: str | None, opened: ExitStack) -> InputData:
-    import zarr
-
-    with reading(path, "the contents"):
-        # The tree is the truth: consolidated metadata may be older than the last key that was added.
-        root = zarr.open_group(store=str(path), mode="r", use_consolidated=False)
-        if "obs" in root and "var" in root:
-            return _stored(path, "zarr", layer, root)
-    raise InputProblem(f"{path} is a zarr store, but not of AnnData (no obs and var)")
-
-
-def _stored(path: Path, format: Format, layer: str | None, root: Any) -> InputData:
+def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> InputData:
     layers = sorted(str(key) for key in root["layers"]) if "layers" in root else []
     if layer is None:
         element = root.get("X")
         # AnnData without X has no such key, or (zarr and older files) an empty one.
-        encoding = "null" if element is None else _text(element.attrs.get("encoding-type", ""))
+        encoding = "null" if element is None else text_of(element.attrs.get("encoding-type", ""))
         if encoding == "null" or getattr(element, "shape", ()) is None:
             raise InputProblem(f"{path} has no X: choose a matrix with --layer; its layers: {listing(layers)}")
     elif layer in layers:
@@ -617,8 +287,8 @@ def _stored(path: Path, format: Format, layer: str | None, root: Any) -> InputDa
     except ValueError as error:
         raise InputProblem(f"{name} of {path} cannot be used: {one_line(error)}") from error
     uns = root.get("uns")
-    frames: list[_Frame] = [
-        _StoredFrame(root[slot]) if hasattr(root[slot], "keys") else _legacy_frame(root[slot], uns)
+    frames: list[Table] = [
+        StoredTable(root[slot]) if hasattr(root[slot], "keys") else legacy_table(root[slot], uns)
         for slot in ("obs", "var")
     ]
     if (frames[0].n_rows, frames[1].n_rows) != matrix.shape:
@@ -626,56 +296,16 @@ def _stored(path: Path, format: Format, layer: str | None, root: Any) -> InputDa
             f"{path} contradicts itself: {name} is {matrix.shape[0]} x {matrix.shape[1]}, but obs has "
             f"{frames[0].n_rows} rows and var {frames[1].n_rows}"
         )
-    return InputData(path, format, layer, root, matrix, frames[0], frames[1])
+    return InputData(path, store.name, layer, root, matrix, frames[0], frames[1], store)
 
 
-def _ten_x(format: Format, path: Path, layer: str | None, read: Callable[[Path], Any]) -> InputData:
+def _in_memory(path: Path, format: str, layer: str | None) -> InputData:
     if layer is not None:
         raise InputProblem(f"{path} is 10x output, which has no layers: leave --layer {layer} out")
-    try:
-        import scanpy  # noqa: F401
-    except ImportError as error:
-        raise UsageProblem(
-            f"reading 10x output such as {path} takes scanpy: install it with pip install 'sccr-node[full]'"
-        ) from error
-    import warnings
-
-    with reading(path, "the 10x matrix"), warnings.catch_warnings():
-        # That names are not unique is said in our own words (InputData.notes).
-        warnings.simplefilter("ignore")
-        try:
-            adata = read(path)
-        except (MemoryError, *_READ_FAILURES):
-            raise
-        except Exception as error:
-            raise ValueError(one_line(error)) from error
-        matrix = canonical(sparse.csr_matrix(adata.X))
-        adata.X = matrix
-        names = adata.var_names.to_series()
-        if names.isna().any():  # a gene called "NA" or "nan" is no missing name
-            adata.var_names = names.where(names.notna().to_numpy(), adata.var["gene_ids"].to_numpy()).to_numpy()
-        rows = _CompressedRows(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
-        rows.in_memory_bytes = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
-        return InputData(path, format, None, adata, rows, _TableFrame(adata.obs), _TableFrame(adata.var))
-
-
-def _read_ten_x_hdf5(path: Path) -> Any:
-    import scanpy as sc
-
-    return sc.read_10x_h5(path, gex_only=False)
-
-
-def _read_ten_x_folder(path: Path) -> Any:
-    import scanpy as sc
-
-    if (path / "features.tsv").exists() and not (path / "features.tsv.gz").exists():
-        # STARsolo and kallisto write version 3 names without compression, which scanpy's reader does not take.
-        with tempfile.TemporaryDirectory(prefix="sccr-10x-") as folder:
-            for name in ("matrix.mtx", "features.tsv", "barcodes.tsv"):
-                with (path / name).open("rb") as plain, gzip.open(Path(folder, name + ".gz"), "wb", 1) as packed:
-                    shutil.copyfileobj(plain, packed)
-            return sc.read_10x_mtx(folder, make_unique=False, gex_only=False)
-    return sc.read_10x_mtx(path, make_unique=False, gex_only=False)
+    adata = tenx.read(path)
+    rows = CompressedRows(adata.X.data, adata.X.indices, adata.X.indptr, adata.X.shape)
+    rows.in_memory_bytes = adata.X.data.nbytes + adata.X.indices.nbytes + adata.X.indptr.nbytes
+    return InputData(path, format, None, adata, rows, MemoryTable(adata.obs), MemoryTable(adata.var))
 
 
 def wrap_anndata(adata: Any, layer: str | None = None) -> InputData:
@@ -703,13 +333,13 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> InputData:
         values = adata.layers[layer]
     else:
         raise InputProblem(f"{path} has no layer {layer!r}; its layers: {listing(list(adata.layers))}")
-    matrix: _Matrix
+    matrix: Matrix
     if sparse.issparse(values):
         made: Any = values
         rows = made.tocsr()  # not made canonical: blocks are copies, and those are
-        matrix = _CompressedRows(rows.data, rows.indices, rows.indptr, rows.shape)
+        matrix = CompressedRows(rows.data, rows.indices, rows.indptr, rows.shape)
     else:
-        matrix = _DenseRows(np.asarray(values))
+        matrix = DenseRows(np.asarray(values))
     if not all(matrix.shape):
         raise InputProblem(f"{path} has {matrix.shape[0]} cells and {matrix.shape[1]} genes: nothing to work on")
-    return InputData(path, "anndata", layer, adata, matrix, _TableFrame(adata.obs), _TableFrame(adata.var))
+    return InputData(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))

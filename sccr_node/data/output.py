@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from sccr_node.data.dataset import InputData, open_input, reading
-from sccr_node.errors import InputProblem, NotEnoughResources, UsageProblem
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.guard import reading
+from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.storage.atomic import Staged, staged, writing
-from sccr_node.storage.store import Appender, Hdf5Appender, ZarrAppender, quiet, write_h5ad, write_zarr
-from sccr_node.storage.targets import StoreTarget, Target, check_targets
-
-OUTPUT_SUFFIXES = (".h5ad", ".zarr")
-
-_COPY_BYTES = 4 * 2**20
-
-
-def output_target(output: Path) -> Target:
-    """Return what an output is to become, by its ending: an .h5ad file or a .zarr folder.
-
-    Raises
-    ------
-    UsageProblem
-        The name has another ending.
-    """
-    if output.suffix not in OUTPUT_SUFFIXES:
-        raise UsageProblem(f"{output} does not say its format: give it the ending {' or '.join(OUTPUT_SUFFIXES)}")
-    return StoreTarget(output) if output.suffix == ".zarr" else Target(output)
+from sccr_node.storage.copying import sha256_of, size_on_disk
+from sccr_node.storage.formats import format_of_output
+from sccr_node.storage.store import Appender, StoreFormat
+from sccr_node.storage.targets import check_targets
 
 
 def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: bool) -> None:
@@ -46,8 +29,8 @@ def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: b
         Where there are some and ``overwrite`` does not allow it, or a slot is nothing that can be appended to.
     """
     keys = list(keys)
-    if data.format == "h5ad":
-        _check_slots(data, {slot for slot, _ in keys})
+    if data.store is not None:
+        data.store.check_slots(data.root, {slot for slot, _ in keys}, data.path)
     if overwrite:
         return
     taken = [f"{slot}[{key!r}]" for slot, key in keys if data.has_key(slot, key)]
@@ -56,63 +39,6 @@ def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: b
             f"{data.path} has {', '.join(taken)} already: give --overwrite-keys to replace "
             f"{'it' if len(taken) == 1 else 'them'}, or another --key-added"
         )
-
-
-def _check_slots(data: InputData, slots: set[str]) -> None:
-    for slot in sorted(slots & set(data.root)):
-        if isinstance(data.root.get(slot, getlink=True), h5py.ExternalLink):
-            raise InputProblem(
-                f"{slot} of {data.path} is a link into another file, which is not written to: copy it into the file"
-            )
-        element = data.root[slot]
-        if not hasattr(element, "keys") and not (slot in ("obsm", "var") and element.dtype.names):
-            raise InputProblem(
-                f"{slot} of {data.path} is a plain array, which nothing can be added to: rewrite the file"
-            )
-
-
-def input_bytes(path: Path) -> int:
-    """Size on disk of a file, or of a folder with all that is in it."""
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(Path(folder, name).stat().st_size for folder, _, names in tree(path) for name in names)
-
-
-def tree(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk a folder as ``os.walk`` does, into linked folders too, but never around a circle of links."""
-    for folder, folders, names in os.walk(path, followlinks=True):
-        here = Path(os.path.realpath(folder))
-        above = {here, *here.parents}
-        folders[:] = sorted(name for name in folders if Path(os.path.realpath(Path(folder, name))) not in above)
-        yield folder, folders, names
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, over the sorted relative paths and the contents of its files.
-
-    Returns
-    -------
-    str
-        Hexadecimal digits.
-    """
-    with reading(path, "the bytes"):
-        if not path.is_dir():
-            return _digest_of_file(path)
-        files = [Path(folder, name).relative_to(path) for folder, _, names in tree(path) for name in names]
-        return _digest_of_tree({file: _digest_of_file(path / file) for file in files})
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest_of_tree(digests: Mapping[Path, str]) -> str:
-    whole = hashlib.sha256()
-    for name in sorted(digests, key=lambda file: file.as_posix()):
-        # Lengths are fixed (digests) or ended (NUL), so that no two trees give the same stream.
-        whole.update(os.fsencode(name.as_posix()) + b"\0" + bytes.fromhex(digests[name]))
-    return whole.hexdigest()
 
 
 class StagedOutput:
@@ -144,7 +70,8 @@ class StagedOutput:
     def sha256(self) -> str:
         """SHA-256 of the input, as it was read."""
         if self._digest is None:
-            self._digest = sha256_of(self._source.path)
+            with reading(self._source.path, "the bytes"):
+                self._digest = sha256_of(self._source.path)
             self._source.check_unchanged()
         return self._digest
 
@@ -181,13 +108,12 @@ class StagedOutput:
         with writing(self.target):
             self._appender.write_record("uns", key, record)
 
-    def finish(self) -> Path:
-        """Close the store; nothing more can be appended, but what is staged can be read where it lies."""
+    def finish(self) -> None:
+        """Close the store; nothing more can be appended."""
         if not self._finished:
             with writing(self.target):
                 self._appender.close()
             self._finished = True
-        return self._staged.path
 
     def flush(self) -> None:
         """Have the finished output written to the disk."""
@@ -239,24 +165,23 @@ def stage_output(
     Raises
     ------
     UsageProblem, OutputProblem
-        See ``output_target`` and ``check_targets``.
+        See ``format_of_output`` and ``check_targets``.
     NotEnoughResources
         Where the disk has no room.
     """
     output = Path(output)
-    target = output_target(output)
+    store = format_of_output(output)
+    target = store.target(output)
     check_targets([target], [data.path], force=force)
-    _check_room(output, input_bytes(data.path) + added_bytes)
-    is_zarr = output.suffix == ".zarr"
-    with staged(output, folder=is_zarr, check=target.check_replaceable) as temporary, ExitStack() as opened:
+    _check_room(output, size_on_disk(data.path) + added_bytes)
+    with staged(output, folder=store.is_folder, check=target.check_replaceable) as temporary, ExitStack() as opened:
         with writing(output):
-            digest = _copy(data, temporary.path, is_zarr, hashed)
+            digest = _copy(data, temporary.path, store, hashed)
             data.check_unchanged()
         # Opened before the appender marks the file as one that is being written.
         copied = opened.enter_context(_reread(data, temporary.path))
         with writing(output):
-            kind = ZarrAppender if is_zarr else Hdf5Appender
-            appender: Appender = kind(temporary.path, compression, threads)
+            appender = store.appender(temporary.path, compression, threads)
         made = StagedOutput(temporary, appender, data, copied, digest)
         try:
             with writing(output):
@@ -289,56 +214,13 @@ def _check_room(output: Path, needed: int) -> None:
         )
 
 
-def _copy(data: InputData, target: Path, is_zarr: bool, hashed: bool) -> str | None:
-    """Copy an input, byte by byte if the formats are the same; returns its digest if that was asked for and seen."""
-    if data.format == "h5ad" and not is_zarr:
-        return copy_file(data.path, target, hashed=hashed)
-    if data.format == "zarr" and is_zarr:
-        return copy_tree(data.path, target, hashed=hashed)
-    _convert(data, target, is_zarr)
+def _copy(data: InputData, target: Path, store: StoreFormat, hashed: bool) -> str | None:
+    """Copy an input, byte by byte if the formats are the same; return its digest if it was asked for and seen."""
+    if data.store is store:
+        return store.copy(data.path, target, hashed=hashed)
+    adata = data.root
+    if data.store is not None:
+        with reading(data.path, "the data"):
+            adata = data.store.read(data.path)
+    store.write(target, adata)
     return None
-
-
-def copy_file(source: Path, target: Path, *, hashed: bool = False) -> str | None:
-    """Copy the contents of a file, and return their SHA-256 if asked for."""
-    if not hashed:
-        shutil.copyfile(source, target)
-        return None
-    digest = hashlib.sha256()
-    with source.open("rb", buffering=0) as file, target.open("wb", buffering=0) as copy:
-        while block := file.read(_COPY_BYTES):
-            digest.update(block)
-            view = memoryview(block)
-            while view:
-                view = view[copy.write(view) :]
-    return digest.hexdigest()
-
-
-def copy_tree(source: Path, target: Path, *, hashed: bool = False) -> str | None:
-    """Copy the files of a folder into an existing one: contents only, so that read-only inputs give writable copies."""
-    digests: dict[Path, str] = {}
-    for folder, folders, names in tree(source):
-        here = Path(folder).relative_to(source)
-        for name in folders:
-            (target / here / name).mkdir()
-        for name in names:
-            digest = copy_file(Path(folder, name), target / here / name, hashed=hashed)
-            if digest is not None:
-                digests[here / name] = digest
-    return _digest_of_tree(digests) if hashed else None
-
-
-def _convert(data: InputData, target: Path, is_zarr: bool) -> None:
-    import anndata
-
-    with reading(data.path, "the data"), quiet():
-        if data.format == "h5ad":
-            adata = anndata.read_h5ad(data.path)
-        elif data.format == "zarr":
-            adata = anndata.read_zarr(data.path)
-        else:
-            adata = data.root
-    if is_zarr:
-        write_zarr(target, adata)
-    else:
-        write_h5ad(target, adata)

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sccr_node.data.dataset import BLOCK_BYTES, InputData, canonical, open_matrix, reading
+from sccr_node.data.dataset import InputData
+from sccr_node.data.guard import reading
+from sccr_node.data.matrix import BLOCK_BYTES, canonical, open_matrix
 from sccr_node.errors import InputProblem
 from sccr_node.storage.atomic import staged, writing
-from sccr_node.storage.store import quiet, write_h5ad
+from sccr_node.storage.hdf5 import write_h5ad
+from sccr_node.storage.store import quiet
 
 PART_KEY = "sccr_part"
 """Where a part says, in ``uns``, which rows of the whole it holds: names may repeat, row numbers do not."""
@@ -49,10 +52,10 @@ def _part(data: InputData, rows: np.ndarray) -> Any:
     import anndata
 
     root = data.root
-    if data.format not in ("h5ad", "zarr"):
+    if data.store is None:
         return root[rows].copy()
     if not hasattr(root["obs"], "keys"):  # tables of AnnData before 0.7: anndata itself brings such files up to date
-        return anndata.read_h5ad(data.path)[rows].copy()
+        return data.store.read(data.path)[rows].copy()
     from anndata.io import read_elem
 
     def whole(slot: str) -> Any:
@@ -121,7 +124,7 @@ def part_record(data: InputData) -> dict[str, Any]:
     InputProblem
         Where the file is no part.
     """
-    if data.format not in ("h5ad", "zarr") or not data.has_key("uns", PART_KEY):
+    if not data.is_stored or not data.has_key("uns", PART_KEY):
         raise InputProblem(f"{data.path} was not made from a part that sccr split wrote: uns has no {PART_KEY!r}")
     from anndata.io import read_elem
 

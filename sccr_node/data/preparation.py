@@ -10,10 +10,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from sccr_node.data.dataset import InputData, canonical, listing, pieces
+from sccr_node.contract.shared import GENE_CHOICES
+from sccr_node.data.dataset import InputData
+from sccr_node.data.guard import listing
+from sccr_node.data.matrix import canonical, pieces
 from sccr_node.data.summary import MatrixSummary, Progress, Scale, decide_scale, scan
 from sccr_node.errors import InputMissing, InputProblem, UsageProblem
-from sccr_node.params import GENE_CHOICES
 from sccr_node.runtime.console import Finding
 
 # Values worked on at once: the float64 temporaries stay in the cache.

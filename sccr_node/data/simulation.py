@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.errors import NotEnoughResources
-from sccr_node.params import SimulateParameters
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sccr_node.data.dataset import InputData, pieces
+from sccr_node.data.dataset import InputData
+from sccr_node.data.matrix import pieces
 from sccr_node.errors import InputProblem
 
 Scale = Literal["counts", "log1p"]

@@ -11,25 +11,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node.contract.methods import METHODS, Task
+from sccr_node.contract.shared import Mechanism
 from sccr_node.errors import InputProblem, NotEnoughResources
-from sccr_node.evaluation.analyses import EARLIEST, Case, Row, Task, load, names
+from sccr_node.evaluation.analyses import EARLIEST, Case, Row, load, names
 from sccr_node.evaluation.masks import mask_expression
-from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
-from sccr_node.imputation._kernels import Progress
-from sccr_node.params import METHOD_TITLES, ImputeParameters, Mechanism, Method
-from sccr_node.runtime.resources import MEGABYTE, peak_memory
+from sccr_node.methods import Expression
+from sccr_node.methods import load as load_method
+from sccr_node.numerics import Progress, Workspace
+from sccr_node.runtime.resources import MEGABYTE, peak_memory, usable_cpus
 
 ABOUT_COLUMNS = ("task", "method", "mechanism", "rate", "seed")
 COST_COLUMNS = ("seconds", "peak_mb")
-
-SCORED: Mapping[str, Mapping[Task, str]] = {"sccr": {"recovery": "recovered", "clustering": "denoised"}}
-"""Which output of a method its authors evaluated for which task; methods that are not named have one output."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Run:
     @property
     def title(self) -> str:
         """What it is, for people."""
-        method = "none" if self.method == "none" else METHOD_TITLES[cast(Method, self.method)]
+        method = "none" if self.method == "none" else METHODS[self.method].title
         if self.rate is None:
             return f"{method}, {', '.join(load(name).title for name in self.analyses)}"
         return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
@@ -279,10 +278,7 @@ def _imputed(
     begin = time.monotonic()
     if method == "none":
         return expression, 0.0
-    options: dict[str, Any] = ImputeParameters(method=cast(Method, method)).method_parameters()
-    output = "denoised"
-    if method in SCORED:
-        output = SCORED[method][task]
-        options |= {name: name == output for name in SCORED[method].values()}
-    result: Imputed = IMPUTERS[method](expression, threads=threads, progress=progress, **options)
+    output = METHODS[method].scored[task]
+    work = Workspace(threads, progress)
+    result = load_method(method).impute(Expression.of(expression), work, [output], METHODS[method].complete({}))
     return getattr(result, output), time.monotonic() - begin

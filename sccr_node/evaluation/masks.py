@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, sparse
 
-from sccr_node.params import Mechanism
+from sccr_node.contract.shared import Mechanism
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sccr_node.imputation._kernels import Progress
+from sccr_node.numerics import Progress
 
 TILE_BYTES = 256_000_000
 """Memory for the two groups of genes whose pairs are looked at together."""

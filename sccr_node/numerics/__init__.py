@@ -1,1 +1,18 @@
-"""Arrays in, arrays out: neighbour searches, graphs, propagation, principal components."""
+"""The numerical core, arrays in and arrays out: neighbours, graphs, propagation, PCA, and the C kernels under them."""
+
+from sccr_node.numerics._kernels import level
+from sccr_node.numerics.graphs import cell_graph, gene_graph
+from sccr_node.numerics.pca import principal_components
+from sccr_node.numerics.propagation import hard_propagation, soft_propagation
+from sccr_node.numerics.workspace import Progress, Workspace
+
+__all__ = [
+    "Progress",
+    "Workspace",
+    "cell_graph",
+    "gene_graph",
+    "hard_propagation",
+    "level",
+    "principal_components",
+    "soft_propagation",
+]

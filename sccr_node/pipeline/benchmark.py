@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from sccr_node import __version__
+from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.data.dataset import open_input
-from sccr_node.data.output import sha256_of
 from sccr_node.errors import SccrError
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
-from sccr_node.params import BenchmarkParameters
 from sccr_node.pipeline.evaluate import need_libraries, prepare, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
+from sccr_node.storage.copying import sha256_of
 from sccr_node.storage.targets import Target, check_targets
 
 RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads"}

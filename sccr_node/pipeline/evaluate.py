@@ -13,8 +13,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
+from sccr_node.contract.evaluate import (
+    EvaluateClusterParameters,
+    EvaluateMaskParameters,
+    EvaluateRelationsParameters,
+    EvaluateScoreParameters,
+)
+from sccr_node.contract.impute import RELATING
 from sccr_node.contract.keys import ResultKeys
-from sccr_node.data.dataset import InputData, listing, open_input
+from sccr_node.contract.methods import METHODS
+from sccr_node.contract.shared import Parameters, PreparationParameters
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.guard import listing
 from sccr_node.data.preparation import GeneChoice, Preparation, Prepared, decide_preparation, selected_values
 from sccr_node.data.summary import LARGEST_LOG, MatrixSummary, refuse_not_finite, scan
 from sccr_node.errors import InputProblem, UsageProblem
@@ -23,18 +33,12 @@ from sccr_node.evaluation.analyses.clustering import SUMMARY_COLUMNS, Settings, 
 from sccr_node.evaluation.analyses.recovery import recovery
 from sccr_node.evaluation.masks import drop_entries, mask_expression, positions
 from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_graph, strongest_pairs
-from sccr_node.imputation import IMPUTERS, Imputed, usable_cpus
-from sccr_node.params import (
-    EvaluateClusterParameters,
-    EvaluateMaskParameters,
-    EvaluateRelationsParameters,
-    EvaluateScoreParameters,
-    Parameters,
-    PreparationParameters,
-)
+from sccr_node.methods import Expression, load
+from sccr_node.numerics import Workspace
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.results import imputed_genes, results_in
 from sccr_node.runtime.console import Console
+from sccr_node.runtime.resources import usable_cpus
 from sccr_node.storage.files import write_h5ad_atomically
 from sccr_node.storage.store import quiet
 from sccr_node.storage.targets import Target, check_targets
@@ -559,7 +563,7 @@ def _stored_graph(
     else:
         genes = np.flatnonzero(np.diff(graph.indptr))
     if not genes.size or graph.nnz == 0:
-        raise InputProblem(f"varp[{key!r}] of {data.path} joins no genes: impute with --method sccr or scbfp")
+        raise InputProblem(f"varp[{key!r}] of {data.path} joins no genes: impute with --method {' or '.join(RELATING)}")
     _, prepared = prepare(data, asked, console, genes=genes)
     return sparse.csr_matrix(graph[genes][:, genes]), genes, prepared
 
@@ -581,10 +585,9 @@ def _compare_methods(data: InputData, asked: EvaluateRelationsParameters, consol
 
 
 def _built_graph(prepared: Prepared, asked: EvaluateRelationsParameters, console: Console) -> sparse.csr_matrix:
-    # The recovered expression is the cheaper of scCR's outputs: its third stage needs no gene graph.
-    options = {"denoised": False, "recovered": True} if asked.method == "sccr" else {}
-    result: Imputed = IMPUTERS[asked.method](
-        prepared.expression, threads=asked.threads, progress=console.progress, **options
-    )
+    method = METHODS[asked.method]
+    work = Workspace(asked.threads, console.progress)
+    # The gene graph comes with every output: the cheapest will do.
+    result = load(method.name).impute(Expression.of(prepared.expression), work, method.outputs[:1], method.complete({}))
     assert result.relations is not None
     return result.relations

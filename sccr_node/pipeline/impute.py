@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.record import RunRecord
+from sccr_node.contract.shared import AppendingParameters
 from sccr_node.data.dataset import InputData, open_input
-from sccr_node.data.output import StagedOutput, check_keys, output_target, stage_output
-from sccr_node.params import AppendingParameters, ImputeParameters
+from sccr_node.data.output import StagedOutput, check_keys, stage_output
 from sccr_node.pipeline.plan import Plan, check_memory, make_plan
 from sccr_node.pipeline.run import run
 from sccr_node.pipeline.side_files import SideFiles, make_record
@@ -18,6 +19,7 @@ from sccr_node.results import Imputation, Result, write
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.storage.files import staged_texts
+from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import check_targets
 
 
@@ -144,7 +146,7 @@ def check_before(
         A target exists without leave, cannot be written, or would cost an input or another target; a key exists; a
         column to show does not exist.
     """
-    targets = [output_target(output), *beside.targets(output)]
+    targets = [format_of_output(output).target(output), *beside.targets(output)]
     check_targets(targets, [data.path, *inputs, *asked.files_read()], force=asked.force)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
     if beside.label_key is not None:

@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.data.dataset import InputData
 from sccr_node.data.preparation import GeneChoice, Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
-from sccr_node.imputation import estimate, usable_cpus
-from sccr_node.params import ImputeParameters
+from sccr_node.methods import Shape, load
 from sccr_node.runtime.console import Console, Finding
-from sccr_node.runtime.resources import memory_limit, readable_bytes
+from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 
 WORKING_BYTES = 300_000_000
 """What a run takes beside the arrays that are estimated: libraries, blocks, what the allocator keeps."""
 
 OPERATIONS_PER_SECOND = 30e9
 """Of one thread, about: for the estimate of time that ``--dry-run`` prints."""
-
-Output = str
-"""What a method gives: "denoised" or "recovered"."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Plan:
     batches: tuple[Batch, ...]
     batch_key: str | None
     method: str
-    settings: Mapping[str, bool | int | float]
+    settings: Mapping[str, Value]
     outputs: tuple[Output, ...]
     keys: ResultKeys
     n_components: int
@@ -137,11 +135,11 @@ def make_plan(data: InputData, asked: ImputeParameters, console: Console, *, cho
         batch_key=asked.batch_key,
         method=asked.method,
         settings=asked.method_parameters(),
-        outputs=asked.outputs(),
+        outputs=asked.outputs,
         keys=asked.result_keys(),
         n_components=asked.n_components,
         noted=asked.result_parameters(),
-        params=asked.model_dump(mode="json") | asked.method_parameters(),
+        params=asked.effective_parameters(),
         needs=_needs(data, asked, preparation, batches),
         findings=tuple(findings),
     )
@@ -175,7 +173,7 @@ def of_batches(batches: tuple[Batch, ...], batch_key: str | None, method: str) -
     if batch_key is None:
         return []
     findings = [Finding(f"{len(batches)} batches in obs[{batch_key!r}], each imputed by itself")]
-    if method != "scfp":
+    if METHODS[method].relation is not None:
         findings.append(Finding("no gene relations are written: each batch has a gene graph of its own"))
     return findings
 
@@ -184,29 +182,18 @@ def _needs(data: InputData, asked: ImputeParameters, preparation: Preparation, b
     summary, genes = preparation.summary, preparation.genes
     n_stored = int(summary.gene_nonzeros[genes].sum())
     threads = asked.threads or usable_cpus()
-    numbers: dict[str, Any] = {
-        name: value
-        for name, value in asked.method_parameters().items()
-        if name in ("k_cell", "k_gene", "n_iterations", "n_gene_iterations")
-    }
-    for name, most in (("k_cell", summary.n_cells), ("k_gene", len(genes))):
-        if name in numbers:
-            numbers[name] = min(numbers[name], most)
+    settings = asked.method_parameters()
+    for name, most in (("k_cell", summary.n_cells), ("k_denoising", summary.n_cells), ("k_gene", len(genes))):
+        if name in settings:
+            settings[name] = min(settings[name], most)
     core_bytes, operations = 0, 0.0
     for batch in batches:
         share = len(batch.cells) / summary.n_cells
-        needs = estimate(
-            len(batch.cells),
-            len(genes),
-            int(n_stored * share),
-            method=asked.method,
-            recovered="recovered" in asked.outputs(),
-            threads=threads,
-            **numbers,
-        )
+        shape = Shape(len(batch.cells), len(genes), int(n_stored * share))
+        needs = load(asked.method).cost(shape, settings, asked.outputs, threads)
         core_bytes = max(core_bytes, needs.bytes)
         operations += needs.operations
-    n_waiting = len(asked.outputs()) if len(batches) > 1 else 0
+    n_waiting = len(asked.outputs) if len(batches) > 1 else 0
     return Needs(
         # The chosen genes exist twice for a moment, as they are stored and as float32, each with its column numbers.
         memory=WORKING_BYTES + data.in_memory_bytes + n_stored * 20 + core_bytes,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sccr_node.contract.record import read_record
-from sccr_node.params import ReportParameters
+from sccr_node.contract.report import ReportParameters
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
 from sccr_node.report.page import render
 from sccr_node.report.reading import content_of, sample_name

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node.contract.methods import METHODS, Output
 from sccr_node.contract.record import BatchRecord
 from sccr_node.data.preparation import Prepared
-from sccr_node.imputation import IMPUTERS, Imputed, principal_components
-from sccr_node.numerics.rows import ImputedRows, RowsInMemory, RowsOnDisk
-from sccr_node.params import METHOD_TITLES, Method
-from sccr_node.pipeline.plan import Batch, Output, Plan
+from sccr_node.methods import Expression, Imputed, load
+from sccr_node.numerics import Workspace, principal_components
+from sccr_node.numerics.row_store import ImputedRows, RowsInMemory, RowsOnDisk
+from sccr_node.pipeline.plan import Batch, Plan
 from sccr_node.results import Imputation
 from sccr_node.runtime.console import Clock, Console, Finding
 
@@ -47,7 +47,7 @@ def run(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = No
     """
     prepared, findings = prepare(plan, console, clock)
     rows, n_shown = plan.shape
-    console.say(f"{METHOD_TITLES[cast(Method, plan.method)]}: imputing {n_shown:,} genes of {rows:,} cells")
+    console.say(f"{METHODS[plan.method].title}: imputing {n_shown:,} genes of {rows:,} cells")
     results = impute_batches(plan, prepared.expression, console, clock, scratch)
     return assemble(plan, prepared, findings, results, console, clock)
 
@@ -108,10 +108,8 @@ def _impute_batch(expression: sparse.csr_matrix, batch: Batch, plan: Plan, conso
     def progress(stage: str, fraction: float) -> None:
         console.progress(where + stage, fraction)
 
-    options = dict(plan.settings)
-    if plan.method == "sccr":
-        options["recovered"] = "recovered" in plan.outputs
-    imputed: Imputed = IMPUTERS[plan.method](expression, threads=plan.needs.threads, progress=progress, **options)
+    work = Workspace(plan.needs.threads, progress)
+    imputed = load(plan.method).impute(Expression.of(expression), work, plan.outputs, plan.settings)
     for stage, seconds in imputed.seconds.items():
         clock.add(f"impute: {stage}", seconds)
     return imputed
@@ -173,7 +171,7 @@ def _findings(plan: Plan, prepared: Prepared) -> list[Finding]:
             findings.append(Finding(said, warning=True))
     findings += _of_constant_genes(prepared.expression, used_cells)
     for batch in plan.batches:
-        findings += _of_few_cells(batch, int(plan.settings["k_cell"]))
+        findings += _of_few_cells(batch, int(plan.settings.get("k_cell", 0)))
     return findings
 
 

@@ -12,21 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sccr_node.contract.impute import layers_of, noted_parameters, outputs_of
 from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import BatchRecord, RunRecord
-from sccr_node.data.dataset import InputData, listing, open_input
+from sccr_node.contract.scatter import GatherParameters, SplitParameters
+from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.guard import listing
 from sccr_node.data.parts import part_record, write_part
 from sccr_node.data.preparation import GeneChoice, decide_preparation, gene_list_lines
 from sccr_node.errors import InputProblem
-from sccr_node.imputation import usable_cpus
-from sccr_node.params import (
-    GatherParameters,
-    SplitParameters,
-    layers_of,
-    noted_parameters,
-    outputs_of,
-    published_defaults,
-)
 from sccr_node.pipeline.impute import check_before, produce
 from sccr_node.pipeline.plan import (
     WORKING_BYTES,
@@ -42,7 +37,7 @@ from sccr_node.pipeline.run import BatchResults, assemble, prepare, waiting_rows
 from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in
 from sccr_node.runtime.console import Clock, Console
-from sccr_node.runtime.resources import memory_limit
+from sccr_node.runtime.resources import memory_limit, usable_cpus
 from sccr_node.storage.files import replace_folder_atomically
 from sccr_node.storage.targets import MARKER, PartsTarget, check_targets
 
@@ -286,7 +281,7 @@ def _plan(data: InputData, parts: Sequence[Part], asked: GatherParameters, conso
     console.say(preparation.headline())
     console.show(findings)
     keys = ResultKeys(asked.key_added, layers_of(written), relations=False)
-    settings = {name: run[name] for name, methods in published_defaults().items() if method in methods}
+    settings = METHODS[method].complete({name: run.get(name) for name in METHODS[method].settings})
     return Plan(
         data=data,
         preparation=preparation,
@@ -298,7 +293,7 @@ def _plan(data: InputData, parts: Sequence[Part], asked: GatherParameters, conso
         keys=keys,
         n_components=n_components,
         noted=noted,
-        params=noted | asked.model_dump(mode="json") | settings,
+        params=noted | asked.model_dump(mode="json"),
         needs=Needs(
             # The largest part as it is read: its stored values with their columns, and the dense rows.
             memory=WORKING_BYTES + data.in_memory_bytes + 12 * max(len(b.cells) for b in batches) * len(first.genes),

@@ -10,6 +10,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from sccr_node import __version__
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import (
     InputRecord,
     PreparationRecord,
@@ -18,9 +19,7 @@ from sccr_node.contract.record import (
     RunRecord,
 )
 from sccr_node.data.dataset import InputData
-from sccr_node.data.output import input_bytes
-from sccr_node.imputation import level
-from sccr_node.params import ImputeParameters
+from sccr_node.numerics import level
 from sccr_node.pipeline.plan import Plan
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
 from sccr_node.report.page import render
@@ -28,6 +27,8 @@ from sccr_node.report.reading import content_of, sample_name
 from sccr_node.results import Imputation, Result
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import peak_memory
+from sccr_node.storage.copying import size_on_disk
+from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import Target
 
 PACKAGES = ("anndata", "h5py", "numpy", "pandas", "pydantic", "scipy", "zarr")
@@ -134,7 +135,7 @@ def make_record(
             path=str(source.path),
             format=source.format,
             sha256=sha256,
-            bytes=input_bytes(source.path),
+            bytes=size_on_disk(source.path),
             layer=source.layer,
             scale=preparation.scale,
             scale_reason=preparation.scale_reason,
@@ -153,7 +154,7 @@ def make_record(
         batches=list(imputation.batches),
         result=ResultRecord(
             path=str(output),
-            format="zarr" if output.suffix == ".zarr" else "h5ad",
+            format=format_of_output(output).name,
             keys=["/".join(key) for key in plan.keys.all()],
             zeros_before=1 - imputation.expression.nnz / entries,
             zeros_after=_zeros_after(plan, imputation, entries),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node.evaluation.clusters import leiden, neighbour_graph
-from sccr_node.imputation import principal_components
+from sccr_node.numerics import principal_components
 from sccr_node.runtime.numba_cache import use_compiled_functions
 
 SEED = 0

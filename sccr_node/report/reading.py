@@ -12,11 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node.contract.fields import extra_of
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import RunRecord
-from sccr_node.data.dataset import InputData, listing
+from sccr_node.data.dataset import InputData
+from sccr_node.data.guard import listing
 from sccr_node.data.summary import Progress
 from sccr_node.errors import InputProblem
-from sccr_node.params import METHOD_TITLES, ImputeParameters, extra_of
 from sccr_node.report.content import (
     BINS_PER_UNIT,
     MAX_LOG_VALUE,
@@ -218,7 +221,7 @@ def _relations(result: Result, before: Any, notes: list[str]) -> Relations | Non
     n_associating, n_dissociating = int((r > 0).sum()), int((r < 0).sum())
     histogram = np.histogram(np.clip(r, -1, 1), bins=40, range=(-1, 1))[0]
     return Relations(
-        coefficient="cosine" if str(result.about["method"]) == "scbfp" else "Pearson's r",
+        coefficient=_coefficient(str(result.about["method"])),
         n_associating=n_associating,
         n_dissociating=n_dissociating,
         histogram=histogram.astype(np.int64),
@@ -226,6 +229,12 @@ def _relations(result: Result, before: Any, notes: list[str]) -> Relations | Non
         dissociating=listed(by_value[:n_dissociating]),
         n_related_genes=len(np.unique(np.concatenate([upper.row, upper.col]))),
     )
+
+
+def _coefficient(method: str) -> str:
+    """Return what relates genes, for readers; a result of a version that knew other methods has the usual one."""
+    cosine = method in METHODS and METHODS[method].relation == "cosine"
+    return "cosine" if cosine else "Pearson's r"
 
 
 def _facts(
@@ -282,7 +291,7 @@ def _facts(
         sample=readable(sample_name(path)),
         key=result.keys.layer("recovered" if result.shown == "recovered" else "denoised"),
         file=readable(path.name),
-        method=METHOD_TITLES.get(str(noted["method"]), readable(noted["method"])),  # type: ignore[call-overload]
+        method=METHODS[str(noted["method"])].title if noted["method"] in METHODS else readable(noted["method"]),
         version=readable(noted["version"]),
         scale=scale,
         scale_reason=reason,

@@ -5,19 +5,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import glob
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sccr_node.errors import NotEnoughResources, OutputProblem, SccrError
+from sccr_node.errors import SccrError, problem_of_writing
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _TEMPORARY = ".sccr-tmp"
 _FORMER = ".sccr-old"
 # Room in a file name of 255 bytes for the dot, the token and the ending.
@@ -26,48 +23,16 @@ _LONGEST_STEM = 220
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden folder, however a library reports it, into one line.
-
-    Raises
-    ------
-    NotEnoughResources
-        Where the disk or the quota is full.
-    OutputProblem
-        Where the folder does not permit writing.
-    """
+    """Turn a system error, however a library reports it, into one line (``errors.problem_of_writing``)."""
     try:
         yield
     except (SccrError, MemoryError):
         raise
     except Exception as error:
-        code = error_number(error)
-        if code in _FULL:
-            raise NotEnoughResources(
-                f"not enough disk space to write {target} ({os.strerror(code)}): free some, or write elsewhere"
-            ) from error
-        if code in _FORBIDDEN:
-            raise OutputProblem(f"{target} cannot be written: {os.strerror(code).lower()}") from error
-        if code in _MISSING:
-            raise OutputProblem(
-                f"{target} cannot be written: {os.strerror(code).lower()}; is its folder still there, and its name no "
-                "longer than the file system takes?"
-            ) from error
-        raise
-
-
-def error_number(error: BaseException | None) -> int:
-    """Find the system error behind an exception; HDF5 tells it only in its text, zarr only as the cause."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno:
-            return error.errno
-        told = re.search(r"errno = (\d+)", str(error))
-        if told:
-            return int(told[1])
-        for code in _FULL:
-            if os.strerror(code) in str(error):
-                return code
-        error = error.__cause__ or error.__context__
-    return 0
+        problem = problem_of_writing(error, target)
+        if problem is None:
+            raise
+        raise problem from error
 
 
 class Staged:
@@ -187,7 +152,7 @@ def lock_of(path: Path) -> int | None:
 
 def remove_stale(target: Path) -> None:
     """Remove what dead runs left for a target; a folder that one set aside comes back if nothing took its place."""
-    for path in sorted(target.parent.glob(f".{glob_escape(_stem(target))}.*")):
+    for path in sorted(target.parent.glob(f".{glob.escape(_stem(target))}.*")):
         if path.suffix not in (_TEMPORARY, _FORMER):
             continue
         lock = lock_of(path)
@@ -199,11 +164,6 @@ def remove_stale(target: Path) -> None:
             else:
                 remove(path)
         os.close(lock)
-
-
-def glob_escape(text: str) -> str:
-    """Take the meaning from the characters that are wildcards in a pattern."""
-    return re.sub(r"([*?\[])", r"[\1]", text)
 
 
 def remove(path: Path) -> None:

@@ -78,7 +78,7 @@ def write_h5ad_atomically(path: Path, adata: AnnData) -> None:
     OutputProblem, NotEnoughResources
         Where the folder does not permit it, or the disk is full.
     """
-    from sccr_node.storage.store import write_h5ad
+    from sccr_node.storage.hdf5 import write_h5ad
 
     with staged(path) as temporary, writing(path):
         write_h5ad(temporary.path, adata)

@@ -1,30 +1,84 @@
-"""Append matrices, columns and records to an AnnData store, HDF5 or zarr, without touching what is there."""
+"""What a store is: a format that is told by its content, opened, copied, appended to without touching what is there."""
 
 from __future__ import annotations
 
-import io
-import json
-import os
 import warnings
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-import h5py
 import numpy as np
 
-from sccr_node.errors import InputProblem
 from sccr_node.runtime.resources import usable_cpus
+from sccr_node.storage.targets import Target
 
 # Entries a chunk: 256 KiB of float32, a few dozen cells, so that reading some cells does not decode the whole layer.
 CHUNK_ENTRIES = 1 << 16
 # Handed to the threads at once: bounds what waits in memory.
 _CHUNKS_A_WAVE = 16
 
-COMPRESSIONS = ("auto", "gzip", "none")
+
+class StoreFormat(ABC):
+    """A format in which AnnData lies on a disk; one file per format, with its declaration ``FORMAT`` at the foot.
+
+    Attributes
+    ----------
+    name
+        As records and messages call it.
+    suffix
+        The ending of an output in this format.
+    is_folder
+        Whether a store is a folder.
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    is_folder: ClassVar[bool]
+
+    @abstractmethod
+    def matches(self, path: Path) -> bool:
+        """Return whether what lies at a path is of this format; its content decides, not its name."""
+
+    @abstractmethod
+    def not_anndata(self, path: Path) -> str:
+        """Return what to say of a store of this format without obs and var."""
+
+    @abstractmethod
+    def opened(self, path: Path) -> AbstractContextManager[Any]:
+        """Open a store for reading; gives its root, a group as h5py and zarr have them."""
+
+    @abstractmethod
+    def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
+        """Open a store for appending."""
+
+    @abstractmethod
+    def copy(self, source: Path, target: Path, *, hashed: bool) -> str | None:
+        """Copy a store, byte by byte, to a file or folder that exists; return the digest of the bytes if asked for."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Any:
+        """Read a store whole, as AnnData."""
+
+    @abstractmethod
+    def write(self, path: Path, adata: Any) -> None:
+        """Write AnnData as it is (no strings made categorical) to a file or folder that exists and is ours."""
+
+    @abstractmethod
+    def target(self, path: Path) -> Target:
+        """Return what an output of this format may replace."""
+
+    @abstractmethod
+    def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
+        """Refuse slots that nothing can be added to.
+
+        Raises
+        ------
+        InputProblem
+            There is one.
+        """
 
 
 class Appender:
@@ -254,280 +308,6 @@ def _whole(rows: np.ndarray, chunks: tuple[int, ...]) -> np.ndarray:
     return chunk
 
 
-class Hdf5Appender(Appender):
-    """Appends to an HDF5 file."""
-
-    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
-        super().__init__(path, compression, threads)
-        self._file = CarefulFile(path)
-        self.root = h5py.File(self._file, "r+")
-
-    def close(self) -> None:
-        """Write what HDF5 still holds, and raise where the disk refused any of it."""
-        self.root.close()
-        self._file.close()
-        self.check()
-
-    def abandon(self) -> None:
-        """Close the file without writing any more."""
-        self._file.give_up()
-        if self.root:
-            self.root.close()
-        self._file.close()
-
-    def check(self) -> None:
-        """Raise what the disk refused so far."""
-        if self._file.failure is not None:
-            raise self._file.failure
-
-    def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
-        # h5py replaces an attribute by way of a randomly named one; deleting it first keeps the file's bytes the same.
-        if attribute in group.attrs:
-            del group.attrs[attribute]
-        group.attrs.create(attribute, np.array(names, dtype=object), dtype=h5py.string_dtype())
-
-    def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
-        """Tables of AnnData before 0.7 are one compound dataset: it is written again with one field more, or less."""
-        table = self.root[slot]
-        records = table[()]
-        if values is None and (key not in records.dtype.names or len(records.dtype.names) == 1):
-            return
-        fields: list[Any] = [(name, table.dtype[name]) for name in records.dtype.names if name != key]
-        added = [] if values is None else [(key, values.dtype, values.shape[1:])]
-        wider = np.empty(records.shape, dtype=[*fields, *added])
-        for name, _ in fields:
-            wider[name] = records[name]
-        if values is not None:
-            wider[key] = values
-        attributes = dict(table.attrs)
-        options = {
-            "chunks": table.chunks,
-            "compression": table.compression,
-            "compression_opts": table.compression_opts,
-            "shuffle": table.shuffle,
-        }
-        del self.root[slot]
-        made = self.root.create_dataset(slot, data=wider, dtype=wider.dtype, **options)
-        made.attrs.update(attributes)
-
-    def _growing(
-        self, group: Any, name: str, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor, noisy: bool = False
-    ) -> GrowingArray:
-        packed = self._compression != "none"
-        return GrowingArray(_Hdf5Chunks(self, group, name, np.dtype(dtype), row, packed, noisy), dtype, row, pool)
-
-
-class _Hdf5Chunks:
-    """Chunks of an HDF5 dataset behind the shuffle and deflate filters, or none."""
-
-    def __init__(
-        self,
-        appender: Appender,
-        group: Any,
-        name: str,
-        dtype: np.dtype[Any],
-        row: tuple[int, ...],
-        packed: bool,
-        noisy: bool,
-    ) -> None:
-        self._appender, self._group, self._name = appender, group, name
-        self._dtype, self._row = dtype, row
-        self._packed = packed
-        # The low bytes of imputed values are noise, in which deflate searches repetitions in vain: coding them by
-        # frequency alone takes half the time and comes out smaller.
-        self._strategy = zlib.Z_HUFFMAN_ONLY if noisy else zlib.Z_DEFAULT_STRATEGY
-        self._dataset: Any = None
-
-    def create(self, chunks: tuple[int, ...]) -> None:
-        filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._packed else {}
-        # A side without end, or HDF5 would have a chunk of one not fit a side of none (one cell has no components).
-        limits = (None, *[side or None for side in self._row])
-        self._dataset = self._group.create_dataset(
-            self._name, shape=(0, *self._row), maxshape=limits, chunks=chunks, dtype=self._dtype, **filters
-        )
-
-    def pack(self, chunk: np.ndarray) -> bytes:
-        if not self._packed:
-            return chunk.tobytes()
-        planes = np.ascontiguousarray(chunk.view(np.uint8).reshape(-1, self._dtype.itemsize).T)
-        packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, self._strategy)
-        return packer.compress(planes.data) + packer.flush()
-
-    def put(self, number: int, stream: bytes) -> None:
-        origin = (number * self._dataset.chunks[0], *[0] * len(self._row))
-        self._dataset.id.write_direct_chunk(origin, stream)
-        self._appender.check()
-
-    def resize(self, n_rows: int) -> None:
-        self._dataset.resize((n_rows, *self._row))
-
-
-class CarefulFile(io.RawIOBase):
-    """The file that HDF5 writes through: remembers the first refusal of the disk, and accepts everything after it.
-
-    HDF5 loses some failures of the disk (at the closing of a dataset), and crashes at the exit of the process after
-    others (of a file's metadata). So it sees none: ``failure`` keeps the first, for whoever appends to look at.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._raw = path.open("r+b", buffering=0)
-        self._end = self._raw.seek(0, os.SEEK_END)
-        self._position = 0
-        self.failure: BaseException | None = None
-
-    def readable(self) -> bool:
-        """Whether it can be read: yes."""
-        return True
-
-    def writable(self) -> bool:
-        """Whether it can be written: yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Whether it has a position: yes."""
-        return True
-
-    def give_up(self) -> None:
-        """Write nothing any more."""
-        if self.failure is None:
-            self.failure = OSError("the output was abandoned")
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Set the position."""
-        self._position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence] + offset
-        return self._position
-
-    def tell(self) -> int:
-        """Tell the position."""
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer; beyond what the disk took there are zeros."""
-        view = memoryview(buffer).cast("B")
-        self._raw.seek(self._position)
-        n = 0
-        while n < len(view) and (got := self._raw.readinto(view[n:])):
-            n += got
-        view[n:] = bytes(len(view) - n)
-        self._position += len(view)
-        return len(view)
-
-    def write(self, buffer: Any) -> int:
-        """Write all of a buffer, or remember why not."""
-        view = memoryview(buffer).cast("B")
-        if self.failure is None:
-            try:
-                self._raw.seek(self._position)
-                n = 0
-                while n < len(view):
-                    n += self._raw.write(view[n:])
-            except BaseException as error:  # noqa: BLE001 an interrupt must not reach HDF5 either; check() raises it
-                self.failure = error
-        self._position += len(view)
-        self._end = max(self._end, self._position)
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the length, or remember why not."""
-        size = self._position if size is None else size
-        if self.failure is None:
-            try:
-                self._raw.truncate(size)
-            except BaseException as error:  # noqa: BLE001 as in write
-                self.failure = error
-        self._end = size
-        return size
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            self._raw.close()
-        super().close()
-
-
-class ZarrAppender(Appender):
-    """Appends to a zarr group, version 2 or 3."""
-
-    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
-        import zarr
-
-        super().__init__(path, compression, threads)
-        self.root = zarr.open_group(store=str(path), mode="r+", use_consolidated=False)
-
-    def close(self) -> None:
-        """Bring consolidated metadata up to date, or readers that trust it would not see what was appended."""
-        import zarr
-
-        if is_consolidated(self._path):
-            with quiet():
-                zarr.consolidate_metadata(str(self._path))
-
-    def abandon(self) -> None:
-        """There is nothing to let go of."""
-
-    def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
-        group.attrs[attribute] = names
-
-    def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
-        raise InputProblem(
-            f"{slot} of the zarr input is no table of AnnData 0.7 or later: rewrite it with anndata first"
-        )
-
-    def _growing(
-        self, group: Any, name: str, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor, noisy: bool = False
-    ) -> GrowingArray:
-        place = self._path / group.path / name
-        return GrowingArray(_ZarrChunks(group, name, np.dtype(dtype), row, place, self._compression), dtype, row, pool)
-
-
-class _ZarrChunks:
-    """Chunks of a zarr array, one file each."""
-
-    def __init__(
-        self, group: Any, name: str, dtype: np.dtype[Any], row: tuple[int, ...], place: Path, compression: str
-    ) -> None:
-        self._group, self._name, self._place = group, name, place
-        self._dtype, self._row = dtype, row
-        self._compression = compression
-        self._array: Any = None
-        self._pack: Callable[[bytes], Any] = bytes
-
-    def create(self, chunks: tuple[int, ...]) -> None:
-        import numcodecs
-        from zarr.codecs import GzipCodec, ZstdCodec
-
-        is_v2 = self._group.metadata.zarr_format == 2
-        codec: Any = None
-        if self._compression == "gzip":
-            codec = numcodecs.GZip(1) if is_v2 else GzipCodec(level=1)
-            self._pack = numcodecs.GZip(1).encode
-        elif self._compression == "auto":
-            codec = numcodecs.Zstd(1) if is_v2 else ZstdCodec(level=1)
-            self._pack = numcodecs.Zstd(1).encode
-        self._array = self._group.create_array(
-            self._name, shape=(0, *self._row), chunks=chunks, dtype=self._dtype, compressors=codec
-        )
-
-    def pack(self, chunk: np.ndarray) -> bytes:
-        return bytes(self._pack(chunk.tobytes()))
-
-    def put(self, number: int, stream: bytes) -> None:
-        file = self._place / self._array.metadata.encode_chunk_key((number, *[0] * len(self._row)))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(stream)
-
-    def resize(self, n_rows: int) -> None:
-        self._array.resize((n_rows, *self._row))
-
-
-def is_consolidated(path: Path) -> bool:
-    """Whether a zarr store has its metadata gathered at the root."""
-    if (path / ".zmetadata").exists():
-        return True
-    root = path / "zarr.json"
-    return root.exists() and bool(json.loads(root.read_text()).get("consolidated_metadata"))
-
-
 def storable(value: Any) -> Any:
     """Turn a nested mapping of plain Python values into one that anndata writes; None is left out."""
     if isinstance(value, dict):
@@ -535,41 +315,6 @@ def storable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return np.asarray(value, dtype=object if not value or isinstance(value[0], str) else None)
     return value
-
-
-def write_h5ad(path: Path, adata: Any) -> None:
-    """Write an AnnData object as it is (no strings made categorical) to an HDF5 file that exists and is ours."""
-    from anndata.io import write_elem
-
-    # Not AnnData.write_h5ad: it locks the file, which the staging has locked already, and may crash on a full disk.
-    file = CarefulFile(path)
-    try:
-        with quiet(), h5py.File(file, "w") as root:
-            write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
-            if adata.raw is None:
-                root.pop("raw", None)  # "null", which no anndata before 0.12 can read
-    finally:
-        file.close()
-    if file.failure is not None:
-        raise file.failure
-
-
-def write_zarr(path: Path, adata: Any) -> None:
-    """Write an AnnData object as it is (no strings made categorical) to an empty folder, as zarr version 2.
-
-    The store is made in memory first: zarr writes to a disk from many tasks, which a full one leaves undone and loud.
-    Version 2 is what every AnnData reads.
-    """
-    import anndata
-    from zarr.storage import MemoryStore
-
-    files: dict[str, Any] = {}
-    with quiet(), anndata.settings.override(zarr_write_format=2):
-        anndata.io.write_zarr(MemoryStore(files), adata, convert_strings_to_categoricals=False)
-    for name, content in files.items():
-        file = path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content.to_bytes())
 
 
 @contextmanager

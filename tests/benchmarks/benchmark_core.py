@@ -23,8 +23,8 @@ import anndata
 import numpy as np
 import scipy.sparse as sp
 
-from sccr_node.imputation import cell_graph, hard_propagation, sccr
-from sccr_node.imputation._kernels import level, usable_cpus
+from sccr_node.methods import sccr
+from sccr_node.numerics import cell_graph, hard_propagation, level, usable_cpus
 
 N_GENES = 2000
 SHARED = Path(os.environ.get("SCCR_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -41,7 +41,7 @@ print(time.perf_counter() - started, time.process_time() - cpu)
 CORE_PROGRAM = """
 import sys
 import scipy.sparse
-from sccr_node.imputation import sccr
+from sccr_node.methods import sccr
 x = scipy.sparse.load_npz(sys.argv[1])
 sccr(x, recovered=True)
 status = open("/proc/self/status").read()

@@ -10,8 +10,9 @@ import pytest
 from sccr_node import __version__
 from sccr_node.__main__ import main
 from sccr_node.cli.app import COMMANDS
+from sccr_node.contract.fields import flag
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.schemas import SCHEMAS
-from sccr_node.params import ImputeParameters, flag
 
 
 def test_version_is_bare(capsys):
@@ -96,3 +97,42 @@ def test_a_run_that_nobody_listens_to_is_the_same_run(tmp_path, standard_error):
 def test_a_failure_that_nobody_listens_to_has_its_exit_code(tmp_path, standard_error):
     command = [sys.executable, "-m", "sccr_node", "impute", str(tmp_path / "none.h5ad"), str(tmp_path / "out.h5ad")]
     assert subprocess.run(["bash", "-c", f"{shlex.join(command)} {standard_error}"]).returncode == 66
+
+
+@pytest.mark.parametrize("way", ["config", "variable", "flag", "late flag"])
+def test_a_failure_keeps_to_the_log_format_wherever_it_was_given(tmp_path, capsys, monkeypatch, way):
+    config = tmp_path / "run.yaml"
+    config.write_text("log_format: json\nalpha: 7\n" if way == "config" else "alpha: 7\n")
+    if way == "variable":
+        monkeypatch.setenv("SCCR_LOG_FORMAT", "json")
+    options = {"flag": ["--log-format", "json"], "late flag": ["--log-format=json"]}.get(way, [])
+    assert main(["impute", "none.h5ad", str(tmp_path / "out.h5ad"), "--config", str(config), *options]) == 2
+    line = json.loads(capsys.readouterr().err)
+    assert line["exit_code"] == 2 and "alpha" in line["message"]
+
+
+def test_debug_may_come_from_a_config_file(tmp_path, capsys):
+    (tmp_path / "run.yaml").write_text("debug: true\n")
+    config = ["--config", str(tmp_path / "run.yaml")]
+    assert main(["impute", str(tmp_path / "none.h5ad"), str(tmp_path / "out.h5ad"), *config]) == 66
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupt_keeps_to_the_log_format(tmp_path):
+    program = (
+        "import os, signal, sys\n"
+        "from sccr_node.__main__ import main\n"
+        "import sccr_node.data.simulation as simulation\n"
+        "simulation.simulate = lambda params: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"sys.exit(main(['simulate', {str(tmp_path / 'out.h5ad')!r}, '--log-format', 'json']))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 143
+    line = json.loads(ended.stderr.splitlines()[-1])
+    assert line == {"level": "error", "message": "ended by SIGTERM; no file was written", "exit_code": 143}
+
+
+@pytest.mark.parametrize("command", ["gather", "simulate"])
+def test_every_command_takes_a_config_file(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert "--config FILE" in capsys.readouterr().out

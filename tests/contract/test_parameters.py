@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from sccr_node.params import ImputeParameters, SimulateParameters, flag, published_defaults
+from sccr_node.contract.fields import flag
+from sccr_node.contract.impute import ImputeParameters, published_defaults
+from sccr_node.contract.simulate import SimulateParameters
 
 # The table of the papers' defaults, written out once more by hand.
 PUBLISHED = {
@@ -26,11 +28,34 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("method", PUBLISHED)
 def test_each_method_has_its_published_numbers(method):
-    assert ImputeParameters(method=method).method_parameters() == PUBLISHED[method]
+    numbers = ImputeParameters(method=method).method_parameters()
+    assert {name: numbers[name] for name in PUBLISHED[method]} == PUBLISHED[method]
+    following = {name: numbers[name] for name in numbers.keys() - PUBLISHED[method].keys()}
+    assert following == ({} if method == "scbfp" else {"k_denoising": 15, "n_denoising_iterations": 40})
 
 
 def test_a_given_number_takes_the_place_of_the_published_one():
-    assert ImputeParameters(alpha=0.5).method_parameters() == PUBLISHED["sccr"] | {"alpha": 0.5}
+    numbers = ImputeParameters(alpha=0.5).method_parameters()
+    assert numbers == ImputeParameters().method_parameters() | {"alpha": 0.5}
+
+
+def test_numbers_of_denoising_follow_the_other_propagations_unless_given():
+    numbers = ImputeParameters(k_cell=8, n_denoising_iterations=3).method_parameters()
+    assert (numbers["k_denoising"], numbers["n_denoising_iterations"]) == (8, 3)
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_numbers_of_denoising_are_recorded_only_if_given(method):
+    params = ImputeParameters(method=method)
+    for recorded in (params.result_parameters(), params.effective_parameters()):
+        assert not recorded.keys() & {"k_denoising", "n_denoising_iterations"}
+    if method != "scbfp":
+        given = ImputeParameters(method=method, k_denoising=15)
+        for recorded in (given.result_parameters(), given.effective_parameters()):
+            assert recorded["k_denoising"] == 15 and "n_denoising_iterations" not in recorded
+    else:
+        with pytest.raises(ValidationError, match="--method scbfp has no --k-denoising .it belongs to: sccr, scfp."):
+            ImputeParameters(method=method, k_denoising=15)
 
 
 @pytest.mark.parametrize("method", PUBLISHED)

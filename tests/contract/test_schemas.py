@@ -3,8 +3,8 @@
 import jsonschema
 import pytest
 
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.schemas import SCHEMAS, schema
-from sccr_node.params import ImputeParameters
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.settings import settle, unknown_variables
 from sccr_node.errors import InputMissing, UsageProblem
-from sccr_node.params import ImputeParameters
 
 
 @pytest.fixture

@@ -51,9 +51,8 @@ def test_stored_anndata(tmp_path, name, layer):
     matrix = adata.X if layer is None else adata.layers[layer]
     with open_input(write(adata, tmp_path / name), layer) as data:
         assert data.format == name[-4:].strip(".")
-        assert data.storage == {None: "csr", "counts": "csc", "dense": "dense", "rows": "csr"}[layer]
+        assert data.is_streamed == (layer != "counts")  # stored by columns
         assert (data.n_cells, data.n_genes) == adata.shape
-        assert data.n_stored == (matrix.nnz if sparse.issparse(matrix) else matrix.size)
         assert data.cell_names.tolist() == adata.obs_names.tolist()
         assert data.gene_names.tolist() == adata.var_names.tolist()
         assert data.cell_names.dtype.kind == "U"
@@ -389,7 +388,7 @@ def test_anndata_in_memory_is_read_and_not_changed():
 
 def test_real_data(shared_data):
     with open_input(shared_data / "mouse_bladder_2100.h5ad") as data:
-        assert (data.n_cells, data.n_genes, data.storage) == (2100, 20670, "csr")
+        assert (data.n_cells, data.n_genes, data.is_streamed) == (2100, 20670, True)
         expected = anndata.read_h5ad(shared_data / "mouse_bladder_2100.h5ad").X
         blocks = [block for _, block in data.blocks(max_bytes=3 << 20)]
         assert len(blocks) > 3

@@ -14,8 +14,10 @@ import pytest
 from scipy import sparse
 
 from sccr_node.data.dataset import open_input
-from sccr_node.data.output import check_keys, copy_tree, input_bytes, output_target, sha256_of, stage_output
+from sccr_node.data.output import check_keys, stage_output
 from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem, UsageProblem
+from sccr_node.storage.copying import copy_tree, sha256_of, size_on_disk
+from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import check_targets
 from tests.support.inputs import (
     N_CELLS,
@@ -34,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' remarks on o
 
 
 def check_output(data, path, *, force):
-    check_targets([output_target(path)], [data.path], force=force)
+    check_targets([format_of_output(path).target(path)], [data.path], force=force)
 
 
 ADDED_KEYS = [
@@ -298,7 +300,7 @@ def test_keys_that_exist_are_refused_or_replaced(tmp_path, suffix):
     assert_holds(result, made)
     assert list(result.var.columns) == ["sccr_imputed"]
     # What was removed leaves its room to what is added: a file does not grow with every replacement.
-    assert input_bytes(target) < 1.2 * input_bytes(middle)
+    assert size_on_disk(target) < 1.2 * size_on_disk(middle)
 
 
 def test_output_that_exists_takes_force(tmp_path):
@@ -394,15 +396,28 @@ def test_without_commit_nothing_is_left(tmp_path, suffix):
     assert sorted(os.listdir(tmp_path)) == [source.name]
 
 
-def test_finished_output_can_be_read_before_it_stands(tmp_path):
-    plain().write_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data, stage_output(data, tmp_path / "out.h5ad") as output:
-        output.write_obsm("X_sccr", additions()["embedding"])
-        with open_input(output.finish()) as staged:
-            assert staged.has_key("obsm", "X_sccr")
-        assert not (tmp_path / "out.h5ad").exists()
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_the_copy_is_read_while_it_is_appended_to(tmp_path, suffix):
+    source = tmp_path / f"in.{suffix}"
+    adata = plain()
+    adata.obs["batch"] = ["a", "b"] * (adata.n_obs // 2) + ["a"] * (adata.n_obs % 2)
+    adata.write_h5ad(source) if suffix == "h5ad" else write_zarr(source, adata, 2)
+    with open_input(source) as data, stage_output(data, tmp_path / f"out.{suffix}", hashed=True) as output:
+        digest = sha256_of(source)
+        shutil.rmtree(source) if source.is_dir() else source.unlink()
+        made = additions()
+        output.write_obsm("X_sccr", made["embedding"])
+        output.write_varp("sccr_relations", made["relations"])
+        output.write_var_column("sccr_imputed", made["imputed"])
+        blocks = [block.toarray() for _, block in output.data.blocks(2000)]
+        np.testing.assert_array_equal(np.concatenate(blocks), adata.X.toarray())
+        output.finish()
+        assert output.data.obs_column("batch").tolist() == adata.obs["batch"].tolist()
+        assert output.data.path == source
+        assert output.sha256 == digest
         output.commit()
-    assert "X_sccr" in anndata.read_h5ad(tmp_path / "out.h5ad").obsm
+    read = anndata.read_h5ad if suffix == "h5ad" else anndata.read_zarr
+    assert "X_sccr" in read(tmp_path / f"out.{suffix}").obsm
 
 
 def test_room_is_checked_before_copying(tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sccr_node.__main__ import main
+from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.data.simulation import as_anndata, simulate
-from sccr_node.params import SimulateParameters
 
 SMALL = {"n_cells": 120, "n_genes": 200, "n_types": 4, "n_batches": 2}
 

@@ -12,7 +12,7 @@ from sccr_node.evaluation import benchmark
 from sccr_node.evaluation.analyses.recovery import recovery
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, rows_of, run_apart
 from sccr_node.evaluation.masks import mask_expression
-from sccr_node.imputation import sccr as impute_by_sccr
+from sccr_node.methods import sccr as impute_by_sccr
 
 SETTINGS = {"n_restarts": 1, "n_neighbors": 15, "resolution": 1.0, "n_components": 50}
 

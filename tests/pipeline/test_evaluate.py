@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from sccr_node.contract.evaluate import EvaluateMaskParameters
+from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import open_input
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses.recovery import recovery
-from sccr_node.params import EvaluateMaskParameters, PreparationParameters
 from sccr_node.pipeline.evaluate import (
     FACTOR_COLUMN,
     genes_of_layer,

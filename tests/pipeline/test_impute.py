@@ -11,9 +11,9 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import RunRecord
-from sccr_node.imputation import scbfp, sccr, scfp
-from sccr_node.params import ImputeParameters
+from sccr_node.methods import scbfp, sccr, scfp
 from tests.support.simulated import simulated
 
 

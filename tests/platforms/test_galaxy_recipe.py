@@ -96,7 +96,7 @@ def test_the_recipes_script_builds_a_package_that_passes_its_tests(
         recipe["build"]["script"], shell=True, cwd=source, env=environment, capture_output=True, text=True
     )
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    assert list(prefix.glob("sccr_node/imputation/_kernels_*.so"))
+    assert list(prefix.glob("sccr_node/numerics/_kernels_*.so"))
     there = tmp_path / "test"
     there.mkdir()
     path = os.pathsep.join([str(prefix / "bin"), os.environ["PATH"]])

@@ -146,6 +146,12 @@ def test_contradictions_between_parameters_and_samples(nextflow: Nextflow, tmp_p
         "--alpha goes with the imputation sccr: sample first has scfp",
         "--scatter needs a batch_key (in the samplesheet, or --batch_key): no sample has one",
     ]
+    batches = ("--batch_key", "batch", "--scatter", "--imputation", "sccr")
+    sheet = samplesheet(tmp_path, f"second,{SECOND}")
+    for written in ("recovered", "embedding"):
+        assert refused(nextflow, tmp_path, "--input", sheet, *batches, "--write", written) == [
+            f"--scatter needs the denoised expression: --write denoised or both, not {written}"
+        ]
 
 
 # --- stub runs

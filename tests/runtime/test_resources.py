@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from sccr_node import imputation
-from sccr_node.imputation._kernels import Crew
+from sccr_node.numerics import Workspace
 from sccr_node.runtime.resources import machine_memory, memory_limit, peak_memory, readable_bytes, usable_cpus
 from sccr_node.storage.store import Appender
 
@@ -132,8 +131,7 @@ def test_without_affinity_every_cpu_of_the_machine_counts(tmp_path, monkeypatch)
 
 
 def test_cpus_are_counted_in_one_place(tmp_path):
-    assert imputation.usable_cpus is usable_cpus
-    assert Crew().threads == Appender(tmp_path)._threads == usable_cpus()
+    assert Workspace().threads == Appender(tmp_path)._threads == usable_cpus()
 
 
 def test_the_real_machine_has_figures():

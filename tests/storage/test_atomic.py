@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from scipy import sparse
 
-from sccr_node.errors import NotEnoughResources, OutputProblem
-from sccr_node.storage.atomic import error_number, staged
+from sccr_node.errors import NotEnoughResources, OutputProblem, error_number
+from sccr_node.storage.atomic import staged
 from sccr_node.storage.files import (
     replace_folder_atomically,
     write_h5ad_atomically,

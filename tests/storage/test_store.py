@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from sccr_node.errors import InputProblem
-from sccr_node.storage.store import CarefulFile, Hdf5Appender, is_consolidated, storable, write_h5ad, write_zarr
+from sccr_node.storage.hdf5 import CarefulFile, Hdf5Appender, write_h5ad
+from sccr_node.storage.store import storable
+from sccr_node.storage.zarr import is_consolidated, write_zarr
 from tests.support.inputs import plain, rich
 from tests.support.inputs import write_zarr as write_zarr_store
 from tests.support.trees import assert_same
@@ -121,7 +123,7 @@ def test_records_become_what_anndata_writes():
 def test_old_zarr_tables_are_refused(tmp_path):
     import zarr
 
-    from sccr_node.storage.store import ZarrAppender
+    from sccr_node.storage.zarr import ZarrAppender
 
     root = zarr.open_group(tmp_path / "old.zarr", mode="w", zarr_format=2)
     root.create_array("var", data=np.zeros(3, dtype=[("index", "i4"), ("means", "f8")]))

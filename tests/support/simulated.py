@@ -4,8 +4,8 @@ from typing import Any
 
 import anndata
 
+from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.data.simulation import as_anndata, simulate
-from sccr_node.params import SimulateParameters
 
 
 def simulated(**options: Any) -> anndata.AnnData:

@@ -14,7 +14,7 @@ def derived_files(root: Path) -> dict[Path, str]:
     root
         The repository's folder; the README's own words are read from it.
     """
-    from sccr_node import schemas
+    from sccr_node.contract import schemas
     from tools.faces import galaxy, nextflow, readme
 
     texts: dict[str, Callable[[], str]] = {

@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from sccr_node.params import (
-    GENE_CHOICES,
-    METHOD_TITLES,
-    METHODS,
-    NUMBERS,
-    BenchmarkParameters,
+from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.contract.evaluate import (
     EvaluateClusterParameters,
     EvaluateMaskParameters,
     EvaluateRelationsParameters,
     EvaluateScoreParameters,
-    ImputeParameters,
-    Parameters,
-    flag,
 )
+from sccr_node.contract.fields import NUMBERS, flag
+from sccr_node.contract.impute import ImputeParameters, methods_by_setting
+from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
+from sccr_node.contract.shared import GENE_CHOICES, Parameters
 
 MODELS: dict[str, type[Parameters]] = {
     "impute": ImputeParameters,
@@ -41,9 +38,8 @@ NOT_OFFERED = frozenset(
 
 OPTION_LABELS: dict[str, dict[str, str]] = {
     "method": {
-        "sccr": "scCR: similar cells and related genes (recommended)",
-        "scfp": "scFP: similar cells only",
-        "scbfp": "scBFP: related genes, then similar cells",
+        method.name: f"{method.title}: {method.idea}" + " (recommended)" * (method.name == DEFAULT_METHOD)
+        for method in METHODS.values()
     },
     "input_scale": {
         "auto": "Detect (recommended)",
@@ -69,7 +65,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
     },
     "methods": {
         "none": "No imputation (the masked data as they are)",
-        **{str(method): title for method, title in METHOD_TITLES.items()},
+        **{method.name: method.title for method in METHODS.values()},
     },
     "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
 }
@@ -159,7 +155,7 @@ def macros_text() -> str:
     the token ``@IMPUTE_NUMBERS_<METHOD>@`` holds their part of the command line.
     """
     root = ElementTree.Element("macros")
-    root.append(ElementTree.Comment(" Written by `make faces` from sccr_node/params.py: change it there. "))
+    root.append(ElementTree.Comment(" Written by `make faces` from sccr_node/contract/: change it there. "))
     root.append(_sanitizer())
     written: dict[str, list[dict[str, Any]]] = {}
     for prefix, model in MODELS.items():
@@ -174,7 +170,7 @@ def macros_text() -> str:
                 root.append(_macro(f"{prefix}_write_single", [_parameter(prefix, name, _single_output(field))]))
         numbers = {name: field for name, field in fields.items() if field["group"] == NUMBERS}
         for method in METHODS if numbers else ():
-            own = {name: field for name, field in numbers.items() if method in field["published_defaults"]}
+            own = {name: field for name, field in numbers.items() if method in methods_by_setting()[name]}
             root.append(_macro(f"{prefix}_numbers_{method}", [_number(name, own[name], method) for name in own]))
             token = ElementTree.SubElement(root, "token", name=f"@{prefix.upper()}_NUMBERS_{method.upper()}@")
             token.text = "\n" + "\n".join(_in_command(name, field) for name, field in own.items()) + "\n"
@@ -234,24 +230,35 @@ def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Ele
 
 
 def _number(name: str, field: dict[str, Any], method: str) -> ElementTree.Element:
-    """Return one number of a method, with the published value as its default."""
+    """Return one number of a method, with the published value as its default, or empty where it follows another."""
+    if "follows" in field:
+        same_as = ImputeParameters.model_fields[field["follows"]].title
+        help_text = f"{field['description']} Leave empty for the same as: {same_as}."
+        return _numeric(name, field, _kind(field), "integer", "", help_text)
     published = field["published_defaults"][method]
     if isinstance(published, bool):
         said = "yes" if published else "no"
     else:
         said = _written(published)
-    help_text = f"{field['description']} Published for {METHOD_TITLES[method]}: {said}."  # type: ignore[index]
+    help_text = f"{field['description']} Published for {METHODS[method].title}: {said}."
     if isinstance(published, bool):
         return _boolean(name, field, published, help_text)
-    kind = next(kind for kind in field["anyOf"] if kind["type"] in ("integer", "number"))
+    kind = _kind(field)
     galaxy_type = "integer" if kind["type"] == "integer" else "float"
     return _numeric(name, field, kind, galaxy_type, _written(published), help_text)
+
+
+def _kind(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a number's schema that bounds it."""
+    return next(kind for kind in field["anyOf"] if kind["type"] in ("integer", "number"))
 
 
 def _in_command(name: str, field: dict[str, Any]) -> str:
     """Return one number's words on the command line; Galaxy has checked that it is a number."""
     value = f"$method_choice.numbers.{name}"
     is_boolean = any(kind["type"] == "boolean" for kind in field["anyOf"])
+    if "follows" in field:
+        return f"#if str({value}) != ''\n{flag(name)} '{value}'\n#end if"
     return value if is_boolean else f"{flag(name)} '{value}'"
 
 

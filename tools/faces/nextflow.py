@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-from sccr_node.contract.schemas import REPOSITORY
-from sccr_node.params import (
+from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.contract.fields import (
     DATA,
     EVALUATION,
-    GENE_CHOICES,
     GENES,
     METHOD,
-    METHODS,
     NUMBERS,
     OUTPUT,
     REPORTING,
     RUNNING,
-    BenchmarkParameters,
-    GatherParameters,
-    ImputeParameters,
-    Parameters,
-    PreparationParameters,
-    SplitParameters,
     extra_of,
     flag,
     parameter,
-    published_defaults,
 )
+from sccr_node.contract.impute import ImputeParameters, methods_by_setting
+from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
+from sccr_node.contract.scatter import GatherParameters, SplitParameters
+from sccr_node.contract.schemas import REPOSITORY
+from sccr_node.contract.shared import GENE_CHOICES, Parameters, PreparationParameters
 
-Imputation = Literal["none", "sccr", "scfp", "scbfp"]
+if TYPE_CHECKING:
+    Imputation = str
+else:
+    Imputation = Literal[("none", *METHODS)]
 
 PLATFORM = "Platform"
 
@@ -55,7 +54,7 @@ class WorkflowParameters(Parameters):
         pattern=r"^[^']+$",
     )
     imputation: Imputation = parameter(
-        "sccr",
+        DEFAULT_METHOD,
         title="Imputation",
         description="Method for the samples that the samplesheet names none for; none leaves a sample as it is.",
         group=METHOD,
@@ -269,9 +268,9 @@ def property_of(name: str) -> dict[str, Any]:
         schema["pattern"] = QUOTE_FREE
     if not own:
         schema["help_text"] = _help_text(field)
-    published = published_defaults().get(name)
-    if published is not None and set(published) != set(METHODS):
-        schema["methods"] = list(published)
+    having = methods_by_setting().get(name, METHODS)
+    if len(having) < len(METHODS):
+        schema["methods"] = list(having)
     if name in HIDDEN:
         schema["hidden"] = True
     return {key: value for key, value in schema.items() if value != ""}
@@ -310,7 +309,7 @@ def _group(name: str, field: Any) -> str:
 
 def samplesheet_schema() -> dict[str, Any]:
     """Return ``assets/schema_input.json``: the columns of the samplesheet."""
-    choices = list(get_args(Imputation))
+    choices = ["none", *METHODS]
     batch_key = ImputeParameters.model_fields["batch_key"].description
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sccr_node.cli.options import default_text, option_values
-from sccr_node.params import ImputeParameters, fields_by_group, flag
+from sccr_node.contract.fields import flag
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.shared import fields_by_group
 
 BEGIN = "<!-- parameters: written by make faces -->"
 END = "<!-- end of parameters -->"

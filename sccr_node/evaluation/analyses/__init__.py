@@ -16,14 +16,12 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from sccr_node.contract.methods import Task
 from sccr_node.evaluation.metrics import METRICS, Metric
-from sccr_node.imputation._kernels import Progress
+from sccr_node.numerics import Progress
 
 Row = dict[str, Any]
 """One line of a table, by column."""
-
-Task = Literal["recovery", "clustering"]
-"""What a method's authors evaluated it for: it decides which of its outputs an analysis looks at."""
 
 EARLIEST = ("recovery", "clustering")
 """The analyses that the benchmark began with come first; later ones follow by name, and no column ever moves."""

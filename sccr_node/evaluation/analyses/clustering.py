@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from sccr_node.evaluation.analyses import Analysis, Case, Row
 from sccr_node.evaluation.clusters import Labels, k_means, leiden, neighbour_graph
 from sccr_node.evaluation.metrics import METRICS
-from sccr_node.imputation import principal_components
-from sccr_node.imputation._kernels import Progress
+from sccr_node.numerics import Progress, principal_components
 
 AVERAGED = ("ari", "nmi", "accuracy", "silhouette")
 """The metrics whose mean and standard deviation over the seeds are printed."""

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sccr_node.params import ImputeParameters, flag
+from sccr_node.contract.fields import flag
+from sccr_node.contract.impute import ImputeParameters
 from tools.faces import derived_files
 from tools.faces.__main__ import main
 

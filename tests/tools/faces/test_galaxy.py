@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 import sccr_node
-from sccr_node.params import METHODS, EvaluateClusterParameters, ImputeParameters, published_defaults
+from sccr_node.contract.evaluate import EvaluateClusterParameters
+from sccr_node.contract.impute import ImputeParameters, published_defaults
+from sccr_node.contract.methods import METHODS
 from tools.faces.galaxy import (
     FORM_HELP,
     FORM_NOTES,
@@ -73,8 +75,14 @@ def test_numbers_have_the_published_defaults_and_reach_the_command(method: str) 
         for token in MACROS.findall("token")
         if token.get("name") == f"@IMPUTE_NUMBERS_{method.upper()}@"
     )
-    own = {name: values[method] for name, values in published_defaults().items() if method in values}  # type: ignore[index]
-    assert len(macro(f"impute_numbers_{method}").findall("param")) == len(own)
+    own = {name: values[method] for name, values in published_defaults().items() if method in values}
+    following = METHODS[method].follows
+    assert len(macro(f"impute_numbers_{method}").findall("param")) == len(own) + len(following)
+    for name in following:
+        shown = parameter(f"impute_numbers_{method}", name)
+        assert (shown.get("value"), shown.get("optional")) == ("", "true")
+        value = f"$method_choice.numbers.{name}"
+        assert f"#if str({value}) != ''\n--{name.replace('_', '-')} '{value}'\n#end if\n" in token
     for name, value in own.items():
         shown = parameter(f"impute_numbers_{method}", name)
         if isinstance(value, bool):

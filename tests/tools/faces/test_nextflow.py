@@ -10,7 +10,7 @@ import yaml
 
 from sccr_node import __version__
 from sccr_node.cli.app import cli
-from sccr_node.params import METHODS
+from sccr_node.contract.methods import METHODS
 from tools.faces.nextflow import OPTIONS, derived_texts, parameters_schema, property_of, workflow_fields
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -142,7 +142,11 @@ def combination_problems(given, samples, scatter) {
     def others = scattered
         .findAll { _meta, path -> !path.name.endsWith('.h5ad') }
         .collect { meta, path -> "sample ${meta.id}: --scatter takes .h5ad files, not ${path.name}" }
-    return misplaced + unscatterable + others
+    // Every batch would run, and only then would the gathering refuse.
+    def incomplete = scattered && given.write in ['recovered', 'embedding']
+        ? ["--scatter needs the denoised expression: --write denoised or both, not ${given.write}"]
+        : []
+    return misplaced + unscatterable + others + incomplete
 }
 
 /** Say which tasks failed for good, and why, in one line each: Nextflow itself says no more than that it went on. */

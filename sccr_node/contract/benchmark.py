@@ -1,0 +1,70 @@
+"""The parameters of ``sccr benchmark``."""
+
+from __future__ import annotations
+
+from pydantic import ValidationInfo, field_validator
+
+from sccr_node.contract.fields import DATA, EVALUATION, parameter
+from sccr_node.contract.methods import METHODS
+from sccr_node.contract.shared import (
+    ClusteringParameters,
+    Mechanism,
+    PreparationParameters,
+    ThreadedParameters,
+    _without_repeats,
+)
+
+
+class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedParameters):
+    """Parameters of ``sccr benchmark``."""
+
+    methods: str = parameter(
+        ",".join(("none", *METHODS)),
+        title="Methods",
+        description="Methods to compare, separated by commas; none leaves the masked data as they are.",
+        group=EVALUATION,
+        metavar="METHOD,METHOD,...",
+        pattern="^({0})(,({0}))*$".format("|".join(("none", *METHODS))),
+    )
+    rates: str = parameter(
+        "0.2,0.4,0.8",
+        title="Rates",
+        description="Shares of the observed entries to drop, separated by commas.",
+        group=EVALUATION,
+        metavar="RATE,RATE,...",
+        pattern=r"^0?\.\d+(,0?\.\d+)*$",
+    )
+    mechanism: Mechanism = parameter(
+        "mcar",
+        title="Mechanism",
+        description="mcar: drop observed entries at random; mnar: entries of low expression more often.",
+        group=EVALUATION,
+    )
+    label_key: str | None = parameter(
+        None,
+        title="Label column",
+        description="Column of obs with the known cell types: with it, the clustering of every method is compared too.",
+        group=DATA,
+        metavar="COLUMN",
+        min_length=1,
+    )
+
+    @field_validator("methods", "rates")
+    @classmethod
+    def _items_differ(cls, items: str, info: ValidationInfo) -> str:
+        return _without_repeats(str(info.field_name), items)
+
+    @field_validator("rates")
+    @classmethod
+    def _rates_above_zero(cls, rates: str) -> str:
+        if not all(float(rate) > 0 for rate in rates.split(",")):
+            raise ValueError("every rate must be above 0")
+        return rates
+
+    def method_list(self) -> list[str]:
+        """Return the methods."""
+        return self.methods.split(",")
+
+    def rate_list(self) -> list[float]:
+        """Return the rates as numbers."""
+        return [float(rate) for rate in self.rates.split(",")]

@@ -1,0 +1,61 @@
+"""The parameters of ``sccr report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sccr_node.contract.fields import DATA, REPORTING, parameter
+from sccr_node.contract.shared import WritingParameters
+
+
+class ReportParameters(WritingParameters):
+    """Parameters of ``sccr report``."""
+
+    key_added: str | None = parameter(
+        None,
+        title="Name of the result",
+        description="Which result to report, where the file holds several.",
+        group=DATA,
+        metavar="NAME",
+        min_length=1,
+    )
+    provenance: str | None = parameter(
+        None,
+        title="Run record",
+        description="The record that the run wrote with --provenance: adds versions, input, time and memory.",
+        group=DATA,
+        metavar="FILE",
+        min_length=1,
+    )
+    label_key: str | None = parameter(
+        None,
+        title="Label column",
+        description=(
+            "Column of obs that colours the cells and groups the markers, such as a cell type; clusters are found "
+            "where no column is given."
+        ),
+        group=REPORTING,
+        metavar="COLUMN",
+        min_length=1,
+    )
+    batch_key: str | None = parameter(
+        None,
+        title="Batch column",
+        description="Column of obs that colours the cells a second time, such as a sample.",
+        group=REPORTING,
+        metavar="COLUMN",
+        min_length=1,
+    )
+    multiqc: str | None = parameter(
+        None,
+        title="MultiQC content",
+        description="Write MultiQC custom content into this folder too; samples may share one.",
+        group=REPORTING,
+        affects_result=False,
+        metavar="DIR",
+        min_length=1,
+    )
+
+    def files_read(self) -> list[Path]:
+        """Return the config file and the run record."""
+        return [*super().files_read(), *([] if self.provenance is None else [Path(self.provenance)])]

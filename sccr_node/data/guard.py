@@ -1,0 +1,50 @@
+"""What libraries raise on damaged data, in one line; names in messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sccr_node.errors import InputProblem, SccrError, problem_of_reading
+
+READ_FAILURES = (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever the storage libraries raise on damaged data into one line that names the file.
+
+    Raises
+    ------
+    InputProblem
+        The data cannot be decoded.
+    InputMissing, NotEnoughResources
+        The system refuses to read them, for good or for now.
+    """
+    try:
+        yield
+    except SccrError:
+        raise
+    except READ_FAILURES as error:
+        problem = problem_of_reading(error, f"{what} of {path}")
+        if problem is not None:
+            raise problem from error
+        raise InputProblem(
+            f"{what} of {path} cannot be read: damaged or incomplete ({one_line(error)}); copy or make it again"
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """First line of a library's message, short enough for an error line of ours."""
+    text = str(error).strip().strip("'\"")
+    first = text.splitlines()[0] if text else type(error).__name__
+    return first if len(first) <= 160 else first[:157] + "..."
+
+
+def listing(names: Sequence[str], most: int = 10) -> str:
+    """Names for a message: the first few, and how many more there are."""
+    if not len(names):
+        return "none"
+    shown = ", ".join(repr(str(name)) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,95 @@
+"""The tables of a data set, obs and var: their names, and their columns one at a time."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sccr_node.data.matrix import text_of
+
+
+def strings(values: Any) -> np.ndarray:
+    """Strings in whatever array a reader gives, as a plain numpy array of them."""
+    return np.array([text_of(value) for value in values], dtype=str)
+
+
+class Table(Protocol):
+    """A table of names and columns."""
+
+    n_rows: int
+
+    def names(self) -> np.ndarray:
+        """Return the names of the rows."""
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns."""
+
+    def column(self, name: str) -> Any:
+        """Return one column."""
+
+
+class MemoryTable:
+    """Names and columns of a pandas frame in memory (10x, and tables of AnnData before 0.7)."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._table = table
+        self.n_rows = len(table)
+
+    def names(self) -> np.ndarray:
+        """Return the names of the rows."""
+        return strings(self._table.index)
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns."""
+        return [str(name) for name in self._table.columns]
+
+    def column(self, name: str) -> Any:
+        """Return one column."""
+        return self._table[name].array
+
+
+class StoredTable:
+    """Names and columns of an AnnData table in a store, each read when it is asked for."""
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+        self._index = group[text_of(group.attrs["_index"])]
+        # Strings that may be missing are a group of values and a mask.
+        self.n_rows = int((self._index["values"] if hasattr(self._index, "keys") else self._index).shape[0])
+
+    def names(self) -> np.ndarray:
+        """Return the names of the rows."""
+        from anndata.io import read_elem
+
+        return strings(read_elem(self._index))
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns."""
+        return [text_of(name) for name in self._group.attrs.get("column-order", ())]
+
+    def column(self, name: str) -> Any:
+        """Return one column."""
+        from anndata.io import read_elem
+
+        if "categories" in self._group[name].attrs:  # tables of encoding 0.1.0 keep them aside, by reference
+            return read_elem(self._group)[name].array
+        return read_elem(self._group[name])
+
+
+def legacy_table(dataset: Any, uns: Any) -> MemoryTable:
+    """Table of AnnData before 0.7: one compound dataset, its categories in ``uns`` as ``<column>_categories``."""
+    records = dataset[()]
+    columns: dict[str, Any] = {}
+    for name in records.dtype.names:
+        values = records[name]
+        if values.dtype.kind in "SO":
+            values = np.array([text_of(value) for value in values], dtype=object)
+        key = f"{name}_categories"
+        if uns is not None and key in uns and values.dtype.kind in "iu":
+            labels = np.atleast_1d(uns[key][()])
+            values = pd.Categorical.from_codes(values, pd.Index([text_of(label) for label in labels]))
+        columns[name] = values
+    table = pd.DataFrame(columns)
+    return MemoryTable(table.set_index(table.columns[0]))

@@ -1,0 +1,139 @@
+"""scBFP: feature propagation over genes, then smoothing over cells (Lee et al. 2024)."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.methods.expression import Expression, Imputed, check_ranges
+from sccr_node.methods.stages import Stages
+from sccr_node.numerics import Progress, Workspace
+from sccr_node.numerics.costs import (
+    Cost,
+    Shape,
+    cell_propagation_operations,
+    gene_propagation_operations,
+    peak_bytes,
+    search_operations,
+)
+from sccr_node.numerics.graphs import GeneScaling, joined, relations
+from sccr_node.numerics.neighbors import DenseRows, SparseRows, search
+from sccr_node.numerics.propagation import propagate_over_cells, propagate_over_genes
+
+SELF_WEIGHT = 2.0  # in scBFP the k neighbours include the node, whose weight is this whatever its similarity
+
+
+def scbfp(
+    expression: sp.csr_matrix | ArrayLike,
+    *,
+    k_cell: int | None = None,
+    k_gene: int | None = None,
+    n_iterations: int | None = None,
+    n_gene_iterations: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Imputed:
+    """Impute expression with scBFP. Settings that are None have the published values.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes, sparse or dense: non-negative logs of library-size-normalised counts; 0 means missing.
+    k_cell
+        Nearest neighbours per cell, itself among them (default: 10).
+    k_gene
+        Nearest neighbours per gene, itself among them (default: 10).
+    n_iterations
+        Iterations of smoothing over cells (default: 40).
+    n_gene_iterations
+        Iterations of the propagation over genes (default: 10).
+    threads
+        Number of threads (default: all CPUs that the process may use). No value depends on it.
+    progress
+        Called with the stage's name and the fraction of it that is done, from the calling thread; it may raise to stop.
+
+    Returns
+    -------
+    The denoised expression, and the cosines of the gene graph. Empty cells and genes are left out and stay 0.
+
+    Raises
+    ------
+    ValueError
+        A setting is out of range, or the expression is not a matrix.
+    """
+    settings = METHODS["scbfp"].complete(
+        {"k_cell": k_cell, "k_gene": k_gene, "n_iterations": n_iterations, "n_gene_iterations": n_gene_iterations}
+    )
+    check_ranges(settings)
+    work = Workspace(threads, progress)
+    return impute(Expression.of(expression), work, ["denoised"], settings)
+
+
+def impute(data: Expression, work: Workspace, outputs: Collection[Output], settings: Mapping[str, Value]) -> Imputed:
+    """Impute by propagation over genes, whose result is P, and smoothing of P over cells."""
+    if data.passes_through:
+        return data.unchanged(outputs, relations=True)
+    x, stage = data.matrix, Stages(data, work, settings)
+    genes = stage("genes: graph", gene_relations, x)
+    p = stage("genes: propagation", gene_propagation, x, genes, data.buffer(work))
+    graph = stage("cells: graph", cell_graph, p)
+    s = stage.last("cells: propagation", smoothing, p, graph, work.over(p.buffer))
+    return Imputed(
+        denoised=data.spread(s, s.buffer),
+        relations=data.spread_relations(genes.relations),
+        seconds=stage.seconds,
+    )
+
+
+@dataclass(frozen=True)
+class Genes:
+    """How genes relate: the graph, normalised by both nodes' degrees, and the cosines of the pairs in it."""
+
+    adjacency: sp.csr_matrix
+    relations: sp.csr_matrix
+
+
+def gene_relations(x: sp.csr_matrix, work: Workspace, *, k_gene: int) -> Genes:
+    """Return how genes relate in what was observed."""
+    neighbors = search(SparseRows.of(x.T.tocsr()), k_gene, work)
+    adjacency = joined(neighbors, self_weight=SELF_WEIGHT, degrees=True)
+    return Genes(adjacency, relations(neighbors, signed=False))
+
+
+def gene_propagation(
+    x: sp.csr_matrix, genes: Genes, buffer: NDArray[np.float32], work: Workspace, *, n_gene_iterations: int
+) -> DenseRows:
+    """Return P, in `buffer`: what was observed is put back in every iteration."""
+    p, as_it_is = DenseRows(buffer, *x.shape), GeneScaling.identity(x.shape[1])
+    propagate_over_genes(genes.adjacency, x, None, as_it_is, p.matrix, work, iterations=n_gene_iterations)
+    return p
+
+
+def cell_graph(p: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+    """Return the graph of similar cells by P."""
+    return joined(search(p, k_cell, work), self_weight=SELF_WEIGHT)
+
+
+def smoothing(
+    p: DenseRows, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
+) -> DenseRows:
+    """Return the denoised matrix, in `buffer`, which may be that of P: nothing is put back."""
+    s = DenseRows(buffer, p.n_rows, p.n_columns)
+    propagate_over_cells(graph, p.matrix, s.matrix, work, iterations=n_iterations, beta=1.0)
+    return s
+
+
+def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
+    """Estimate what a run takes."""
+    k_cell, k_gene = int(settings["k_cell"]), int(settings["k_gene"])
+    operations = (
+        # The search among genes is counted as one among cells: the time is not known better than that.
+        search_operations(shape.n_cells, shape.n_stored)
+        + search_operations(shape.n_cells, shape.n_cells * shape.n_genes)
+        + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))
+        + gene_propagation_operations(shape, k_gene, int(settings["n_gene_iterations"]))
+    )
+    return Cost(peak_bytes(shape, threads, n_buffers=1, k_cell=k_cell, k_gene=k_gene), operations)

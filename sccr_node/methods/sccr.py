@@ -1,0 +1,256 @@
+"""scCR: pre-imputation, the complete relation between genes and cells, denoising (Um, Yoon, Ahn, Yeo; NeurIPS 2024)."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.methods.expression import Expression, Imputed, check_ranges
+from sccr_node.methods.stages import Stages
+from sccr_node.numerics import Progress, Workspace
+from sccr_node.numerics.costs import (
+    Cost,
+    Shape,
+    cell_propagation_operations,
+    gene_propagation_operations,
+    peak_bytes,
+    search_operations,
+)
+from sccr_node.numerics.graphs import GeneScaling, gene_rows, joined, relations
+from sccr_node.numerics.neighbors import DenseRows, SparseRows, search
+from sccr_node.numerics.propagation import CellStatistics, propagate_over_cells, propagate_over_genes
+
+
+def sccr(
+    expression: sp.csr_matrix | ArrayLike,
+    *,
+    k_cell: int | None = None,
+    k_gene: int | None = None,
+    k_denoising: int | None = None,
+    n_iterations: int | None = None,
+    n_gene_iterations: int | None = None,
+    n_denoising_iterations: int | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    symmetrize_final: bool | None = None,
+    dissociating: bool | None = None,
+    standardize: bool | None = None,
+    denoised: bool = True,
+    recovered: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Imputed:
+    """Impute expression with scCR. Settings that are None have the published values.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes, sparse or dense: non-negative logs of library-size-normalised counts; 0 means missing.
+    k_cell
+        Nearest neighbours per cell (default: 15).
+    k_gene
+        Nearest neighbours per gene (default: 2).
+    k_denoising
+        Nearest neighbours per cell in the last cell graph (default: as k_cell).
+    n_iterations
+        Iterations of each propagation over cells (default: 40).
+    n_gene_iterations
+        Iterations of the propagation over genes (default: 40).
+    n_denoising_iterations
+        Iterations of the last propagation over cells (default: as n_iterations).
+    alpha
+        Share of the pre-imputed expression in the recovered expression (default: 0.05).
+    beta
+        Share of the neighbours in each iteration of denoising (default: 0.99).
+    gamma
+        Share of the recovered expression in the denoised expression (default: 0.01).
+    symmetrize_final
+        Whether the last cell graph is symmetric (default: True).
+    dissociating
+        Whether genes are joined by negative correlations too (default: True).
+    standardize
+        Whether genes are standardised before they are related (default: True).
+    denoised, recovered
+        Which outputs to make; without `denoised` the third stage is left out.
+    threads
+        Number of threads (default: all CPUs that the process may use). No value depends on it.
+    progress
+        Called with the stage's name and the fraction of it that is done, from the calling thread; it may raise to stop.
+
+    Returns
+    -------
+    The outputs asked for, with the signed gene graph. Empty cells and genes are left out and stay 0.
+
+    Raises
+    ------
+    ValueError
+        A setting is out of range, no output is asked for, or the expression is not a matrix.
+    """
+    settings = METHODS["sccr"].complete(
+        {
+            "k_cell": k_cell, "k_gene": k_gene, "k_denoising": k_denoising, "n_iterations": n_iterations,
+            "n_gene_iterations": n_gene_iterations, "n_denoising_iterations": n_denoising_iterations,
+            "alpha": alpha, "beta": beta, "gamma": gamma,
+            "symmetrize_final": symmetrize_final, "dissociating": dissociating, "standardize": standardize,
+        }
+    )  # fmt: skip
+    check_ranges(settings)
+    wanted: dict[Output, bool] = {"recovered": recovered, "denoised": denoised}
+    outputs = [output for output in wanted if wanted[output]]
+    if not outputs:
+        raise ValueError("neither the denoised nor the recovered expression is wanted: ask for one")
+    work = Workspace(threads, progress)
+    return impute(Expression.of(expression), work, outputs, settings)
+
+
+def impute(data: Expression, work: Workspace, outputs: Collection[Output], settings: Mapping[str, Value]) -> Imputed:
+    """Impute by way of P (pre-imputed), C (completed over genes), R (recovered) and, if asked for, denoising."""
+    if data.passes_through:
+        return data.unchanged(outputs, relations=True)
+    x, stage = data.matrix, Stages(data, work, settings)
+    # One holds P, then R, then (if R is not an output) the denoised matrix; the other the scaled genes, then C.
+    first, second = data.buffer(work), data.buffer(work)
+
+    graph = stage("pre-imputation: cell graph", observed_cell_graph, x)
+    p, statistics = stage("pre-imputation: propagation", pre_imputation, x, graph, first)
+
+    genes = stage("complete relation: gene graph", gene_relations, p, statistics, second)
+    c = stage("complete relation: gene propagation", completion, x, p, genes, second)
+    graph = stage("complete relation: cell graph", complete_cell_graph, c)
+    r = stage("complete relation: propagation", recovery, x, p, graph, work.over(p.buffer))
+
+    s = None
+    if "denoised" in outputs:
+        graph = stage("denoising: cell graph", final_cell_graph, r)
+        target = work.over(second if "recovered" in outputs else r.buffer)
+        s = stage.last("denoising: propagation", denoising, x, r, graph, target)
+    return Imputed(
+        denoised=data.spread(s, s.buffer) if s else None,
+        recovered=data.spread(r, work.over(r.buffer)) if "recovered" in outputs else None,
+        relations=data.spread_relations(genes.relations),
+        seconds=stage.seconds,
+    )
+
+
+@dataclass(frozen=True)
+class Genes:
+    """How genes relate: the signed graph, the coefficients of the pairs in it, and the scaling it was built on."""
+
+    adjacency: sp.csr_matrix
+    relations: sp.csr_matrix
+    scaling: GeneScaling
+
+
+def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+    """Return the graph of similar cells by what was observed."""
+    return joined(search(SparseRows.of(x), k_cell + 1, work))
+
+
+def pre_imputation(
+    x: sp.csr_matrix, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
+) -> tuple[DenseRows, CellStatistics]:
+    """Return P, in `buffer`, and the mean and deviation of its genes."""
+    p, statistics = DenseRows(buffer, *x.shape), CellStatistics.empty(x.shape[1])
+    propagate_over_cells(graph, x, p.matrix, work, iterations=n_iterations, statistics=statistics)
+    return p, statistics
+
+
+def gene_relations(
+    p: DenseRows,
+    statistics: CellStatistics,
+    scratch: NDArray[np.float32],
+    work: Workspace,
+    *,
+    k_gene: int,
+    dissociating: bool,
+    standardize: bool,
+) -> Genes:
+    """Return how genes relate in P: a gene and the negations of the others, in the paper's doubled graph, are one."""
+    scaling = GeneScaling.identity(p.n_columns)
+    if standardize:
+        scaling = GeneScaling.of(statistics.means, statistics.deviations)
+    neighbors = search(gene_rows(p.matrix, scaling, scratch, work, signed=dissociating), k_gene + 1, work)
+    return Genes(joined(neighbors, signed=dissociating), relations(neighbors, signed=dissociating), scaling)
+
+
+def completion(
+    x: sp.csr_matrix,
+    p: DenseRows,
+    genes: Genes,
+    buffer: NDArray[np.float32],
+    work: Workspace,
+    *,
+    n_gene_iterations: int,
+) -> DenseRows:
+    """Return C, in `buffer`."""
+    c = DenseRows(buffer, *x.shape)
+    propagate_over_genes(genes.adjacency, x, p.matrix, genes.scaling, c.matrix, work, iterations=n_gene_iterations)
+    return c
+
+
+def complete_cell_graph(c: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+    """Return the graph of similar cells by C."""
+    return joined(search(c, k_cell + 1, work))
+
+
+def recovery(
+    x: sp.csr_matrix,
+    p: DenseRows,
+    graph: sp.csr_matrix,
+    buffer: NDArray[np.float32],
+    work: Workspace,
+    *,
+    n_iterations: int,
+    alpha: float,
+) -> DenseRows:
+    """Return R, in `buffer`, which may be that of P: alpha of P, and the rest of Q."""
+    r = DenseRows(buffer, *x.shape)
+    propagate_over_cells(graph, x, r.matrix, work, iterations=n_iterations, share=1 - alpha, mixed=p.matrix)
+    return r
+
+
+def final_cell_graph(r: DenseRows, work: Workspace, *, k_denoising: int, symmetrize_final: bool) -> sp.csr_matrix:
+    """Return the graph of similar cells by R."""
+    return joined(search(r, k_denoising + 1, work), symmetrize=symmetrize_final)
+
+
+def denoising(
+    x: sp.csr_matrix,
+    r: DenseRows,
+    graph: sp.csr_matrix,
+    buffer: NDArray[np.float32],
+    work: Workspace,
+    *,
+    n_denoising_iterations: int,
+    beta: float,
+    gamma: float,
+) -> DenseRows:
+    """Return the denoised matrix, in `buffer`, which may be that of R: gamma of R, and the rest of S."""
+    s = DenseRows(buffer, *x.shape)
+    propagate_over_cells(
+        graph, x, s.matrix, work, iterations=n_denoising_iterations, beta=beta, share=1 - gamma, mixed=r.matrix
+    )
+    return s
+
+
+def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
+    """Estimate what a run takes."""
+    k_cell, k_gene = int(settings["k_cell"]), int(settings["k_gene"])
+    n_cells, n_genes = shape.n_cells, shape.n_genes
+    operations = (
+        search_operations(n_cells, shape.n_stored)
+        + search_operations(n_cells, n_cells * n_genes)
+        + search_operations(n_genes, n_genes * n_cells)
+        + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"])) * 2
+        + gene_propagation_operations(shape, k_gene, int(settings["n_gene_iterations"]))
+    )
+    if "denoised" in outputs:
+        k_denoising = int(settings["k_denoising"])
+        operations += search_operations(n_cells, n_cells * n_genes)
+        operations += cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
+        k_cell = max(k_cell, k_denoising)
+    return Cost(peak_bytes(shape, threads, n_buffers=2, k_cell=k_cell, k_gene=k_gene), operations)

@@ -1,0 +1,126 @@
+"""scFP: feature propagation over cells, hard and then soft (Yun, Lee, Park 2023)."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.methods.expression import Expression, Imputed, check_ranges
+from sccr_node.methods.stages import Stages
+from sccr_node.numerics import Progress, Workspace
+from sccr_node.numerics.costs import Cost, Shape, cell_propagation_operations, peak_bytes, search_operations
+from sccr_node.numerics.graphs import joined
+from sccr_node.numerics.neighbors import DenseRows, SparseRows, search
+from sccr_node.numerics.propagation import propagate_over_cells
+
+
+def scfp(
+    expression: sp.csr_matrix | ArrayLike,
+    *,
+    k_cell: int | None = None,
+    k_denoising: int | None = None,
+    n_iterations: int | None = None,
+    n_denoising_iterations: int | None = None,
+    beta: float | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Imputed:
+    """Impute expression with scFP. Settings that are None have the published values.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes, sparse or dense: non-negative logs of library-size-normalised counts; 0 means missing.
+    k_cell
+        Nearest neighbours per cell (default: 15).
+    k_denoising
+        Nearest neighbours per cell in the last cell graph (default: as k_cell).
+    n_iterations
+        Iterations of each propagation over cells (default: 40).
+    n_denoising_iterations
+        Iterations of the last propagation over cells (default: as n_iterations).
+    beta
+        Share of the neighbours in each iteration of soft propagation (default: 0.99).
+    threads
+        Number of threads (default: all CPUs that the process may use). No value depends on it.
+    progress
+        Called with the stage's name and the fraction of it that is done, from the calling thread; it may raise to stop.
+
+    Returns
+    -------
+    The denoised expression. Empty cells and genes are left out and stay 0.
+
+    Raises
+    ------
+    ValueError
+        A setting is out of range, or the expression is not a matrix.
+    """
+    settings = METHODS["scfp"].complete(
+        {
+            "k_cell": k_cell, "k_denoising": k_denoising, "n_iterations": n_iterations,
+            "n_denoising_iterations": n_denoising_iterations, "beta": beta,
+        }
+    )  # fmt: skip
+    check_ranges(settings)
+    work = Workspace(threads, progress)
+    return impute(Expression.of(expression), work, ["denoised"], settings)
+
+
+def impute(data: Expression, work: Workspace, outputs: Collection[Output], settings: Mapping[str, Value]) -> Imputed:
+    """Impute by hard propagation, whose result is P, and soft propagation of P."""
+    if data.passes_through:
+        return data.unchanged(outputs, relations=False)
+    x, stage = data.matrix, Stages(data, work, settings)
+    graph = stage("hard propagation: cell graph", observed_cell_graph, x)
+    p = stage("hard propagation", hard_propagation, x, graph, data.buffer(work))
+    graph = stage("soft propagation: cell graph", final_cell_graph, p)
+    s = stage.last("soft propagation", soft_propagation, p, graph, work.over(p.buffer))
+    return Imputed(denoised=data.spread(s, s.buffer), seconds=stage.seconds)
+
+
+def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+    """Return the graph of similar cells by what was observed."""
+    return joined(search(SparseRows.of(x), k_cell + 1, work))
+
+
+def hard_propagation(
+    x: sp.csr_matrix, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
+) -> DenseRows:
+    """Return P, in `buffer`: what was observed is put back in every iteration."""
+    p = DenseRows(buffer, *x.shape)
+    propagate_over_cells(graph, x, p.matrix, work, iterations=n_iterations)
+    return p
+
+
+def final_cell_graph(p: DenseRows, work: Workspace, *, k_denoising: int) -> sp.csr_matrix:
+    """Return the graph of similar cells by P."""
+    return joined(search(p, k_denoising + 1, work))
+
+
+def soft_propagation(
+    p: DenseRows,
+    graph: sp.csr_matrix,
+    buffer: NDArray[np.float32],
+    work: Workspace,
+    *,
+    n_denoising_iterations: int,
+    beta: float,
+) -> DenseRows:
+    """Return the denoised matrix, in `buffer`, which may be that of P."""
+    s = DenseRows(buffer, p.n_rows, p.n_columns)
+    propagate_over_cells(graph, p.matrix, s.matrix, work, iterations=n_denoising_iterations, beta=beta)
+    return s
+
+
+def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
+    """Estimate what a run takes."""
+    k_cell, k_denoising = int(settings["k_cell"]), int(settings["k_denoising"])
+    operations = (
+        search_operations(shape.n_cells, shape.n_stored)
+        + search_operations(shape.n_cells, shape.n_cells * shape.n_genes)
+        + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))
+        + cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
+    )
+    return Cost(peak_bytes(shape, threads, n_buffers=1, k_cell=max(k_cell, k_denoising)), operations)

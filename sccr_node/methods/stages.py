@@ -1,0 +1,64 @@
+"""The stages of a method: each is a function, and its key is the settings that it uses and the stages before it."""
+
+import inspect
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
+
+from sccr_node.contract.methods import Value
+from sccr_node.methods.expression import Expression
+from sccr_node.numerics import Workspace
+
+Made = TypeVar("Made")
+
+
+class Stages:
+    """Runs the stages of one imputation in order, and has the workspace keep what they make.
+
+    A stage is a function of what earlier stages made, of the workspace, and of the settings that it uses, which are its
+    keyword-only parameters. What it makes depends on those settings, on the data and on the stages before it, so these
+    are its key: in a workspace that keeps, a run that differs in later settings only begins where they are used.
+
+    Parameters
+    ----------
+    data
+        The expression.
+    work
+        The workspace.
+    settings
+        All settings of the method.
+
+    Attributes
+    ----------
+    seconds
+        What each stage of this run took; a stage that was kept is not among them.
+    """
+
+    def __init__(self, data: Expression, work: Workspace, settings: Mapping[str, Value]) -> None:
+        self._work, self._settings = work, settings
+        self._key: tuple[Hashable, ...] = (data.digest,) if work.keep else ()
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, stage: Callable[..., Made], *inputs: object) -> Made:
+        """Return what a stage makes: ``stage(*inputs, work, **settings)``."""
+        own = {setting: self._settings[setting] for setting in uses(stage)}
+        self._key = (*self._key, (stage.__module__, stage.__qualname__, *own.items()))
+        return self._work.kept(self._key, lambda: self._timed(name, stage, inputs, own))
+
+    def last(self, name: str, stage: Callable[..., Made], *inputs: object) -> Made:
+        """Return what the last stage makes: the result, which no other stage begins with, so that it is not kept."""
+        return self._timed(name, stage, inputs, {setting: self._settings[setting] for setting in uses(stage)})
+
+    def _timed(
+        self, name: str, stage: Callable[..., Made], inputs: tuple[object, ...], own: Mapping[str, Value]
+    ) -> Made:
+        before = self._work.seconds.get(name, 0.0)
+        with self._work.stage(name):
+            made = stage(*inputs, self._work, **own)
+        self.seconds[name] = self._work.seconds[name] - before
+        return made
+
+
+def uses(stage: Callable[..., object]) -> list[str]:
+    """Return the settings that a stage uses: the names of its keyword-only parameters."""
+    parameters = inspect.signature(stage).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -1,0 +1,57 @@
+"""What the parts of a method take, from the shape alone: the peak of memory and the floating point operations."""
+
+from dataclasses import dataclass
+
+from sccr_node.numerics._kernels import PANEL, TILE
+from sccr_node.numerics.neighbors import buffer_size
+from sccr_node.numerics.neighbors.candidates import SPARE
+from sccr_node.numerics.propagation import GENE_BLOCK, block_width
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The expression to impute: `n_cells` x `n_genes` with `n_stored` non-zero values."""
+
+    n_cells: int
+    n_genes: int
+    n_stored: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Peak `bytes` that a method allocates beyond its input, and its floating point `operations`."""
+
+    bytes: int
+    operations: int
+
+
+def peak_bytes(shape: Shape, threads: int, *, n_buffers: int, k_cell: int, k_gene: int | None = None) -> int:
+    """Return the peak of a method with `n_buffers` matrices of cells x genes and graphs of these many neighbours.
+
+    `k_gene` is None for a method without a gene graph.
+    """
+    n_cells, n_genes = shape.n_cells, shape.n_genes
+    listed, nodes = n_cells * (k_cell + 1 + SPARE), n_cells
+    if k_gene is not None:
+        listed, nodes = listed + n_genes * (k_gene + 1 + SPARE), max(n_cells, n_genes)
+    buffers = 4 * buffer_size(n_cells, n_genes) * n_buffers
+    searching = threads * (8 * listed + 4 * (TILE * TILE + PANEL * nodes))
+    propagating = threads * 3 * 4 * max(n_cells * block_width(n_cells), n_genes * GENE_BLOCK)
+    graph = 160 * n_cells * (k_cell + 1)
+    copies = 20 * shape.n_stored + 16 * (n_cells + n_genes)
+    return buffers + max(searching, propagating) + graph + copies
+
+
+def search_operations(n_rows: int, n_values: int) -> int:
+    """Return what comparing every row with every other takes, if the rows have `n_values` values in all."""
+    return n_rows * n_values
+
+
+def cell_propagation_operations(shape: Shape, k_cell: int, n_iterations: int) -> int:
+    """Return what one propagation over a symmetric cell graph takes."""
+    return n_iterations * shape.n_cells * 2 * (k_cell + 1) * shape.n_genes * 2
+
+
+def gene_propagation_operations(shape: Shape, k_gene: int, n_iterations: int) -> int:
+    """Return what one propagation over a symmetric gene graph takes."""
+    return n_iterations * shape.n_genes * 2 * (k_gene + 1) * shape.n_cells * 2

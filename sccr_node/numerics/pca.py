@@ -1,0 +1,157 @@
+"""Principal components of a matrix that is read in blocks of rows: exact, and the same for any number of threads."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from sccr_node.numerics.workspace import Progress, Workspace
+
+GRAM_GENES = 4096  # up to here the genes x genes products are kept; beyond, every step reads the matrix again
+BLOCK_VALUES = 2 << 20  # values of a block of rows, which is widened to float64
+STRIP = 256  # columns that one thread multiplies
+SPARE = 14  # vectors of a step beyond those wanted
+MAX_BASIS = 768  # vectors that are orthogonalised against each other before starting again from the best
+TOLERANCE = 1e-6  # residual of an eigenpair, as a share of its eigenvalue
+MAX_CYCLES = 50
+
+Matrix = NDArray[np.float64]
+
+
+def principal_components(
+    rows: Callable[[int, int], NDArray[np.float32]],
+    n_cells: int,
+    n_genes: int,
+    n_components: int,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """Return PCA scores (cells x components), centred and unscaled, by falling variance.
+
+    Block Lanczos in float64 on the covariance, started from the same vectors each time, until the residuals vanish.
+
+    Parameters
+    ----------
+    rows
+        Reads rows [start, stop) of the matrix, float32; called in blocks of fixed size, in order, several times over,
+        from the calling thread: the matrix may lie on disk.
+    n_cells, n_genes
+        The matrix's shape.
+    n_components
+        How many components are wanted.
+    threads
+        How many threads work; no value depends on it.
+    progress
+        As for `sccr`.
+
+    Returns
+    -------
+    min(n_components, cells - 1, genes) columns (none for a single cell). The sign is fixed by the loadings: of each
+    component the gene of largest loading (the first of them) has a positive one.
+    """
+    kept = max(0, min(n_components, n_cells - 1, n_genes))
+    if kept == 0:
+        return np.zeros((n_cells, 0), np.float32)
+    work = Workspace(threads, progress)
+    # A threaded BLAS sums in an order of its own; here each thread calls it for its own strip.
+    with threadpool_limits(1, user_api="blas"), work.stage("principal components"):
+        matrix = _Rows(rows, n_cells, n_genes, work)
+        times_covariance = matrix.gram().__matmul__ if n_genes <= GRAM_GENES else matrix.times_covariance
+        loadings = _leading_eigenvectors(times_covariance, n_genes, kept)
+        loadings *= np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(kept)])
+        return matrix.scores(loadings)
+
+
+class _Rows:
+    """The matrix, as what the components need of it: products over blocks of rows, each strip by one thread."""
+
+    def __init__(
+        self, rows: Callable[[int, int], NDArray[np.float32]], n_cells: int, n_genes: int, work: Workspace
+    ) -> None:
+        self.rows, self.n_cells, self.n_genes, self.work = rows, n_cells, n_genes, work
+        self.height = max(32, BLOCK_VALUES // n_genes)
+        self.mean = sum((block.sum(axis=0) for _, block in self._blocks(0.0)), start=np.zeros(n_genes)) / n_cells
+
+    def _blocks(self, offset: Matrix | float) -> Iterator[tuple[int, Matrix]]:
+        """Yield the first row and the rows less `offset` of every block."""
+        for start in range(0, self.n_cells, self.height):
+            block = self.rows(start, min(start + self.height, self.n_cells)).astype(np.float64)
+            block -= offset
+            yield start, block
+
+    def _product(self, left: Matrix, right: Matrix) -> Matrix:
+        """Return left @ right, one thread for each strip of the rows of `left`."""
+        out = np.empty((len(left), right.shape[1]))
+
+        def strip(worker: int, at: int) -> None:
+            np.matmul(left[at : at + STRIP], right, out=out[at : at + STRIP])
+
+        self.work.run(strip, range(0, len(left), STRIP))
+        return out
+
+    def gram(self) -> Matrix:
+        """Return the genes x genes products of the centred columns."""
+        total = np.zeros((self.n_genes, self.n_genes))
+        spaces = [np.empty((STRIP, self.n_genes)) for _ in range(self.work.threads)]
+        for _, block in self._blocks(self.mean):
+
+            def strip(worker: int, at: int, block: Matrix = block) -> None:
+                ours = block[:, at : at + STRIP]
+                space = spaces[worker][: ours.shape[1], at:]
+                total[at : at + STRIP, at:] += np.matmul(ours.T, block[:, at:], out=space)
+
+            self.work.run(strip, range(0, self.n_genes, STRIP))
+        return np.asarray(np.triu(total) + np.triu(total, 1).T)
+
+    def times_covariance(self, vectors: Matrix) -> Matrix:
+        """Return XT (X vectors) of the centred matrix X."""
+        total = np.zeros_like(vectors)
+        for _, block in self._blocks(self.mean):
+            total += self._product(block.T, self._product(block, vectors))
+        return total
+
+    def scores(self, loadings: Matrix) -> NDArray[np.float32]:
+        """Return the centred rows times the loadings."""
+        out = np.empty((self.n_cells, loadings.shape[1]), np.float32)
+        for start, block in self._blocks(self.mean):
+            out[start : start + len(block)] = self._product(block, loadings)
+        return out
+
+
+def _leading_eigenvectors(times: Callable[[Matrix], Matrix], size: int, kept: int) -> Matrix:
+    """Return the `kept` leading eigenvectors of a symmetric positive operator, by restarted block Lanczos."""
+    width = min(size, kept + SPARE)
+    most = max(MAX_BASIS, 3 * width)
+    start = np.linalg.qr(np.random.default_rng(0).standard_normal((size, width)))[0]
+    for _ in range(MAX_CYCLES):
+        basis, projected = start, np.zeros((0, 0))
+        newest = start
+        while True:
+            image = times(newest)
+            among = basis.T @ image
+            old = len(projected)
+            projected = np.pad(projected, (0, basis.shape[1] - old))
+            projected[:, old:], projected[old:, :] = among, among.T
+            image -= basis @ among
+            image -= basis @ (basis.T @ image)  # twice is enough
+            newest, beyond = np.linalg.qr(image)
+            # Where nothing is left to find, those columns are arbitrary: they must still be orthogonal to the rest.
+            newest = newest[:, : size - basis.shape[1]]
+            for _ in range(2):
+                newest = np.linalg.qr(newest - basis @ (basis.T @ newest))[0]
+            whole = newest.shape[1] == 0
+            full = whole or basis.shape[1] + newest.shape[1] > most
+            if full or basis.shape[1] % (3 * width) == 0:
+                values, vectors = np.linalg.eigh(projected)
+                best = np.argsort(-values, kind="stable")[:width]
+                residuals = np.linalg.norm(beyond @ vectors[old:, best[:kept]], axis=0)
+                floor = 1e-13 * max(values[best[0]], np.finfo(float).tiny)
+                if whole or (residuals <= TOLERANCE * np.abs(values[best[:kept]]) + floor).all():
+                    return np.asarray(basis @ vectors[:, best[:kept]])
+            if full:
+                break
+            basis = np.hstack([basis, newest])
+        start = np.linalg.qr(basis @ vectors[:, best])[0]
+    return start[:, :kept]

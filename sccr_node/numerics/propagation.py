@@ -1,0 +1,170 @@
+"""Hard and soft propagation of expression on a graph, a block of columns at a time so that iterations stay in cache."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+from sccr_node.numerics._kernels import kernels
+from sccr_node.numerics.graphs import GeneScaling
+from sccr_node.numerics.neighbors import SparseRows
+from sccr_node.numerics.workspace import Workspace
+
+CACHE_BYTES = 24 << 20  # what the three spaces of one block may take: about a last-level cache
+GENE_BLOCK = 32  # cells that are propagated together over the genes
+
+
+def block_width(n_nodes: int) -> int:
+    """Return how many columns are propagated together: as many as the cache holds (it depends on the data alone)."""
+    return next((width for width in (64, 32) if 3 * 4 * n_nodes * width <= CACHE_BYTES), 16)
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """A graph with its nodes put where their neighbours are near, and the order: `order[new] = old`."""
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float32]
+    order: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, graph: sp.csr_matrix, *, reorder: bool = True) -> "Ordered":
+        """Return the graph in reverse Cuthill-McKee order (or as it is)."""
+        n = graph.shape[0]
+        order = np.arange(n, dtype=np.int64)
+        if reorder:
+            order = reverse_cuthill_mckee(graph, symmetric_mode=False).astype(np.int64)
+            graph = graph[order][:, order]
+            graph.sort_indices()
+        return cls(*_csr_arrays(graph), order)
+
+
+@dataclass(frozen=True)
+class CellStatistics:
+    """Mean and sample standard deviation of every gene over the cells, filled in by a propagation."""
+
+    means: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, n_genes: int) -> "CellStatistics":
+        """Return room for them."""
+        return cls(np.zeros(n_genes), np.zeros(n_genes))
+
+
+def hard_propagation(
+    graph: sp.csr_matrix, expression: sp.csr_matrix, n_iterations: int = 40, *, threads: int | None = None
+) -> NDArray[np.float32]:
+    """Return `expression` (cells x genes) spread over the cell graph, its stored values put back in every iteration."""
+    out = np.empty(expression.shape, np.float32)
+    propagate_over_cells(graph, expression, out, Workspace(threads), iterations=n_iterations)
+    return out
+
+
+def soft_propagation(
+    graph: sp.csr_matrix,
+    expression: sp.csr_matrix | NDArray[np.float32],
+    beta: float = 0.99,
+    n_iterations: int = 40,
+    *,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Return `expression` (cells x genes) spread over the cell graph, with 1 - beta of the source in each iteration."""
+    out = np.empty(expression.shape, np.float32)
+    propagate_over_cells(graph, expression, out, Workspace(threads), iterations=n_iterations, beta=beta)
+    return out
+
+
+def propagate_over_cells(
+    graph: sp.csr_matrix,
+    source: sp.csr_matrix | NDArray[np.float32],
+    out: NDArray[np.float32],
+    work: Workspace,
+    *,
+    iterations: int,
+    beta: float | None = None,
+    share: float = 1.0,
+    mixed: NDArray[np.float32] | None = None,
+    statistics: CellStatistics | None = None,
+) -> None:
+    """Propagate the columns of `source` (cells x genes) over the cell graph, and write `out` (cells x genes).
+
+    Hard propagation (`beta` None; `source` sparse): the stored values are put back in every iteration. Soft: each
+    iteration takes `beta` of the neighbours and the rest of the source. What is written is `share` of the result and
+    the rest of `mixed`. `mixed`, `source` and `out` may be one array. `statistics` of the result are filled in on the
+    way.
+    """
+    cells, genes = out.shape
+    nodes = Ordered.of(graph)
+    width = block_width(cells)
+    csr = _csr_arrays(source) if sp.issparse(source) else None
+    room = [[np.empty(cells * width, np.float32) for _ in range(3)] for _ in range(work.threads)]
+    adjacency = nodes.indptr, nodes.indices, nodes.data, cells, width
+
+    def block_of_genes(worker: int, first: int) -> None:
+        anchor, block, other = room[worker]
+        used = min(width, genes - first)
+        library = kernels()
+        if csr is not None:
+            library.sparse_to_block(*csr, nodes.order, cells, first, width, 0.0, block)
+        else:
+            library.dense_to_block(source, genes, nodes.order, cells, first, used, width, block)
+        if beta is None:
+            assert csr is not None
+            library.sparse_to_block(*csr, nodes.order, cells, first, width, np.nan, anchor)
+            library.propagate_hard(*adjacency, anchor, block, other, iterations, work.cancelled)
+        else:
+            anchor[:] = block
+            library.propagate_soft(*adjacency, anchor, beta, block, other, iterations, work.cancelled)
+        if statistics is not None:
+            end = first + used
+            library.column_statistics(
+                block, cells, width, used, statistics.means[first:end], statistics.deviations[first:end]
+            )
+        if not work.cancelled[0]:
+            library.block_to_dense(block, nodes.order, cells, first, width, used, share, mixed, out, genes)
+
+    work.run(block_of_genes, range(0, genes, width))
+
+
+def propagate_over_genes(
+    graph: sp.csr_matrix,
+    expression: sp.csr_matrix,
+    dense: NDArray[np.float32] | None,
+    scaling: GeneScaling,
+    out: NDArray[np.float32],
+    work: Workspace,
+    *,
+    iterations: int,
+) -> None:
+    """Propagate every cell's genes over the gene graph with the observed ones held, and write `out` (cells x genes).
+
+    Starts from the standardised `dense` (or `expression`, if there is none) and undoes the standardisation.
+    """
+    cells, genes = out.shape
+    nodes = Ordered.of(graph, reorder=False)
+    csr = _csr_arrays(expression)
+    room = [[np.empty(genes * GENE_BLOCK, np.float32) for _ in range(3)] for _ in range(work.threads)]
+
+    def block_of_cells(worker: int, first: int) -> None:
+        held, block, other = room[worker]
+        used = min(GENE_BLOCK, cells - first)
+        library = kernels()
+        library.cells_to_block(
+            dense, *csr, genes, first, used, GENE_BLOCK, scaling.means, scaling.inverses, block, held
+        )
+        library.propagate_hard(
+            nodes.indptr, nodes.indices, nodes.data, genes, GENE_BLOCK, held, block, other, iterations,
+            work.cancelled,
+        )  # fmt: skip
+        library.block_to_cells(block, genes, first, used, GENE_BLOCK, scaling.means, scaling.scales, out)
+
+    work.run(block_of_cells, range(0, cells, GENE_BLOCK))
+
+
+def _csr_arrays(matrix: sp.csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    rows = SparseRows.of(matrix)
+    return rows.indptr, rows.indices, rows.data

@@ -1,0 +1,83 @@
+"""Files and folders, copied byte by byte, with a digest of what was copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+_COPY_BYTES = 4 * 2**20
+
+
+def size_on_disk(path: Path) -> int:
+    """Size on disk of a file, or of a folder with all that is in it."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(Path(folder, name).stat().st_size for folder, _, names in tree(path) for name in names)
+
+
+def tree(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk a folder as ``os.walk`` does, into linked folders too, but never around a circle of links."""
+    for folder, folders, names in os.walk(path, followlinks=True):
+        here = Path(os.path.realpath(folder))
+        above = {here, *here.parents}
+        folders[:] = sorted(name for name in folders if Path(os.path.realpath(Path(folder, name))) not in above)
+        yield folder, folders, names
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, over the sorted relative paths and the contents of its files.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits.
+    """
+    if not path.is_dir():
+        return _digest_of_file(path)
+    files = [Path(folder, name).relative_to(path) for folder, _, names in tree(path) for name in names]
+    return _digest_of_tree({file: _digest_of_file(path / file) for file in files})
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_tree(digests: Mapping[Path, str]) -> str:
+    whole = hashlib.sha256()
+    for name in sorted(digests, key=lambda file: file.as_posix()):
+        # Lengths are fixed (digests) or ended (NUL), so that no two trees give the same stream.
+        whole.update(os.fsencode(name.as_posix()) + b"\0" + bytes.fromhex(digests[name]))
+    return whole.hexdigest()
+
+
+def copy_file(source: Path, target: Path, *, hashed: bool = False) -> str | None:
+    """Copy the contents of a file, and return their SHA-256 if asked for."""
+    if not hashed:
+        shutil.copyfile(source, target)
+        return None
+    digest = hashlib.sha256()
+    with source.open("rb", buffering=0) as file, target.open("wb", buffering=0) as copy:
+        while block := file.read(_COPY_BYTES):
+            digest.update(block)
+            view = memoryview(block)
+            while view:
+                view = view[copy.write(view) :]
+    return digest.hexdigest()
+
+
+def copy_tree(source: Path, target: Path, *, hashed: bool = False) -> str | None:
+    """Copy the files of a folder into an existing one: contents only, so that read-only inputs give writable copies."""
+    digests: dict[Path, str] = {}
+    for folder, folders, names in tree(source):
+        here = Path(folder).relative_to(source)
+        for name in folders:
+            (target / here / name).mkdir()
+        for name in names:
+            digest = copy_file(Path(folder, name), target / here / name, hashed=hashed)
+            if digest is not None:
+                digests[here / name] = digest
+    return _digest_of_tree(digests) if hashed else None

@@ -1,0 +1,36 @@
+"""The formats that there are: every file of this folder that declares one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+from sccr_node.errors import UsageProblem
+from sccr_node.storage.store import StoreFormat
+
+_HERE = Path(__file__).parent
+
+
+def _declared() -> tuple[StoreFormat, ...]:
+    names = sorted(module.name for module in iter_modules([str(_HERE)]) if module.name != Path(__file__).stem)
+    modules = [import_module(f"{__package__}.{name}") for name in names]
+    return tuple(module.FORMAT for module in modules if hasattr(module, "FORMAT"))
+
+
+FORMATS = _declared()
+
+
+def format_of_output(path: Path) -> StoreFormat:
+    """Return the format of an output, by its ending.
+
+    Raises
+    ------
+    UsageProblem
+        It has another ending.
+    """
+    for store in FORMATS:
+        if path.suffix == store.suffix:
+            return store
+    endings = " or ".join(store.suffix for store in FORMATS)
+    raise UsageProblem(f"{path} does not say its format: give it the ending {endings}")

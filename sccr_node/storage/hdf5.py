@@ -1,0 +1,296 @@
+"""AnnData in an HDF5 file, ``.h5ad``."""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from sccr_node.errors import InputProblem
+from sccr_node.storage.copying import copy_file
+from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, quiet
+from sccr_node.storage.targets import Target
+
+
+class H5adFormat(StoreFormat):
+    """AnnData in an HDF5 file."""
+
+    name = "h5ad"
+    suffix = ".h5ad"
+    is_folder = False
+
+    def matches(self, path: Path) -> bool:
+        """Return whether this is an HDF5 file."""
+        return path.is_file() and h5py.is_hdf5(path)
+
+    def not_anndata(self, path: Path) -> str:
+        """Return what to say of an HDF5 file without obs and var."""
+        return (
+            f"{path} is HDF5, but neither AnnData (no obs and var) nor a 10x matrix: give an .h5ad file, an AnnData "
+            ".zarr folder, a 10x .h5 file or a 10x folder with matrix.mtx"
+        )
+
+    def opened(self, path: Path) -> AbstractContextManager[Any]:
+        """Open the file for reading."""
+        # Shared file systems often have no locks, or refuse them with an error of their own; a copy that is still
+        # staged is locked by this very process. Reading depends on none of that.
+        file: AbstractContextManager[Any]
+        try:
+            file = h5py.File(path, "r", locking="best-effort")
+        except OSError:
+            file = h5py.File(path, "r", locking=False)
+        return file
+
+    def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
+        """Open the file for appending."""
+        return Hdf5Appender(path, compression, threads)
+
+    def copy(self, source: Path, target: Path, *, hashed: bool) -> str | None:
+        """Copy the file."""
+        return copy_file(source, target, hashed=hashed)
+
+    def read(self, path: Path) -> Any:
+        """Read the file whole, as AnnData."""
+        import anndata
+
+        with quiet():
+            return anndata.read_h5ad(path)
+
+    def write(self, path: Path, adata: Any) -> None:
+        """Write AnnData to the file."""
+        write_h5ad(path, adata)
+
+    def target(self, path: Path) -> Target:
+        """Return a file."""
+        return Target(path)
+
+    def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
+        """Refuse links into other files, and plain arrays."""
+        for slot in sorted(slots & set(root)):
+            if isinstance(root.get(slot, getlink=True), h5py.ExternalLink):
+                raise InputProblem(
+                    f"{slot} of {path} is a link into another file, which is not written to: copy it into the file"
+                )
+            element = root[slot]
+            if not hasattr(element, "keys") and not (slot in ("obsm", "var") and element.dtype.names):
+                raise InputProblem(
+                    f"{slot} of {path} is a plain array, which nothing can be added to: rewrite the file"
+                )
+
+
+class Hdf5Appender(Appender):
+    """Appends to an HDF5 file."""
+
+    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
+        super().__init__(path, compression, threads)
+        self._file = CarefulFile(path)
+        self.root = h5py.File(self._file, "r+")
+
+    def close(self) -> None:
+        """Write what HDF5 still holds, and raise where the disk refused any of it."""
+        self.root.close()
+        self._file.close()
+        self.check()
+
+    def abandon(self) -> None:
+        """Close the file without writing any more."""
+        self._file.give_up()
+        if self.root:
+            self.root.close()
+        self._file.close()
+
+    def check(self) -> None:
+        """Raise what the disk refused so far."""
+        if self._file.failure is not None:
+            raise self._file.failure
+
+    def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
+        # h5py replaces an attribute by way of a randomly named one; deleting it first keeps the file's bytes the same.
+        if attribute in group.attrs:
+            del group.attrs[attribute]
+        group.attrs.create(attribute, np.array(names, dtype=object), dtype=h5py.string_dtype())
+
+    def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
+        """Tables of AnnData before 0.7 are one compound dataset: it is written again with one field more, or less."""
+        table = self.root[slot]
+        records = table[()]
+        if values is None and (key not in records.dtype.names or len(records.dtype.names) == 1):
+            return
+        fields: list[Any] = [(name, table.dtype[name]) for name in records.dtype.names if name != key]
+        added = [] if values is None else [(key, values.dtype, values.shape[1:])]
+        wider = np.empty(records.shape, dtype=[*fields, *added])
+        for name, _ in fields:
+            wider[name] = records[name]
+        if values is not None:
+            wider[key] = values
+        attributes = dict(table.attrs)
+        options = {
+            "chunks": table.chunks,
+            "compression": table.compression,
+            "compression_opts": table.compression_opts,
+            "shuffle": table.shuffle,
+        }
+        del self.root[slot]
+        made = self.root.create_dataset(slot, data=wider, dtype=wider.dtype, **options)
+        made.attrs.update(attributes)
+
+    def _growing(
+        self, group: Any, name: str, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor, noisy: bool = False
+    ) -> GrowingArray:
+        packed = self._compression != "none"
+        return GrowingArray(_Hdf5Chunks(self, group, name, np.dtype(dtype), row, packed, noisy), dtype, row, pool)
+
+
+class _Hdf5Chunks:
+    """Chunks of an HDF5 dataset behind the shuffle and deflate filters, or none."""
+
+    def __init__(
+        self,
+        appender: Appender,
+        group: Any,
+        name: str,
+        dtype: np.dtype[Any],
+        row: tuple[int, ...],
+        packed: bool,
+        noisy: bool,
+    ) -> None:
+        self._appender, self._group, self._name = appender, group, name
+        self._dtype, self._row = dtype, row
+        self._packed = packed
+        # The low bytes of imputed values are noise, in which deflate searches repetitions in vain: coding them by
+        # frequency alone takes half the time and comes out smaller.
+        self._strategy = zlib.Z_HUFFMAN_ONLY if noisy else zlib.Z_DEFAULT_STRATEGY
+        self._dataset: Any = None
+
+    def create(self, chunks: tuple[int, ...]) -> None:
+        filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._packed else {}
+        # A side without end, or HDF5 would have a chunk of one not fit a side of none (one cell has no components).
+        limits = (None, *[side or None for side in self._row])
+        self._dataset = self._group.create_dataset(
+            self._name, shape=(0, *self._row), maxshape=limits, chunks=chunks, dtype=self._dtype, **filters
+        )
+
+    def pack(self, chunk: np.ndarray) -> bytes:
+        if not self._packed:
+            return chunk.tobytes()
+        planes = np.ascontiguousarray(chunk.view(np.uint8).reshape(-1, self._dtype.itemsize).T)
+        packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, self._strategy)
+        return packer.compress(planes.data) + packer.flush()
+
+    def put(self, number: int, stream: bytes) -> None:
+        origin = (number * self._dataset.chunks[0], *[0] * len(self._row))
+        self._dataset.id.write_direct_chunk(origin, stream)
+        self._appender.check()
+
+    def resize(self, n_rows: int) -> None:
+        self._dataset.resize((n_rows, *self._row))
+
+
+class CarefulFile(io.RawIOBase):
+    """The file that HDF5 writes through: remembers the first refusal of the disk, and accepts everything after it.
+
+    HDF5 loses some failures of the disk (at the closing of a dataset), and crashes at the exit of the process after
+    others (of a file's metadata). So it sees none: ``failure`` keeps the first, for whoever appends to look at.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._raw = path.open("r+b", buffering=0)
+        self._end = self._raw.seek(0, os.SEEK_END)
+        self._position = 0
+        self.failure: BaseException | None = None
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Whether it can be written: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it has a position: yes."""
+        return True
+
+    def give_up(self) -> None:
+        """Write nothing any more."""
+        if self.failure is None:
+            self.failure = OSError("the output was abandoned")
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Set the position."""
+        self._position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence] + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Tell the position."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; beyond what the disk took there are zeros."""
+        view = memoryview(buffer).cast("B")
+        self._raw.seek(self._position)
+        n = 0
+        while n < len(view) and (got := self._raw.readinto(view[n:])):
+            n += got
+        view[n:] = bytes(len(view) - n)
+        self._position += len(view)
+        return len(view)
+
+    def write(self, buffer: Any) -> int:
+        """Write all of a buffer, or remember why not."""
+        view = memoryview(buffer).cast("B")
+        if self.failure is None:
+            try:
+                self._raw.seek(self._position)
+                n = 0
+                while n < len(view):
+                    n += self._raw.write(view[n:])
+            except BaseException as error:  # noqa: BLE001 an interrupt must not reach HDF5 either; check() raises it
+                self.failure = error
+        self._position += len(view)
+        self._end = max(self._end, self._position)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length, or remember why not."""
+        size = self._position if size is None else size
+        if self.failure is None:
+            try:
+                self._raw.truncate(size)
+            except BaseException as error:  # noqa: BLE001 as in write
+                self.failure = error
+        self._end = size
+        return size
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+def write_h5ad(path: Path, adata: Any) -> None:
+    """Write an AnnData object as it is (no strings made categorical) to an HDF5 file that exists and is ours."""
+    from anndata.io import write_elem
+
+    # Not AnnData.write_h5ad: it locks the file, which the staging has locked already, and may crash on a full disk.
+    file = CarefulFile(path)
+    try:
+        with quiet(), h5py.File(file, "w") as root:
+            write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
+            if adata.raw is None:
+                root.pop("raw", None)  # "null", which no anndata before 0.12 can read
+    finally:
+        file.close()
+    if file.failure is not None:
+        raise file.failure
+
+
+FORMAT = H5adFormat()

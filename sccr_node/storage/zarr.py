@@ -1,0 +1,176 @@
+"""AnnData in a zarr folder, version 2 or 3, ``.zarr``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sccr_node.errors import InputProblem
+from sccr_node.storage.copying import copy_tree
+from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, quiet
+from sccr_node.storage.targets import StoreTarget, Target
+
+
+class ZarrFormat(StoreFormat):
+    """AnnData in a zarr folder."""
+
+    name = "zarr"
+    suffix = ".zarr"
+    is_folder = True
+
+    def matches(self, path: Path) -> bool:
+        """Return whether this is the folder of a zarr group."""
+        return any((path / name).exists() for name in (".zgroup", "zarr.json"))
+
+    def not_anndata(self, path: Path) -> str:
+        """Return what to say of a zarr folder without obs and var."""
+        return f"{path} is a zarr store, but not of AnnData (no obs and var)"
+
+    @contextmanager
+    def opened(self, path: Path) -> Iterator[Any]:
+        """Open the folder for reading."""
+        import zarr
+
+        # The tree is the truth: consolidated metadata may be older than the last key that was added.
+        yield zarr.open_group(store=str(path), mode="r", use_consolidated=False)
+
+    def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
+        """Open the folder for appending."""
+        return ZarrAppender(path, compression, threads)
+
+    def copy(self, source: Path, target: Path, *, hashed: bool) -> str | None:
+        """Copy the folder's files."""
+        return copy_tree(source, target, hashed=hashed)
+
+    def read(self, path: Path) -> Any:
+        """Read the folder whole, as AnnData."""
+        import anndata
+
+        with quiet():
+            return anndata.read_zarr(path)
+
+    def write(self, path: Path, adata: Any) -> None:
+        """Write AnnData to the folder."""
+        write_zarr(path, adata)
+
+    def target(self, path: Path) -> Target:
+        """Return a folder that replaces zarr stores only."""
+        return StoreTarget(path)
+
+    def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
+        """Refuse plain arrays."""
+        for slot in sorted(slots & set(root)):
+            if not hasattr(root[slot], "keys"):
+                raise InputProblem(
+                    f"{slot} of {path} is a plain array, which nothing can be added to: rewrite the store"
+                )
+
+
+class ZarrAppender(Appender):
+    """Appends to a zarr group, version 2 or 3."""
+
+    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
+        import zarr
+
+        super().__init__(path, compression, threads)
+        self.root = zarr.open_group(store=str(path), mode="r+", use_consolidated=False)
+
+    def close(self) -> None:
+        """Bring consolidated metadata up to date, or readers that trust it would not see what was appended."""
+        import zarr
+
+        if is_consolidated(self._path):
+            with quiet():
+                zarr.consolidate_metadata(str(self._path))
+
+    def abandon(self) -> None:
+        """There is nothing to let go of."""
+
+    def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
+        group.attrs[attribute] = names
+
+    def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
+        raise InputProblem(
+            f"{slot} of the zarr input is no table of AnnData 0.7 or later: rewrite it with anndata first"
+        )
+
+    def _growing(
+        self, group: Any, name: str, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor, noisy: bool = False
+    ) -> GrowingArray:
+        place = self._path / group.path / name
+        return GrowingArray(_ZarrChunks(group, name, np.dtype(dtype), row, place, self._compression), dtype, row, pool)
+
+
+class _ZarrChunks:
+    """Chunks of a zarr array, one file each."""
+
+    def __init__(
+        self, group: Any, name: str, dtype: np.dtype[Any], row: tuple[int, ...], place: Path, compression: str
+    ) -> None:
+        self._group, self._name, self._place = group, name, place
+        self._dtype, self._row = dtype, row
+        self._compression = compression
+        self._array: Any = None
+        self._pack: Callable[[bytes], Any] = bytes
+
+    def create(self, chunks: tuple[int, ...]) -> None:
+        import numcodecs
+        from zarr.codecs import GzipCodec, ZstdCodec
+
+        is_v2 = self._group.metadata.zarr_format == 2
+        codec: Any = None
+        if self._compression == "gzip":
+            codec = numcodecs.GZip(1) if is_v2 else GzipCodec(level=1)
+            self._pack = numcodecs.GZip(1).encode
+        elif self._compression == "auto":
+            codec = numcodecs.Zstd(1) if is_v2 else ZstdCodec(level=1)
+            self._pack = numcodecs.Zstd(1).encode
+        self._array = self._group.create_array(
+            self._name, shape=(0, *self._row), chunks=chunks, dtype=self._dtype, compressors=codec
+        )
+
+    def pack(self, chunk: np.ndarray) -> bytes:
+        return bytes(self._pack(chunk.tobytes()))
+
+    def put(self, number: int, stream: bytes) -> None:
+        file = self._place / self._array.metadata.encode_chunk_key((number, *[0] * len(self._row)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(stream)
+
+    def resize(self, n_rows: int) -> None:
+        self._array.resize((n_rows, *self._row))
+
+
+def is_consolidated(path: Path) -> bool:
+    """Whether a zarr store has its metadata gathered at the root."""
+    if (path / ".zmetadata").exists():
+        return True
+    root = path / "zarr.json"
+    return root.exists() and bool(json.loads(root.read_text()).get("consolidated_metadata"))
+
+
+def write_zarr(path: Path, adata: Any) -> None:
+    """Write an AnnData object as it is (no strings made categorical) to an empty folder, as zarr version 2.
+
+    The store is made in memory first: zarr writes to a disk from many tasks, which a full one leaves undone and loud.
+    Version 2 is what every AnnData reads.
+    """
+    import anndata
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    with quiet(), anndata.settings.override(zarr_write_format=2):
+        anndata.io.write_zarr(MemoryStore(files), adata, convert_strings_to_categoricals=False)
+    for name, content in files.items():
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.to_bytes())
+
+
+FORMAT = ZarrFormat()
