@@ -1,6 +1,9 @@
 """The Python API gives what the command gives, and touches nothing else."""
 
 import inspect
+import pydoc
+import re
+import typing
 
 import anndata
 import numpy as np
@@ -85,11 +88,46 @@ def test_failures_leave_the_object_unchanged(adata):
     assert "sccr_relations" not in adata.varp
 
 
-def test_the_signature_names_every_option():
-    signature = inspect.signature(sccr_node.impute)
-    assert signature.parameters["n_top_genes"].default == 2000
-    assert signature.parameters["alpha"].kind is inspect.Parameter.KEYWORD_ONLY
-    assert set(signature.parameters) - {"adata", "copy"} <= set(ImputeParameters.model_fields)
+OF_FILES = {"force", "compression", "provenance", "report", "multiqc", "label_key", "dry_run", "log_format", "debug"}
+"""Parameters of the command that mean nothing without files."""
+
+
+def test_the_keywords_are_those_of_the_contract():
+    parameters = inspect.signature(sccr_node.impute).parameters
+    fields = ImputeParameters.model_fields
+    assert set(parameters) == {"adata", "copy", *fields} - OF_FILES
+    for name, parameter in parameters.items():
+        if name in fields:
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            assert parameter.default == fields[name].default, name
+
+
+def test_the_choices_are_those_of_the_contract():
+    hints = typing.get_type_hints(sccr_node.impute)
+    for name, field in ImputeParameters.model_fields.items():
+        if name in hints:
+            assert choices(hints[name]) == choices(field.annotation), name
+
+
+def choices(annotation):
+    if typing.get_origin(annotation) is typing.Literal:
+        return set(typing.get_args(annotation))
+    return set().union(*(choices(part) for part in typing.get_args(annotation)), set())
+
+
+def test_help_is_for_people():
+    page = pydoc.render_doc(sccr_node.impute, renderer=pydoc.plaintext)
+    for inside in ("pydantic", "FieldInfo", "Annotated", "metadata", "ByteSize"):
+        assert inside not in page
+    documented = set(re.findall(r"\b[a-z_]+\b", page[page.index("Parameters") : page.index("Returns")]))
+    assert set(inspect.signature(sccr_node.impute).parameters) <= documented
+
+
+def test_what_is_said_goes_to_the_host_s_log(adata, caplog, capsys):
+    with caplog.at_level("INFO", logger="sccr_node"):
+        sccr_node.impute(adata)
+    assert any("input taken as counts" in message for message in caplog.messages)
+    assert capsys.readouterr().err == ""
 
 
 def test_unknown_attributes_are_unknown():

@@ -98,6 +98,13 @@ def test_parts_carry_all_that_belongs_to_their_cells(source, tmp_path):
         assert part.uns["simulation"].keys() == whole.uns["simulation"].keys()
 
 
+def test_split_does_not_claim_to_impute(source, tmp_path, capsys):
+    assert main(["split", str(source), "--batch-key", "batch", "--outdir", str(tmp_path / "parts")]) == 0
+    said = capsys.readouterr().err
+    assert "4 batches in obs['batch'], one file each" in said
+    assert "imputed by itself" not in said and "relations" not in said
+
+
 def test_names_of_parts_are_safe_and_their_own():
     names = file_names(["a/b", "a b", "A_B", "../..", "", "x" * 300, "é", "-rf"])
     assert len({name.lower() for name in names}) == len(names)
