@@ -13,15 +13,13 @@ from scipy import sparse
 import sccr_node
 from sccr_node.__main__ import main
 from sccr_node.contract.impute import ImputeParameters
-from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.errors import InputProblem, UsageProblem
+from tests.support.simulated import simulated
 
 
 @pytest.fixture
 def adata():
-    params = SimulateParameters(n_cells=60, n_genes=80, n_types=2, n_batches=2)
-    return as_anndata(simulate(params), params)
+    return simulated(n_cells=60, n_genes=80, n_types=2, n_batches=2)
 
 
 def same(first, second):

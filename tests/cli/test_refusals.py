@@ -16,14 +16,12 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
-from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.errors import NotEnoughResources
+from tests.support.simulated import simulated
 
 
 def small():
-    params = SimulateParameters(n_cells=30, n_genes=40, n_types=2, n_batches=2)
-    return as_anndata(simulate(params), params)
+    return simulated(n_cells=30, n_genes=40, n_types=2, n_batches=2)
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,12 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
-from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.pipeline.scatter import file_names
+from tests.support.simulated import simulated
 
 
 def data_set():
-    params = SimulateParameters(n_cells=120, n_genes=150, n_types=3, n_batches=3, depth=600)
-    adata = as_anndata(simulate(params), params)
+    adata = simulated(n_cells=120, n_genes=150, n_types=3, n_batches=3, depth=600)
     x = adata.X.toarray()
     x[7] = 0  # an empty cell
     adata.X = sparse.csr_matrix(x)
