@@ -25,10 +25,14 @@ from sccr_node.evaluation.masks import mask_expression
 from sccr_node.methods import Expression
 from sccr_node.methods import load as load_method
 from sccr_node.numerics import Progress, Workspace
+from sccr_node.runtime import signals
 from sccr_node.runtime.resources import MEGABYTE, peak_memory, usable_cpus
 
 ABOUT_COLUMNS = ("task", "method", "mechanism", "rate", "seed")
 COST_COLUMNS = ("seconds", "peak_mb")
+
+POLL_SECONDS = 0.1
+"""How soon an interrupt is seen while a run works in its process."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,13 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
     """
     with tempfile.TemporaryDirectory(prefix="sccr-benchmark-") as name:
         folder = Path(name)
-        _lay_out(run, inputs, folder)
-        with _child(run, folder, inputs.settings, inputs.threads) as (process, receiver):
+        with (
+            signals.temporary(folder),
+            _child(run, _laid_out(run, inputs, folder), inputs.settings, inputs.threads) as (process, receiver),
+        ):
             while True:
+                while not receiver.poll(POLL_SECONDS):
+                    signals.check()
                 try:
                     kind, *content = receiver.recv()
                 except EOFError:
@@ -181,7 +189,7 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
                     raise RuntimeError(f"{run.title}: {content[0]}")
 
 
-def _lay_out(run: Run, inputs: Inputs, folder: Path) -> None:
+def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
     """Write what the process of a run reads: masking there would count in its peak memory."""
     expression = inputs.expression
     if run.rate is not None:
@@ -195,6 +203,7 @@ def _lay_out(run: Run, inputs: Inputs, folder: Path) -> None:
     sparse.save_npz(folder / "expression.npz", expression, compressed=False)
     if inputs.types is not None:
         np.save(folder / "types.npy", inputs.types)
+    return folder
 
 
 @contextmanager
@@ -215,6 +224,7 @@ def _child(
 
 
 def _do(sender: Connection, run: Run, folder: Path, settings: Mapping[str, Any], threads: int | None) -> None:
+    signals.unblock()
     # An interrupt from the keyboard reaches the whole group: the parent answers it, and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -85,7 +85,7 @@ def benchmark_file(
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
     with _telling_what_is_kept(journal):
         rows = _rows(runs, Inputs(prepared.expression, types, settings, asked.threads), journal, console)
-        write_tables(as_tsv(rows, columns()), output, {json_file: as_json({**about, "rows": rows})})
+        write_tables(as_tsv(rows, columns()), output, {json_file: as_json({**about, "rows": rows})}, force=asked.force)
         journal.remove()
 
 

@@ -114,7 +114,7 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
         record["normalize_by"] = asked.normalize_by
     with quiet():  # names that occur twice are the input's affair
         adata = ad.AnnData(masked.expression, obs=obs, var=var, layers=layers, uns={MASK_KEY: record})
-        write_h5ad_atomically(output_path, adata)
+        write_h5ad_atomically(output_path, adata, replace=asked.force)
     console.say(
         f"wrote {output_path}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, {masked.truth.nnz:,} of "
         f"{n_observed:,} observed entries set to zero ({asked.mechanism}, seed {asked.seed})"
@@ -152,7 +152,7 @@ def score_file(
     """
     _check_tables([output, json_file], [masked_path, candidate_path, *asked.files_read()], asked.force)
     row = score_candidate(masked_path, candidate_path, asked.layer, console)
-    write_tables(as_tsv([row], list(row)), output, {json_file: as_json(row)})
+    write_tables(as_tsv([row], list(row)), output, {json_file: as_json(row)}, force=asked.force)
 
 
 def cluster_file(
@@ -216,7 +216,7 @@ def cluster_file(
     console.close_bar()
     summary = averages(found, types)
     document = {"summary": summary, "runs": [asdict(run) for run in found]}
-    write_tables(as_tsv(summary, SUMMARY_COLUMNS), output, {json_file: as_json(document)})
+    write_tables(as_tsv(summary, SUMMARY_COLUMNS), output, {json_file: as_json(document)}, force=asked.force)
 
 
 def relations_file(
@@ -283,7 +283,7 @@ def relations_file(
     ]
     shares = [_share_row("data", in_data), _share_row("graph", in_graph)]
     beside = {json_file: as_json({"shares": shares, "pairs": pairs}), pairs_file: as_tsv(pairs, PAIR_COLUMNS)}
-    write_tables(as_tsv(shares, SHARE_COLUMNS), output, beside)
+    write_tables(as_tsv(shares, SHARE_COLUMNS), output, beside, force=asked.force)
 
 
 def prepare(

@@ -107,7 +107,7 @@ class Journal:
             return
         if not self._begun:  # what is there may end in a line that was cut off, or belong to another benchmark
             lines = [self._header, *(self._line(*entry) for entry in self.finished.items())]
-            write_text_atomically(self._path, "".join(line + "\n" for line in lines))
+            write_text_atomically(self._path, "".join(line + "\n" for line in lines), replace=True)
             self._begun = True
             return
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sccr_node.runtime import signals
+from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.files import staged_texts
 
 
@@ -47,7 +47,7 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_tables(table: str, output: Path | None, beside: Mapping[Path | None, str]) -> None:
+def write_tables(table: str, output: Path | None, beside: Mapping[Path | None, str], *, force: bool) -> None:
     """Write a table to a file, or to standard output, and what belongs to it to files beside: all files or none.
 
     Parameters
@@ -56,6 +56,8 @@ def write_tables(table: str, output: Path | None, beside: Mapping[Path | None, s
         The table; None for standard output.
     beside
         Further texts by file; those for None were not asked for.
+    force
+        Whether files that exist are replaced.
 
     Raises
     ------
@@ -66,8 +68,7 @@ def write_tables(table: str, output: Path | None, beside: Mapping[Path | None, s
     if output is not None:
         texts[output] = table
     if texts:
-        with staged_texts(texts) as staged, signals.held():
-            for file in staged:
-                file.commit()
+        with staged_texts(texts, replace=force) as staged:
+            commit_all(staged)
     if output is None:
         print(table, end="", flush=True)

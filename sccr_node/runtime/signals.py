@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -92,6 +93,9 @@ class _Watch:
         with self.commit_lock:
             if self.committed or self._stopped or self.received is None:
                 return
+            if "multiprocessing" in sys.modules:
+                for child in sys.modules["multiprocessing"].active_children():
+                    child.kill()
             for _ in range(2):  # another thread may be writing just now
                 remove_temporaries()
             with suppress(Exception):
@@ -135,8 +139,8 @@ def check() -> None:
 
 
 @contextmanager
-def committing() -> Iterator[None]:
-    """Put results in their places inside: not interrupted, and from then on the command has succeeded."""
+def uninterrupted() -> Iterator[None]:
+    """Do inside what must not be broken off, such as a renaming; a signal counts again after it."""
     watch = _watch
     if watch is None:
         yield
@@ -146,9 +150,17 @@ def committing() -> Iterator[None]:
         watch.depth += 1
         try:
             yield
-            watch.committed = True
         finally:
             watch.depth -= 1
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """Put results in their places inside: not interrupted, and from then on the command has succeeded."""
+    with uninterrupted():
+        yield
+        if _watch is not None:
+            _watch.committed = True
 
 
 @contextmanager

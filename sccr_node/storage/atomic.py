@@ -80,7 +80,7 @@ class Staged:
         """
         if not self._flushed:
             self.flush()
-        with signals.committing(), writing(self.target):
+        with signals.uninterrupted(), writing(self.target):
             if not self._replace:
                 rename_new(self.path, self.target)
             elif self._is_folder and os.path.lexists(self.target):

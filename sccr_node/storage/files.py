@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sccr_node.storage.atomic import Staged, staged, writing
+from sccr_node.storage.atomic import Staged, commit_all, staged, writing
 from sccr_node.storage.targets import PartsTarget
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ def write_h5ad_atomically(path: Path, adata: AnnData, *, replace: bool) -> None:
     """
     from sccr_node.storage.hdf5 import write_h5ad
 
-    with staged(path, replace=replace) as temporary, writing(path):
-        write_h5ad(temporary.path, adata)
-        temporary.commit()
+    with staged(path, replace=replace) as temporary:
+        with writing(path):
+            write_h5ad(temporary.path, adata)
+        commit_all([temporary])
 
 
 @contextmanager
@@ -99,4 +100,4 @@ def written_folder(target: PartsTarget, *, replace: bool) -> Iterator[Path]:
         writing(target.path),
     ):
         yield temporary.path
-        temporary.commit()
+        commit_all([temporary])
