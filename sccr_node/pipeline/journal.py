@@ -19,6 +19,9 @@ from sccr_node.storage.targets import Target, check_folder
 MARKS = {"version", "sha256", "params"}
 """What the first line of a journal tells at least of the benchmark: by them a file is known as one."""
 
+LONGEST_HEADER = 2**20
+"""Characters of the first line that are looked at: what is no journal may have no lines."""
+
 
 def journal_path(output: Path) -> Path:
     """Return where the journal of a table lies."""
@@ -40,7 +43,7 @@ class JournalTarget(Target):
         super().check_replaceable()
         try:
             with self.path.open(encoding="utf-8") as file:
-                first = file.readline()
+                first = file.readline(LONGEST_HEADER)
             told = json.loads(first) if first else {}
             if not first or (isinstance(told, dict) and told.keys() >= MARKS):
                 return

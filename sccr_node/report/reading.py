@@ -20,6 +20,7 @@ from sccr_node.data.dataset import InputData
 from sccr_node.data.guard import listing
 from sccr_node.data.summary import Progress
 from sccr_node.errors import InputProblem
+from sccr_node.evaluation.masks import positions
 from sccr_node.report.content import (
     BINS_PER_UNIT,
     MAX_LOG_VALUE,
@@ -177,10 +178,7 @@ def _values(before: Any, result: Result, progress: Progress | None) -> Values:
 def _at_entries_of(then: Any, now: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Values of ``now`` at the stored entries of ``then``, and which stored entries of ``now`` these are."""
     n_genes = then.shape[1]
-    places = [
-        np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * n_genes + matrix.indices
-        for matrix in (then, now)
-    ]
+    places = [positions(matrix) for matrix in (then, now)]
     marks = np.zeros(then.shape[0] * n_genes, dtype=np.float32)
     marks[places[1]] = now.data
     observed = marks[places[0]]
