@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the imputed layer the working matrix: X moves to layers['unimputed'], the layer takes its place."""
+"""Make the imputed layer the working matrix: X moves to layers['unimputed'], and the layer becomes X."""
 
 import shutil
 import sys
@@ -12,7 +12,7 @@ if source.endswith(".zarr"):
     data = anndata.read_zarr(source)
     if layer not in data.layers:
         sys.exit(
-            f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)"
+            f"cannot make layer {layer!r} the working matrix: {source} does not contain it; use --write denoised or both"
         )
     data.layers["unimputed"] = data.X
     data.X = data.layers.pop(layer)
@@ -25,7 +25,7 @@ else:
     with h5py.File(target, "r+") as file:
         if f"layers/{layer}" not in file:
             sys.exit(
-                f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)"
+                f"cannot make layer {layer!r} the working matrix: {source} does not contain it; use --write denoised or both"
             )
         if "X" in file:
             file.move("X", "layers/unimputed")
