@@ -12,7 +12,7 @@ if source.endswith(".zarr"):
     data = anndata.read_zarr(source)
     if layer not in data.layers:
         sys.exit(
-            f"cannot make layer {layer!r} the working matrix: {source} does not contain it; use --write denoised or both"
+            f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both"
         )
     data.layers["unimputed"] = data.X
     data.X = data.layers.pop(layer)
@@ -25,7 +25,7 @@ else:
     with h5py.File(target, "r+") as file:
         if f"layers/{layer}" not in file:
             sys.exit(
-                f"cannot make layer {layer!r} the working matrix: {source} does not contain it; use --write denoised or both"
+                f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both"
             )
         if "X" in file:
             file.move("X", "layers/unimputed")
