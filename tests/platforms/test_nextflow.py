@@ -130,8 +130,8 @@ def test_wrong_samples(nextflow: Nextflow, tmp_path: Path) -> None:
     )
     assert refused(nextflow, tmp_path, "--input", sheet) == [
         "samplesheet.csv, sample lost: path no/such/file.h5ad does not exist",
-        "samplesheet.csv, sample a b: sample a b must be letters, digits, dots, dashes or underscores, "
-        "with a letter or digit first",
+        "samplesheet.csv, sample a b: sample a b must begin with a letter or digit; "
+        "only letters, digits and _ . - may follow",
         "samplesheet.csv, sample in row 5: sample is missing",
         "samplesheet.csv, sample magic: imputation magic must be one of none, sccr, scfp, scbfp",
         "samplesheet.csv, sample first: 2 samples have this name",

@@ -324,7 +324,7 @@ def samplesheet_schema() -> dict[str, Any]:
                     "type": "string",
                     "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$",
                     "description": "Name of the sample; its results are named after it.",
-                    "errorMessage": "must be letters, digits, dots, dashes or underscores, with a letter or digit first",
+                    "errorMessage": "must begin with a letter or digit; only letters, digits and _ . - may follow",
                     "meta": ["id"],
                 },
                 "path": {

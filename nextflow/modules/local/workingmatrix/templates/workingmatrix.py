@@ -11,9 +11,7 @@ if source.endswith(".zarr"):
 
     data = anndata.read_zarr(source)
     if layer not in data.layers:
-        sys.exit(
-            f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both"
-        )
+        sys.exit(f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both")
     data.layers["unimputed"] = data.X
     data.X = data.layers.pop(layer)
     data.write_zarr(target)
@@ -24,9 +22,7 @@ else:
     shutil.copyfile(source, target)
     with h5py.File(target, "r+") as file:
         if f"layers/{layer}" not in file:
-            sys.exit(
-                f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both"
-            )
+            sys.exit(f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both")
         if "X" in file:
             file.move("X", "layers/unimputed")
         file.move(f"layers/{layer}", "X")
