@@ -1,4 +1,4 @@
-"""What all tests share: where the real data sets and the golden numbers are, and how random examples are drawn."""
+"""What all tests share: where the real data sets and golden numbers are, and how random examples are drawn."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A small data set with cell types, and the command line within the process."""
+"""A small data set with cell types, and the command line in the same process."""
 
 import anndata as ad
 import pytest

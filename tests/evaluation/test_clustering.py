@@ -1,4 +1,4 @@
-"""Clusterings against scikit-learn, cases worked out by hand, and groups that nobody could miss."""
+"""Clusterings against scikit-learn, cases computed by hand, and groups that are impossible to miss."""
 
 from itertools import permutations
 

@@ -1,4 +1,4 @@
-"""The commands through the real command line: what they print and write, and what they refuse."""
+"""The commands through the real command line: what they print, write and refuse."""
 
 import json
 import subprocess

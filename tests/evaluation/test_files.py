@@ -1,4 +1,4 @@
-"""Masked data, candidates and labels as they come in files."""
+"""Masked data, candidates and labels, read from files."""
 
 import io
 from types import SimpleNamespace

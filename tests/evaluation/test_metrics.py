@@ -1,4 +1,4 @@
-"""Recovery against scikit-learn and a case worked out by hand."""
+"""Recovery against scikit-learn and a case computed by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The workflow and its modules under a real Nextflow: local and in containers, both parsers, good input and bad."""
+"""The workflow and its modules in a real Nextflow: local and in containers, both parsers, good input and bad."""
 
 import hashlib
 import json
