@@ -35,7 +35,7 @@ from sccr_node.report.content import (
     Values,
     readable,
 )
-from sccr_node.report.layout import SEED, find_clusters, lay_out, principal_components
+from sccr_node.report.layout import SEED, components_of, find_clusters, lay_out
 from sccr_node.results import Result
 
 CELLS_DRAWN = 8000
@@ -353,7 +353,7 @@ def _with_cells(
     expression = before[drawn]
     if progress is not None:
         progress("lay cells out", 0.0)
-    technique, places_before, places_after = lay_out(principal_components(expression), components)
+    technique, places_before, places_after = lay_out(components_of(sparse.csr_matrix(expression)), components)
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
     if not groupings:
         title, clusters = find_clusters(components)

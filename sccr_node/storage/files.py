@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def staged_text(path: Path, text: str) -> Iterator[Staged]:
+def staged_text(path: Path, text: str, *, replace: bool) -> Iterator[Staged]:
     """Write a text (UTF-8) beside a path, in whose place ``commit`` puts it.
 
     Raises
@@ -23,14 +23,14 @@ def staged_text(path: Path, text: str) -> Iterator[Staged]:
     OutputProblem, NotEnoughResources
         Where the folder does not permit it, or the disk is full.
     """
-    with staged(path) as temporary:
+    with staged(path, replace=replace) as temporary:
         with writing(path):
             temporary.path.write_text(text, encoding="utf-8")
         yield temporary
 
 
 @contextmanager
-def staged_texts(texts: Mapping[Path, str]) -> Iterator[list[Staged]]:
+def staged_texts(texts: Mapping[Path, str], *, replace: bool) -> Iterator[list[Staged]]:
     """Write several texts beside their places, flushed; folders that are missing are made, and go if nothing is kept.
 
     Raises
@@ -46,7 +46,7 @@ def staged_texts(texts: Mapping[Path, str]) -> Iterator[list[Staged]]:
                     folder.mkdir()
                 made.append(folder)
         opened.callback(_remove_empty, made)
-        staged_files = [opened.enter_context(staged_text(path, text)) for path, text in texts.items()]
+        staged_files = [opened.enter_context(staged_text(path, text, replace=replace)) for path, text in texts.items()]
         for file in staged_files:
             file.flush()
         yield staged_files
@@ -58,7 +58,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def write_text_atomically(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str, *, replace: bool) -> None:
     """Write a text file (UTF-8) whole or not at all.
 
     Raises
@@ -66,11 +66,11 @@ def write_text_atomically(path: Path, text: str) -> None:
     OutputProblem, NotEnoughResources
         Where the folder does not permit it, or the disk is full.
     """
-    with staged_text(path, text) as temporary:
+    with staged_text(path, text, replace=replace) as temporary:
         temporary.commit()
 
 
-def write_h5ad_atomically(path: Path, adata: AnnData) -> None:
+def write_h5ad_atomically(path: Path, adata: AnnData, *, replace: bool) -> None:
     """Write an AnnData object as ``.h5ad``, lightly compressed, whole or not at all.
 
     Raises
@@ -80,13 +80,13 @@ def write_h5ad_atomically(path: Path, adata: AnnData) -> None:
     """
     from sccr_node.storage.hdf5 import write_h5ad
 
-    with staged(path) as temporary, writing(path):
+    with staged(path, replace=replace) as temporary, writing(path):
         write_h5ad(temporary.path, adata)
         temporary.commit()
 
 
 @contextmanager
-def replace_folder_atomically(target: PartsTarget) -> Iterator[Path]:
+def written_folder(target: PartsTarget, *, replace: bool) -> Iterator[Path]:
     """Give a temporary folder to fill, which takes the target's place when the block ends without an exception.
 
     Raises
@@ -94,6 +94,9 @@ def replace_folder_atomically(target: PartsTarget) -> Iterator[Path]:
     OutputProblem, NotEnoughResources
         Where the folder above does not permit it, the disk is full, or what stands there may not be replaced.
     """
-    with staged(target.path, folder=True, check=target.check_replaceable) as temporary, writing(target.path):
+    with (
+        staged(target.path, replace=replace, folder=True, check=target.check_replaceable) as temporary,
+        writing(target.path),
+    ):
         yield temporary.path
         temporary.commit()
