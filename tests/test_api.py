@@ -1,4 +1,4 @@
-"""The Python API gives what the command gives, and touches nothing else."""
+"""The Python API gives the same as the command, and touches nothing else."""
 
 import inspect
 import pydoc

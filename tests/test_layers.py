@@ -1,4 +1,4 @@
-"""Arrows point one way: which part of the package may import which."""
+"""Imports point one way: which part of the package can import which."""
 
 import ast
 import subprocess

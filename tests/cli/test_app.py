@@ -1,4 +1,4 @@
-"""The command line: every parameter is there, start-up is light, and help says the defaults."""
+"""The command line: every parameter is there, start-up is fast, and help shows the defaults."""
 
 import json
 import shlex

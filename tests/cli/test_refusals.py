@@ -1,4 +1,4 @@
-"""What the command refuses: the exit code, one line that names the offender, and nothing written."""
+"""What the command refuses: the exit code, one line that names the cause, and nothing written."""
 
 import errno
 import json

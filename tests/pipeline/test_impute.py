@@ -1,4 +1,4 @@
-"""The step from file to file: what it adds, what it leaves, and that one input gives one output."""
+"""Imputation from file to file: what it adds, what it leaves alone, and that one input gives one output."""
 
 import json
 from importlib import resources

@@ -1,4 +1,4 @@
-"""Splitting, imputing the parts and gathering them is one run with --batch-key, byte for byte."""
+"""Splitting, imputing the parts and gathering them gives the same as one run with --batch-key, byte for byte."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Layouts and clusters, against scikit-learn where there is something to compare with."""
+"""Layouts and clusters, against scikit-learn if there is something to compare with."""
 
 import numpy as np
 import pytest

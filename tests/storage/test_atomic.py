@@ -1,4 +1,4 @@
-"""Whole or not at all: stale temporaries, locks, swaps, full disks, forbidden folders, each of them real."""
+"""Completely or not at all: stale temporaries, locks, swaps, full disks, forbidden folders, all of them real."""
 
 import fcntl
 import json

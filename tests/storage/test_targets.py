@@ -1,4 +1,4 @@
-"""Whatever is asked for, nothing is lost: targets, inputs and what others keep beside them."""
+"""Nothing is lost, whatever the command is asked to do: targets, inputs and other people's files next to them."""
 
 import json
 import os
