@@ -11,7 +11,7 @@ __all__ = ["__version__", "impute"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is asked for: the command line must start without anndata and scipy.
+    # Imported on first use: the command line must start without loading anndata and scipy.
     if name == "impute":
         from sccr_node.api import impute
 

@@ -15,8 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments
-        What follows the command's name (default: those of the process). A caller who gives them goes on after the
-        command, and gets the signals back.
+        Arguments after the command's name (default: those of the process). A caller who passes them carries on
+        after the command, so its signal handlers are restored.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
 
@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def open_standard_streams() -> None:
-    """Let closed standard streams lead nowhere: the next file that is opened, an output say, would take their place."""
+    """Point closed standard streams at the null device, or the next file opened (an output, say) takes their place."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
-            # The lowest free number is taken: in this order, the stream's own.
+            # open() returns the lowest free descriptor: in this order, that is the stream's own.
             descriptor = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
             if descriptor != number:
                 os.dup2(descriptor, number)

@@ -1,4 +1,4 @@
-"""The Python API: the step on an AnnData object in memory, in the manners of scverse."""
+"""The Python API: impute an AnnData object in memory, by the conventions of scverse."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ def impute(
     key_added
         Name of the result.
     batch_key
-        Column of ``obs`` with each cell's batch or sample; each batch is imputed by itself.
+        Column of ``obs`` with each cell's batch or sample; each batch is imputed separately.
     method
-        scCR, or its relatives scFP (cell graphs only) and scBFP (a gene graph, then a cell graph).
+        scCR, or a related method: scFP (cell graphs only) or scBFP (a gene graph, then a cell graph).
     input_scale
-        Whether the matrix contains counts, which are normalised first, or log-normalised values; ``"auto"`` looks at
-        every value.
+        Whether the matrix contains counts, which are normalised first, or log-normalised values; ``"auto"`` decides
+        from the values.
     genes
         Genes to impute: ``"top-variance"``, ``"highly-variable"`` (``var['highly_variable']``), ``"all"``, or the path
         to a file with one gene name per line.
     n_top_genes
-        Number of genes of highest variance, for ``"top-variance"``.
+        Number of genes with the highest variance, for ``"top-variance"``.
     normalize_by
-        Which genes a cell's sequencing depth is the total of: the genes to impute (``"selected"``) or all.
+        Genes that make up a cell's sequencing depth: the genes to impute (``"selected"``) or ``"all"``.
     target_sum
         Depth to which each cell's counts are normalised: the median over non-empty cells, or a number.
     k_cell, k_gene, k_denoising
@@ -92,11 +92,11 @@ def impute(
     symmetrize_final
         Whether the last cell graph is made symmetric.
     dissociating
-        Whether genes are related by negative correlations too.
+        Whether genes are also related by negative correlation.
     standardize
         Whether genes are standardised before they are related.
     write
-        Which layers are attached; ``"embedding"`` attaches none.
+        Layers to attach; ``"embedding"`` attaches none.
     n_components
         Number of principal components of the imputed genes.
     overwrite_keys
@@ -104,37 +104,38 @@ def impute(
     threads
         Number of threads (default: all available CPUs). Does not affect the result.
     max_memory
-        Do not start if the run would need more memory than this, such as ``"8GB"``.
+        Do not start if the run would need more memory than this, e.g. ``"8GB"`` (default: the container's or machine's
+        limit).
     quiet
-        Show warnings only.
+        Show only warnings.
     copy
         Return a copy with the result instead of changing ``adata``.
 
     Returns
     -------
-    None, or with ``copy`` the copy. With the default ``key_added`` of ``"sccr"`` these are set:
+    None, or the copy if ``copy`` is true. With the default ``key_added``, ``"sccr"``, these are set:
 
     ``layers['sccr']``, ``layers['sccr_recovered']``
-        Denoised and recovered expression (float32, cells x all genes, logs), as ``write`` asks; genes that were not
-        imputed keep their normalised values.
+        Denoised and recovered expression (float32, cells x all genes, log1p), depending on ``write``; genes that were
+        not imputed keep their normalised values.
     ``obsm['X_sccr']``
         Principal components of the denoised, imputed genes.
     ``varp['sccr_relations']``
-        The signed gene graph (not with ``batch_key``, and not for scFP).
+        The gene graph (not with ``batch_key``, and not for scFP).
     ``var['sccr_imputed']``
         Which genes were imputed.
     ``uns['sccr']``
-        What was run, and what was found.
+        Version, parameters and findings.
 
     Raises
     ------
     sccr_node.errors.SccrError
-        The parameters, the data or the memory do not allow it; ``adata`` is unchanged then.
+        The parameters or the data are invalid, or there is not enough memory; ``adata`` is left unchanged.
 
     Notes
     -----
-    Numbers of the method that are left at None take its published values. What is said goes to the logger
-    ``sccr_node`` if it, or the root logger, has a handler, and to standard error otherwise.
+    Method parameters left at None take the published values. Messages go to the logger ``sccr_node`` if it, or the
+    root logger, has a handler, and to standard error otherwise.
 
     Examples
     --------
@@ -149,7 +150,7 @@ def impute(
 
 def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:
     try:
-        # What is at its default was not given: 2000 genes of highest variance are no contradiction to genes="all".
+        # Values at their default count as not given: n_top_genes=2000 does not contradict genes="all".
         fields = ImputeParameters.model_fields
         asked = ImputeParameters(**{name: value for name, value in given.items() if value != fields[name].default})
     except ValidationError as failure:
@@ -163,7 +164,7 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
     made = InMemory()
     write(imputation, plan.keys, data, made, console.progress)
     console.close_bar()
-    # Only now, when everything is made, is the object touched.
+    # Only now that everything is ready is the object touched.
     target = adata.copy() if copy else adata
     made.attach(target, asked.key_added)
     return target if copy else None

@@ -1,4 +1,4 @@
-"""What a result is: everything there is to write of a run, the one way to write it, the one way to read it back."""
+"""The result of a run: everything there is to write, the one way to write it, the one way to read it back."""
 
 from __future__ import annotations
 
@@ -33,40 +33,40 @@ from sccr_node.numerics.row_store import ImputedRows
 from sccr_node.runtime.console import Finding
 
 WRITE_ROWS = 1024
-"""Cells that are joined with their other genes at a time; small, because the imputed genes are dense."""
+"""Cells whose imputed and other genes are merged at a time; few, because the imputed genes are dense."""
 
 READ_BYTES = 32 * 2**20
 
 SPARSE_BELOW = 0.5
-"""A layer is stored sparse if at least half of it is zero, as the CELLxGENE schema asks."""
+"""A layer is stored sparse if at least half of it is zero, as the CELLxGENE schema requires."""
 
 
 @dataclass(frozen=True)
 class Imputation:
-    """Everything there is to write of a run, and what was counted on the way.
+    """The imputed arrays of a run, and what was counted on the way.
 
     Attributes
     ----------
     preparation, normalization
-        How the matrix became expression; the genes that were not imputed get the same scaling.
+        How the matrix became expression; genes that were not imputed are scaled in the same way.
     expression
-        Cells x imputed genes, CSR: what was imputed.
+        Expression before imputation: cells x imputed genes, CSR.
     rows
-        Of each output, cells x imputed genes.
+        Per output, cells x imputed genes.
     n_nonzero
-        Of each output, how many of its entries are not zero.
+        Per output, the number of non-zero entries.
     components
         Principal components of the denoised, imputed genes (cells x components).
     relations
-        The gene graph of the imputed genes; None without one.
+        The gene graph of the imputed genes; None if there is none.
     n_cells_used, n_genes_used
-        How many cells and genes have any expression.
+        Number of cells and genes with any expression.
     batches
         One record per batch; empty without batches.
     method, noted
-        What was run, and the parameters that the result depends on.
+        The method, and the parameters that affect the result.
     findings
-        What a reader of the result should know, in the order in which it was found.
+        What a reader of the result should know, in order.
     """
 
     preparation: Preparation
@@ -84,9 +84,9 @@ class Imputation:
     findings: tuple[Finding, ...]
 
     def about(self, layer: str | None) -> dict[str, Any]:
-        """Return what ``uns`` says of the run.
+        """Return the run's entry in ``uns``.
 
-        Facts of data and parameters only, so that equal runs write equal files.
+        Only facts about data and parameters, so that equal runs write equal files.
 
         Parameters
         ----------
@@ -108,13 +108,13 @@ class Imputation:
         }
 
     def is_sparse(self, output: Output) -> bool:
-        """Return whether an output, with the genes that were not imputed, is to be stored sparse."""
+        """Return whether an output, together with the genes that were not imputed, is stored sparse."""
         summary = self.preparation.summary
         n_nonzero = summary.n_nonzeros - self.expression.nnz + self.n_nonzero[output]
         return n_nonzero <= SPARSE_BELOW * summary.n_cells * summary.n_genes
 
     def blocks(self, data: InputData, output: Output, progress: Callable[[float], None]) -> Iterator[sparse.csr_matrix]:
-        """Yield an output in blocks of cells: imputed genes as imputed, the others with the same scaling."""
+        """Yield an output over all genes in blocks of cells; genes that were not imputed are scaled in the same way."""
         factors, genes, imputed = self.normalization.factors, self.preparation.genes, self.rows[output]
         for first, block in data.blocks(READ_BYTES):
             for start in range(0, block.shape[0], WRITE_ROWS):
@@ -126,7 +126,7 @@ class Imputation:
 
 
 class Sink(Protocol):
-    """Where a result is written to: a store, or an AnnData object."""
+    """A destination for results: a store, or an AnnData object."""
 
     def write_layer(self, key: str, shape: tuple[int, int], blocks: Iterator[Any], *, sparse: bool) -> None:
         """Write a float32 layer from CSR blocks of whole cells, in order."""
@@ -150,15 +150,15 @@ def write(imputation: Imputation, keys: ResultKeys, data: InputData, sink: Sink,
     Parameters
     ----------
     imputation
-        What was made.
+        The result.
     keys
-        Where it goes.
+        The keys to write it under.
     data
-        What it was made from: the genes that were not imputed come from there.
+        The data set that was imputed; genes that were not imputed are read from it.
     sink
         A store, or an AnnData object.
     progress
-        Called with the stage's name and the share done.
+        Called with the stage's name and the fraction done.
     """
     genes, n_genes = imputation.preparation.genes, data.n_genes
     for output in keys.layers:
@@ -185,7 +185,7 @@ def over_all_genes(relations: sparse.csr_matrix, genes: NDArray[np.intp], n_gene
 
 
 class InMemory:
-    """Keeps a result beside an AnnData object, which is touched when everything is there, or not at all."""
+    """Keeps a result in memory until it is complete: the AnnData object then gets all of it, or nothing."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, str], Any] = {}
@@ -221,7 +221,7 @@ class InMemory:
         self._made["uns", key] = record
 
     def attach(self, adata: Any, name: str) -> None:
-        """Attach all that was kept, in place of an earlier result of the same name."""
+        """Attach everything kept, replacing an earlier result of the same name."""
         for slot, key in possible_keys(name):
             if key in getattr(adata, slot):
                 del getattr(adata, slot)[key]
@@ -231,18 +231,18 @@ class InMemory:
 
 @dataclass
 class Result:
-    """A result, read back: from a file, or straight from the run that is about to write it.
+    """A result, read back from a file or straight from the run that is about to write it.
 
     Attributes
     ----------
     data
-        The data set, opened on the matrix that was imputed.
+        The data set, opened at the matrix that was imputed.
     key
         The name of the result.
     about
         Its ``uns`` entry.
     genes
-        Sorted column numbers of the imputed genes.
+        Sorted column indices of the imputed genes.
     """
 
     data: InputData
@@ -253,22 +253,22 @@ class Result:
 
     @classmethod
     def of_run(cls, data: InputData, keys: ResultKeys, imputation: Imputation) -> Result:
-        """Return the result of a run from what it has in memory: the input is not read again."""
+        """Return the result of a run from memory, without reading the input again."""
         return cls(data, keys.name, imputation.about(data.layer), imputation.preparation.genes, (keys, imputation))
 
     @property
     def keys(self) -> ResultKeys:
-        """The names under which it lies."""
+        """The keys under which it is stored."""
         return ResultKeys(self.key)
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """The parameters that it depends on."""
+        """The parameters that affect it."""
         return cast(Mapping[str, Any], self.about["params"])
 
     @property
     def shown(self) -> Output | None:
-        """The output to look at: denoised if there is such a layer, else recovered; None without a layer."""
+        """The output to show: denoised if there is such a layer, else recovered; None without a layer."""
         outputs: tuple[Output, ...] = ("denoised", "recovered")
         return next((output for output in outputs if self.has_layer(output)), None)
 
@@ -279,7 +279,7 @@ class Result:
         return self.data.has_key("layers", self.keys.layer(output))
 
     def expression(self, progress: Progress | None = None) -> sparse.csr_matrix:
-        """Return the expression of the imputed genes before imputation: cells x imputed genes, float32."""
+        """Return the expression before imputation: cells x imputed genes, float32."""
         if self._made is not None:
             return self._made[1].expression
         target = self.params.get("target_sum", "median")
@@ -299,7 +299,7 @@ class Result:
         return sparse.csr_matrix(preparation.read(self.data, progress).expression)
 
     def blocks(self, output: Output, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
-        """Yield the first cell and the imputed genes of blocks of cells, as CSR."""
+        """Yield the first cell and the imputed genes of each block of cells, as CSR."""
         if self._made is None:
             for first, block in self._layer(output).blocks(max_bytes):
                 yield first, take_columns(block, self.genes)
@@ -315,7 +315,7 @@ class Result:
         return np.concatenate(blocks).astype(np.float32, copy=False)
 
     def rows(self, output: Output, cells: NDArray[np.intp]) -> sparse.csr_matrix:
-        """Return the imputed genes of some cells (sorted row numbers), as CSR."""
+        """Return the imputed genes of some cells (sorted row indices), as CSR."""
         if self._made is None:
             with reading(self.data.path, f"layer {self.keys.layer(output)!r}"):
                 return sparse.csr_matrix(take_columns(self._layer(output).rows(cells), self.genes))
@@ -329,7 +329,7 @@ class Result:
 
     @cached_property
     def components(self) -> NDArray[np.float32] | None:
-        """The principal components, cells x components; None without any."""
+        """The principal components, cells x components; None if there are none."""
         if self._made is not None:
             found = self._made[1].components
         elif self.data.has_key("obsm", self.keys.components):
@@ -341,7 +341,7 @@ class Result:
 
     @cached_property
     def relations(self) -> sparse.csr_matrix | None:
-        """The gene graph over all genes; None without one."""
+        """The gene graph over all genes; None if there is none."""
         if self._made is not None:
             keys, imputation = self._made
             if not keys.relations or imputation.relations is None:
@@ -354,19 +354,19 @@ class Result:
 
 @contextmanager
 def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
-    """Open the file that holds a result.
+    """Open a file that contains a result.
 
     Parameters
     ----------
     path
-        What ``sccr impute`` wrote.
+        An output of ``sccr impute``.
     key
         The name of the result (default: the only one in the file).
 
     Raises
     ------
     InputProblem
-        The file holds no result, more than one and none is named, or not the one that is named.
+        The file contains no result, not the one asked for, or several if none was asked for.
     """
     with open_input(path) as data:
         key = _the_result(data, key)
@@ -374,17 +374,17 @@ def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
     with open_input(path, about["params"].get("layer")) as data:
         genes = imputed_genes(data, key)
         if not len(genes):
-            raise InputProblem(f"var['{key}_imputed'] of {path} marks no gene: this is not a result of sccr impute")
+            raise InputProblem(f"var['{key}_imputed'] of {path} marks no genes: this is not a result of sccr impute")
         yield Result(data, key, about, genes)
 
 
 def results_in(data: InputData) -> list[str]:
-    """Return the names of the results that a data set holds."""
+    """Return the names of the results in a data set."""
     return [key for key in data.keys("uns") if data.has_key("var", ResultKeys(key).imputed)]
 
 
 def imputed_genes(data: InputData, key: str) -> NDArray[np.intp]:
-    """Return the columns of the genes that a result imputed."""
+    """Return the column indices of the genes that a result imputed."""
     return np.flatnonzero(np.asarray(data.var_column(ResultKeys(key).imputed), dtype=bool))
 
 
@@ -399,12 +399,12 @@ def about_result(data: InputData, key: str) -> dict[str, Any]:
     about = data.element("uns", key)
     missing = [name for name in ("version", "method", "params", "input") if name not in about]
     if missing:
-        raise InputProblem(f"uns[{key!r}] of {data.path} was not written by sccr impute: it lacks {listing(missing)}")
+        raise InputProblem(f"uns[{key!r}] of {data.path} was not written by sccr impute: {listing(missing)} missing")
     return plain(about)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with numpy's scalars as Python's."""
+    """Return a record with numpy scalars converted to Python's."""
     return {
         name: plain(value) if isinstance(value, Mapping) else value.item() if isinstance(value, np.generic) else value
         for name, value in values.items()
@@ -417,9 +417,9 @@ def _the_result(data: InputData, key: str | None) -> str:
         raise InputProblem(f"{path} is 10x output, not a result of sccr impute")
     found = results_in(data)
     if key is not None and key not in found:
-        raise InputProblem(f"{path} holds no result {key!r} of sccr impute; it holds: {listing(found)}")
+        raise InputProblem(f"{path} contains no result {key!r} of sccr impute; its results: {listing(found)}")
     if not found:
-        raise InputProblem(f"{path} holds no result of sccr impute (no uns entry with a column *_imputed in var)")
+        raise InputProblem(f"{path} contains no result of sccr impute (no uns entry with a column *_imputed in var)")
     if key is None and len(found) > 1:
-        raise InputProblem(f"{path} holds several results: {listing(found)}; choose one with --key-added")
+        raise InputProblem(f"{path} contains several results: {listing(found)}; choose one with --key-added")
     return found[0] if key is None else key

@@ -1,4 +1,4 @@
-"""The command ``sccr``: the group of all commands, and what becomes of a failure."""
+"""The command ``sccr``: the group of all commands, and the exit codes of failures."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ COMMANDS = {
         "Evaluate imputation by any tool: mask, score, cluster, relations.",
     ),
     "benchmark": ("sccr_node.cli.benchmark:benchmark", "Compare the methods on a data set."),
-    "report": ("sccr_node.cli.report:report", "Write the page that shows what an imputation did."),
-    "split": ("sccr_node.cli.scatter:split", "Split a data set into its batches, to impute each elsewhere."),
+    "report": ("sccr_node.cli.report:report", "Write an HTML report on an imputation."),
+    "split": ("sccr_node.cli.scatter:split", "Split a data set into batches, to impute each on a different machine."),
     "gather": ("sccr_node.cli.scatter:gather", "Gather imputed batches into one data set."),
-    "simulate": ("sccr_node.cli.simulate:simulate", "Write a simulated data set whose truth is known."),
-    "schema": ("sccr_node.cli.schema:schema", "Print a JSON Schema of the contract."),
+    "simulate": ("sccr_node.cli.simulate:simulate", "Write a simulated data set with known ground truth."),
+    "schema": ("sccr_node.cli.schema:schema", "Print the JSON Schema of a command or of the run record."),
 }
 
 
@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
     Parameters
     ----------
     arguments
-        What follows the command's name.
+        The arguments after the command's name.
     """
     manner = Manner.of(arguments)
     try:
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
         last_words(message, UsageProblem.exit_code, as_json=manner.as_json)
         return UsageProblem.exit_code
     except BrokenPipeError:
-        # Whoever read the output (head, say) has seen enough; Python must not complain of it at exit either.
+        # The reader of the output (head, say) has seen enough; Python must not complain about it at exit either.
         mute(sys.stdout)
         return 0
     except signals.Interrupted as interruption:
@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> int:
             f"{interruption}; {interruption.left}", interruption.exit_code, as_json=manner.as_json, prefix="sccr: "
         )
         return interruption.exit_code
-    except Exception as failure:  # noqa: BLE001 - the last resort: a user gets a line, not a traceback
+    except Exception as failure:  # noqa: BLE001 - the last resort: users get one line, not a traceback
         if manner.debug:
             traceback.print_exc()
         message, exit_code = _explained(failure)
@@ -85,13 +85,16 @@ def _explained(failure: Exception) -> tuple[str, int]:
     if isinstance(failure, SccrError):
         return str(failure), failure.exit_code
     if isinstance(failure, MemoryError):
-        return "out of memory; give the step more, or impute by batches (--batch-key)", NotEnoughResources.exit_code
+        return (
+            "out of memory: provide more, or impute each batch separately (--batch-key)",
+            NotEnoughResources.exit_code,
+        )
     problem = problem_of_writing(failure, "a file") if isinstance(failure, OSError) else None
     if isinstance(problem, NotEnoughResources):
         return f"{problem} ({failure})", problem.exit_code
     kind = type(failure).__name__
     return (
-        f"internal failure ({kind}: {failure}); this is a bug in sccr-node: please report it at {ISSUES} with what "
-        "--debug prints",
+        f"internal error ({kind}: {failure}); this is a bug in sccr-node: please report it at {ISSUES} with the output "
+        "of --debug",
         SccrError.exit_code,
     )

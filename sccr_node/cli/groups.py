@@ -1,4 +1,4 @@
-"""Groups of commands that start fast: a command's module is imported when the command is called."""
+"""Groups of commands that start fast: a command's module is imported only when the command is called."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is called."""
+    """A group that imports a command's module only when the command is called."""
 
     def __init__(self, *arguments: Any, lazy: dict[str, tuple[str, str]], **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self._lazy = lazy
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """Return the names of the commands, in the order of a user's work."""
+        """Return the names of the commands, in the order in which users need them."""
         return list(self._lazy)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:

@@ -14,16 +14,16 @@ from sccr_node.runtime.console import Console
     ImputeParameters,
     arguments=[path_argument("input"), path_argument("output")],
     summary=(
-        "Impute the expression of a data set. INPUT is an .h5ad or .zarr file, a 10x .h5 file or a 10x folder with "
-        "matrix.mtx(.gz); OUTPUT, .h5ad or .zarr, is INPUT with what the step adds and nothing else changed."
+        "Impute the expression of a data set. INPUT is an .h5ad file, a .zarr folder, a 10x .h5 file or a 10x folder "
+        "with matrix.mtx(.gz); OUTPUT (.h5ad or .zarr) is INPUT plus the result, with everything else unchanged."
     ),
     epilog=(
-        "Imputed values are for clustering, embedding and looking at; not for tests of differential expression or of "
-        "co-expression, which take them for measurements. The counts stay where they were."
+        "Use imputed values for clustering, embedding and plots, not for tests of differential expression or "
+        "co-expression, which would treat them as measurements. The counts are left untouched."
     ),
 )
 def impute(params: ImputeParameters, console: Console, input: Path, output: Path) -> None:
-    """Run the step."""
+    """Run the command."""
     from sccr_node.pipeline.impute import impute_file
 
     impute_file(input, output, params, console=console, command=["sccr", *sys.argv[1:]])

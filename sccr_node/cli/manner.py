@@ -1,4 +1,4 @@
-"""How a failure is told: read off what was given, which may itself be what is wrong."""
+"""How a failure is reported: read from what the user gave, which may itself be wrong."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sccr_node.contract.settings import environment_name
 
 @dataclass
 class Manner:
-    """How a failure is told: as plain text or JSON, with a traceback or without.
+    """How a failure is reported: as plain text or JSON, with or without a traceback.
 
-    Read off the arguments and the environment first, since they may be what is wrong; then off the settings.
+    Read from the arguments and the environment first, since they may be what is wrong; then from the settings.
     """
 
     as_json: bool
@@ -31,7 +31,7 @@ class Manner:
         return cls(log_format == "json", _is_yes(debug))
 
     def take(self, values: Mapping[str, Any]) -> None:
-        """Take the settings, which may not be valid."""
+        """Take over the settings, which may be invalid."""
         self.as_json = values.get("log_format", "text") == "json"
         self.debug = _is_yes(values.get("debug"))
 

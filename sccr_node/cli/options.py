@@ -1,4 +1,4 @@
-"""From a parameter model to the options of a command and its help page."""
+"""The options and the help page of a command, derived from its parameter model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sccr_node.contract.shared import Parameters, RunningParameters, fields_by_g
 from sccr_node.runtime.console import Console
 
 PATH = click.Path(readable=False, path_type=Path)
-"""A path, of which click checks nothing: what is missing or not permitted has exit codes of its own."""
+"""A path that click does not check: missing files and denied permissions have their own exit codes."""
 
 
 class ContractOption(click.Option):
@@ -27,7 +27,7 @@ class ContractOption(click.Option):
         self.default_text = default_text
 
     def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
-        """Return the option's line in the help page, with its default."""
+        """Return the option's entry in the help page, with its default."""
         record = super().get_help_record(context)
         if record is None or not self.default_text:
             return record
@@ -35,10 +35,10 @@ class ContractOption(click.Option):
 
 
 class ContractCommand(click.Command):
-    """A command whose options stand under the headings of their groups."""
+    """A command whose options are listed under the headings of their groups."""
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, one section for each group."""
+        """Write the options, one section per group."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(context):
             record = option.get_help_record(context)
@@ -50,9 +50,9 @@ class ContractCommand(click.Command):
 
 
 def options_of(model: type[Parameters]) -> list[click.Option]:
-    """Return one option for every field of a parameter model.
+    """Return one option per field of a parameter model.
 
-    Values are passed on as they were written: the model validates them, whichever face they came through.
+    Values are passed on as typed: the model validates them, whichever interface they came through.
     """
     return [_option(name, field) for fields in fields_by_group(model).values() for name, field in fields.items()]
 
@@ -73,7 +73,7 @@ def _option(name: str, field: Any) -> ContractOption:
 
 
 def option_values(field: Any) -> str | None:
-    """Return what help pages and tables show in the place of a field's value; None for a field that is yes or no."""
+    """Return the placeholder for a field's value in help pages and tables; None for a boolean field."""
     kinds = _kinds(field.annotation)
     if bool in kinds:
         return None
@@ -93,7 +93,7 @@ def _kinds(annotation: Any) -> list[Any]:
 
 
 def default_text(field: Any) -> str:
-    """Return a field's default as help pages and tables show it; empty where leaving it out is the default."""
+    """Return a field's default as help pages and tables show it; empty if the field is required or unset by default."""
     if (followed := extra_of(field).get("follows")) is not None:
         return f"as {flag(followed)}"
     published = extra_of(field).get("published_defaults")
@@ -112,7 +112,7 @@ CONFIG = click.Option(
     ["--config"],
     type=PATH,
     metavar="FILE",
-    help="Read parameters from a JSON or YAML file; variables SCCR_* and flags come before it.",
+    help="Read parameters from a JSON or YAML file. SCCR_* variables and flags take precedence.",
 )
 
 
@@ -124,20 +124,20 @@ def contract_command(
     epilog: str | None = None,
     extra_options: tuple[click.Option, ...] = (),
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a click command out of a function and a parameter model.
+    """Make a click command from a function and a parameter model.
 
     Parameters
     ----------
     model
-        Whose fields become the options.
+        The model whose fields become the options.
     arguments
         The positional arguments; the function receives their values by name.
     summary
         The help text.
     epilog
-        What the help page ends with.
+        The end of the help page.
     extra_options
-        Options that are no parameters; the function receives their values by name.
+        Options that are not parameters; the function receives their values by name.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def contract_command(
             params = merged.validated()
             console = Console(log_format=params.log_format, quiet=params.quiet)
             for variable in unknown_variables(known_fields()):
-                console.warn(f"the environment variable {variable} stands for no parameter; ignored")
+                console.warn(f"ignoring the environment variable {variable}: there is no such parameter")
             try:
                 function(params, console, **given)
             finally:
@@ -175,19 +175,19 @@ def contract_command(
 
 
 def path_argument(name: str) -> click.Argument:
-    """Return a positional argument that is a path; whether it exists is for the step to say."""
+    """Return a positional argument that is a path; whether it exists is checked later."""
     return click.Argument([name], type=PATH)
 
 
 def file_option(*names: str, help_text: str, group: str = OUTPUT, multiple: bool = False) -> click.Option:
-    """Return an option that names a file and is not a parameter."""
+    """Return an option for a file that is not a parameter."""
     return ContractOption(
         [*names], type=PATH, metavar="FILE", help=help_text, group=group, default_text="", multiple=multiple
     )
 
 
 def known_fields() -> set[str]:
-    """Return the names of all fields of all commands' models: what ``SCCR_*`` variables may stand for."""
+    """Return the names of all fields of all commands' models: those that ``SCCR_*`` variables can set."""
     from sccr_node.contract.schemas import SCHEMAS
 
     models = [model for model in SCHEMAS.values() if issubclass(model, Parameters)]
@@ -196,5 +196,5 @@ def known_fields() -> set[str]:
 
 TABLE_OPTIONS = (
     file_option("--output", "-o", help_text="Write the table (TSV) to this file instead of standard output."),
-    file_option("--json", "json_file", help_text="Write the same, and more where there is more, as JSON too."),
+    file_option("--json", "json_file", help_text="Also write the table, with any further details, to this JSON file."),
 )

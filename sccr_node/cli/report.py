@@ -10,10 +10,10 @@ from sccr_node.errors import UsageProblem
 from sccr_node.runtime.console import Console
 
 OPTIONS = (
-    file_option("--output", "-o", help_text="Write the page to this file.  [required, unless --multiqc is given]"),
+    file_option("--output", "-o", help_text="Write the report to this file.  [required, unless --multiqc is given]"),
     file_option(
         "--scores",
-        help_text="Show this table of sccr evaluate or sccr benchmark (TSV or JSON); may be given more than once.",
+        help_text="Include this table from sccr evaluate or sccr benchmark (TSV or JSON); can be repeated.",
         multiple=True,
     ),
 )
@@ -24,22 +24,22 @@ OPTIONS = (
     arguments=[path_argument("result")],
     extra_options=OPTIONS,
     summary=(
-        "Write the page that shows what an imputation did. RESULT is what sccr impute wrote; the page is one HTML file "
-        "that needs no network."
+        "Write an HTML report on an imputation. RESULT is an output of sccr impute; the report is one self-contained "
+        "file."
     ),
     epilog=(
-        "Cells are laid out with UMAP where umap-learn is installed (pip install 'sccr-node[full]'), else by principal "
+        "Cells are plotted by UMAP if umap-learn is installed (pip install 'sccr-node[full]'), otherwise by principal "
         "components."
     ),
 )
 def report(
     params: ReportParameters, console: Console, result: Path, output: Path | None, scores: tuple[Path, ...]
 ) -> None:
-    """Write the page, the MultiQC content, or both."""
+    """Write the report, the MultiQC content, or both."""
     if output is None and params.multiqc is None:
-        raise UsageProblem("say where to write: --output FILE, --multiqc DIR, or both")
+        raise UsageProblem("there is nothing to write: give --output FILE, --multiqc DIR, or both")
     if output is None and scores:
-        raise UsageProblem("--scores are shown on the page: give --output FILE too")
+        raise UsageProblem("--scores requires --output FILE: scores are shown only in the HTML report")
     from sccr_node.pipeline.report import report_file
 
     report_file(result, output, params, scores=scores, console=console)

@@ -16,10 +16,12 @@ from sccr_node.runtime.console import Console
     SplitParameters,
     arguments=[path_argument("input")],
     summary=(
-        "Split a data set into its batches, to impute each on another machine. Genes and target depth are chosen over "
+        "Split a data set into batches, to impute each on a different machine. Genes and target depth are chosen over "
         "all cells; INPUT need not fit in memory."
     ),
-    epilog="Impute each part with --genes DIR/genes.txt and the --target-sum in DIR/target_sum.txt, then gather.",
+    epilog=(
+        "Impute each part with --genes DIR/genes.txt and --target-sum from DIR/target_sum.txt, then run sccr gather."
+    ),
 )
 def split(params: SplitParameters, console: Console, input: Path) -> None:
     """Split a data set."""
@@ -36,8 +38,8 @@ def split(params: SplitParameters, console: Console, input: Path) -> None:
         click.Argument(["parts"], type=PATH, nargs=-1, required=True),
     ],
     summary=(
-        "Gather the imputed parts of a data set. INPUT is what was split, PARTS what sccr impute made of every part; "
-        "OUTPUT is the same file, byte for byte, as one run of sccr impute --batch-key writes."
+        "Gather imputed batches into one data set. INPUT is the data set that was split, PARTS are the outputs of sccr "
+        "impute for every part; OUTPUT is byte for byte what one run of sccr impute --batch-key would write."
     ),
 )
 def gather(params: GatherParameters, console: Console, input: Path, output: Path, parts: tuple[Path, ...]) -> None:

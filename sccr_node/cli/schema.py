@@ -10,9 +10,9 @@ from sccr_node.errors import UsageProblem
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False, default="impute")
 def schema(name: str) -> None:
-    """Print a JSON Schema of the contract: of a command (impute where none is named) or of the run record."""
+    """Print the JSON Schema of a command's parameters (default: impute) or of the run record (provenance)."""
     from sccr_node.contract.schemas import SCHEMAS, schema_text
 
     if name not in SCHEMAS:
-        raise UsageProblem(f"there is no schema {name!r}; there are: {', '.join(SCHEMAS)}")
+        raise UsageProblem(f"there is no schema {name!r}: choose one of {', '.join(SCHEMAS)}")
     click.echo(schema_text(name), nl=False)

@@ -12,7 +12,7 @@ from sccr_node.runtime.console import Console
 @contract_command(
     SimulateParameters,
     arguments=[path_argument("output")],
-    summary="Write a simulated data set whose truth is known. OUTPUT is an .h5ad file with counts in X.",
+    summary="Write a simulated data set with known ground truth. OUTPUT is an .h5ad file with counts in X.",
 )
 def simulate(params: SimulateParameters, console: Console, output: Path) -> None:
     """Simulate a data set."""

@@ -1,1 +1,1 @@
-"""The contract: what every command takes, light enough for a help page; every face derives from it."""
+"""The contract: the parameters of every command, from which help pages, schemas and forms are all derived."""

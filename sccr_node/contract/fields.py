@@ -22,27 +22,26 @@ def parameter(
     metavar: str | None = None,
     **bounds: Any,
 ) -> Any:
-    """Declare one parameter: a pydantic field that also carries what the faces need to know.
+    """Declare one parameter: a pydantic field that also carries what help pages, forms and tables need.
 
     Parameters
     ----------
     default
-        The value where nothing is given.
+        Value if none is given.
     title
-        The name that a form shows.
+        Label in forms.
     description
-        One or two sentences for somebody who knows single-cell analysis and not this program.
+        One or two sentences for somebody who knows single-cell analysis but not this program.
     group
-        The heading that the parameter stands under in help pages and forms.
+        Heading under which help pages and forms show the parameter.
     affects_result
-        Whether the data written depend on it (then it is recorded in ``uns``).
+        Whether the written data depend on it; if so, it is recorded in ``uns``.
     published
-        The default of each method that has the parameter, as its authors published it; a method that is not named
-        does not have the parameter.
+        Published default per method. A method that is not listed does not have the parameter.
     follows
-        The parameter whose value this one has unless it is given.
+        Parameter whose value this one takes unless it is given.
     metavar
-        What help pages show in the place of the value.
+        Placeholder for the value in help pages.
     **bounds
         Constraints that pydantic checks (``ge``, ``le``, ``gt``, ``lt``, ``pattern``).
     """
@@ -71,7 +70,7 @@ GENES = "Genes and normalisation"
 METHOD = "Method"
 
 
-NUMBERS = "Numbers of the method"
+NUMBERS = "Method parameters"
 
 
 OUTPUT = "Output"
@@ -90,7 +89,7 @@ RUNNING = "Running"
 
 
 GROUPS = (DATA, SIMULATION, GENES, METHOD, NUMBERS, EVALUATION, OUTPUT, REPORTING, RUNNING)
-"""The headings, in the order in which help pages, tables and forms show them."""
+"""The headings, in the order of help pages, tables and forms."""
 
 
 LARGEST_INTEGER = 2**63 - 1
@@ -103,7 +102,7 @@ LARGEST_SIMULATED_DEPTH = 1e8  # counts are drawn as int32, and some cells are s
 
 
 def holds_yes_or_no(annotation: Any) -> bool:
-    """Return whether a field of this type may be yes or no."""
+    """Return whether a field of this type accepts booleans."""
     return annotation is bool or bool in get_args(annotation)
 
 
@@ -113,7 +112,7 @@ def flag(name: str) -> str:
 
 
 def extra_of(field: Any) -> dict[str, Any]:
-    """Return what :func:`parameter` noted of a field beside pydantic's own attributes."""
+    """Return what :func:`parameter` recorded about a field, in addition to pydantic's own attributes."""
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
     return extra

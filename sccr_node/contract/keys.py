@@ -1,4 +1,4 @@
-"""The names under which a result lies in a data set."""
+"""The keys under which a result is stored in a data set."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Slot = str
 
 @dataclass(frozen=True)
 class ResultKeys:
-    """Where a result of a given name lies.
+    """The keys of a result with a given name.
 
     Parameters
     ----------
     name
         The name of the result, ``--key-added``.
     layers
-        Which outputs are written as layers, "denoised" and "recovered".
+        The outputs written as layers: "denoised", "recovered".
     relations
         Whether a gene graph is written.
     """
@@ -29,26 +29,26 @@ class ResultKeys:
     relations: bool = True
 
     def layer(self, output: Output) -> str:
-        """Return the layer of an output."""
+        """Return the name of an output's layer."""
         return self.name if output == "denoised" else f"{self.name}_{output}"
 
     @property
     def components(self) -> str:
-        """The key of ``obsm``."""
+        """The key in ``obsm``."""
         return f"X_{self.name}"
 
     @property
     def gene_graph(self) -> str:
-        """The key of ``varp``."""
+        """The key in ``varp``."""
         return f"{self.name}_relations"
 
     @property
     def imputed(self) -> str:
-        """The column of ``var``."""
+        """The column in ``var``."""
         return f"{self.name}_imputed"
 
     def all(self) -> list[tuple[Slot, str]]:
-        """Return the (slot, key) pairs of the result, in the order in which they are written."""
+        """Return the (slot, key) pairs of the result, in the order of writing."""
         return [
             *(("layers", self.layer(output)) for output in self.layers),
             ("obsm", self.components),
@@ -59,5 +59,5 @@ class ResultKeys:
 
 
 def possible_keys(name: str) -> list[tuple[Slot, str]]:
-    """Return every (slot, key) pair that a run may write under a name; with leave, all are replaced together."""
+    """Return every (slot, key) pair that a run can write under a name; --overwrite-keys replaces them all together."""
     return ResultKeys(name).all()

@@ -1,7 +1,7 @@
-"""The catalogue of the methods: their names, published defaults and outputs. Adding one takes an entry and a module.
+"""The catalogue of methods: their names, published defaults and outputs. A new one requires an entry and a module.
 
-The entry stands here, since help pages, schemas and forms are made from it and must not load numpy; the module is
-``sccr_node/methods/NAME.py``. Everything else asks the entry, never the name.
+The entry belongs here, because help pages, schemas and forms are derived from it and must not load numpy; the module
+is ``sccr_node/methods/NAME.py``. Everything else consults the entry, never the name.
 """
 
 from collections.abc import Mapping
@@ -15,30 +15,30 @@ Task = Literal["recovery", "clustering"]
 
 @dataclass(frozen=True)
 class Method:
-    """A method, as far as it is known before it runs.
+    """What is known about a method before it runs.
 
     Attributes
     ----------
     name
-        As on the command line; also the name of its module in ``sccr_node.methods`` and of the function in it.
+        Its name on the command line, also that of its module in ``sccr_node.methods`` and of the function there.
     title
-        As its authors write it.
+        Its name as its authors write it.
     summary
-        Which graphs it builds, for somebody who chooses between methods.
+        Which graphs it builds, for somebody choosing between methods.
     idea
         What a missing value is estimated from, for somebody who does not know the methods.
     reference
-        Where it was published.
+        The publication.
     defaults
-        Its settings, with the values that its authors published: here and nowhere else.
+        Its settings with their published values: here and nowhere else.
     outputs
-        The matrices that it can give, in the order in which they are made: the first is the cheapest.
+        The matrices that it can produce, in order: the first is the cheapest.
     relation
-        The coefficient that joins genes in its gene graph; None if it has none.
+        The coefficient between genes in its gene graph; None if it has no gene graph.
     scored
-        Which output its authors evaluated for which task.
+        The output that its authors evaluated for each task.
     follows
-        Its settings without a published value, each with the setting whose value it has unless it is given.
+        Its settings without a published value, each with the setting whose value it takes unless it is given.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Method:
         return (*self.defaults, *self.follows)
 
     def complete(self, given: Mapping[str, Value | None]) -> dict[str, Value]:
-        """Return all settings: those given (None means not given), published defaults, and what follows another.
+        """Return all settings: those given (not None), the published defaults, and those that follow another.
 
         Raises
         ------
         ValueError
-            A setting that the method does not have was given.
+            A setting was given that the method does not have.
         """
         known = {name: value for name, value in given.items() if value is not None}
         if unknown := known.keys() - set(self.settings):
@@ -132,6 +132,6 @@ METHODS: Mapping[str, Method] = {
         ),
     )
 }
-"""All methods; the first is the one that is run unless another is asked for."""
+"""All methods; the first is the default."""
 
 DEFAULT_METHOD = next(iter(METHODS))

@@ -14,7 +14,7 @@ class ReportParameters(WritingParameters):
     key_added: str | None = parameter(
         None,
         title="Name of the result",
-        description="Which result to report, where the file holds several.",
+        description="Result to report on (default: the only one in the file).",
         group=DATA,
         metavar="NAME",
         min_length=1,
@@ -22,7 +22,7 @@ class ReportParameters(WritingParameters):
     provenance: str | None = parameter(
         None,
         title="Run record",
-        description="The record that the run wrote with --provenance: adds versions, input, time and memory.",
+        description="Record that the run wrote with --provenance; adds input, software versions, time and memory.",
         group=DATA,
         metavar="FILE",
         min_length=1,
@@ -31,8 +31,8 @@ class ReportParameters(WritingParameters):
         None,
         title="Label column",
         description=(
-            "Column of obs that colours the cells and groups the markers, such as a cell type; clusters are found "
-            "where no column is given."
+            "Column of obs that colours the cells and groups the markers, e.g. cell type (default: clusters computed "
+            "for the report)."
         ),
         group=REPORTING,
         metavar="COLUMN",
@@ -41,7 +41,7 @@ class ReportParameters(WritingParameters):
     batch_key: str | None = parameter(
         None,
         title="Batch column",
-        description="Column of obs that colours the cells a second time, such as a sample.",
+        description="Column of obs for a second colouring of the cells, e.g. sample.",
         group=REPORTING,
         metavar="COLUMN",
         min_length=1,
@@ -49,7 +49,7 @@ class ReportParameters(WritingParameters):
     multiqc: str | None = parameter(
         None,
         title="MultiQC content",
-        description="Write MultiQC custom content into this folder too; samples may share one.",
+        description="Also write MultiQC custom content to this folder; samples can share one.",
         group=REPORTING,
         affects_result=False,
         metavar="DIR",

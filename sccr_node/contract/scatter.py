@@ -11,7 +11,7 @@ class SplitParameters(PreparationParameters, WritingParameters):
 
     batch_key: str = parameter(
         title="Batch column",
-        description="Column of obs that names each cell's batch or sample: one file is written for each.",
+        description="Column of obs with each cell's batch or sample; one file is written per batch.",
         group=DATA,
         metavar="COLUMN",
         min_length=1,
@@ -19,8 +19,7 @@ class SplitParameters(PreparationParameters, WritingParameters):
     outdir: str = parameter(
         title="Output folder",
         description=(
-            "Folder for the parts, genes.txt and target_sum.txt; it is made. With --force, one that sccr split made is"
-            " replaced."
+            "New folder for the parts, genes.txt and target_sum.txt. --force replaces a folder written by sccr split."
         ),
         group=OUTPUT,
         affects_result=False,
@@ -35,7 +34,7 @@ class GatherParameters(AppendingParameters):
     n_components: int | None = parameter(
         None,
         title="Principal components",
-        description="How many principal components are computed over all cells; the parts' number where none is given.",
+        description="Number of principal components over all cells (default: as for the parts).",
         group=OUTPUT,
         ge=1,
     )

@@ -39,7 +39,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return one of the schemas.
+    """Return a schema.
 
     Parameters
     ----------
@@ -55,5 +55,5 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def schema_text(name: str) -> str:
-    """Return one of the schemas as the text of its file."""
+    """Return a schema as the text of its file."""
     return json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n"

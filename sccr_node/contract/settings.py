@@ -1,4 +1,4 @@
-"""Turns defaults, config file, environment and flags, in rising precedence, into one validated parameter model."""
+"""Turn defaults, config file, environment and flags, in rising precedence, into one validated parameter model."""
 
 from __future__ import annotations
 
@@ -32,37 +32,38 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputMissing
-        There is no such file, or it may not be read.
+        The file does not exist or cannot be read.
     UsageProblem
-        It is not a flat table of parameters.
+        It does not contain a flat mapping of parameters.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise UsageProblem(f"config file {path}: not a text file; expected JSON or YAML") from None
+        raise UsageProblem(f"cannot read config file {path}: not a text file; expected JSON or YAML") from None
     except OSError as failure:
-        raise InputMissing(f"config file {path}: {failure.strerror or failure}") from None
+        reason = failure.strerror.lower() if failure.strerror else failure
+        raise InputMissing(f"cannot read config file {path}: {reason}") from None
     if path.suffix == ".json":
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as failure:
-            raise UsageProblem(f"config file {path}: not JSON: {failure}") from None
+            raise UsageProblem(f"config file {path} is not valid JSON: {failure}") from None
     else:
         import yaml
 
         try:
             values = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as failure:  # ValueError: impossible dates, endless numbers
-            raise UsageProblem(f"config file {path}: not YAML: {' '.join(str(failure).split())}") from None
+            raise UsageProblem(f"config file {path} is not valid YAML: {' '.join(str(failure).split())}") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise UsageProblem(f"config file {path}: expected one table of parameters, such as 'n_top_genes: 3000'")
+        raise UsageProblem(f"config file {path}: expected parameter names with values, such as 'n_top_genes: 3000'")
     return values
 
 
 def environment_values(model: type[Parameters], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of a model that the environment sets; an empty variable counts as not set."""
+    """Return the fields of a model that the environment sets; an empty variable counts as unset."""
     return {name: value for name in model.model_fields if (value := environ.get(environment_name(name), ""))}
 
 
@@ -75,16 +76,16 @@ def unknown_variables(known: set[str], environ: Mapping[str, str] | None = None)
 
 @dataclass(frozen=True)
 class Merged(Generic[Model]):
-    """What all sources of parameters give together, not validated yet.
+    """The parameters from all sources, merged but not yet validated.
 
     Attributes
     ----------
     model
         The parameter model of the command.
     values
-        The values that were given.
+        The values given.
     sources
-        The name by which the user knows each of them: a flag, a variable, a key of the config file.
+        What the user typed for each of them: a flag, a variable, a key in the config file.
     config
         The config file, if there is one.
     """
@@ -95,12 +96,12 @@ class Merged(Generic[Model]):
     config: Path | None
 
     def validated(self) -> Model:
-        """Return the parameters.
+        """Return the validated parameters.
 
         Raises
         ------
         UsageProblem
-            A parameter is unknown, out of range, or contradicts another; the message names it as its user wrote it.
+            A parameter is unknown, out of range, or contradicts another; the message names it as the user typed it.
         """
         for name in self.values:
             if name not in self.model.model_fields:
@@ -121,14 +122,14 @@ def merge(
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Merged[Model]:
-    """Merge the sources of parameters: config file, then environment, then flags, each above the one before.
+    """Merge the sources of parameters: config file, then environment, then flags; later sources take precedence.
 
     Parameters
     ----------
     model
         The parameter model of the command.
     flags
-        The options given on the command line; None for those that were not.
+        The options of the command line; None for those not given.
     config
         The config file, if there is one.
     environ
@@ -137,7 +138,7 @@ def merge(
     Raises
     ------
     UsageProblem, InputMissing
-        The config file is not a table of parameters, or cannot be read.
+        The config file is not a mapping of parameters, or cannot be read.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -172,14 +173,14 @@ def _closest(name: str, model: type[Parameters]) -> str | None:
 
 
 def first_problem(failure: ValidationError, origin: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Return the first complaint of a validation as one line.
+    """Return the first error of a validation as one line.
 
     Parameters
     ----------
     failure
         What pydantic raised.
     origin
-        The name by which the user knows each parameter; its flag where there is none.
+        What the user typed for each parameter (default: its flag).
     """
     problems = failure.errors(include_url=False)
     first = problems[0]
@@ -188,7 +189,7 @@ def first_problem(failure: ValidationError, origin: Mapping[str, str] = MappingP
     name = str(first["loc"][0])
     if first["type"] == "missing":
         return f"{flag(name)} is required"
-    # A parameter of several kinds (median|NUMBER) has one complaint for each: all of them belong to the answer.
+    # A parameter of several types (median|NUMBER) has one error per type: the message needs all of them.
     complaints = [_plain(problem["msg"]) for problem in problems if problem["loc"][:1] == (name,)]
     return f"{origin.get(name, flag(name))}: {', or '.join(dict.fromkeys(complaints))} (given: {first['input']!r})"
 

@@ -11,38 +11,41 @@ from sccr_node.contract.shared import WritingParameters
 class SimulateParameters(WritingParameters):
     """Parameters of ``sccr simulate``."""
 
-    n_cells: int = parameter(600, title="Cells", description="How many cells to simulate.", group=SIMULATION, ge=1)
-    n_genes: int = parameter(2400, title="Genes", description="How many genes to simulate.", group=SIMULATION, ge=1)
-    n_types: int = parameter(
-        5, title="Cell types", description="How many cell types the cells belong to.", group=SIMULATION, ge=1
-    )
+    n_cells: int = parameter(600, title="Cells", description="Number of cells.", group=SIMULATION, ge=1)
+    n_genes: int = parameter(2400, title="Genes", description="Number of genes.", group=SIMULATION, ge=1)
+    n_types: int = parameter(5, title="Cell types", description="Number of cell types.", group=SIMULATION, ge=1)
     n_batches: int = parameter(
-        1, title="Batches", description="How many batches the cells come from, in obs['batch'].", group=SIMULATION, ge=1
+        1, title="Batches", description="Number of batches, in obs['batch'].", group=SIMULATION, ge=1
     )
     depth: float = parameter(
         3000.0,
         title="Depth",
-        description="Median number of molecules of a cell before dropout.",
+        description="Median number of molecules per cell before dropout.",
         group=SIMULATION,
         gt=0,
     )
     dropout: float = parameter(
         0.5,
         title="Dropout",
-        description="Share of the expressed entries that are lost, low expression more often than high.",
+        description="Fraction of expressed entries that are lost; low expression is lost more often than high.",
         group=SIMULATION,
         ge=0,
         lt=1,
     )
     seed: int = parameter(
-        0, title="Seed", description="The same seed gives the same data set.", group=SIMULATION, ge=0, le=2**32 - 1
+        0,
+        title="Seed",
+        description="Random seed; the same seed gives the same data set.",
+        group=SIMULATION,
+        ge=0,
+        le=2**32 - 1,
     )
 
     @model_validator(mode="after")
     def _enough_cells(self) -> SimulateParameters:
         for name in ("n_types", "n_batches"):
             if getattr(self, name) > self.n_cells:
-                raise ValueError(f"{flag(name)} {getattr(self, name)} is more than there are cells ({self.n_cells})")
+                raise ValueError(f"{flag(name)} {getattr(self, name)} exceeds the number of cells ({self.n_cells})")
         if self.depth > LARGEST_SIMULATED_DEPTH:
-            raise ValueError(f"--depth {self.depth:g} is more than can be drawn: at most {LARGEST_SIMULATED_DEPTH:g}")
+            raise ValueError(f"--depth {self.depth:g} is too large: should be at most {LARGEST_SIMULATED_DEPTH:g}")
         return self

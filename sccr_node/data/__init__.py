@@ -1,1 +1,1 @@
-"""Data sets: opened, looked at, prepared, copied, divided."""
+"""Data sets: opened, checked, prepared, copied, split."""

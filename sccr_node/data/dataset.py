@@ -1,4 +1,4 @@
-"""An opened data set, from whatever users have: its names, its tables, and its matrix in blocks of whole cells."""
+"""An opened data set in any supported format: its names, its tables, and its matrix in blocks of whole cells."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sccr_node.data.matrix import BLOCK_BYTES, CompressedRows, DenseRows, Matrix
 from sccr_node.data.tables import MemoryTable, StoredTable, Table, legacy_table
 from sccr_node.errors import InputMissing, InputProblem
 from sccr_node.runtime import signals
+from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.store import StoreFormat
 
@@ -29,7 +30,7 @@ ACCEPTED = "an .h5ad file, an AnnData .zarr folder, a 10x .h5 file or a 10x fold
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Return what tells a version of a file from another; None for folders and for objects in memory."""
+    """Return what identifies a version of a file; None for folders and for objects in memory."""
     try:
         state = path.stat()
     except OSError:
@@ -38,22 +39,22 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 class InputData:
-    """One opened input: its names, its tables, and its matrix in blocks.
+    """An opened input: its names, its tables, and its matrix in blocks.
 
     Parameters
     ----------
     path
-        What the user gave.
+        The path given by the user.
     format
-        What its content turned out to be: a store's format, or "10x_h5", "10x_mtx", "anndata".
+        The format found: the name of a store's format, or "10x_h5", "10x_mtx", "anndata".
     layer
-        Which matrix ``blocks`` hands out; nothing means X.
+        The layer to read; None for X.
     root
-        The open HDF5 or zarr group, or the AnnData object that a 10x reader made.
+        The open HDF5 or zarr group, or the AnnData object that a 10x reader returned.
     matrix, obs, var
         Its parts.
     store
-        The format of the store that it is; None for an object in memory.
+        The format of its store; None for an object in memory.
     """
 
     def __init__(
@@ -75,13 +76,13 @@ class InputData:
         self._stamp = _stamp(path)
 
     def check_unchanged(self) -> None:
-        """Raise InputProblem where the file was written to, or replaced, since it was opened."""
+        """Raise InputProblem if the file was changed or replaced since it was opened."""
         if _stamp(self.path) != self._stamp:
-            raise InputProblem(f"{self.path} was changed or replaced while it was read: run again when it is complete")
+            raise InputProblem(f"{self.path} was changed or replaced while it was read: run again once it is complete")
 
     @property
     def source(self) -> str:
-        """Which matrix this is, for messages."""
+        """The name of the matrix, for messages."""
         return f"layer {self.layer!r} of {self.path}" if self.layer is not None else f"X of {self.path}"
 
     @cached_property
@@ -92,16 +93,16 @@ class InputData:
 
     @cached_property
     def gene_names(self) -> np.ndarray:
-        """Names of the genes (n_genes strings), duplicates and all."""
+        """Names of the genes (n_genes strings), including duplicates."""
         with reading(self.path, "the gene names"):
             return self._var.names()
 
     def obs_column(self, name: str) -> pd.Series[Any]:
-        """One column of ``obs``, indexed by cell names; InputProblem that lists the columns where it is absent."""
+        """Read a column of ``obs``, indexed by cell names; raise InputProblem, listing its columns, if missing."""
         return self._column("obs", self._obs, name, self.cell_names)
 
     def var_column(self, name: str) -> pd.Series[Any]:
-        """One column of ``var``, indexed by gene names; InputProblem that lists the columns where it is absent."""
+        """Read a column of ``var``, indexed by gene names; raise InputProblem, listing its columns, if missing."""
         return self._column("var", self._var, name, self.gene_names)
 
     def _column(self, slot: str, frame: Table, name: str, names: np.ndarray) -> pd.Series[Any]:
@@ -112,7 +113,7 @@ class InputData:
 
     @cached_property
     def counted_features(self) -> np.ndarray:
-        """Which columns are genes (n_genes booleans): the "Gene Expression" ones where var tells features apart."""
+        """Which columns are genes (n_genes booleans): those of type "Gene Expression" if var has feature types."""
         everything = np.ones(self.n_genes, dtype=bool)
         if "feature_types" not in self._var.columns():
             return everything
@@ -121,23 +122,27 @@ class InputData:
 
     @cached_property
     def notes(self) -> list[str]:
-        """What is unusual, though accepted, about the names and features: one sentence each."""
+        """What is unusual, but accepted, about the names and features: one sentence each."""
         found = []
         for what, names in (("gene", self.gene_names), ("cell", self.cell_names)):
             distinct, how_often = np.unique(names, return_counts=True)
             repeated = distinct[how_often > 1]
             if len(repeated):
+                n = len(repeated)
                 found.append(
-                    f"{len(repeated)} {what} name{'s' if len(repeated) > 1 else ''} occur more than once "
-                    f"(first: {str(repeated[0])!r}); they are kept as they are"
+                    f"{quantity(n, f'{what} name')} {plural(n, 'occurs', 'occur')} more than once "
+                    f"(first: {str(repeated[0])!r}); {plural(n, 'it is', 'they are')} kept"
                 )
         others = int(self.n_genes - self.counted_features.sum())
         if others:
-            found.append(f"{others} features are not Gene Expression: they stay, and are neither counted nor imputed")
+            found.append(
+                f"{quantity(others, 'feature')} {plural(others, 'is', 'are')} not Gene Expression: kept, but neither "
+                "counted nor imputed"
+            )
         return found
 
     def keys(self, slot: str) -> list[str]:
-        """Names in a slot ("layers", "obsm", "varp", "uns", ...), or columns of "obs" or "var"."""
+        """Return the keys of a slot ("layers", "obsm", "varp", "uns", ...), or the columns of "obs" or "var"."""
         if slot == "var":
             return self._var.columns()
         if slot == "obs":
@@ -147,41 +152,40 @@ class InputData:
         if slot not in self.root:
             return []
         element = self.root[slot]
-        # AnnData before 0.7 kept arrays of cells as one compound dataset.
+        # AnnData before 0.7 stored arrays over cells as one compound dataset.
         return sorted(str(key) for key in (element if hasattr(element, "keys") else element.dtype.names or ()))
 
     def has_key(self, slot: str, key: str) -> bool:
-        """Whether a slot has a key."""
+        """Return whether a slot has a key."""
         return key in self.keys(slot)
 
     @property
     def is_stored(self) -> bool:
-        """Whether this is a file of AnnData, not an object in memory."""
+        """Whether this is an AnnData store on disk, not an object in memory."""
         return self.store is not None
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the matrix is read from its file block by block, not held in memory."""
+        """Whether the matrix is read from its file block by block, instead of being kept in memory."""
         return self._matrix.streamed
 
     def element(self, slot: str, key: str) -> Any:
-        """Read one element whole; InputProblem if it cannot be decoded."""
+        """Read one element; raise InputProblem if it cannot be decoded."""
         from anndata.io import read_elem
 
         with reading(self.path, f"{slot}[{key!r}]"):
             return read_elem(self.root[slot][key])
 
     def blocks(self, max_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, Any]]:
-        """Hand the matrix out as CSR blocks of whole cells, in the order of the cells.
+        """Read the matrix as CSR blocks of whole cells, in the order of the cells.
 
-        Each block has sorted indices, no duplicates and no stored zeros, in the stored type (booleans as uint8, halves
-        as float32). Where blocks end depends on the data alone. CSC storage is read whole first
-        (``in_memory_bytes``).
+        Each block has sorted indices, no duplicates and no stored zeros, in the stored type (booleans as uint8, float16
+        as float32). Block boundaries depend only on the data. CSC storage is read whole first (``in_memory_bytes``).
 
         Yields
         ------
         tuple
-            The number of the first cell, and the block (cells x all genes).
+            The index of the first cell, and the block (cells x all genes).
         """
         blocks = self._matrix.blocks(max_bytes)
         while True:
@@ -193,53 +197,57 @@ class InputData:
             yield item
 
     def rows(self, rows: np.ndarray) -> Any:
-        """Read some cells (sorted row numbers) as one canonical CSR matrix over all genes."""
+        """Read some cells (sorted row indices) as one canonical CSR matrix over all genes."""
         with reading(self.path, "the matrix"):
             return self._matrix.rows(rows)
 
 
 @contextmanager
 def open_input(path: str | os.PathLike[str], layer: str | None = None) -> Iterator[InputData]:
-    """Open an input and check that it is what it claims to be; content decides, not the name.
+    """Open an input and check that it is what it claims to be; its content decides, not its name.
 
     Parameters
     ----------
     path
         An .h5ad file, an AnnData zarr folder, a 10x .h5 file, or a 10x folder with matrix.mtx(.gz).
     layer
-        Matrix to read; nothing means X.
+        Layer to read (default: X).
 
     Raises
     ------
     InputMissing
-        Where there is nothing at the path, or it may not be read.
+        The path does not exist or cannot be read.
     InputProblem
-        Where it is none of the formats, damaged, empty, or lacks the matrix.
+        The input has none of these formats, is damaged or empty, or does not have the matrix.
     """
     path = Path(path)
     with ExitStack() as opened:
         data = _open(path, layer, opened)
         if not data.n_cells or not data.n_genes:
-            raise InputProblem(f"{data.source} has {data.n_cells} cells and {data.n_genes} genes: nothing to work on")
+            raise InputProblem(f"{data.source} is empty: it has {_size(data.n_cells, data.n_genes)}")
         yield data
+
+
+def _size(n_cells: int, n_genes: int) -> str:
+    return f"{quantity(n_cells, 'cell')} and {quantity(n_genes, 'gene')}"
 
 
 def _open(path: Path, layer: str | None, opened: ExitStack) -> InputData:
     try:
         mode = path.stat().st_mode
         is_folder = stat.S_ISDIR(mode)
-        if not is_folder and not stat.S_ISREG(mode):  # opening a pipe that nobody writes to would wait for ever
-            raise InputProblem(f"{path} is a pipe or a device, which cannot be read from any place: give a file")
+        if not is_folder and not stat.S_ISREG(mode):  # opening a pipe that nobody writes to would block forever
+            raise InputProblem(f"cannot read {path}: it is a pipe or a device; give a regular file")
         if is_folder:
             os.listdir(path)
         else:
             path.open("rb").close()
     except PermissionError as error:
-        raise InputMissing(f"{path} may not be read: permission denied") from error
+        raise InputMissing(f"cannot read {path}: permission denied") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputMissing(f"{path} does not exist") from error
     except OSError as error:
-        raise InputMissing(f"{path} cannot be opened: {error.strerror}") from error
+        raise InputMissing(f"cannot open {path}: {(error.strerror or str(error)).lower()}") from error
     for store in FORMATS:
         if store.matches(path):
             return _open_store(path, store, layer, opened)
@@ -253,7 +261,7 @@ def _open(path: Path, layer: str | None, opened: ExitStack) -> InputData:
             f"{path} is {'empty' if not size else 'not an HDF5 file'}: give {ACCEPTED}"
             + (" (unpack it first)" if path.suffix in (".zip", ".gz", ".tar") else "")
         )
-    raise InputProblem(f"{path} is of an unknown format: give {ACCEPTED}")
+    raise InputProblem(f"{path} has an unknown format: give {ACCEPTED}")
 
 
 def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack) -> InputData:
@@ -267,7 +275,7 @@ def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitS
         root.close()
         return _in_memory(path, "10x_h5", layer)
     if "mod" in keys:
-        raise InputProblem(f"{path} is a MuData file: write the RNA modality to an .h5ad file of its own first")
+        raise InputProblem(f"{path} is a MuData file: write its RNA modality to a separate .h5ad file first")
     raise InputProblem(store.not_anndata(path))
 
 
@@ -275,10 +283,10 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Inp
     layers = sorted(str(key) for key in root["layers"]) if "layers" in root else []
     if layer is None:
         element = root.get("X")
-        # AnnData without X has no such key, or (zarr and older files) an empty one.
+        # AnnData without X has no such key or (zarr and older files) an empty one.
         encoding = "null" if element is None else text_of(element.attrs.get("encoding-type", ""))
         if encoding == "null" or getattr(element, "shape", ()) is None:
-            raise InputProblem(f"{path} has no X: choose a matrix with --layer; its layers: {listing(layers)}")
+            raise InputProblem(f"{path} has no X: choose a layer with --layer; its layers: {listing(layers)}")
     elif layer in layers:
         element = root["layers"][layer]
     else:
@@ -287,7 +295,7 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Inp
     try:
         matrix = open_matrix(element, name)
     except ValueError as error:
-        raise InputProblem(f"{name} of {path} cannot be used: {one_line(error)}") from error
+        raise InputProblem(f"cannot use {name} of {path}: {one_line(error)}") from error
     uns = root.get("uns")
     frames: list[Table] = [
         StoredTable(root[slot]) if hasattr(root[slot], "keys") else legacy_table(root[slot], uns)
@@ -295,15 +303,15 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Inp
     ]
     if (frames[0].n_rows, frames[1].n_rows) != matrix.shape:
         raise InputProblem(
-            f"{path} contradicts itself: {name} is {matrix.shape[0]} x {matrix.shape[1]}, but obs has "
-            f"{frames[0].n_rows} rows and var {frames[1].n_rows}"
+            f"{path} is inconsistent: {name} is {matrix.shape[0]} × {matrix.shape[1]}, but obs has "
+            f"{quantity(frames[0].n_rows, 'row')} and var has {quantity(frames[1].n_rows, 'row')}"
         )
     return InputData(path, store.name, layer, root, matrix, frames[0], frames[1], store)
 
 
 def _in_memory(path: Path, format: str, layer: str | None) -> InputData:
     if layer is not None:
-        raise InputProblem(f"{path} is 10x output, which has no layers: leave --layer {layer} out")
+        raise InputProblem(f"{path} is 10x output, which has no layers: leave out --layer {layer}")
     adata = tenx.read(path)
     rows = CompressedRows(adata.X.data, adata.X.indices, adata.X.indptr, adata.X.shape)
     rows.in_memory_bytes = adata.X.data.nbytes + adata.X.indices.nbytes + adata.X.indptr.nbytes
@@ -311,26 +319,28 @@ def _in_memory(path: Path, format: str, layer: str | None) -> InputData:
 
 
 def wrap_anndata(adata: Any, layer: str | None = None) -> InputData:
-    """Treat an AnnData object in memory as an opened input; it is not changed.
+    """Treat an AnnData object in memory as an opened input, without changing it.
 
     Parameters
     ----------
     adata
         An ``anndata.AnnData``.
     layer
-        Matrix to read; nothing means X.
+        Layer to read (default: X).
 
     Raises
     ------
     InputProblem
-        Where there is no such matrix, or it has no cells or no genes.
+        The matrix does not exist, or has no cells or no genes.
     """
     path = Path("the AnnData object")
     values: Any
     if layer is None:
         values = adata.X
         if values is None:
-            raise InputProblem(f"{path} has no X: choose one with layer=; its layers: {listing(list(adata.layers))}")
+            raise InputProblem(
+                f"{path} has no X: choose a layer with layer=; its layers: {listing(list(adata.layers))}"
+            )
     elif layer in adata.layers:
         values = adata.layers[layer]
     else:
@@ -338,10 +348,10 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> InputData:
     matrix: Matrix
     if sparse.issparse(values):
         made: Any = values
-        rows = made.tocsr()  # not made canonical: blocks are copies, and those are
+        rows = made.tocsr()  # left as it is: blocks are copies, and those are made canonical
         matrix = CompressedRows(rows.data, rows.indices, rows.indptr, rows.shape)
     else:
         matrix = DenseRows(np.asarray(values))
     if not all(matrix.shape):
-        raise InputProblem(f"{path} has {matrix.shape[0]} cells and {matrix.shape[1]} genes: nothing to work on")
+        raise InputProblem(f"{path} is empty: it has {_size(*matrix.shape)}")
     return InputData(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))

@@ -1,4 +1,4 @@
-"""What libraries raise on damaged data, in one line; names in messages."""
+"""Errors of libraries on damaged data, as one line each; lists of names for messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
     InputProblem
         The data cannot be decoded.
     InputMissing, NotEnoughResources
-        The system refuses to read them, for good or for now.
+        The system refuses to read them, permanently or for now.
     """
     try:
         yield
@@ -31,19 +31,19 @@ def reading(path: Path, what: str) -> Iterator[None]:
         if problem is not None:
             raise problem from error
         raise InputProblem(
-            f"{what} of {path} cannot be read: damaged or incomplete ({one_line(error)}); copy or make it again"
+            f"cannot read {what} of {path}: damaged or incomplete ({one_line(error)}); copy or create the file again"
         ) from error
 
 
 def one_line(error: BaseException) -> str:
-    """First line of a library's message, short enough for an error line of ours."""
+    """Return the first line of a library's message, short enough for one of our error lines."""
     text = str(error).strip().strip("'\"")
     first = text.splitlines()[0] if text else type(error).__name__
     return first if len(first) <= 160 else first[:157] + "..."
 
 
 def listing(names: Sequence[str], most: int = 10) -> str:
-    """Names for a message: the first few, and how many more there are."""
+    """Return names for a message: the first few, and how many more there are."""
     if not len(names):
         return "none"
     shown = ", ".join(repr(str(name)) for name in names[:most])

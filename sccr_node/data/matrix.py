@@ -1,4 +1,4 @@
-"""Matrices of cells by genes, in any storage, handed out in CSR blocks of whole cells."""
+"""Cells × genes matrices in any storage, read in CSR blocks of whole cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK_BYTES = 64 * 2**20
 
 
 def pieces(block: Any, n_entries: int = 1 << 18) -> Iterator[tuple[int, Any]]:
-    """Cut a CSR block into runs of rows whose temporaries stay in the cache; yields first rows and runs."""
+    """Cut a CSR block into runs of rows whose temporaries fit in the cache; yield each first row and run."""
     first = 0
     while first < block.shape[0]:
         last = int(np.searchsorted(block.indptr, block.indptr[first] + n_entries, side="right")) - 1
@@ -23,32 +23,32 @@ def pieces(block: Any, n_entries: int = 1 << 18) -> Iterator[tuple[int, Any]]:
 
 
 class Matrix(Protocol):
-    """A matrix of cells by genes, wherever it lies."""
+    """A cells × genes matrix, in a file or in memory."""
 
     shape: tuple[int, int]
     in_memory_bytes: int
     streamed: bool
 
     def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
-        """Yield the first row and the canonical CSR block of runs of whole rows."""
+        """Yield runs of whole rows: the first row and the canonical CSR block."""
 
     def rows(self, rows: np.ndarray) -> Any:
-        """Return some rows (sorted numbers) as one canonical CSR matrix."""
+        """Return some rows (sorted indices) as one canonical CSR matrix."""
 
 
 def _supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Type in which stored values are handed out: their own, but for the two that scipy cannot hold."""
+    """Return the type in which stored values are read: their own, except for the two that scipy does not support."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)
     if dtype == np.float16:
         return np.dtype(np.float32)
     if dtype.kind not in "iuf":
-        raise ValueError(f"its values are of type {dtype}, not numbers")
+        raise ValueError(f"its values are not numbers but {dtype}")
     return dtype.newbyteorder("=")
 
 
 def canonical(matrix: Any) -> Any:
-    """Sort the indices, add duplicates up and drop stored zeros, in place; returns the matrix."""
+    """Sort the indices, sum duplicates and drop stored zeros, all in place; return the matrix."""
     matrix.sum_duplicates()
     if matrix.nnz and not matrix.data.all():
         matrix.eliminate_zeros()
@@ -56,7 +56,7 @@ def canonical(matrix: Any) -> Any:
 
 
 class _Rows:
-    """What matrices stored row by row have in common: they say where blocks end, and read rows from one to another."""
+    """Base of matrices stored row by row: a subclass says where blocks end, and reads a range of rows."""
 
     shape: tuple[int, int]
     streamed = True
@@ -69,13 +69,14 @@ class _Rows:
         raise NotImplementedError
 
     def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
-        """Yield the first row and the canonical CSR block of runs of whole rows."""
+        """Yield runs of whole rows: the first row and the canonical CSR block."""
         for first, last in self._bounds(max_bytes):
             yield first, self._slice(first, last)
 
     def rows(self, rows: np.ndarray) -> Any:
-        """Return some rows (sorted numbers) as one canonical CSR matrix."""
-        # Scattered rows are picked from the stretch that holds them: a read for each would decode its chunk each time.
+        """Return some rows (sorted indices) as one canonical CSR matrix."""
+        # Scattered rows are picked from the stretch that contains them: reading them one by one would decode each chunk
+        # several times.
         pieces = [sparse.csr_matrix((0, self.shape[1]), dtype=self._dtype)]
         for first, last in self._bounds(BLOCK_BYTES):
             wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
@@ -85,7 +86,7 @@ class _Rows:
 
 
 class CompressedRows(_Rows):
-    """CSR by its three arrays: HDF5 datasets, zarr arrays or numpy arrays alike."""
+    """A CSR matrix given by its three arrays: HDF5 datasets, zarr arrays or numpy arrays."""
 
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
         self.shape = shape
@@ -100,17 +101,17 @@ class CompressedRows(_Rows):
             or indices.shape[0] != n_stored
             or (np.diff(self._indptr) < 0).any()
         ):
-            raise ValueError("the row pointers of the sparse matrix do not fit its values")
+            raise ValueError("the indptr of the sparse matrix does not match its values")
         self.in_memory_bytes = self._indptr.nbytes
 
     def _slice(self, first: int, last: int) -> Any:
         start, stop = int(self._indptr[first]), int(self._indptr[last])
         values = np.asarray(self._data[start:stop])
         genes = np.asarray(self._indices[start:stop])
-        # What was read is ours to put in order; what lies in memory is somebody's.
+        # Arrays that were read are ours to sort in place; arrays in memory belong to the caller.
         is_view = isinstance(self._data, np.ndarray)
         if genes.size and (int(genes.min()) < 0 or int(genes.max()) >= self.shape[1]):
-            raise ValueError("a column number of the sparse matrix lies outside of it")
+            raise ValueError("the sparse matrix has a column index out of range")
         pointers = self._indptr[first : last + 1] - start
         index_type = np.int32 if max(stop - start, self.shape[1]) < 2**31 else np.int64
         return canonical(
@@ -130,14 +131,14 @@ class CompressedRows(_Rows):
         while first < self.shape[0]:
             limit = self._indptr[first] + max_bytes // entry
             last = max(first + 1, int(np.searchsorted(self._indptr, limit, side="right")) - 1)
-            # A run of empty cells has no bytes: without a bound one block could be all of them.
+            # Empty cells take no bytes: without this bound, a long run of them would become one block.
             last = min(last, self.shape[0], first + max(1, max_bytes // 64))
             yield first, last
             first = last
 
 
 class DenseRows(_Rows):
-    """A two-dimensional array, read by blocks of whole rows that follow its chunks where it has any."""
+    """A two-dimensional array, read in blocks of whole rows that follow its chunks, if it has any."""
 
     def __init__(self, array: Any) -> None:
         self.shape = (int(array.shape[0]), int(array.shape[1]))
@@ -158,9 +159,9 @@ class DenseRows(_Rows):
 
 
 class CompressedColumns:
-    """CSC storage: its cells lie scattered over the file, so it is read whole and turned around once, at first use.
+    """A CSC matrix: its cells are scattered over the file, so it is read whole and converted to CSR at first use.
 
-    ``in_memory_bytes`` is what that takes while both forms exist.
+    ``in_memory_bytes`` is what this requires while both forms exist.
     """
 
     streamed = False
@@ -176,37 +177,37 @@ class CompressedColumns:
         return CompressedRows(turned.data, turned.indices, turned.indptr, self.shape)
 
     def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
-        """Yield the first row and the canonical CSR block of runs of whole rows."""
+        """Yield runs of whole rows: the first row and the canonical CSR block."""
         yield from self._rows.blocks(max_bytes)
 
     def rows(self, rows: np.ndarray) -> Any:
-        """Return some rows (sorted numbers) as one canonical CSR matrix."""
+        """Return some rows (sorted indices) as one canonical CSR matrix."""
         return self._rows.rows(rows)
 
 
 def open_matrix(element: Any, name: str) -> Matrix:
-    """Matrix of an element of a store: a CSR or CSC group in any of AnnData's encodings, or a 2-D array.
+    """Open a matrix in a store: a CSR or CSC group in any of AnnData's encodings, or a 2-D array.
 
     Raises
     ------
     ValueError
-        Where it is nothing of the kind.
+        The element is neither.
     """
     attributes = element.attrs
     if not hasattr(element, "keys"):
         if len(element.shape or ()) != 2:
-            raise ValueError(f"{name} is no matrix of cells by genes")
+            raise ValueError(f"{name} is not a cells × genes matrix")
         return DenseRows(element)
-    # Files of AnnData before 0.7 say h5sparse_format and h5sparse_shape.
+    # Files of AnnData before 0.7 use h5sparse_format and h5sparse_shape.
     encoding = text_of(attributes.get("encoding-type", attributes.get("h5sparse_format", "")))
     kind = encoding.removesuffix("_matrix")
     if kind not in ("csr", "csc"):
-        raise ValueError(f"{name} is stored as {encoding or 'something unknown'}, not as a matrix of cells by genes")
+        raise ValueError(f"{name} is not a cells × genes matrix: it is stored as {encoding or 'an unknown type'}")
     sides = [int(n) for n in attributes.get("shape", attributes.get("h5sparse_shape", ()))]
     make = CompressedRows if kind == "csr" else CompressedColumns
     return make(element["data"], element["indices"], element["indptr"], (sides[0], sides[1]))
 
 
 def text_of(value: Any) -> str:
-    """Return an attribute that may be bytes as text."""
+    """Return an attribute, which may be bytes, as text."""
     return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""The output: a storage-level copy of the input, to which the step appends, renamed into place when it is complete."""
+"""The output: a storage-level copy of the input that results are appended to, renamed into place when complete."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from sccr_node.data.dataset import InputData, open_input
 from sccr_node.data.guard import reading
 from sccr_node.errors import InputProblem, NotEnoughResources
+from sccr_node.runtime.words import plural
 from sccr_node.storage.atomic import Staged, staged, writing
 from sccr_node.storage.copying import sha256_of, size_on_disk
 from sccr_node.storage.formats import format_of_output
@@ -21,12 +22,12 @@ from sccr_node.storage.targets import check_targets
 
 
 def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: bool) -> None:
-    """Refuse keys, as (slot, key), that the input has already.
+    """Refuse keys, as (slot, key), that the input already has.
 
     Raises
     ------
     InputProblem
-        Where there are some and ``overwrite`` does not allow it, or a slot is nothing that can be appended to.
+        The input has one and ``overwrite`` is false, or a slot cannot be appended to.
     """
     keys = list(keys)
     if data.store is not None:
@@ -36,26 +37,26 @@ def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: b
     taken = [f"{slot}[{key!r}]" for slot, key in keys if data.has_key(slot, key)]
     if taken:
         raise InputProblem(
-            f"{data.path} has {', '.join(taken)} already: give --overwrite-keys to replace "
-            f"{'it' if len(taken) == 1 else 'them'}, or another --key-added"
+            f"{data.path} already has {', '.join(taken)}: give --overwrite-keys to replace "
+            f"{plural(len(taken), 'it', 'them')}, or another --key-added"
         )
 
 
 class StagedOutput:
-    """An output in the making: the input's copy, open for appending.
+    """An output in the making: a copy of the input, open for appending.
 
     Parameters
     ----------
     staged_copy
-        The temporary that holds the copy.
+        The temporary file or folder with the copy.
     appender
         Writes to it.
     source
-        What was copied.
+        The input that was copied.
     data
-        The copy, opened for reading what was copied; the source itself if that lies in memory.
+        The copy, opened for reading; the source itself if that is in memory.
     digest
-        SHA-256 of what was copied; None if it was not taken.
+        SHA-256 of the bytes copied; None if it was not computed.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class StagedOutput:
 
     @property
     def target(self) -> Path:
-        """Where the output will stand."""
+        """The output's final path."""
         return self._staged.target
 
     def write_layer(self, key: str, shape: tuple[int, int], blocks: Iterable[Any], *, sparse: bool = True) -> None:
@@ -89,17 +90,17 @@ class StagedOutput:
                 self._appender.write_dense("layers", key, shape, blocks)
 
     def write_obsm(self, key: str, values: np.ndarray) -> None:
-        """Write an array of cells x components in its own type."""
+        """Write an array of cells x components, keeping its type."""
         with writing(self.target):
             self._appender.write_dense("obsm", key, (values.shape[0], values.shape[1]), [values], values.dtype)
 
     def write_varp(self, key: str, matrix: Any) -> None:
-        """Write a sparse matrix of genes x genes in its own type."""
+        """Write a sparse matrix of genes x genes, keeping its type."""
         with writing(self.target):
             self._appender.write_csr("varp", key, matrix.shape, [matrix.tocsr()], matrix.dtype)
 
     def write_var_column(self, key: str, values: np.ndarray) -> None:
-        """Write a column of ``var``: one value for each gene."""
+        """Write a column of ``var``: one value per gene."""
         with writing(self.target):
             self._appender.write_var_column(key, values)
 
@@ -116,7 +117,7 @@ class StagedOutput:
             self._finished = True
 
     def flush(self) -> None:
-        """Have the finished output written to the disk."""
+        """Flush the finished output to disk."""
         self._staged.flush()
 
     def withdraw(self) -> None:
@@ -124,7 +125,7 @@ class StagedOutput:
         self._staged.withdraw()
 
     def commit(self) -> None:
-        """Finish the output, flush it, and put it in the target's place."""
+        """Finish the output, flush it, and rename it to the target."""
         self.finish()
         with writing(self.target):
             self._staged.commit()
@@ -142,10 +143,10 @@ def stage_output(
     threads: int | None = None,
     hashed: bool = False,
 ) -> Iterator[StagedOutput]:
-    """Copy the input beside the output's place, open for appending; without ``commit`` the copy is removed.
+    """Copy the input next to the output, open for appending; without ``commit`` the copy is removed.
 
-    Between h5ad files and between zarr folders the copy is one of bytes. Between different formats, and from 10x, it
-    goes through anndata, in memory.
+    Between h5ad files and between zarr folders the copy is made byte by byte. Between different formats, and from 10x,
+    it goes through anndata, in memory.
 
     Parameters
     ----------
@@ -154,24 +155,24 @@ def stage_output(
     output
         An .h5ad file or a .zarr folder.
     force
-        Whether one that exists may be replaced.
+        Whether an existing output is replaced.
     replaced_keys
         Keys, as (slot, key), that are removed from the copy before anything is appended.
     added_bytes
-        Estimate of what will be appended, for the check of free space.
+        Estimated size of what will be appended, to check the free space.
     compression
-        Of what is appended: "auto", "gzip" or "none".
+        Compression of what is appended: "auto", "gzip" or "none".
     threads
-        Threads that compress; the bytes do not depend on it.
+        Number of threads for compression; does not affect the bytes written.
     hashed
-        Whether the digest of the input is taken while it is copied.
+        Whether to compute the digest of the input while copying it.
 
     Raises
     ------
     UsageProblem, OutputProblem
         See ``format_of_output`` and ``check_targets``.
     NotEnoughResources
-        Where the disk has no room.
+        There is not enough disk space.
     """
     output = Path(output)
     store = format_of_output(output)
@@ -185,7 +186,7 @@ def stage_output(
         with writing(output):
             digest = _copy(data, temporary.path, store, hashed)
             data.check_unchanged()
-        # Opened before the appender marks the file as one that is being written.
+        # Opened before the appender marks the file as open for writing.
         copied = opened.enter_context(_reread(data, temporary.path))
         with writing(output):
             appender = store.appender(temporary.path, compression, threads)
@@ -202,7 +203,7 @@ def stage_output(
 
 @contextmanager
 def _reread(data: InputData, copy: Path) -> Iterator[InputData]:
-    """Open a copy in the place of what was copied, under the name that the user knows."""
+    """Open a copy instead of the original, under the path that the user knows."""
     if not data.is_streamed or not data.is_stored:
         yield data
         return
@@ -216,13 +217,13 @@ def _check_room(output: Path, needed: int) -> None:
     free = disk.f_bavail * disk.f_frsize
     if free < needed:
         raise NotEnoughResources(
-            f"not enough disk space for {output}: about {needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} MiB "
-            "are free; free some, or write elsewhere"
+            f"cannot write {output}: not enough disk space (about {needed / 2**20:.0f} MiB needed, "
+            f"{free / 2**20:.0f} MiB free); free some, or write elsewhere"
         )
 
 
 def _copy(data: InputData, target: Path, store: StoreFormat, hashed: bool) -> str | None:
-    """Copy an input, byte by byte if the formats are the same; return its digest if it was asked for and seen."""
+    """Copy an input, byte by byte if the formats match; return the digest if asked for and if bytes were copied."""
     if data.store is store:
         return store.copy(data.path, target, hashed=hashed)
     adata = data.root

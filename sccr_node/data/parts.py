@@ -1,4 +1,4 @@
-"""Take one batch of cells out of an input, with all that belongs to them, and read what a part knows of the whole."""
+"""Extract one batch of cells with everything that belongs to them, and read what a part records about the whole."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from sccr_node.data.dataset import InputData
 from sccr_node.data.guard import reading
 from sccr_node.data.matrix import BLOCK_BYTES, canonical, open_matrix
 from sccr_node.errors import InputProblem
+from sccr_node.runtime.words import quantity
 from sccr_node.storage.atomic import staged, writing
 from sccr_node.storage.hdf5 import write_h5ad
 from sccr_node.storage.store import quiet
 
 PART_KEY = "sccr_part"
-"""Where a part says, in ``uns``, which rows of the whole it holds: names may repeat, row numbers do not."""
+"""The key in ``uns`` where a part records its rows in the whole: cell names can repeat, row indices cannot."""
 
 
 def write_part(data: InputData, rows: np.ndarray, path: Path, record: Mapping[str, Any]) -> None:
-    """Write some cells of an input as an h5ad file of their own.
+    """Write some cells of an input to an h5ad file.
 
     Parameters
     ----------
     data
-        The opened input; of stored ones only these cells' rows are read.
+        The opened input; if it is a file, only the rows of these cells are read.
     rows
-        Sorted row numbers.
+        Sorted row indices.
     path
         The file, written whole or not at all.
     record
-        What else the part should know of the whole; kept beside the row numbers in ``uns``.
+        What else the part records about the whole; stored in ``uns`` with the row indices.
 
     Raises
     ------
     InputProblem, OutputProblem, NotEnoughResources
-        Where the input is damaged, the folder does not permit writing, or the disk is full.
+        The input is damaged, the folder cannot be written to, or the disk is full.
     """
     with reading(data.path, "the batch"), quiet():
         part = _part(data, np.asarray(rows, dtype=np.int64))
@@ -54,7 +55,7 @@ def _part(data: InputData, rows: np.ndarray) -> Any:
     root = data.root
     if data.store is None:
         return root[rows].copy()
-    if not hasattr(root["obs"], "keys"):  # tables of AnnData before 0.7: anndata itself brings such files up to date
+    if not hasattr(root["obs"], "keys"):  # tables of AnnData before 0.7: anndata itself converts such files
         return data.store.read(data.path)[rows].copy()
     from anndata.io import read_elem
 
@@ -65,7 +66,7 @@ def _part(data: InputData, rows: np.ndarray) -> Any:
         return {key: take_rows(root[slot][key], rows) for key in data.keys(slot)}
 
     raw = None
-    if "raw" in root and hasattr(root["raw"], "keys"):  # zarr notes the lack of raw as an empty array
+    if "raw" in root and hasattr(root["raw"], "keys"):  # zarr stores a missing raw as an empty array
         raw = {"X": take_rows(root["raw/X"], rows), "var": read_elem(root["raw/var"])}
         if "varm" in root["raw"]:
             raw["varm"] = read_elem(root["raw/varm"])
@@ -85,14 +86,14 @@ def _part(data: InputData, rows: np.ndarray) -> Any:
 
 
 def take_rows(element: Any, rows: np.ndarray) -> Any:
-    """Read some rows of a stored element: a matrix, sparse or dense, a table, or anything else that has rows.
+    """Read some rows of a stored element: a sparse or dense matrix, a table, or anything else with rows.
 
     Parameters
     ----------
     element
         An HDF5 or zarr group or array in one of AnnData's encodings.
     rows
-        Sorted row numbers.
+        Sorted row indices.
     """
     from anndata.io import read_elem
 
@@ -105,7 +106,7 @@ def take_rows(element: Any, rows: np.ndarray) -> Any:
     if element.shape is None:
         return None
     if element.dtype.kind in "biuf":
-        # Stretches that hold the rows, rather than one read for each of them.
+        # Read whole stretches that contain the rows, rather than row by row.
         n = max(1, BLOCK_BYTES // max(1, element.dtype.itemsize * int(np.prod(element.shape[1:], dtype=np.int64))))
         pieces = [np.empty((0, *element.shape[1:]), dtype=element.dtype)]
         for first in range(0, element.shape[0], n):
@@ -117,15 +118,17 @@ def take_rows(element: Any, rows: np.ndarray) -> Any:
 
 
 def part_record(data: InputData) -> dict[str, Any]:
-    """Return what a part (or the imputed part) knows of the whole: its ``rows``, ``n_cells``, and what was recorded.
+    """Return what a part, imputed or not, records about the whole: ``rows``, ``n_cells``, and the choices made for it.
 
     Raises
     ------
     InputProblem
-        Where the file is no part.
+        The file is not a part.
     """
     if not data.is_stored or not data.has_key("uns", PART_KEY):
-        raise InputProblem(f"{data.path} was not made from a part that sccr split wrote: uns has no {PART_KEY!r}")
+        raise InputProblem(
+            f"{data.path} is not a part written by sccr split, nor imputed from one: no uns[{PART_KEY!r}]"
+        )
     from anndata.io import read_elem
 
     with reading(data.path, f"uns[{PART_KEY!r}]"):
@@ -133,6 +136,6 @@ def part_record(data: InputData) -> dict[str, Any]:
         record["rows"] = np.asarray(record["rows"], dtype=np.int64)
     if len(record["rows"]) != data.n_cells:
         raise InputProblem(
-            f"{data.path} has {data.n_cells} cells, but was split off with {len(record['rows'])}: split again"
+            f"{data.path} has {quantity(data.n_cells, 'cell')}, but sccr split wrote {len(record['rows'])}: split again"
         )
     return record

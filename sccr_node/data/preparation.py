@@ -1,4 +1,4 @@
-"""From counts to what the method takes: which genes, which factor for each cell, log1p; pure functions on arrays."""
+"""From counts to the expression that methods impute: genes, one factor per cell, log1p; pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from sccr_node.data.matrix import canonical, pieces
 from sccr_node.data.summary import MatrixSummary, Progress, Scale, decide_scale, scan
 from sccr_node.errors import InputMissing, InputProblem, UsageProblem
 from sccr_node.runtime.console import Finding
+from sccr_node.runtime.words import plural, quantity
 
-# Values worked on at once: the float64 temporaries stay in the cache.
+# Values processed at a time, so that the float64 temporaries fit in the cache.
 _CHUNK = 1 << 16
 
 
 class GeneChoice(NamedTuple):
-    """Sorted column numbers of the genes to impute, and what there is to say about the choice."""
+    """Sorted column indices of the genes to impute, and messages about the choice."""
 
     columns: np.ndarray
     messages: list[str]
 
 
 class Normalization(NamedTuple):
-    """One factor for each cell (nothing for logarithms, which stay as they are) and the target depth."""
+    """One factor per cell and the target depth; both are None for log-normalised input, which is not scaled."""
 
     factors: np.ndarray | None
     target_sum: float | None
 
 
 def variance_ranking(summary: MatrixSummary) -> np.ndarray:
-    """Order the counted columns by falling variance over the cells that are not empty; ties go to the lower column.
+    """Rank the counted columns by decreasing variance over non-empty cells; ties go to the lower column.
 
     Returns
     -------
     numpy.ndarray
-        Column numbers, the most variable first.
+        Column indices, the most variable first.
     """
     n = summary.n_cells - summary.n_empty_cells
     # n² times the variance: exact for counts, so that equal variances tie exactly.
@@ -69,18 +70,18 @@ def choose_genes(
     summary
         From ``scan``.
     genes
-        "top-variance", "highly-variable", "all", or the path of a file with one name a line.
+        "top-variance", "highly-variable", "all", or the path to a file with one gene name per line.
     n_top_genes
-        How many, for "top-variance".
+        Number of genes, for "top-variance".
     scale
-        What the variances are of, for the message.
+        The scale of the values, for the message.
     from_config
-        Whether ``genes`` came from a config file: a missing file is then missing input, not bad usage.
+        Whether ``genes`` comes from a config file: a missing file is then missing input, not bad usage.
 
     Raises
     ------
     UsageProblem, InputMissing, InputProblem
-        A file that does not exist; names that the data do not have; a missing or incomplete ``highly_variable``.
+        The file does not exist, a name is not in the data, or ``highly_variable`` is missing or incomplete.
     """
     counted = summary.counted
     if genes == "all":
@@ -96,9 +97,9 @@ def _top_variance(summary: MatrixSummary, n_top_genes: int, scale: Scale) -> Gen
     ranking = variance_ranking(summary)
     messages = []
     if n_top_genes > len(ranking):
-        messages.append(f"{n_top_genes:,} genes were asked for and there are {len(ranking):,}: all of them are imputed")
+        messages.append(f"{n_top_genes:,} genes were requested, but there are only {len(ranking):,}: all are imputed")
     elif scale == "log1p":
-        messages.append("the genes of highest variance are chosen by the log1p values, for want of counts")
+        messages.append("genes were selected by the variance of their log1p values, because there are no counts")
     return GeneChoice(np.sort(ranking[:n_top_genes]), messages)
 
 
@@ -109,56 +110,60 @@ def _highly_variable(data: InputData, counted: np.ndarray) -> GeneChoice:
     if n_missing:
         first = column.index[column.isna()][0]
         raise InputProblem(
-            f"{where} has {n_missing} missing values (first: gene {str(first)!r}): fill them in, or use "
-            "--genes top-variance"
+            f"{where} has {quantity(n_missing, 'missing value')} (first: gene {str(first)!r}): fill in what is missing "
+            "or use --genes top-variance"
         )
     if not column.isin([True, False]).all():
-        raise InputProblem(f"{where} holds more than true and false: use --genes top-variance, all or a FILE")
+        raise InputProblem(
+            f"{where} contains values other than true and false: use --genes top-variance, all or a FILE"
+        )
     marked = column.astype(bool).to_numpy()
     columns = np.flatnonzero(marked & counted)
     if not len(columns):
-        raise InputProblem(f"{where} marks no gene: use --genes top-variance, all or a FILE")
+        raise InputProblem(f"{where} marks no genes: use --genes top-variance, all or a FILE")
     n_left = int(marked.sum()) - len(columns)
-    messages = [f"highly variable features that are not Gene Expression: {n_left}; they are left out"] if n_left else []
-    return GeneChoice(columns, messages)
+    if not n_left:
+        return GeneChoice(columns, [])
+    what = f"{quantity(n_left, 'highly variable feature')} {plural(n_left, 'is', 'are')} not Gene Expression"
+    return GeneChoice(columns, [f"{what}; {plural(n_left, 'it is', 'they are')} excluded"])
 
 
 def read_gene_list(path: Path, from_config: bool = False) -> list[tuple[str, int | None]]:
-    """Names in a file, one a line; ``name<TAB>n`` means the n-th gene of that name only (as ``sccr split`` writes it).
+    """Read gene names, one per line; ``name<TAB>n`` means only the n-th gene of that name (written by ``sccr split``).
 
     Raises
     ------
     UsageProblem
-        Where the file does not exist (InputMissing if the config file named it).
+        The file does not exist (InputMissing if the config file named it).
     InputMissing
-        Where it may not be read.
+        It cannot be read.
     InputProblem
-        Where it is no text, or holds no name.
+        It is not a text file, or contains no names.
     """
     try:
-        # Not splitlines: other line breaks than these may be part of a name.
+        # Not splitlines: a name could contain the other line breaks that it recognises.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (FileNotFoundError, NotADirectoryError) as error:
         if from_config:
-            raise InputMissing(f"{path}, the gene file that the config names, does not exist") from error
+            raise InputMissing(f"{path}, the gene file named in the config file, does not exist") from error
         raise UsageProblem(
-            f"--genes {path} is neither one of {', '.join(GENE_CHOICES)} nor a file that exists"
+            f"--genes {path} is neither one of {', '.join(GENE_CHOICES)} nor an existing file"
         ) from error
     except PermissionError as error:
-        raise InputMissing(f"{path} may not be read: permission denied") from error
+        raise InputMissing(f"cannot read {path}: permission denied") from error
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             raise UsageProblem(
-                f"--genes {str(path)[:40]}... is no name that a file can have: write the genes to a file, one a line"
+                f"--genes {str(path)[:40]}... is too long for a file name: write the genes to a file, one per line"
             ) from error
-        raise InputProblem(f"{path} is no text file with one gene name a line") from error
+        raise InputProblem(f"{path} is not a text file with one gene name per line") from error
     names: list[tuple[str, int | None]] = []
     for line in lines:
         name, _, number = line.strip().partition("\t")
         if name:
             names.append((name.strip(), int(number) if number.isdecimal() else None))
     if not names:
-        raise InputProblem(f"{path} names no gene: give one name a line")
+        raise InputProblem(f"{path} contains no gene names: write one per line")
     return names
 
 
@@ -170,12 +175,13 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
     messages = []
     distinct = list(dict.fromkeys(wanted))
     if len(distinct) < len(wanted):
-        messages.append(f"names repeated in the list: {len(wanted) - len(distinct)}; each gene is imputed once")
+        n = len(wanted) - len(distinct)
+        messages.append(f"the gene list contains {quantity(n, 'repeated name')}; each gene is imputed once")
     missing = [name for name, number in distinct if not 1 <= (number or 1) <= len(columns_of.get(name, ()))]
     if missing:
         raise InputProblem(
-            f"{len(missing)} of the {len(distinct)} genes in {path} are not among the genes of {data.path}: "
-            f"{listing(missing, 5)}"
+            f"{len(missing)} of the {quantity(len(distinct), 'gene')} in {path} {plural(len(missing), 'is', 'are')} "
+            f"not in {data.path}: {listing(missing, 5)}"
         )
     chosen: list[int] = []
     n_ambiguous = 0
@@ -187,23 +193,24 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
             chosen.extend(columns)
             n_ambiguous += len(columns) > 1
     if n_ambiguous:
-        messages.append(f"names of the list that more than one gene has: {n_ambiguous}; all of these are imputed")
+        what = f"{quantity(n_ambiguous, 'name')} in the gene list {plural(n_ambiguous, 'matches', 'match')}"
+        messages.append(f"{what} more than one gene; all matching genes are imputed")
     others = [column for column in chosen if not counted[column]]
     if others:
         raise InputProblem(
-            f"{len(others)} of the names in {path} are not Gene Expression features: "
+            f"{quantity(len(others), 'name')} in {path} {plural(len(others), 'is', 'are')} not Gene Expression: "
             f"{listing([data.gene_names[column] for column in others], 5)}"
         )
     return GeneChoice(np.unique(np.asarray(chosen, dtype=np.intp)), messages)
 
 
 def gene_list_lines(gene_names: np.ndarray, columns: np.ndarray) -> list[str]:
-    """Lines of a gene file that names exactly these columns, whatever names occur twice."""
+    """Return the lines of a gene file that selects exactly these columns, even if names are duplicated."""
     for name in gene_names[columns].tolist():
         if name != name.strip() or not name or any(mark in name for mark in "\t\n\r"):
             raise InputProblem(
-                f"the gene name {name!r} cannot stand on a line of a gene file: rename the gene (no blanks at its "
-                "ends, no tabs or line breaks)"
+                f"cannot write the gene name {name!r} to a gene file: it is empty, or has outer spaces, tabs or line "
+                "breaks; rename the gene"
             )
     occurrence: dict[str, int] = {}
     numbers = []
@@ -217,21 +224,21 @@ def gene_list_lines(gene_names: np.ndarray, columns: np.ndarray) -> list[str]:
 
 
 def selected_values(data: InputData, columns: np.ndarray, progress: Progress | None = None) -> Any:
-    """Read the chosen genes of all cells.
+    """Read the selected genes of all cells.
 
     Parameters
     ----------
     data
         An opened input.
     columns
-        Sorted column numbers.
+        Sorted column indices.
     progress
-        Called with the stage's name and the share done; what it raises stops the reading.
+        Called with the stage's name and the fraction done; an exception stops the reading.
 
     Returns
     -------
     scipy.sparse.csr_matrix
-        Cells x chosen genes, in the stored type, canonical.
+        Cells x selected genes, canonical, in the stored type.
     """
     blocks: list[Any] = []
     for first, block in data.blocks():
@@ -245,12 +252,12 @@ def selected_values(data: InputData, columns: np.ndarray, progress: Progress | N
 
 
 def take_columns(block: Any, columns: np.ndarray) -> Any:
-    """Columns of a CSR block, in rising order."""
+    """Return some columns of a CSR block, in increasing order."""
     return block if len(columns) == block.shape[1] else canonical(block[:, columns])
 
 
 def row_totals(values: Any) -> np.ndarray:
-    """Total of each row of a CSR matrix, in float64."""
+    """Return the total of each row of a CSR matrix, in float64."""
     return np.asarray(values.astype(np.float64) @ np.ones(values.shape[1]))
 
 
@@ -261,23 +268,23 @@ def normalization(
     normalize_by: Literal["selected", "all"] = "selected",
     target_sum: float | Literal["median"] = "median",
 ) -> Normalization:
-    """Return the factor by which each cell's counts are scaled to the target depth.
+    """Return the factor per cell that scales its counts to the target depth.
 
     Parameters
     ----------
     summary
-        From ``scan``: the totals over all counted features.
+        From ``scan``, with the totals over all counted features.
     selected_totals
-        Total of each cell over the chosen genes, not all of them 0.
+        Total per cell over the selected genes; not all 0.
     normalize_by
-        Which of the two is brought to the target depth.
+        Which of these totals are scaled to the target depth.
     target_sum
-        A depth, or "median": that of the non-zero totals.
+        A depth, or "median" for the median of the non-zero totals.
 
     Returns
     -------
     Normalization
-        A cell whose chosen genes are all zero is scaled by its total over all genes; one without any count keeps
+        A cell whose selected genes are all zero is scaled by its total over all genes; a cell without any counts has
         factor 1.
     """
     by = selected_totals if normalize_by == "selected" else summary.cell_totals
@@ -294,9 +301,9 @@ def prepare_block(block: Any, factors: np.ndarray | None) -> Any:
     Parameters
     ----------
     block
-        Some cells x any genes, in the stored type; it is not changed.
+        Some cells x any genes, in the stored type; not changed.
     factors
-        One for each row, or nothing for values that are logarithms already.
+        One per row; None for values that are already log-normalised.
 
     Returns
     -------
@@ -315,7 +322,7 @@ def prepare_block(block: Any, factors: np.ndarray | None) -> Any:
 
 
 def _same_entries(block: Any, values: np.ndarray) -> Any:
-    """CSR with other values in the same places; the index arrays are shared."""
+    """Return a CSR matrix with different values at the same positions; the index arrays are shared."""
     made = sparse.csr_matrix(block.shape, dtype=values.dtype)
     made.data, made.indices, made.indptr = values, block.indices, block.indptr
     made.has_canonical_format = True
@@ -323,16 +330,16 @@ def _same_entries(block: Any, values: np.ndarray) -> Any:
 
 
 def with_imputed(block: Any, columns: np.ndarray, imputed: np.ndarray) -> Any:
-    """Put imputed rows in place of the chosen columns of a prepared block.
+    """Replace the selected columns of a prepared block by imputed values.
 
     Parameters
     ----------
     block
         Prepared values, some cells x all genes (float32 CSR).
     columns
-        Sorted column numbers of the chosen genes.
+        Sorted column indices of the selected genes.
     imputed
-        The same cells x chosen genes, dense float32.
+        The same cells x selected genes, dense float32.
 
     Returns
     -------
@@ -357,22 +364,22 @@ def with_imputed(block: Any, columns: np.ndarray, imputed: np.ndarray) -> Any:
         own.indices = np.broadcast_to(columns.astype(np.int32), imputed.shape)[present]
     for part in (others, own):
         part.has_canonical_format = True
-    # The entries of the two never meet, so their sum is their union, sorted; it drops zeros.
+    # The two have no positions in common, so their sum is their union: sorted, and without zeros.
     return others + own
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The chosen genes of all cells, as the methods take them.
+    """The selected genes of all cells, ready for a method.
 
     Attributes
     ----------
     values
-        Cells x chosen genes, CSR, as stored: counts, or the logs themselves.
+        Cells x selected genes, CSR, as stored: counts, or log-normalised values.
     expression
         The same, log-normalised, float32.
     normalization
-        How one became the other.
+        How the values became expression.
     """
 
     values: Any
@@ -382,22 +389,22 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a matrix becomes expression, decided once: its scale, the genes to impute, the depth to normalise to.
+    """How a matrix becomes expression, decided once: its scale, the genes to impute, the target depth.
 
     Attributes
     ----------
     summary
-        What one pass over every value found.
+        The findings of one pass over every value.
     scale, scale_reason
-        Counts or logs, and what speaks for it.
+        Counts or logs, and the reason.
     genes, genes_choice
-        Sorted column numbers of the chosen genes, and the choice that was asked for.
+        Sorted column indices of the selected genes, and the choice that was asked for.
     gene_messages
-        What there is to say about the choice.
+        Messages about the choice.
     normalize_by, target_sum
-        Which totals are brought to which depth.
+        Which totals are scaled to which depth.
     findings
-        What a reader of the result should know of all this.
+        What a reader of the result should know about all this.
     """
 
     summary: MatrixSummary
@@ -411,22 +418,24 @@ class Preparation:
     findings: tuple[Finding, ...]
 
     def headline(self) -> str:
-        """Say what the matrix is, in one line."""
+        """Describe the matrix in one line."""
         found = self.summary
         zeros = 1 - found.n_nonzeros / (found.n_cells * found.n_genes)
-        return f"{found.source}: {found.n_cells:,} cells x {found.n_genes:,} genes, {zeros:.1%} zeros"
+        return f"{found.source}: {found.n_cells:,} cells × {found.n_genes:,} genes, {zeros:.1%} zeros"
 
     def read(self, data: InputData, progress: Progress | None = None) -> Prepared:
-        """Read the chosen genes of all cells and normalise them.
+        """Read the selected genes of all cells and normalise them.
 
         Raises
         ------
         InputProblem
-            The chosen genes are zero in every cell.
+            The selected genes are zero in every cell.
         """
         values = selected_values(data, self.genes, progress)
         if not values.nnz:
-            raise InputProblem(f"the chosen genes are zero in every cell of {data.source}: choose others with --genes")
+            raise InputProblem(
+                f"the selected genes are zero in every cell of {data.source}: select others with --genes"
+            )
         found = Normalization(None, None)
         if self.scale == "counts":
             found = normalization(
@@ -448,7 +457,7 @@ def decide_preparation(
     any_scale: bool = False,
     progress: Progress | None = None,
 ) -> Preparation:
-    """Look at every value of a matrix and decide how it becomes expression.
+    """Read every value of a matrix and decide how it becomes expression.
 
     Parameters
     ----------
@@ -457,13 +466,13 @@ def decide_preparation(
     input_scale, genes, n_top_genes, normalize_by, target_sum
         As in the contract.
     genes_from_config
-        Whether a config file named the gene file: if it does not exist, that is missing input.
+        Whether a config file named the gene file: a missing file is then missing input.
     choice
-        The genes, if they were chosen before.
+        The genes, if they have been chosen already.
     any_scale
-        Take values that are neither counts nor logs as they are: other tools write small negative values.
+        Use values that are neither counts nor logs as they are: other tools write small negative values.
     progress
-        Called with the stage's name and the share done.
+        Called with the stage's name and the fraction done.
 
     Raises
     ------
@@ -477,7 +486,7 @@ def decide_preparation(
             data, summary, genes=genes, n_top_genes=n_top_genes, scale=scale, from_config=genes_from_config
         )
     findings = [
-        Finding(f"input taken as {scale}: {reason}"),
+        Finding(f"input treated as {scale}: {reason}"),
         *(Finding(note, warning=True) for note in data.notes),
         *(Finding(message) for message in choice.messages),
     ]

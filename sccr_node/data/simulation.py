@@ -1,4 +1,4 @@
-"""Simulates a data set whose truth is known: cell types, gene programmes that join or avoid each other, dropout."""
+"""Simulate a data set with known ground truth: cell types, gene programmes that exclude each other, dropout."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.errors import NotEnoughResources
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes
+from sccr_node.runtime.words import quantity
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,15 +22,15 @@ GENES_PER_PROGRAMME = 25
 ACTIVE_FOLD = 6.0
 AVOIDED_FOLD = 0.1
 CELL_SPREAD = 0.35
-"""Standard deviation of the log of a cell's depth, and of its own deviation from its type's programmes."""
+"""Standard deviation of the log of a cell's depth, and of its deviation from the programmes of its type."""
 BATCH_SPREAD = 0.25
 BYTES_PER_ENTRY = 40
-"""What the draw keeps of every cell and gene at a time: rates and their logs, counts, probabilities."""
+"""Memory per cell and gene while drawing: rates and their logs, counts, probabilities."""
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """One simulated data set.
+    """A simulated data set.
 
     Attributes
     ----------
@@ -38,11 +39,11 @@ class Simulated:
     complete_counts
         The counts before dropout.
     expected
-        The rates that the complete counts were drawn from, float32: the truth.
+        The rates from which the complete counts were drawn, float32: the ground truth.
     cell_types, batches
-        Which type and batch a cell belongs to, from 0.
+        Type and batch of each cell, from 0.
     programmes
-        Which programme a gene belongs to, from 0.
+        Programme of each gene, from 0.
     """
 
     counts: NDArray[np.int32]
@@ -56,9 +57,9 @@ class Simulated:
 def simulate(params: SimulateParameters) -> Simulated:
     """Draw a data set.
 
-    Every gene has a base level and belongs to a programme. A cell type runs some programmes and shuts others down, so
-    that genes of one programme go together and genes of programmes that exclude each other avoid each other. Cells
-    deviate from their type, differ in depth and are drawn from Poisson distributions; entries are then lost, low
+    Every gene has a base level and belongs to a programme. A cell type activates some programmes and shuts others down,
+    so that genes of one programme correlate, and genes of programmes that exclude each other anticorrelate. Cells
+    deviate from their type, differ in depth, and are drawn from Poisson distributions; entries are then lost, low
     expression more often than high.
 
     Parameters
@@ -97,22 +98,22 @@ def simulate(params: SimulateParameters) -> Simulated:
 def loss_probabilities(
     expected: NDArray[np.float64], expressed: NDArray[np.bool_], dropout: float
 ) -> NDArray[np.float64]:
-    """Return how likely each entry is to be lost: logistic in the log of its rate, ``dropout`` on average.
+    """Return the probability that each entry is lost: logistic in the log of its rate, ``dropout`` on average.
 
     Parameters
     ----------
     expected
-        Cells x genes, the rates.
+        The rates, cells x genes.
     expressed
-        Cells x genes, the entries that there are to lose.
+        The entries that can be lost, cells x genes.
     dropout
-        The share of expressed entries to lose, from 0 to below 1.
+        The fraction of expressed entries to lose, from 0 to below 1.
     """
     if dropout == 0 or not expressed.any():
         return np.zeros_like(expected)
     logs = np.log(expected)
     low, high = -50.0, 50.0
-    for _ in range(60):  # bisection: the share lost grows with the midpoint
+    for _ in range(60):  # bisection: the fraction lost grows with the midpoint
         midpoint = (low + high) / 2
         share = (1 / (1 + np.exp(logs[expressed] - midpoint))).mean()
         low, high = (midpoint, high) if share < dropout else (low, midpoint)
@@ -120,14 +121,14 @@ def loss_probabilities(
 
 
 def as_anndata(simulated: Simulated, params: SimulateParameters) -> AnnData:
-    """Return a simulated data set as AnnData: counts in X, the complete counts and the truth as layers.
+    """Return a simulated data set as AnnData: counts in X, the complete counts and the ground truth as layers.
 
     Parameters
     ----------
     simulated
         From :func:`simulate`.
     params
-        What it was made with; recorded in ``uns['simulation']``.
+        The parameters of the simulation; recorded in ``uns['simulation']``.
     """
     import pandas as pd
     from anndata import AnnData
@@ -171,14 +172,14 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
     params
         The size, the noise and the seed.
     console
-        Where it says what it wrote.
+        Shows what was written.
 
     Raises
     ------
     OutputProblem
-        The file exists already, or its folder cannot be written to.
+        The file already exists, or its folder cannot be written to.
     NotEnoughResources
-        It would not fit in memory.
+        The data set would not fit in memory.
     """
     from sccr_node.storage.files import write_h5ad_atomically
     from sccr_node.storage.targets import Target, check_targets
@@ -186,20 +187,20 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
     if output_path.suffix != ".h5ad":
         from sccr_node.errors import UsageProblem
 
-        raise UsageProblem(f"{output_path}: a simulated data set is written as .h5ad; name the file so")
+        raise UsageProblem(f"cannot write {output_path}: simulated data sets are .h5ad files; use that extension")
     check_targets([Target(output_path)], params.files_read(), force=params.force)
     need, limit = params.n_cells * params.n_genes * BYTES_PER_ENTRY, memory_limit()
     if need > limit:
         raise NotEnoughResources(
-            f"the simulation needs about {readable_bytes(need)} of memory and may use {readable_bytes(limit)}: "
-            "simulate fewer cells or genes (--n-cells, --n-genes)"
+            f"not enough memory: the simulation needs about {readable_bytes(need)} and may use only "
+            f"{readable_bytes(limit)}; simulate fewer cells or genes (--n-cells, --n-genes)"
         )
     simulated = simulate(params)
     adata = as_anndata(simulated, params)
     write_h5ad_atomically(output_path, adata, replace=params.force)
     lost = 1 - int(np.count_nonzero(simulated.counts)) / max(1, int(np.count_nonzero(simulated.complete_counts)))
-    batches = f"{params.n_batches} batches" if params.n_batches > 1 else "one batch"
     console.say(
-        f"wrote {output_path}: {params.n_cells:,} cells x {params.n_genes:,} genes, {params.n_types} cell types, "
-        f"{batches}, {lost:.1%} of the expressed entries lost"
+        f"wrote {output_path}: {params.n_cells:,} cells × {params.n_genes:,} genes, "
+        f"{quantity(params.n_types, 'cell type')}, {quantity(params.n_batches, 'batch', 'batches')}, {lost:.1%} of the "
+        "expressed entries lost"
     )

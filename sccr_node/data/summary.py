@@ -1,4 +1,4 @@
-"""Look at every stored value once: what may not be there, what scale it is on, and the sums that preparation needs."""
+"""Read every stored value once: refuse impossible values, decide the scale, compute the sums for the preparation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import numpy as np
 from sccr_node.data.dataset import InputData
 from sccr_node.data.matrix import pieces
 from sccr_node.errors import InputProblem
+from sccr_node.runtime.words import quantity
 
 Scale = Literal["counts", "log1p"]
 Progress = Callable[[str, float], None]
 
-# Results are stored as float32, and sums of squares of larger numbers overflow even float64.
+# Results are stored as float32, and sums of squares of larger values could overflow even float64.
 LARGEST_VALUE = float(np.finfo(np.float32).max)
-# log1p of 3.3 million counts: no cell holds more of one gene.
+# log1p of 3.3 million counts: no cell has more of one gene.
 LARGEST_LOG = 15.0
-# exp(30) counts of one gene: no logarithm of counts, to whatever base above sqrt(e), is that large.
+# exp(30) counts of one gene: no logarithm of counts, to any base above sqrt(e), is that large.
 IMPOSSIBLE_LOG = 30.0
 
 
 @dataclass
 class Offenders:
-    """Values of one forbidden kind: how many there are, and the names of the first cell and gene."""
+    """Invalid values of one kind: their number, and the cell and gene of the first."""
 
     n: int = 0
     cell: str = ""
@@ -34,10 +35,10 @@ class Offenders:
 
 @dataclass
 class MatrixSummary:
-    """What one pass over the matrix found; sums are float64, in the order of the blocks.
+    """The findings of one pass over the matrix; sums are float64, in the order of the blocks.
 
-    ``gene_sums``, ``gene_sums_of_squares`` and ``gene_nonzeros`` have one entry for each gene; ``cell_totals`` (over
-    the counted features) one for each cell.
+    ``gene_sums``, ``gene_sums_of_squares`` and ``gene_nonzeros`` have one entry per gene; ``cell_totals`` (over the
+    counted features) has one per cell.
     """
 
     source: str
@@ -57,7 +58,7 @@ class MatrixSummary:
 
     @property
     def n_empty_cells(self) -> int:
-        """Cells without any value in the counted features."""
+        """Number of cells without any value in the counted features."""
         return int((self.cell_totals == 0).sum())
 
 
@@ -69,12 +70,12 @@ def scan(data: InputData, progress: Progress | None = None) -> MatrixSummary:
     data
         An opened input.
     progress
-        Called with the stage's name and the share done, from 0 to 1; what it raises stops the scan.
+        Called with the stage's name and the fraction done, from 0 to 1; an exception stops the scan.
 
     Returns
     -------
     MatrixSummary
-        Counts, sums and first offenders; nothing is judged here.
+        Counts, sums and first offenders; nothing is refused here.
     """
     counted = data.counted_features
     summary = MatrixSummary(
@@ -138,81 +139,82 @@ def _note(kind: Offenders, where: np.ndarray, data: InputData, first: int, block
 def decide_scale(
     summary: MatrixSummary, input_scale: Literal["auto", "counts", "log1p"], *, any_scale: bool = False
 ) -> tuple[Scale, str]:
-    """Decide what scale the values are on.
+    """Decide whether the values are counts or log1p values.
 
     Parameters
     ----------
     summary
         From ``scan``.
     input_scale
-        What the user says, or "auto".
+        The scale given by the user, or "auto".
     any_scale
-        With "auto", take values that are neither counts nor logs as they are (as logs), negative ones too.
+        With "auto", use values that are neither counts nor logs as they are (as logs), including negative ones.
 
     Returns
     -------
     tuple
-        The scale, and what speaks for it, without the file's name: equal inputs get equal results wherever they lie.
+        The scale and the reason, without the file's name: equal inputs must give equal results wherever they are.
 
     Raises
     ------
     InputProblem
-        On NaN, infinities, negative values, nothing but zeros, and values that do not fit the scale or leave it
-        unclear.
+        The matrix contains NaN, infinite or negative values, only zeros, or values that contradict the scale or leave
+        it unclear.
     """
     if any_scale and input_scale == "auto":
         refuse_not_finite(summary)
         if summary.negative.n or (not summary.all_integers and summary.maximum > LARGEST_LOG):
             negative = f"{summary.negative.n:,} of them negative"
-            return "log1p", f"values up to {summary.maximum:g}, {negative}: used as they are"
+            return "log1p", f"values up to {summary.maximum:g}, {negative}; used as they are"
     _refuse_impossible(summary)
     what, largest = summary.source, f"{summary.maximum:g}"
     if input_scale == "counts":
         if summary.all_integers:
             return "counts", f"non-negative integers up to {largest}"
-        return "counts", f"as asked; fractions up to {largest}"
+        return "counts", f"as requested; fractional values up to {largest}"
     if input_scale == "log1p":
         if summary.all_integers:
             raise InputProblem(
-                f"{what} holds only integers (up to {largest}): these are counts, not log1p values; leave "
-                "--input-scale log1p out, or choose the matrix with --layer"
+                f"{what} contains only integers (up to {largest}): these are counts, not log1p values; leave out "
+                "--input-scale log1p, or choose another matrix with --layer"
             )
         if summary.maximum > IMPOSSIBLE_LOG:
             raise InputProblem(
-                f"{what} holds values up to {largest}, which no log1p of counts reaches; give --input-scale counts if "
-                "they are counts with fractions, or choose another matrix with --layer"
+                f"{what} contains values up to {largest}, too large for log1p of counts: give --input-scale counts if "
+                "they are fractional counts, or choose another matrix with --layer"
             )
         if summary.maximum > LARGEST_LOG:
             return "log1p", (
-                f"as asked, although values up to {largest} are more than log1p of counts reaches (to base 2?)"
+                f"as requested, although values up to {largest} are too large for log1p of counts (logarithm to base "
+                "2?)"
             )
-        return "log1p", f"as asked; values up to {largest}"
+        return "log1p", f"as requested; values up to {largest}"
     if summary.all_integers:
         return "counts", f"non-negative integers up to {largest}"
     if summary.maximum <= LARGEST_LOG:
         return "log1p", (
-            f"fractions up to {largest}, log-normalised already and used as they are (--input-scale counts if they are "
-            "counts)"
+            f"fractional values up to {largest}, already log-normalised and used as they are (if they are counts, give "
+            "--input-scale counts)"
         )
     raise InputProblem(
-        f"{what} holds fractions up to {largest}: neither counts nor logarithms; give --input-scale counts if they are "
-        "counts with fractions (ambient RNA removed) or depth-normalised counts, or choose another matrix with --layer"
+        f"{what} contains fractional values up to {largest}, neither counts nor logarithms: give --input-scale counts "
+        "if they are fractional counts (ambient RNA removed) or depth-normalised, or choose another matrix with --layer"
     )
 
 
 def refuse_not_finite(summary: MatrixSummary) -> None:
-    """Refuse NaN and infinities, naming the first cell and gene.
+    """Refuse NaN and infinite values, naming the first cell and gene.
 
     Raises
     ------
     InputProblem
-        There is one.
+        The matrix contains one.
     """
     for kind, name in ((summary.nan, "NaN"), (summary.infinite, "infinite")):
         if kind.n:
             raise InputProblem(
-                f"{summary.source} holds {kind.n} {name} value{'s' if kind.n > 1 else ''} (first: cell {kind.cell!r}, "
-                f"gene {kind.gene!r}): every entry must be a number"
+                f"{summary.source} contains {quantity(kind.n, f'{name} value')} (first: cell {kind.cell!r}, gene "
+                f"{kind.gene!r}): every value must be a finite number"
             )
 
 
@@ -223,20 +225,20 @@ def _refuse_impossible(summary: MatrixSummary) -> None:
         (summary.negative, "negative"),
     ]
     found = [
-        f"{kind.n} {name} value{'s' if kind.n > 1 else ''} (first: cell {kind.cell!r}, gene {kind.gene!r})"
+        f"{quantity(kind.n, f'{name} value')} (first: cell {kind.cell!r}, gene {kind.gene!r})"
         for kind, name in kinds
         if kind.n
     ]
     if found:
         looks = "; it looks scaled (z-scored)" if summary.negative.n else ""
         raise InputProblem(
-            f"{summary.source} holds {' and '.join(found)}{looks}: give raw counts or log1p values, "
-            "for instance another matrix with --layer"
+            f"{summary.source} contains {' and '.join(found)}{looks}: give raw counts or log1p values, for example "
+            "another matrix with --layer"
         )
     if summary.maximum > LARGEST_VALUE:
         raise InputProblem(
-            f"{summary.source} holds values up to {summary.maximum:g}, more than any count: give raw counts or log1p "
-            "values, for instance another matrix with --layer"
+            f"{summary.source} contains values up to {summary.maximum:g}, too large for counts: give raw counts or "
+            "log1p values, for example another matrix with --layer"
         )
     if not summary.n_nonzeros or not summary.cell_totals.any():
-        raise InputProblem(f"{summary.source} holds nothing but zeros: choose another matrix with --layer")
+        raise InputProblem(f"{summary.source} contains only zeros: choose another matrix with --layer")

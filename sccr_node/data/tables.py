@@ -1,4 +1,4 @@
-"""The tables of a data set, obs and var: their names, and their columns one at a time."""
+"""The tables of a data set, obs and var: row names, and columns read one at a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sccr_node.data.matrix import text_of
 
 
 def strings(values: Any) -> np.ndarray:
-    """Strings in whatever array a reader gives, as a plain numpy array of them."""
+    """Return strings, in whatever kind of array a reader gives, as a plain numpy array."""
     return np.array([text_of(value) for value in values], dtype=str)
 
 
 class Table(Protocol):
-    """A table of names and columns."""
+    """A table with row names and columns."""
 
     n_rows: int
 
@@ -31,7 +31,7 @@ class Table(Protocol):
 
 
 class MemoryTable:
-    """Names and columns of a pandas frame in memory (10x, and tables of AnnData before 0.7)."""
+    """A pandas data frame in memory (10x, and tables of AnnData before 0.7)."""
 
     def __init__(self, table: pd.DataFrame) -> None:
         self._table = table
@@ -51,12 +51,12 @@ class MemoryTable:
 
 
 class StoredTable:
-    """Names and columns of an AnnData table in a store, each read when it is asked for."""
+    """An AnnData table in a store, of which each column is read on demand."""
 
     def __init__(self, group: Any) -> None:
         self._group = group
         self._index = group[text_of(group.attrs["_index"])]
-        # Strings that may be missing are a group of values and a mask.
+        # Nullable strings are stored as a group of values and a mask.
         self.n_rows = int((self._index["values"] if hasattr(self._index, "keys") else self._index).shape[0])
 
     def names(self) -> np.ndarray:
@@ -73,13 +73,13 @@ class StoredTable:
         """Return one column."""
         from anndata.io import read_elem
 
-        if "categories" in self._group[name].attrs:  # tables of encoding 0.1.0 keep them aside, by reference
+        if "categories" in self._group[name].attrs:  # encoding 0.1.0 stores them apart, by reference
             return read_elem(self._group)[name].array
         return read_elem(self._group[name])
 
 
 def legacy_table(dataset: Any, uns: Any) -> MemoryTable:
-    """Table of AnnData before 0.7: one compound dataset, its categories in ``uns`` as ``<column>_categories``."""
+    """Read a table of AnnData before 0.7: one compound dataset, with categories in ``uns[<column>_categories]``."""
     records = dataset[()]
     columns: dict[str, Any] = {}
     for name in records.dtype.names:

@@ -1,4 +1,4 @@
-"""10x output, an .h5 file or a folder, read whole by scanpy's readers."""
+"""10x output, an .h5 file or a folder, read into memory by scanpy's readers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_hdf5(file: h5py.File) -> bool:
 
 
 def read(path: Path) -> Any:
-    """Read 10x output as AnnData, names and features as they are, the matrix as canonical CSR.
+    """Read 10x output as AnnData, with all names and features as they are and the matrix as canonical CSR.
 
     Raises
     ------
@@ -47,11 +47,11 @@ def read(path: Path) -> Any:
         import scanpy  # noqa: F401
     except ImportError as error:
         raise UsageProblem(
-            f"reading 10x output such as {path} takes scanpy: install it with pip install 'sccr-node[full]'"
+            f"cannot read {path}: reading 10x output requires scanpy; pip install 'sccr-node[full]'"
         ) from error
     reader: Callable[[Path], Any] = _read_folder if path.is_dir() else _read_hdf5
     with reading(path, "the 10x matrix"), warnings.catch_warnings():
-        # That names are not unique is said in our own words (InputData.notes).
+        # Names that are not unique are reported by InputData.notes instead.
         warnings.simplefilter("ignore")
         try:
             adata = reader(path)
@@ -61,7 +61,7 @@ def read(path: Path) -> Any:
             raise ValueError(one_line(error)) from error
         adata.X = canonical(sparse.csr_matrix(adata.X))
         names = adata.var_names.to_series()
-        if names.isna().any():  # a gene called "NA" or "nan" is no missing name
+        if names.isna().any():  # a gene called "NA" or "nan" does have a name
             adata.var_names = names.where(names.notna().to_numpy(), adata.var["gene_ids"].to_numpy()).to_numpy()
         return adata
 
@@ -76,7 +76,7 @@ def _read_folder(path: Path) -> Any:
     import scanpy as sc
 
     if (path / "features.tsv").exists() and not (path / "features.tsv.gz").exists():
-        # STARsolo and kallisto write version 3 names without compression, which scanpy's reader does not take.
+        # STARsolo and kallisto use the file names of version 3 without compression, which scanpy's reader refuses.
         with tempfile.TemporaryDirectory(prefix="sccr-10x-") as folder, signals.temporary(Path(folder)):
             for name in ("matrix.mtx", "features.tsv", "barcodes.tsv"):
                 with (path / name).open("rb") as plain, gzip.open(Path(folder, name + ".gz"), "wb", 1) as packed:

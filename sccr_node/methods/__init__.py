@@ -1,7 +1,7 @@
-"""The methods on arrays: a module for each entry of the catalogue, with its stages in the paper's words and its cost.
+"""The methods on arrays: one module per entry of the catalogue, with its stages in the paper's words and its cost.
 
-A module has ``impute(data, work, outputs, settings)`` and ``cost(shape, settings, outputs, threads)``, which the step
-and the benchmark find by `load`, and a function of its own name for arrays, with real keywords.
+A module has ``impute(data, work, outputs, settings)`` and ``cost(shape, settings, outputs, threads)``, which the
+commands find by `load`, and a function of its own name for arrays, with explicit keywords.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,15 +20,15 @@ __all__ = ["Cost", "Expression", "Imputed", "MethodModule", "Shape", "load", "sc
 
 
 class MethodModule(Protocol):
-    """What every method's module has."""
+    """The interface of a method's module."""
 
     def impute(
         self, data: Expression, work: Workspace, outputs: Collection[Output], settings: Mapping[str, Value]
     ) -> Imputed:
-        """Impute; `settings` are complete, `outputs` are some of those that the catalogue names."""
+        """Impute; `settings` are complete, `outputs` are among those that the catalogue lists."""
 
     def cost(self, shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
-        """Estimate what `impute` takes."""
+        """Estimate the memory and operations that `impute` needs."""
 
 
 def load(name: str) -> MethodModule:

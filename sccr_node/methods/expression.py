@@ -1,4 +1,4 @@
-"""What goes in and what comes out: the expression without its empty cells and genes, and the imputed arrays."""
+"""The input and output of a method: expression without empty cells and genes, and the imputed arrays."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from sccr_node.numerics.neighbors import DenseRows, buffer_size
 
 @dataclass(frozen=True)
 class Imputed:
-    """What an imputation gives.
+    """The arrays that a method returns.
 
     Attributes
     ----------
@@ -25,12 +25,12 @@ class Imputed:
         Cells x genes, float32: for clustering. None if it was not asked for.
     recovered
         Cells x genes, float32: scCR's recovered expression, before denoising. None if it was not asked for, or the
-        method has none.
+        method does not have it.
     relations
-        Genes x genes, float32, symmetric, no diagonal: Pearson's r (signed; scBFP: the cosine) of the pairs that the
-        gene graph joined, before its rows were normalised. None for a method without a gene graph.
+        Genes x genes, float32, symmetric, no diagonal: Pearson's r (signed; for scBFP the cosine) of the pairs in the
+        gene graph, before its rows are normalised. None for a method without a gene graph.
     seconds
-        What each stage took.
+        Seconds per stage.
     """
 
     denoised: NDArray[np.float32] | None = None
@@ -41,7 +41,7 @@ class Imputed:
 
 @dataclass(frozen=True)
 class Expression:
-    """The expression of the cells and genes that have any: `matrix` is CSR float32, `cells` and `genes` say which."""
+    """The expression of non-empty cells and genes: `matrix` is CSR float32, `cells` and `genes` are their indices."""
 
     matrix: sp.csr_matrix
     cells: NDArray[np.int64]
@@ -50,10 +50,10 @@ class Expression:
 
     @classmethod
     def of(cls, expression: sp.csr_matrix | ArrayLike) -> "Expression":
-        """Take a sparse or dense matrix, cells x genes; the input is not changed (and not copied more than need be)."""
+        """Convert a sparse or dense matrix, cells x genes; the input is not changed, and copied only if necessary."""
         matrix = expression if sp.issparse(expression) else np.asarray(expression)
         if matrix.ndim != 2:
-            raise ValueError(f"the expression has {matrix.ndim} dimensions: it must be cells x genes")
+            raise ValueError(f"the expression has {matrix.ndim} dimensions: it must be a cells × genes matrix")
         csr = sp.csr_matrix(matrix, dtype=np.float32)
         if not csr.has_canonical_format or (csr.data == 0).any():
             csr = csr.copy()
@@ -71,12 +71,12 @@ class Expression:
 
     @property
     def passes_through(self) -> bool:
-        """Whether there is nothing to learn from: no cell with a value, or one."""
+        """Whether there is nothing to learn from: at most one non-empty cell."""
         return len(self.cells) < 2
 
     @cached_property
     def digest(self) -> str:
-        """What tells this expression from every other: the SHA-256 of its values and where they are."""
+        """What identifies this expression: the SHA-256 of its values and their positions."""
         summed = sha256(repr(self.shape).encode())
         csr = self.matrix
         for array in (self.cells, self.genes, csr.indptr.astype(np.int64), csr.indices.astype(np.int64), csr.data):
@@ -84,11 +84,11 @@ class Expression:
         return summed.hexdigest()
 
     def buffer(self, work: Workspace) -> NDArray[np.float32]:
-        """Return room for a matrix of cells x genes: for the result, and for whole panels of rows."""
+        """Return a buffer for a matrix of cells x genes, large enough for the result and for whole panels of rows."""
         return work.buffer(max(buffer_size(*self.matrix.shape), self.shape[0] * self.shape[1]))
 
     def spread(self, rows: DenseRows, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a matrix with the empty cells and genes in their places, as zeros; `buffer` may be its own."""
+        """Return a matrix with empty cells and genes reinserted as zeros; `buffer` may be that of `rows`."""
         if buffer is not rows.buffer:
             buffer[:] = rows.buffer
         if self.matrix.shape != self.shape:
@@ -97,14 +97,14 @@ class Expression:
         return buffer[: self.shape[0] * self.shape[1]].reshape(self.shape)
 
     def spread_relations(self, relations: sp.csr_matrix) -> sp.csr_matrix:
-        """Return relations with the empty genes in their places, as empty rows and columns."""
+        """Return relations with empty genes reinserted as empty rows and columns."""
         pairs = relations.tocoo()
         n_genes = self.shape[1]
         names = self.genes.astype(np.int32)
         return sp.csr_matrix((pairs.data, (names[pairs.row], names[pairs.col])), shape=(n_genes, n_genes))
 
     def unchanged(self, outputs: Collection[Output], *, relations: bool) -> Imputed:
-        """Return the values as they are: what imputing a single cell gives."""
+        """Return the values unchanged, which is the result for a single cell."""
         values = np.zeros(self.shape, np.float32)
         values[np.ix_(self.cells, self.genes)] = self.matrix.toarray()
         pairs = np.zeros(0, np.float32), (np.zeros(0, np.int32), np.zeros(0, np.int32))
@@ -117,7 +117,7 @@ class Expression:
 
 
 def check_ranges(settings: Mapping[str, Value]) -> None:
-    """Refuse settings that make no sense: counts below 0 (neighbours: below 1), shares outside [0, 1]."""
+    """Refuse settings out of range: numbers below 0 (neighbours: below 1), weights outside [0, 1]."""
     for name, value in settings.items():
         if name.startswith("k_") and value < 1:
             raise ValueError(f"{name} is {value}: it must be at least 1")

@@ -23,7 +23,7 @@ from sccr_node.numerics.graphs import GeneScaling, joined, relations
 from sccr_node.numerics.neighbors import DenseRows, SparseRows, search
 from sccr_node.numerics.propagation import propagate_over_cells, propagate_over_genes
 
-SELF_WEIGHT = 2.0  # in scBFP the k neighbours include the node, whose weight is this whatever its similarity
+SELF_WEIGHT = 2.0  # in scBFP the k neighbours include the node itself, with this weight regardless of its similarity
 
 
 def scbfp(
@@ -36,28 +36,28 @@ def scbfp(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Imputed:
-    """Impute expression with scBFP. Settings that are None have the published values.
+    """Impute expression with scBFP. Settings left at None take the published values.
 
     Parameters
     ----------
     expression
         Cells x genes, sparse or dense: non-negative logs of library-size-normalised counts; 0 means missing.
     k_cell
-        Nearest neighbours per cell, itself among them (default: 10).
+        Number of nearest neighbours per cell, including itself (default: 10).
     k_gene
-        Nearest neighbours per gene, itself among them (default: 10).
+        Number of nearest neighbours per gene, including itself (default: 10).
     n_iterations
-        Iterations of smoothing over cells (default: 40).
+        Number of smoothing steps over cells (default: 40).
     n_gene_iterations
-        Iterations of the propagation over genes (default: 10).
+        Number of propagation steps over genes (default: 10).
     threads
-        Number of threads (default: all CPUs that the process may use). No value depends on it.
+        Number of threads (default: all available CPUs). Does not affect the result.
     progress
-        Called with the stage's name and the fraction of it that is done, from the calling thread; it may raise to stop.
+        Called with the stage's name and the fraction done, from the calling thread; it can raise to stop.
 
     Returns
     -------
-    The denoised expression, and the cosines of the gene graph. Empty cells and genes are left out and stay 0.
+    The denoised expression, and the cosines of the gene graph. Empty cells and genes are skipped and stay 0.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def scbfp(
 
 
 def impute(data: Expression, work: Workspace, outputs: Collection[Output], settings: Mapping[str, Value]) -> Imputed:
-    """Impute by propagation over genes, whose result is P, and smoothing of P over cells."""
+    """Impute by propagation over genes, which gives P, then smooth P over cells."""
     if data.passes_through:
         return data.unchanged(outputs, relations=True)
     x, stage = data.matrix, Stages(data, work, settings)
@@ -90,14 +90,14 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
 
 @dataclass(frozen=True)
 class Genes:
-    """How genes relate: the graph, normalised by both nodes' degrees, and the cosines of the pairs in it."""
+    """The gene graph, normalised by both nodes' degrees, and the cosines of its pairs."""
 
     adjacency: sp.csr_matrix
     relations: sp.csr_matrix
 
 
 def gene_relations(x: sp.csr_matrix, work: Workspace, *, k_gene: int) -> Genes:
-    """Return how genes relate in what was observed."""
+    """Return how genes are related in the observed values."""
     neighbors = search(SparseRows.of(x.T.tocsr()), k_gene, work)
     adjacency = joined(neighbors, self_weight=SELF_WEIGHT, degrees=True)
     return Genes(adjacency, relations(neighbors, signed=False))
@@ -106,31 +106,31 @@ def gene_relations(x: sp.csr_matrix, work: Workspace, *, k_gene: int) -> Genes:
 def gene_propagation(
     x: sp.csr_matrix, genes: Genes, buffer: NDArray[np.float32], work: Workspace, *, n_gene_iterations: int
 ) -> DenseRows:
-    """Return P, in `buffer`: what was observed is put back in every iteration."""
+    """Return P, in `buffer`: observed values are restored in every iteration."""
     p, as_it_is = DenseRows(buffer, *x.shape), GeneScaling.identity(x.shape[1])
     propagate_over_genes(genes.adjacency, x, None, as_it_is, p.matrix, work, iterations=n_gene_iterations)
     return p
 
 
 def cell_graph(p: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
-    """Return the graph of similar cells by P."""
+    """Return the graph of cells that are similar in P."""
     return joined(search(p, k_cell, work), self_weight=SELF_WEIGHT)
 
 
 def smoothing(
     p: DenseRows, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
 ) -> DenseRows:
-    """Return the denoised matrix, in `buffer`, which may be that of P: nothing is put back."""
+    """Return the denoised matrix, in `buffer`, which may be that of P: observed values are not restored."""
     s = DenseRows(buffer, p.n_rows, p.n_columns)
     propagate_over_cells(graph, p.matrix, s.matrix, work, iterations=n_iterations, beta=1.0)
     return s
 
 
 def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
-    """Estimate what a run takes."""
+    """Estimate the memory and operations of a run."""
     k_cell, k_gene = int(settings["k_cell"]), int(settings["k_gene"])
     operations = (
-        # The search among genes is counted as one among cells: the time is not known better than that.
+        # The search among genes is counted like one among cells: the estimate of time is not more precise than that.
         search_operations(shape.n_cells, shape.n_stored)
         + search_operations(shape.n_cells, shape.n_cells * shape.n_genes)
         + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))

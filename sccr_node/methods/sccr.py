@@ -44,46 +44,46 @@ def sccr(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Imputed:
-    """Impute expression with scCR. Settings that are None have the published values.
+    """Impute expression with scCR. Settings left at None take the published values.
 
     Parameters
     ----------
     expression
         Cells x genes, sparse or dense: non-negative logs of library-size-normalised counts; 0 means missing.
     k_cell
-        Nearest neighbours per cell (default: 15).
+        Number of nearest neighbours per cell (default: 15).
     k_gene
-        Nearest neighbours per gene (default: 2).
+        Number of nearest neighbours per gene (default: 2).
     k_denoising
-        Nearest neighbours per cell in the last cell graph (default: as k_cell).
+        Number of nearest neighbours per cell in the last cell graph (default: as k_cell).
     n_iterations
-        Iterations of each propagation over cells (default: 40).
+        Number of steps of each propagation over cells (default: 40).
     n_gene_iterations
-        Iterations of the propagation over genes (default: 40).
+        Number of propagation steps over genes (default: 40).
     n_denoising_iterations
-        Iterations of the last propagation over cells (default: as n_iterations).
+        Number of steps of the last propagation over cells (default: as n_iterations).
     alpha
-        Share of the pre-imputed expression in the recovered expression (default: 0.05).
+        Weight of the pre-imputed expression in the recovered expression (default: 0.05).
     beta
-        Share of the neighbours in each iteration of denoising (default: 0.99).
+        Weight of the neighbours in each denoising step (default: 0.99).
     gamma
-        Share of the recovered expression in the denoised expression (default: 0.01).
+        Weight of the recovered expression in the denoised expression (default: 0.01).
     symmetrize_final
-        Whether the last cell graph is symmetric (default: True).
+        Whether the last cell graph is made symmetric (default: True).
     dissociating
-        Whether genes are joined by negative correlations too (default: True).
+        Whether genes are also related by negative correlation (default: True).
     standardize
         Whether genes are standardised before they are related (default: True).
     denoised, recovered
-        Which outputs to make; without `denoised` the third stage is left out.
+        The outputs to compute; without `denoised` the denoising stage is skipped.
     threads
-        Number of threads (default: all CPUs that the process may use). No value depends on it.
+        Number of threads (default: all available CPUs). Does not affect the result.
     progress
-        Called with the stage's name and the fraction of it that is done, from the calling thread; it may raise to stop.
+        Called with the stage's name and the fraction done, from the calling thread; it can raise to stop.
 
     Returns
     -------
-    The outputs asked for, with the signed gene graph. Empty cells and genes are left out and stay 0.
+    The outputs asked for, with the signed gene graph. Empty cells and genes are skipped and stay 0.
 
     Raises
     ------
@@ -102,17 +102,17 @@ def sccr(
     wanted: dict[Output, bool] = {"recovered": recovered, "denoised": denoised}
     outputs = [output for output in wanted if wanted[output]]
     if not outputs:
-        raise ValueError("neither the denoised nor the recovered expression is wanted: ask for one")
+        raise ValueError("there is nothing to compute: set denoised, recovered or both to True")
     work = Workspace(threads, progress)
     return impute(Expression.of(expression), work, outputs, settings)
 
 
 def impute(data: Expression, work: Workspace, outputs: Collection[Output], settings: Mapping[str, Value]) -> Imputed:
-    """Impute by way of P (pre-imputed), C (completed over genes), R (recovered) and, if asked for, denoising."""
+    """Impute via P (pre-imputed), C (completed over genes), R (recovered) and, if asked for, denoising."""
     if data.passes_through:
         return data.unchanged(outputs, relations=True)
     x, stage = data.matrix, Stages(data, work, settings)
-    # One holds P, then R, then (if R is not an output) the denoised matrix; the other the scaled genes, then C.
+    # The first holds P, then R, then (if R is not an output) the denoised matrix; the second the scaled genes, then C.
     first, second = data.buffer(work), data.buffer(work)
 
     graph = stage("pre-imputation: cell graph", observed_cell_graph, x)
@@ -138,7 +138,7 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
 
 @dataclass(frozen=True)
 class Genes:
-    """How genes relate: the signed graph, the coefficients of the pairs in it, and the scaling it was built on."""
+    """The signed gene graph, the coefficients of its pairs, and the scaling that it was built with."""
 
     adjacency: sp.csr_matrix
     relations: sp.csr_matrix
@@ -146,14 +146,14 @@ class Genes:
 
 
 def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
-    """Return the graph of similar cells by what was observed."""
+    """Return the graph of cells that are similar in the observed values."""
     return joined(search(SparseRows.of(x), k_cell + 1, work))
 
 
 def pre_imputation(
     x: sp.csr_matrix, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
 ) -> tuple[DenseRows, CellStatistics]:
-    """Return P, in `buffer`, and the mean and deviation of its genes."""
+    """Return P, in `buffer`, and the mean and standard deviation of its genes."""
     p, statistics = DenseRows(buffer, *x.shape), CellStatistics.empty(x.shape[1])
     propagate_over_cells(graph, x, p.matrix, work, iterations=n_iterations, statistics=statistics)
     return p, statistics
@@ -169,7 +169,10 @@ def gene_relations(
     dissociating: bool,
     standardize: bool,
 ) -> Genes:
-    """Return how genes relate in P: a gene and the negations of the others, in the paper's doubled graph, are one."""
+    """Return how genes are related in P.
+
+    The paper doubles the graph by the negation of every gene; here one signed graph stands for both halves.
+    """
     scaling = GeneScaling.identity(p.n_columns)
     if standardize:
         scaling = GeneScaling.of(statistics.means, statistics.deviations)
@@ -193,7 +196,7 @@ def completion(
 
 
 def complete_cell_graph(c: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
-    """Return the graph of similar cells by C."""
+    """Return the graph of cells that are similar in C."""
     return joined(search(c, k_cell + 1, work))
 
 
@@ -207,14 +210,14 @@ def recovery(
     n_iterations: int,
     alpha: float,
 ) -> DenseRows:
-    """Return R, in `buffer`, which may be that of P: alpha of P, and the rest of Q."""
+    """Return R, in `buffer`, which may be that of P: alpha times P, and the rest from Q."""
     r = DenseRows(buffer, *x.shape)
     propagate_over_cells(graph, x, r.matrix, work, iterations=n_iterations, share=1 - alpha, mixed=p.matrix)
     return r
 
 
 def final_cell_graph(r: DenseRows, work: Workspace, *, k_denoising: int, symmetrize_final: bool) -> sp.csr_matrix:
-    """Return the graph of similar cells by R."""
+    """Return the graph of cells that are similar in R."""
     return joined(search(r, k_denoising + 1, work), symmetrize=symmetrize_final)
 
 
@@ -229,7 +232,7 @@ def denoising(
     beta: float,
     gamma: float,
 ) -> DenseRows:
-    """Return the denoised matrix, in `buffer`, which may be that of R: gamma of R, and the rest of S."""
+    """Return the denoised matrix, in `buffer`, which may be that of R: gamma times R, and the rest from S."""
     s = DenseRows(buffer, *x.shape)
     propagate_over_cells(
         graph, x, s.matrix, work, iterations=n_denoising_iterations, beta=beta, share=1 - gamma, mixed=r.matrix
@@ -238,7 +241,7 @@ def denoising(
 
 
 def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
-    """Estimate what a run takes."""
+    """Estimate the memory and operations of a run."""
     k_cell, k_gene = int(settings["k_cell"]), int(settings["k_gene"])
     n_cells, n_genes = shape.n_cells, shape.n_genes
     operations = (

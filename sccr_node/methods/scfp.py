@@ -27,30 +27,30 @@ def scfp(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Imputed:
-    """Impute expression with scFP. Settings that are None have the published values.
+    """Impute expression with scFP. Settings left at None take the published values.
 
     Parameters
     ----------
     expression
         Cells x genes, sparse or dense: non-negative logs of library-size-normalised counts; 0 means missing.
     k_cell
-        Nearest neighbours per cell (default: 15).
+        Number of nearest neighbours per cell (default: 15).
     k_denoising
-        Nearest neighbours per cell in the last cell graph (default: as k_cell).
+        Number of nearest neighbours per cell in the last cell graph (default: as k_cell).
     n_iterations
-        Iterations of each propagation over cells (default: 40).
+        Number of steps of hard propagation over cells (default: 40).
     n_denoising_iterations
-        Iterations of the last propagation over cells (default: as n_iterations).
+        Number of steps of soft propagation over cells (default: as n_iterations).
     beta
-        Share of the neighbours in each iteration of soft propagation (default: 0.99).
+        Weight of the neighbours in each step of soft propagation (default: 0.99).
     threads
-        Number of threads (default: all CPUs that the process may use). No value depends on it.
+        Number of threads (default: all available CPUs). Does not affect the result.
     progress
-        Called with the stage's name and the fraction of it that is done, from the calling thread; it may raise to stop.
+        Called with the stage's name and the fraction done, from the calling thread; it can raise to stop.
 
     Returns
     -------
-    The denoised expression. Empty cells and genes are left out and stay 0.
+    The denoised expression. Empty cells and genes are skipped and stay 0.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def scfp(
 
 
 def impute(data: Expression, work: Workspace, outputs: Collection[Output], settings: Mapping[str, Value]) -> Imputed:
-    """Impute by hard propagation, whose result is P, and soft propagation of P."""
+    """Impute by hard propagation, which gives P, then soft propagation of P."""
     if data.passes_through:
         return data.unchanged(outputs, relations=False)
     x, stage = data.matrix, Stages(data, work, settings)
@@ -81,21 +81,21 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
 
 
 def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
-    """Return the graph of similar cells by what was observed."""
+    """Return the graph of cells that are similar in the observed values."""
     return joined(search(SparseRows.of(x), k_cell + 1, work))
 
 
 def hard_propagation(
     x: sp.csr_matrix, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
 ) -> DenseRows:
-    """Return P, in `buffer`: what was observed is put back in every iteration."""
+    """Return P, in `buffer`: observed values are restored in every iteration."""
     p = DenseRows(buffer, *x.shape)
     propagate_over_cells(graph, x, p.matrix, work, iterations=n_iterations)
     return p
 
 
 def final_cell_graph(p: DenseRows, work: Workspace, *, k_denoising: int) -> sp.csr_matrix:
-    """Return the graph of similar cells by P."""
+    """Return the graph of cells that are similar in P."""
     return joined(search(p, k_denoising + 1, work))
 
 
@@ -115,7 +115,7 @@ def soft_propagation(
 
 
 def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
-    """Estimate what a run takes."""
+    """Estimate the memory and operations of a run."""
     k_cell, k_denoising = int(settings["k_cell"]), int(settings["k_denoising"])
     operations = (
         search_operations(shape.n_cells, shape.n_stored)

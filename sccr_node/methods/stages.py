@@ -1,4 +1,4 @@
-"""The stages of a method: each is a function, and its key is the settings that it uses and the stages before it."""
+"""The stages of a method: each is a function, identified by the settings that it uses and the stages before it."""
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
@@ -12,11 +12,12 @@ Made = TypeVar("Made")
 
 
 class Stages:
-    """Runs the stages of one imputation in order, and has the workspace keep what they make.
+    """Runs the stages of an imputation in order, and lets the workspace keep their results.
 
-    A stage is a function of what earlier stages made, of the workspace, and of the settings that it uses, which are its
-    keyword-only parameters. What it makes depends on those settings, on the data and on the stages before it, so these
-    are its key: in a workspace that keeps, a run that differs in later settings only begins where they are used.
+    A stage is a function of the results of earlier stages, of the workspace, and of the settings that it uses, which
+    are its keyword-only parameters. Its result depends on those settings, on the data and on the stages before it, so
+    these are its key: in a workspace that keeps results, a run that differs only in later settings starts where they
+    are used.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ class Stages:
     Attributes
     ----------
     seconds
-        What each stage of this run took; a stage that was kept is not among them.
+        Seconds per stage of this run, without stages whose result was kept.
     """
 
     def __init__(self, data: Expression, work: Workspace, settings: Mapping[str, Value]) -> None:
@@ -39,13 +40,13 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     def __call__(self, name: str, stage: Callable[..., Made], *inputs: object) -> Made:
-        """Return what a stage makes: ``stage(*inputs, work, **settings)``."""
+        """Return the result of a stage, ``stage(*inputs, work, **settings)``."""
         own = {setting: self._settings[setting] for setting in uses(stage)}
         self._key = (*self._key, (stage.__module__, stage.__qualname__, *own.items()))
         return self._work.kept(self._key, lambda: self._timed(name, stage, inputs, own))
 
     def last(self, name: str, stage: Callable[..., Made], *inputs: object) -> Made:
-        """Return what the last stage makes: the result, which no other stage begins with, so that it is not kept."""
+        """Return the result of the last stage, which is not kept, because no other stage needs it."""
         return self._timed(name, stage, inputs, {setting: self._settings[setting] for setting in uses(stage)})
 
     def _timed(

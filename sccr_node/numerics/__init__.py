@@ -1,4 +1,4 @@
-"""The numerical core, arrays in and arrays out: neighbours, graphs, propagation, PCA, and the C kernels under them."""
+"""The numerical core, arrays in and arrays out: neighbours, graphs, propagation, PCA, and their C kernels."""
 
 from sccr_node.numerics._kernels import level
 from sccr_node.numerics.graphs import cell_graph, gene_graph

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 PANEL, TILE, DEPTH, LISTED_ROWS = 32, 512, 128, 16  # as in kernels.c; checked when it is loaded
 
-# From the plainest to the best. One library each, of the same source; aarch64 has the baseline only.
+# From the plainest to the best, one library each, built from the same source; aarch64 has only the baseline.
 LEVELS = ("baseline", "avx2", "avx512")
 
 
 def _array_of(dtype: type) -> type:
-    """Return an argument type that takes contiguous arrays of one type (or None, for NULL), as addresses."""
+    """Return an argument type for contiguous arrays of one type (or None, for NULL), passed as addresses."""
 
     class Pointer:
         @classmethod
@@ -25,7 +25,7 @@ def _array_of(dtype: type) -> type:
             if array is None:
                 return None
             if array.dtype != dtype or not array.flags.c_contiguous:
-                raise TypeError(f"a contiguous array of {np.dtype(dtype)} is needed, not one of {array.dtype}")
+                raise TypeError(f"a contiguous array of {np.dtype(dtype)} is required, not one of {array.dtype}")
             return ctypes.c_void_p(array.ctypes.data)
 
     return Pointer
@@ -42,7 +42,7 @@ _TYPES: dict[str, Any] = {
     "D": ctypes.c_double,
 }
 
-# One letter for each argument, in the order of kernels.c: arrays in lower case, n an integer, F and D numbers.
+# One letter per argument, in the order of kernels.c: lower case for arrays, n for an integer, F and D for numbers.
 _SIGNATURES = {
     "propagate_hard": "lifnnfffni",
     "propagate_soft": "lifnnfFffni",
@@ -74,7 +74,7 @@ def _library_path(level: str) -> Path:
 def _open(level: str) -> ctypes.CDLL:
     path = _library_path(level)
     if not path.exists():
-        raise ImportError(f"the compiled kernels are missing ({path.name}): install the package again (pip install)")
+        raise ImportError(f"the compiled kernels are missing ({path.name}): reinstall the package (pip install)")
     library = ctypes.CDLL(str(path))
     for name, letters in _SIGNATURES.items():
         function = getattr(library, name)
@@ -82,13 +82,13 @@ def _open(level: str) -> ctypes.CDLL:
         function.restype = None
     names = "panel_rows", "tile_rows", "summed_depth", "listed_rows"
     if [ctypes.c_int32.in_dll(library, name).value for name in names] != [PANEL, TILE, DEPTH, LISTED_ROWS]:
-        raise ImportError(f"the compiled kernels ({path.name}) are of another version: install the package again")
+        raise ImportError(f"the compiled kernels ({path.name}) belong to a different version: reinstall the package")
     return library
 
 
 @functools.cache
 def usable_levels() -> dict[str, ctypes.CDLL]:
-    """Return the libraries that this CPU runs, from the plainest to the best."""
+    """Return the libraries that this CPU supports, from the plainest to the best."""
     baseline = _open("baseline")
     best = baseline.supported_level()
     return {
@@ -103,7 +103,7 @@ _forced: list[str] = []
 
 @contextlib.contextmanager
 def forced_level(level: str) -> Iterator[None]:
-    """Run everything inside on the kernels of one level: for tests and benchmarks."""
+    """Run the block on the kernels of one level: for tests and benchmarks."""
     _forced.append(level)
     try:
         yield
@@ -112,7 +112,7 @@ def forced_level(level: str) -> Iterator[None]:
 
 
 def level() -> str:
-    """Return the level of instructions in use: baseline, avx2 or avx512."""
+    """Return the instruction level in use: baseline, avx2 or avx512."""
     return _forced[-1] if _forced else list(usable_levels())[-1]
 
 

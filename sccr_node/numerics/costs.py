@@ -1,4 +1,4 @@
-"""What the parts of a method take, from the shape alone: the peak of memory and the floating point operations."""
+"""The costs of the parts of a method, given only the shape: peak memory and floating-point operations."""
 
 from dataclasses import dataclass
 
@@ -19,14 +19,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Cost:
-    """Peak `bytes` that a method allocates beyond its input, and its floating point `operations`."""
+    """Peak `bytes` that a method allocates beyond its input, and its floating-point `operations`."""
 
     bytes: int
     operations: int
 
 
 def peak_bytes(shape: Shape, threads: int, *, n_buffers: int, k_cell: int, k_gene: int | None = None) -> int:
-    """Return the peak of a method with `n_buffers` matrices of cells x genes and graphs of these many neighbours.
+    """Return the peak memory of a method with `n_buffers` matrices of cells x genes and graphs with so many neighbours.
 
     `k_gene` is None for a method without a gene graph.
     """
@@ -43,15 +43,15 @@ def peak_bytes(shape: Shape, threads: int, *, n_buffers: int, k_cell: int, k_gen
 
 
 def search_operations(n_rows: int, n_values: int) -> int:
-    """Return what comparing every row with every other takes, if the rows have `n_values` values in all."""
+    """Return the operations for comparing every row with every other, if the rows have `n_values` values in total."""
     return n_rows * n_values
 
 
 def cell_propagation_operations(shape: Shape, k_cell: int, n_iterations: int) -> int:
-    """Return what one propagation over a symmetric cell graph takes."""
+    """Return the operations of one propagation over a symmetric cell graph."""
     return n_iterations * shape.n_cells * 2 * (k_cell + 1) * shape.n_genes * 2
 
 
 def gene_propagation_operations(shape: Shape, k_gene: int, n_iterations: int) -> int:
-    """Return what one propagation over a symmetric gene graph takes."""
+    """Return the operations of one propagation over a symmetric gene graph."""
     return n_iterations * shape.n_genes * 2 * (k_gene + 1) * shape.n_cells * 2

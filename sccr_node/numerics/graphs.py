@@ -1,4 +1,4 @@
-"""Graphs of cells and of genes: the neighbours' cosines, joined, made symmetric and normalised."""
+"""Graphs of cells and of genes: the cosines of neighbours, made symmetric and normalised."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from sccr_node.numerics.workspace import Workspace
 
 @dataclass(frozen=True)
 class GeneScaling:
-    """What standardising subtracts from each gene and divides it by."""
+    """What standardisation subtracts from each gene, and divides it by."""
 
     means: NDArray[np.float64]
     scales: NDArray[np.float64]
@@ -21,15 +21,15 @@ class GeneScaling:
 
     @classmethod
     def of(cls, means: NDArray[np.float64], deviations: NDArray[np.float64]) -> "GeneScaling":
-        """Return the paper's: a gene that does not vary is divided by the mean of all deviations, and stands at 0."""
+        """Return the paper's scaling: a constant gene becomes 0, and is scaled back by the mean of all deviations."""
         constant = deviations <= 1e-6 * np.maximum(1.0, np.abs(means))
         scales = np.where(constant, deviations.mean(), deviations)
-        # The rest of rounding in a constant gene would become a direction of its own once rows are normalised.
+        # Rounding errors in a constant gene would become a direction of their own once rows are normalised.
         return cls(means, scales, np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviations)))
 
     @classmethod
     def identity(cls, n_genes: int) -> "GeneScaling":
-        """Return one that changes nothing."""
+        """Return a scaling that changes nothing."""
         return cls(np.zeros(n_genes), np.ones(n_genes), np.ones(n_genes))
 
 
@@ -41,13 +41,13 @@ def cell_graph(
     Parameters
     ----------
     expression
-        Cells x genes; a sparse matrix must not have negative values, a dense one may.
+        Cells x genes; a dense matrix can have negative values, a sparse one cannot.
     k
-        Neighbours of a cell, beside itself.
+        Number of neighbours per cell, in addition to itself.
     symmetrize
-        Whether a neighbour on one side is one (of half the weight) on the other.
+        Whether a cell that is a neighbour in one direction becomes one (with half the weight) in the other.
     threads
-        Number of threads (default: all available CPUs); no value depends on it.
+        Number of threads (default: all available CPUs). Does not affect the result.
     """
     work = Workspace(threads)
     if sp.issparse(expression):
@@ -72,13 +72,13 @@ def gene_graph(
     dense
         Cells x genes, without missing values.
     k
-        Neighbours of a gene, beside itself.
+        Number of neighbours per gene, in addition to itself.
     dissociating
-        Whether genes are joined by negative correlations too.
+        Whether genes are also related by negative correlation.
     standardize
-        Whether the cosine is taken of the standardised genes, and so is Pearson's r.
+        Whether genes are standardised, so that the cosine is Pearson's r.
     threads
-        Number of threads (default: all available CPUs); no value depends on it.
+        Number of threads (default: all available CPUs). Does not affect the result.
     """
     work = Workspace(threads)
     dense = np.ascontiguousarray(dense, np.float32)
@@ -115,10 +115,10 @@ def joined(
     self_weight: float | None = None,
     degrees: bool = False,
 ) -> sp.csr_matrix:
-    """Return the graph of the neighbours' cosines: self-weight, symmetry, normalisation.
+    """Return the graph of the neighbours' cosines, with self-weights, made symmetric and normalised.
 
-    The self-weight is the cosine plus 1 (scCR, scFP), or `self_weight` if given. Rows are divided by the sum
-    of their magnitudes, or, with `degrees`, entries by the square roots of both nodes' degrees.
+    The self-weight is the cosine plus 1 (scCR, scFP), or `self_weight` if given. Rows are divided by the sum of their
+    magnitudes or, with `degrees`, entries by the square roots of both nodes' degrees.
     """
     graph = _as_matrix(neighbors, positive=not signed)
     n = graph.shape[0]
@@ -142,12 +142,12 @@ def joined(
 
 
 def relations(neighbors: Neighbors, *, signed: bool) -> sp.csr_matrix:
-    """Return the cosines of the pairs that either gene joined: symmetric, no diagonal, float32."""
+    """Return the cosines of all pairs of genes that are neighbours either way: symmetric, no diagonal, float32."""
     one_way = _as_matrix(neighbors, positive=not signed).astype(np.float32)
     one_way.setdiag(0)
     one_way.eliminate_zeros()
     other_way = one_way.T.tocsr()
-    # A pair that both genes joined has the same cosine in both, so one of them is left out.
+    # If each gene is a neighbour of the other, both directions have the same cosine, so one of them is left out.
     both_ways = one_way + other_way - other_way.multiply(one_way.astype(bool))
     union = sp.csr_matrix(both_ways)
     union.eliminate_zeros()
@@ -156,7 +156,7 @@ def relations(neighbors: Neighbors, *, signed: bool) -> sp.csr_matrix:
 
 
 def _as_matrix(neighbors: Neighbors, *, positive: bool) -> sp.csr_matrix:
-    """Return the kept cosines as a sparse n x n matrix; `positive`: the negative ones left out (ReLU)."""
+    """Return the cosines as a sparse n x n matrix, without the negative ones if `positive` (ReLU)."""
     n = len(neighbors.indices)
     there = (neighbors.indices >= 0) & ((neighbors.scores > 0) | (not positive))
     rows = np.nonzero(there)[0]

@@ -1,4 +1,4 @@
-"""Principal components of a matrix that is read in blocks of rows: exact, and the same for any number of threads."""
+"""Principal components of a matrix read in blocks of rows: exact, and the same for any number of threads."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,15 +11,15 @@ from threadpoolctl import threadpool_limits
 
 from sccr_node.numerics.workspace import Progress, Workspace
 
-GRAM_GENES = 4096  # up to here the genes x genes products are kept; beyond, every step reads the matrix again
-BLOCK_VALUES = 2 << 20  # values of a block of rows, which is widened to float64
-STRIP = 256  # columns that one thread multiplies
+GRAM_GENES = 4096  # up to here the genes x genes products are kept; above it, every step reads the matrix again
+BLOCK_VALUES = 2 << 20  # values per block of rows, which is converted to float64
+STRIP = 256  # columns multiplied by one thread at a time
 ARPACK_SHARE = 4  # for more than this share of the components a complete decomposition is as fast
 ARPACK_TOLERANCE = 1e-10
 RANK_TOLERANCE = 1e-10
-SPARE = 14  # vectors of a step beyond those wanted
-MAX_BASIS = 768  # vectors that are orthogonalised against each other before starting again from the best
-TOLERANCE = 1e-6  # residual of an eigenpair, as a share of its eigenvalue
+SPARE = 14  # vectors per step in addition to those wanted
+MAX_BASIS = 768  # vectors orthogonalised against each other before a restart from the best
+TOLERANCE = 1e-6  # residual of an eigenpair, relative to its eigenvalue
 MAX_CYCLES = 50
 
 Matrix = NDArray[np.float64]
@@ -34,35 +34,35 @@ def principal_components(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Return PCA scores (cells x components), centred and unscaled, by falling variance.
+    """Return PCA scores (cells x components), centred and unscaled, by decreasing variance.
 
-    In float64, by ARPACK on the genes x genes products; for so many genes that these are not kept, by block Lanczos on
-    the matrix itself, which reads it a dozen times instead of hundreds. Both start from the same vectors each time.
+    In float64: by ARPACK on the genes x genes products or, with too many genes to keep these, by block Lanczos on the
+    matrix itself, which reads it a dozen times instead of hundreds. Both always start from the same vectors.
 
     Parameters
     ----------
     rows
-        Reads rows [start, stop) of the matrix, float32; called in blocks of fixed size, in order, several times over,
-        from the calling thread: the matrix may lie on disk.
+        Reads rows [start, stop) of the matrix, float32; called from the calling thread in blocks of fixed size, in
+        order, several times: the matrix can be on disk.
     n_cells, n_genes
-        The matrix's shape.
+        The shape of the matrix.
     n_components
-        How many components are wanted.
+        Number of components.
     threads
-        How many threads work; no value depends on it.
+        Number of threads (default: all available CPUs). Does not affect the result.
     progress
         As for `sccr`.
 
     Returns
     -------
-    min(n_components, cells - 1, genes) columns (none for a single cell). The sign is fixed by the loadings: of each
-    component the gene of largest loading (the first of them) has a positive one.
+    min(n_components, cells - 1, genes) columns (none for a single cell). The sign is fixed by the loadings: the (first)
+    gene with the largest absolute loading has a positive one.
     """
     kept = max(0, min(n_components, n_cells - 1, n_genes))
     if kept == 0:
         return np.zeros((n_cells, 0), np.float32)
     work = Workspace(threads, progress)
-    # A threaded BLAS sums in an order of its own; here each thread calls it for its own strip.
+    # A threaded BLAS sums in an unpredictable order; here each thread calls it for its own strip.
     with threadpool_limits(1, user_api="blas"), work.stage("principal components"):
         matrix = _Rows(rows, n_cells, n_genes, work)
         if n_genes <= GRAM_GENES:
@@ -74,7 +74,7 @@ def principal_components(
 
 
 class _Rows:
-    """The matrix, as what the components need of it: products over blocks of rows, each strip by one thread."""
+    """The products that the components need, computed over blocks of rows, with each strip computed by one thread."""
 
     def __init__(
         self, rows: Callable[[int, int], NDArray[np.float32]], n_cells: int, n_genes: int, work: Workspace
@@ -84,14 +84,14 @@ class _Rows:
         self.mean = sum((block.sum(axis=0) for _, block in self._blocks(0.0)), start=np.zeros(n_genes)) / n_cells
 
     def _blocks(self, offset: Matrix | float) -> Iterator[tuple[int, Matrix]]:
-        """Yield the first row and the rows less `offset` of every block."""
+        """Yield, per block, the first row and the rows minus `offset`."""
         for start in range(0, self.n_cells, self.height):
             block = self.rows(start, min(start + self.height, self.n_cells)).astype(np.float64)
             block -= offset
             yield start, block
 
     def _product(self, left: Matrix, right: Matrix) -> Matrix:
-        """Return left @ right, one thread for each strip of the rows of `left`."""
+        """Return left @ right, with each strip of rows of `left` computed by one thread."""
         out = np.empty((len(left), right.shape[1]))
 
         def strip(worker: int, at: int) -> None:
@@ -115,7 +115,7 @@ class _Rows:
         return np.asarray(np.triu(total) + np.triu(total, 1).T)
 
     def times_covariance(self, vectors: Matrix) -> Matrix:
-        """Return XT (X vectors) of the centred matrix X."""
+        """Return X^T (X vectors), where X is the centred matrix."""
         total = np.zeros_like(vectors)
         for _, block in self._blocks(self.mean):
             total += self._product(block.T, self._product(block, vectors))
@@ -159,7 +159,7 @@ def _leading_eigenvectors(times: Callable[[Matrix], Matrix], size: int, kept: in
             image -= basis @ among
             image -= basis @ (basis.T @ image)  # twice is enough
             newest, beyond = np.linalg.qr(image)
-            # Where nothing is left to find, those columns are arbitrary: they must still be orthogonal to the rest.
+            # If nothing is left to find, those columns are arbitrary: they must still be orthogonal to the rest.
             newest = newest[:, : size - basis.shape[1]]
             for _ in range(2):
                 newest = np.linalg.qr(newest - basis @ (basis.T @ newest))[0]

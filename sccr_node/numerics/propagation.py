@@ -1,4 +1,4 @@
-"""Hard and soft propagation of expression on a graph, a block of columns at a time so that iterations stay in cache."""
+"""Hard and soft propagation of expression over a graph, in blocks of columns, so that iterations stay in cache."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ from sccr_node.numerics.graphs import GeneScaling
 from sccr_node.numerics.neighbors import SparseRows
 from sccr_node.numerics.workspace import Workspace
 
-CACHE_BYTES = 24 << 20  # what the three spaces of one block may take: about a last-level cache
-GENE_BLOCK = 32  # cells that are propagated together over the genes
+CACHE_BYTES = 24 << 20  # for the three arrays of one block: about a last-level cache
+GENE_BLOCK = 32  # cells propagated together over the genes
 
 
 def block_width(n_nodes: int) -> int:
-    """Return how many columns are propagated together: as many as the cache holds (it depends on the data alone)."""
+    """Return how many columns are propagated together: as many as fit in the cache. Depends only on the data."""
     return next((width for width in (64, 32) if 3 * 4 * n_nodes * width <= CACHE_BYTES), 16)
 
 
 @dataclass(frozen=True)
 class Ordered:
-    """A graph with its nodes put where their neighbours are near, and the order: `order[new] = old`."""
+    """A graph reordered so that neighbours are close to each other, and the order: `order[new] = old`."""
 
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
@@ -32,7 +32,7 @@ class Ordered:
 
     @classmethod
     def of(cls, graph: sp.csr_matrix, *, reorder: bool = True) -> "Ordered":
-        """Return the graph in reverse Cuthill-McKee order (or as it is)."""
+        """Return the graph in reverse Cuthill-McKee order, or unchanged."""
         n = graph.shape[0]
         order = np.arange(n, dtype=np.int64)
         if reorder:
@@ -44,21 +44,21 @@ class Ordered:
 
 @dataclass(frozen=True)
 class CellStatistics:
-    """Mean and sample standard deviation of every gene over the cells, filled in by a propagation."""
+    """Mean and sample standard deviation of each gene over the cells, filled in by a propagation."""
 
     means: NDArray[np.float64]
     deviations: NDArray[np.float64]
 
     @classmethod
     def empty(cls, n_genes: int) -> "CellStatistics":
-        """Return room for them."""
+        """Return arrays to be filled in."""
         return cls(np.zeros(n_genes), np.zeros(n_genes))
 
 
 def hard_propagation(
     graph: sp.csr_matrix, expression: sp.csr_matrix, n_iterations: int = 40, *, threads: int | None = None
 ) -> NDArray[np.float32]:
-    """Return `expression` (cells x genes) spread over the cell graph, its stored values put back in every iteration."""
+    """Propagate `expression` (cells x genes) over the cell graph, restoring its stored values in every iteration."""
     out = np.empty(expression.shape, np.float32)
     propagate_over_cells(graph, expression, out, Workspace(threads), iterations=n_iterations)
     return out
@@ -72,7 +72,7 @@ def soft_propagation(
     *,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return `expression` (cells x genes) spread over the cell graph, with 1 - beta of the source in each iteration."""
+    """Propagate `expression` (cells x genes) over the cell graph, mixing 1 - beta of the source into each iteration."""
     out = np.empty(expression.shape, np.float32)
     propagate_over_cells(graph, expression, out, Workspace(threads), iterations=n_iterations, beta=beta)
     return out
@@ -92,10 +92,10 @@ def propagate_over_cells(
 ) -> None:
     """Propagate the columns of `source` (cells x genes) over the cell graph, and write `out` (cells x genes).
 
-    Hard propagation (`beta` None; `source` sparse): the stored values are put back in every iteration. Soft: each
-    iteration takes `beta` of the neighbours and the rest of the source. What is written is `share` of the result and
-    the rest of `mixed`. `mixed`, `source` and `out` may be one array. `statistics` of the result are filled in on the
-    way.
+    Hard propagation (`beta` is None, `source` sparse): the stored values are restored in every iteration. Soft: each
+    iteration mixes `beta` times the neighbours with the rest from the source. The output mixes `share` times the result
+    with the rest from `mixed`. `mixed`, `source` and `out` can be the same array. If given, `statistics` are filled in
+    with those of the result.
     """
     cells, genes = out.shape
     nodes = Ordered.of(graph)
@@ -140,9 +140,9 @@ def propagate_over_genes(
     *,
     iterations: int,
 ) -> None:
-    """Propagate every cell's genes over the gene graph with the observed ones held, and write `out` (cells x genes).
+    """Propagate every cell's genes over the gene graph with observed values fixed, and write `out` (cells x genes).
 
-    Starts from the standardised `dense` (or `expression`, if there is none) and undoes the standardisation.
+    Starts from the standardised `dense` (or from `expression`, if `dense` is None) and undoes the standardisation.
     """
     cells, genes = out.shape
     nodes = Ordered.of(graph, reorder=False)

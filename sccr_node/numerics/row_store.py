@@ -1,4 +1,4 @@
-"""Imputed rows between imputation and writing: in memory, or in an unnamed file where batches come one by one."""
+"""Imputed rows between imputation and writing: in memory, or in an unnamed file if batches are imputed one by one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 
 class ImputedRows(Protocol):
-    """Cells x imputed genes, float32, filled batch by batch and read in blocks of cells."""
+    """A cells x imputed genes matrix, float32, filled batch by batch and read in blocks of cells."""
 
     def put(self, cells: NDArray[np.intp], values: NDArray[np.float32]) -> None:
-        """Fill the rows of some cells (sorted row numbers)."""
+        """Fill in the rows of some cells (sorted row indices)."""
 
     def rows(self, first: int, last: int) -> NDArray[np.float32]:
         """Return the rows from ``first`` to before ``last``."""
@@ -27,14 +27,14 @@ class RowsInMemory:
     Parameters
     ----------
     values
-        Cells x genes; may be filled already.
+        Cells x genes; can already be filled in.
     """
 
     def __init__(self, values: NDArray[np.float32]) -> None:
         self._values = values
 
     def put(self, cells: NDArray[np.intp], values: NDArray[np.float32]) -> None:
-        """Fill the rows of some cells (sorted row numbers)."""
+        """Fill in the rows of some cells (sorted row indices)."""
         self._values[cells] = values
 
     def rows(self, first: int, last: int) -> NDArray[np.float32]:
@@ -43,12 +43,12 @@ class RowsInMemory:
 
 
 class RowsOnDisk:
-    """Rows in a file without a name, so that not even a killed process leaves it behind.
+    """Rows in a file without a name, which not even a killed process leaves behind.
 
     Parameters
     ----------
     folder
-        Where the file takes its room.
+        Folder on the disk to use.
     n_cells, n_genes
         The shape.
     """
@@ -60,7 +60,7 @@ class RowsOnDisk:
         self._file.truncate(n_cells * self._row_bytes)
 
     def put(self, cells: NDArray[np.intp], values: NDArray[np.float32]) -> None:
-        """Fill the rows of some cells (sorted row numbers)."""
+        """Fill in the rows of some cells (sorted row indices)."""
         breaks = np.flatnonzero(np.diff(cells) != 1) + 1
         starts, stops = np.r_[0, breaks], np.r_[breaks, len(cells)]
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""What work needs and no result depends on: threads, progress, cancelling, large buffers, and stages that are kept."""
+"""What computations need but results do not depend on: threads, progress, cancelling, large buffers, kept stages."""
 
 import contextlib
 import threading
@@ -20,28 +20,28 @@ _POLL_SECONDS = 0.1  # how often the calling thread reports progress, and how so
 
 
 class Workspace:
-    """Threads that work through the blocks of a stage while the calling thread waits, reports and hears signals.
+    """Threads that work through the blocks of a stage while the calling thread waits, reports and handles signals.
 
-    Blocks are handed out in turn, so which thread does one is chance: a block may only write what is its own (or what
-    does not depend on the thread, such as candidates that are proved afterwards).
+    Blocks are handed out in turn, so which thread gets a block is random: a block must only write what is its own (or
+    what does not depend on the thread, such as candidates that are verified afterwards).
 
     Parameters
     ----------
     threads
-        Number of threads (default: all CPUs that the process may use). No value depends on it.
+        Number of threads (default: all available CPUs). Does not affect the result.
     progress
-        Called with the stage's name and the fraction of it that is done, from the calling thread; it may raise to stop.
+        Called with the stage's name and the fraction done, from the calling thread; it can raise to stop.
     keep
-        Keep what `kept` makes, for later runs in the same workspace. Its large arrays are then never overwritten, so
-        each stage has one of its own.
+        Whether results of `kept` are kept for later runs in the same workspace. Large arrays are then never
+        overwritten, so each stage has its own.
 
     Attributes
     ----------
     seconds
-        What each stage took, over all runs in this workspace.
+        Seconds per stage, over all runs in this workspace.
     cancelled
-        One int32 that the kernels read: not 0 once the work was stopped. A stopped workspace takes no more work, since
-        a buffer may hold half of a result.
+        One int32 that the kernels read: non-zero once work was stopped. A stopped workspace accepts no more work,
+        because a buffer may contain half a result.
     """
 
     def __init__(self, threads: int | None = None, progress: Progress | None = None, *, keep: bool = False) -> None:
@@ -57,7 +57,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Name and time what runs inside."""
+        """Name and time the block."""
         self._stage, started = name, time.perf_counter()
         self._report(0.0)
         yield
@@ -65,15 +65,15 @@ class Workspace:
         self._report(1.0)
 
     def buffer(self, n_values: int) -> NDArray[np.float32]:
-        """Return room for `n_values` float32 values: every array of cells x genes is made here."""
+        """Return a buffer for `n_values` float32 values: every array of cells x genes is allocated here."""
         return np.empty(n_values, np.float32)
 
     def over(self, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return room for what may overwrite `buffer`: the same memory, or other where what it holds is kept."""
+        """Return a buffer that can overwrite `buffer`: the same memory, or a new one if its contents are kept."""
         return self.buffer(len(buffer)) if self.keep else buffer
 
     def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return what `make` gives; a workspace that keeps calls it once per key."""
+        """Return the result of `make`; a workspace that keeps results calls it once per key."""
         if not self.keep:
             return make()
         if key not in self._kept:
@@ -81,13 +81,13 @@ class Workspace:
         return cast(Made, self._kept[key])
 
     def run(self, work: Callable[[int, Item], None], items: Sequence[Item]) -> None:
-        """Call `work(worker, item)` for every item, on at most `threads` threads; workers count from 0.
+        """Call `work(worker, item)` for every item, on at most `threads` threads; workers are numbered from 0.
 
-        Whatever is raised by a worker, by the progress report or by a signal handler stops all within one block and is
-        raised here.
+        An exception in a worker, in the progress report or in a signal handler stops all workers within one block and
+        is raised here.
         """
         if self.cancelled[0]:
-            raise RuntimeError("this workspace was stopped: make another one")
+            raise RuntimeError("this workspace was stopped: create a new one")
         queue = iter(items)
         lock = threading.Lock()
         finished = threading.Event()

@@ -1,1 +1,1 @@
-"""The commands that impute, from file to file: plan, run, write, publish."""
+"""The commands that impute, from file to file: plan, run, write, publish; and the report on a result."""

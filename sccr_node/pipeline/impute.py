@@ -1,4 +1,4 @@
-"""From file to file: open, plan, stage a copy, run, write, compose what stands beside it, publish."""
+"""Imputation from file to file: open, plan, stage a copy, run, write, compose the side files, publish."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from sccr_node.storage.targets import check_targets
 def impute_file(
     source: Path, output: Path, asked: ImputeParameters, *, console: Console, command: Sequence[str] = ()
 ) -> RunRecord | None:
-    """Run the step from file to file.
+    """Impute a file and write the output and its side files.
 
     Parameters
     ----------
     source
         ``.h5ad``, ``.zarr``, 10x ``.h5`` or a 10x folder.
     output
-        ``.h5ad`` or ``.zarr``: the input with what the step adds, nothing else changed.
+        ``.h5ad`` or ``.zarr``: the input plus the result, with everything else unchanged.
     asked
         The parameters.
     console
-        Where it shows what it finds and does.
+        Shows findings and progress.
     command
         The command line, for the record.
 
     Returns
     -------
-    The record of the run if one was asked for, by itself or in a report.
+    The record of the run if one was asked for, whether as a file or in a report.
 
     Raises
     ------
     SccrError
-        Any failure that the user can act on; nothing has been written then.
+        Any failure that the user can act on; nothing is written in that case.
     """
     clock = console.clock()
     with open_input(source, asked.layer) as data:
@@ -74,20 +74,21 @@ def produce(
     clock: Clock,
     command: Sequence[str] = (),
 ) -> RunRecord | None:
-    """Carry a plan out: copy, impute, write, compose, publish.
+    """Carry out a plan: copy, impute, write, compose, publish.
 
     Parameters
     ----------
     plan
-        What to do.
+        The plan.
     output
-        Where the output goes.
+        The output's path.
     asked
         How files are written.
     beside
-        What else is written.
+        The side files.
     impute
-        Makes the imputation: :func:`~sccr_node.pipeline.run.run`, or its like that collects parts.
+        Computes the imputation: :func:`~sccr_node.pipeline.run.run`, or a function with the same signature that
+        collects parts.
     console, clock, command
         As for :func:`impute_file`.
     """
@@ -102,7 +103,7 @@ def produce(
         threads=asked.threads,
         hashed=bool(beside.paths),
     ) as copy:
-        # From here on the copy is read, not the input: what was hashed is what is imputed.
+        # From here on the copy is read, not the input: what is imputed is then what was hashed.
         plan = replace(plan, data=copy.data)
         imputation = impute(plan, console, clock, scratch=output.parent if plan.needs.scratch else None)
         with clock.stage("write"):
@@ -119,14 +120,14 @@ def produce(
     keys = ", ".join("/".join(key) for key in plan.keys.all())
     console.say(f"wrote {output} in {clock.elapsed:.1f} s: {keys}")
     if beside.paths:
-        console.say(f"beside it: {', '.join(map(str, beside.paths))}")
+        console.say(f"also wrote {', '.join(map(str, beside.paths))}")
     return record
 
 
 def publish(copy: StagedOutput, texts: Mapping[Path, str], *, force: bool) -> None:
-    """Put the output and the files beside it in their places: all of them or none; a signal comes too late then.
+    """Move the output and its side files into place: all of them or none; a signal can no longer interfere.
 
-    Everything is on the disk before the first is renamed, the output last.
+    Everything is on disk before the first file is renamed; the output comes last.
     """
     with staged_texts(texts, replace=force) as beside:
         copy.flush()
@@ -141,8 +142,8 @@ def check_before(
     Raises
     ------
     SccrError
-        A target exists without leave, cannot be written, or would cost an input or another target; a key exists; a
-        column to show does not exist.
+        A target exists and may not be replaced, cannot be written, or would overwrite an input or another target; a key
+        already exists; a column to show does not exist.
     """
     targets = [format_of_output(output).target(output), *beside.targets(output)]
     check_targets(targets, [data.path, *inputs, *asked.files_read()], force=asked.force)

@@ -1,4 +1,4 @@
-"""What a run will do, decided once: what was found, the settings, what is written, what it takes; every refusal."""
+"""The plan of a run, decided once: findings, settings, outputs, needs; every refusal happens here."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.methods import Shape, load
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
+from sccr_node.runtime.words import quantity
 
 WORKING_BYTES = 300_000_000
-"""What a run takes beside the arrays that are estimated: libraries, blocks, what the allocator keeps."""
+"""What a run needs in addition to the estimated arrays: libraries, blocks, what the allocator keeps."""
 
 OPERATIONS_PER_SECOND = 30e9
-"""Of one thread, about: for the estimate of time that ``--dry-run`` prints."""
+"""Roughly, per thread: for the estimated time that ``--dry-run`` prints."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Cells that are imputed together: a name (empty without batches) and their sorted row numbers."""
+    """Cells that are imputed together: a name (empty without batches) and sorted row indices."""
 
     name: str
     cells: NDArray[np.intp]
@@ -36,16 +37,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a run takes, as far as that can be told before.
+    """The estimated needs of a run.
 
     Attributes
     ----------
     memory, memory_limit
-        Bytes at the peak, and how many the process may use.
+        Peak memory, and what the process may use, in bytes.
     scratch, written
-        Bytes on the disk of the output: while batches wait for each other, and for what is added.
+        Bytes on the output's disk: for batches waiting to be written, and for what is added to the output.
     seconds
-        About how long it takes, on ``threads`` threads.
+        Approximate time on ``threads`` threads.
     """
 
     memory: int
@@ -58,7 +59,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: complete, so that nobody below asks for a default or a parameter again.
+    """The plan of a run: complete, so that nothing below needs a default or a parameter.
 
     Attributes
     ----------
@@ -67,19 +68,19 @@ class Plan:
     preparation
         How its matrix becomes expression.
     batches, batch_key
-        The cells that are imputed together, and the column that tells them apart.
+        The cells that are imputed together, and the column that defines them.
     method, settings
-        The method and all of its numbers.
+        The method and all its parameters.
     outputs
-        What the method is asked for.
+        The outputs that the method must produce.
     keys
-        Where the result goes.
+        The keys of the result.
     n_components
-        How many principal components are kept.
+        Number of principal components.
     noted, params
-        The parameters that the result depends on, as ``uns`` records them; all of them, for the run record.
+        The parameters that affect the result, as ``uns`` records them; all parameters, for the run record.
     needs
-        What it takes.
+        The estimated needs.
     findings
         What a reader of the result should know, as far as it is known before the run.
     """
@@ -105,7 +106,7 @@ class Plan:
 
 
 def make_plan(data: InputData, asked: ImputeParameters, console: Console, *, choice: GeneChoice | None = None) -> Plan:
-    """Look at every value of the input, decide what to do with it, and say so.
+    """Read every value of the input, decide what to do with it, and show the findings.
 
     Parameters
     ----------
@@ -114,9 +115,9 @@ def make_plan(data: InputData, asked: ImputeParameters, console: Console, *, cho
     asked
         The parameters.
     console
-        Where findings are shown as they are made.
+        Shows findings and progress.
     choice
-        The genes, if they were chosen before.
+        The genes, if they have been chosen already.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def make_plan(data: InputData, asked: ImputeParameters, console: Console, *, cho
 
 
 def batches_of(data: InputData, batch_key: str | None) -> tuple[Batch, ...]:
-    """Return the batches of the cells, sorted by name; one nameless batch if there is no batch column.
+    """Return the batches, sorted by name; a single nameless batch if there is no batch column.
 
     Raises
     ------
@@ -160,8 +161,8 @@ def batches_of(data: InputData, batch_key: str | None) -> tuple[Batch, ...]:
     if missing.any():
         first = str(data.cell_names[int(np.argmax(missing))])
         raise InputProblem(
-            f"obs[{batch_key!r}] of {data.path} has no value for {int(missing.sum())} cells (first: {first!r}): "
-            "fill them in, or remove those cells"
+            f"obs[{batch_key!r}] of {data.path} has no value for {quantity(int(missing.sum()), 'cell')} "
+            f"(first: {first!r}): fill in what is missing, or remove those cells"
         )
     labels = column.astype(str).to_numpy()
     names, codes = np.unique(labels, return_inverse=True)
@@ -169,12 +170,12 @@ def batches_of(data: InputData, batch_key: str | None) -> tuple[Batch, ...]:
 
 
 def of_batches(batches: tuple[Batch, ...], batch_key: str | None, method: str) -> list[Finding]:
-    """Return what a reader of the result should know of the batches."""
+    """Return what a reader of the result should know about the batches."""
     if batch_key is None:
         return []
-    findings = [Finding(f"{len(batches)} batches in obs[{batch_key!r}], each imputed by itself")]
+    findings = [Finding(f"{quantity(len(batches), 'batch', 'batches')} in obs[{batch_key!r}], each imputed separately")]
     if METHODS[method].relation is not None:
-        findings.append(Finding("no gene relations are written: each batch has a gene graph of its own"))
+        findings.append(Finding("no gene relations are written, because each batch has its own gene graph"))
     return findings
 
 
@@ -195,7 +196,7 @@ def _needs(data: InputData, asked: ImputeParameters, preparation: Preparation, b
         operations += needs.operations
     n_waiting = len(asked.outputs) if len(batches) > 1 else 0
     return Needs(
-        # The chosen genes exist twice for a moment, as they are stored and as float32, each with its column numbers.
+        # The selected genes exist twice for a moment, as stored and as float32, each with its column indices.
         memory=WORKING_BYTES + data.in_memory_bytes + n_stored * 20 + core_bytes,
         memory_limit=asked.max_memory or memory_limit(),
         scratch=n_waiting * summary.n_cells * len(genes) * 4,
@@ -206,31 +207,31 @@ def _needs(data: InputData, asked: ImputeParameters, preparation: Preparation, b
 
 
 def written_bytes(preparation: Preparation, keys: ResultKeys) -> int:
-    """Return about how many bytes a result adds to its output."""
+    """Estimate how many bytes a result adds to its output."""
     summary, genes = preparation.summary, preparation.genes
     n_stored = int(summary.gene_nonzeros[genes].sum())
     return len(keys.layers) * 8 * (summary.n_nonzeros - n_stored + summary.n_cells * len(genes))
 
 
 def check_memory(plan: Plan, console: Console) -> None:
-    """Say what the run will take, and stop if it cannot fit.
+    """Show the estimated memory and time, and refuse a run that would not fit in memory.
 
     Raises
     ------
     NotEnoughResources
-        The estimate is above the limit.
+        The estimate exceeds the limit.
     """
     needs = plan.needs
     console.say(
         f"estimate: {readable_bytes(needs.memory)} of memory (limit {readable_bytes(needs.memory_limit)}), "
-        f"about {needs.seconds:.0f} s on {needs.threads} thread{'s' if needs.threads > 1 else ''}"
+        f"about {needs.seconds:.0f} s on {quantity(needs.threads, 'thread')}"
     )
     if needs.memory > needs.memory_limit:
         advice = "fewer genes (--n-top-genes)"
         if plan.batch_key is None:
             advice = f"batches (--batch-key) or {advice}"
         raise NotEnoughResources(
-            f"the run needs about {readable_bytes(needs.memory)} of memory and may use "
-            f"{readable_bytes(needs.memory_limit)}: give it more memory (or a higher --max-memory, where that is what "
-            f"limits it), or use {advice}"
+            f"not enough memory: the run needs about {readable_bytes(needs.memory)} and may use only "
+            f"{readable_bytes(needs.memory_limit)}; provide more (or raise --max-memory, if that is the limit), or use "
+            f"{advice}"
         )

@@ -1,4 +1,4 @@
-"""The report on a finished result: its page, its MultiQC content, or both, from one reading."""
+"""The report on a finished result: an HTML page, MultiQC content, or both, from one pass over the result."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from sccr_node.storage.targets import Target, check_targets
 def report_file(
     result: Path, output: Path | None, asked: ReportParameters, *, scores: Sequence[Path], console: Console
 ) -> None:
-    """Write the page of a result, its MultiQC content, or both.
+    """Write the HTML report on a result, its MultiQC content, or both.
 
     Parameters
     ----------
     result
-        What ``sccr impute`` wrote.
+        An output of ``sccr impute``.
     output
         The HTML file; None for MultiQC content only.
     asked
@@ -35,13 +35,13 @@ def report_file(
     scores
         Evaluation tables to show, TSV or JSON.
     console
-        Where it shows how far it is.
+        Shows progress.
 
     Raises
     ------
     SccrError
-        A target may not be written, or the result, the record, a table or a column is missing or not what it should
-        be; nothing has been written then.
+        A target cannot be written, or the result, the record, a table or a column is missing or not what it should be;
+        nothing is written in that case.
     """
     folder = None if asked.multiqc is None else Path(asked.multiqc)
     targets = [] if output is None else [Target(output)]

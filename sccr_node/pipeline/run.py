@@ -1,4 +1,4 @@
-"""The batches of a plan, one by one, through its method."""
+"""Run the batches of a plan, one by one, through its method."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from sccr_node.numerics.row_store import ImputedRows, RowsInMemory, RowsOnDisk
 from sccr_node.pipeline.plan import Batch, Plan
 from sccr_node.results import Imputation
 from sccr_node.runtime.console import Clock, Console, Finding
+from sccr_node.runtime.words import plural, quantity
 
 
 @dataclass(frozen=True)
 class BatchResults:
-    """What became of the batches: the rows of all of them together, and the gene graph if there was one batch."""
+    """The imputed rows of all batches together, and the gene graph if there was no batch column."""
 
     rows: Mapping[Output, ImputedRows]
     n_nonzero: Mapping[Output, int]
@@ -32,28 +33,28 @@ class BatchResults:
 
 
 def run(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
-    """Prepare the chosen genes and impute them, batch by batch.
+    """Prepare the selected genes and impute them, batch by batch.
 
     Parameters
     ----------
     plan
-        What to do.
+        The plan.
     console
-        Where findings and progress are shown.
+        Shows findings and progress.
     clock
-        What the stages' seconds are added to.
+        Collects the seconds of each stage.
     scratch
-        Folder for what finished batches wait in; None keeps them in memory.
+        Folder for finished batches until all are written; None keeps them in memory.
     """
     prepared, findings = prepare(plan, console, clock)
     rows, n_shown = plan.shape
-    console.say(f"{METHODS[plan.method].title}: imputing {n_shown:,} genes of {rows:,} cells")
+    console.say(f"{METHODS[plan.method].title}: imputing {quantity(n_shown, 'gene')} in {quantity(rows, 'cell')}")
     results = impute_batches(plan, prepared.expression, console, clock, scratch)
     return assemble(plan, prepared, findings, results, console, clock)
 
 
 def prepare(plan: Plan, console: Console, clock: Clock) -> tuple[Prepared, tuple[Finding, ...]]:
-    """Return the expression of the chosen genes, and what there is to say about it."""
+    """Return the expression of the selected genes, and the findings about it."""
     with clock.stage("prepare"):
         prepared = plan.preparation.read(plan.data, console.progress)
     console.close_bar()
@@ -65,7 +66,7 @@ def prepare(plan: Plan, console: Console, clock: Clock) -> tuple[Prepared, tuple
 def impute_batches(
     plan: Plan, expression: sparse.csr_matrix, console: Console, clock: Clock, scratch: Path | None
 ) -> BatchResults:
-    """Run the method on each batch, and put the rows of all of them together."""
+    """Run the method on each batch, and combine the rows of all batches."""
     alone = len(plan.batches) == 1
     rows: dict[Output, ImputedRows] = {}
     if not alone:
@@ -91,7 +92,7 @@ def impute_batches(
 
 
 def waiting_rows(shape: tuple[int, int], scratch: Path | None) -> ImputedRows:
-    """Return the place in which finished batches wait for the others: memory, or a folder's disk."""
+    """Return the store in which finished batches wait for the others: in memory, or on a folder's disk."""
     return RowsInMemory(np.empty(shape, np.float32)) if scratch is None else RowsOnDisk(scratch, *shape)
 
 
@@ -123,7 +124,7 @@ def assemble(
     console: Console,
     clock: Clock,
 ) -> Imputation:
-    """Put together everything there is to write, with the principal components of all cells."""
+    """Assemble everything there is to write, with the principal components of all cells."""
     with clock.stage("principal components"):
         components = principal_components(
             results.rows["denoised"].rows,
@@ -159,20 +160,25 @@ def _used(expression: sparse.csr_matrix) -> tuple[NDArray[np.bool_], NDArray[np.
 def _findings(plan: Plan, prepared: Prepared) -> list[Finding]:
     findings = []
     if prepared.normalization.target_sum is not None:
-        findings.append(Finding(f"counts scaled to {prepared.normalization.target_sum:,.10g} per cell, then log1p"))
+        depth = f"{prepared.normalization.target_sum:,.10g}"
+        findings.append(Finding(f"counts normalised to {depth} per cell, then log1p-transformed"))
     used_cells, used_genes = _used(prepared.expression)
-    for used, what, other in (
-        (used_cells, "cells", "of the chosen genes"),
-        (used_genes, "chosen genes", "in any cell"),
-    ):
-        empty = int((~used).sum())
-        if empty:
-            said = f"{empty} {what} have no expression {other}: they take no part, and their imputed values are 0"
-            findings.append(Finding(said, warning=True))
+    n_empty = int((~used_cells).sum())
+    if n_empty:
+        what = f"{quantity(n_empty, 'cell')} {plural(n_empty, 'expresses', 'express')} none of the selected genes"
+        findings.append(Finding(f"{what}; {_skipped(n_empty)}", warning=True))
+    n_empty = int((~used_genes).sum())
+    if n_empty:
+        what = f"{quantity(n_empty, 'selected gene')} {plural(n_empty, 'is', 'are')} not expressed in any cell"
+        findings.append(Finding(f"{what}; {_skipped(n_empty)}", warning=True))
     findings += _of_constant_genes(prepared.expression, used_cells)
     for batch in plan.batches:
         findings += _of_few_cells(batch, int(plan.settings.get("k_cell", 0)))
     return findings
+
+
+def _skipped(n: int) -> str:
+    return plural(n, "it is skipped and stays 0", "they are skipped and stay 0")
 
 
 def _of_constant_genes(expression: sparse.csr_matrix, used_cells: NDArray[np.bool_]) -> list[Finding]:
@@ -184,18 +190,18 @@ def _of_constant_genes(expression: sparse.csr_matrix, used_cells: NDArray[np.boo
     constant = int((values.max(axis=0).toarray() == values.min(axis=0).toarray()).sum()) if len(everywhere) else 0
     if not constant:
         return []
-    genes = "gene has" if constant == 1 else "genes have"
-    return [
-        Finding(f"{constant} chosen {genes} one value in all cells, which relates to no other gene's", warning=True)
-    ]
+    what = f"{quantity(constant, 'selected gene')} {plural(constant, 'has', 'have')} the same value in every"
+    whose = plural(constant, "its", "their")
+    said = f"{what} non-empty cell; {whose} correlation with other genes is undefined"
+    return [Finding(said, warning=True)]
 
 
 def _of_few_cells(batch: Batch, k_cell: int) -> list[Finding]:
     n_cells = len(batch.cells)
-    which = f"batch {batch.name!r} has" if batch.name else "there is" if n_cells == 1 else "there are"
+    which = f"batch {batch.name!r} has" if batch.name else f"there {plural(n_cells, 'is', 'are')}"
     if n_cells == 1:
-        return [Finding(f"{which} one cell only: its values pass through unchanged", warning=True)]
+        return [Finding(f"{which} only 1 cell: its values pass through unchanged", warning=True)]
     if n_cells <= k_cell:
-        few = f"{n_cells} cells only, fewer than a cell and its {k_cell} neighbours: all of them are neighbours"
-        return [Finding(f"{which} {few}", warning=True)]
+        few = f"only {n_cells} cells, fewer than k_cell + 1 = {k_cell + 1}"
+        return [Finding(f"{which} {few}: every cell becomes a neighbour of every other", warning=True)]
     return []

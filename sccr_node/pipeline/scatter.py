@@ -1,4 +1,4 @@
-"""One big run as many small ones: split a data set into its batches, gather them once each is imputed."""
+"""One big run as many small ones: split a data set into batches, and gather them once each is imputed."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import memory_limit, usable_cpus
+from sccr_node.runtime.words import quantity
 from sccr_node.storage.files import written_folder
 from sccr_node.storage.targets import MARKER, PartsTarget, check_targets
 
@@ -51,16 +52,16 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     Parameters
     ----------
     source
-        Anything that ``sccr impute`` takes.
+        Any input that ``sccr impute`` accepts.
     asked
         The batch column, the folder, and how genes and depth are chosen.
     console
-        Where it shows what it finds and does.
+        Shows findings and progress.
 
     Raises
     ------
     SccrError
-        Any failure that the user can act on; no folder has been written then.
+        Any failure that the user can act on; no folder is written in that case.
     """
     folder = Path(asked.outdir)
     target = PartsTarget(folder)
@@ -70,7 +71,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
         preparation = decide_preparation(data, **asked.preparation(), progress=console.progress)
         console.say(preparation.headline())
         console.show(preparation.findings)
-        console.say(f"{len(batches)} batches in obs[{asked.batch_key!r}], one file each")
+        console.say(f"{quantity(len(batches), 'batch', 'batches')} in obs[{asked.batch_key!r}], one file per batch")
         depth = preparation.read(data, console.progress).normalization.target_sum
         record = {
             "batch_key": asked.batch_key,
@@ -92,20 +93,20 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
                 write_part(data, batch.cells, staged / name, of_part)
                 console.progress("split", (number + 1) / len(names))
     console.close_bar()
-    console.say(f"wrote {len(names)} parts to {folder}: {listing(names, 5)}")
+    console.say(f"wrote {quantity(len(names), 'part')} to {folder}: {listing(names, 5)}")
     advice = f"sccr impute PART OUTPUT --genes {folder / GENES_FILE}"
     if depth is not None:
         advice += f" --target-sum {depth!r}"
-    console.say(f"impute each with: {advice}; then: sccr gather {source} OUTPUT PARTS...")
+    console.say(f"impute each part with: {advice}; then run: sccr gather {source} OUTPUT PARTS...")
 
 
 def file_names(batches: Sequence[str]) -> list[str]:
-    """Return a file name for each batch: its own name, in characters that every file system and shell takes."""
+    """Return one file name per batch: the batch's name, in characters safe for every file system and shell."""
     names: list[str] = []
     for batch in batches:
         plain_name = re.sub(r"[^A-Za-z0-9._-]+", "_", batch).strip("._-")[:100] or "batch"
         stem, number = plain_name, 1
-        # Some file systems do not tell capitals apart.
+        # Some file systems are not case-sensitive.
         while f"{stem}.h5ad".lower() in (name.lower() for name in names):
             number += 1
             stem = f"{plain_name}_{number}"
@@ -122,20 +123,20 @@ def gather_files(
     console: Console,
     command: Sequence[str] = (),
 ) -> RunRecord | None:
-    """Put the imputed parts of a data set together: what one ``sccr impute --batch-key`` over all of it writes.
+    """Gather imputed parts into what one ``sccr impute --batch-key`` over the whole data set would write.
 
     Parameters
     ----------
     source
-        What was split.
+        The data set that was split.
     output
         ``.h5ad`` or ``.zarr``.
     part_paths
-        What ``sccr impute`` made of every part, in any order.
+        The outputs of ``sccr impute`` for every part, in any order.
     asked
         The parameters.
     console
-        Where it shows what it finds and does.
+        Shows findings and progress.
     command
         The command line, for the record.
 
@@ -146,7 +147,7 @@ def gather_files(
     Raises
     ------
     SccrError
-        A part is missing, given twice, of another data set, or imputed in another way than the rest.
+        A part is missing, given twice, from a different data set, or imputed differently from the rest.
     """
     clock = console.clock()
     beside = SideFiles(record=None if asked.provenance is None else Path(asked.provenance))
@@ -171,20 +172,20 @@ def gather_files(
 
 @dataclass(frozen=True)
 class Part:
-    """One imputed part, and what it says of the whole and of its imputation.
+    """One imputed part, with what it records about the whole and about its imputation.
 
     Attributes
     ----------
     path, key
         The file, and the name of the result in it.
     rows, n_cells_whole
-        Which rows of the whole it has, and how many cells the whole has.
+        Its rows in the whole, and the number of cells of the whole.
     batch, batch_key
-        The batch that it is, and the column that says so.
+        Its batch, and the batch column.
     preparation, scale, target_sum, gene_messages
         What ``sccr split`` decided over all cells.
     run, genes
-        What ``sccr impute`` noted, and the genes that it imputed.
+        What ``sccr impute`` recorded, and the genes that it imputed.
     """
 
     path: Path
@@ -202,18 +203,18 @@ class Part:
 
     @classmethod
     def read(cls, path: Path, key: str) -> Part:
-        """Read what a part says.
+        """Read what a part records.
 
         Raises
         ------
         InputProblem
-            It is not a part, or was not imputed under that name.
+            It is not a part, or contains no result of that name.
         """
         with open_input(path) as data:
             record = part_record(data)
             if key not in results_in(data):
                 raise InputProblem(
-                    f"{path} holds no result {key!r} of sccr impute: impute it first, or see --key-added"
+                    f"{path} contains no result {key!r} of sccr impute: impute it first, or give another --key-added"
                 )
             return cls(
                 path=path,
@@ -231,18 +232,18 @@ class Part:
             )
 
     def split_as(self) -> dict[str, Any]:
-        """Return how the whole was split: the same for all parts."""
+        """Return how the whole was split, which must be the same for all parts."""
         return {
             **self.preparation, "batch_key": self.batch_key, "target_sum found": self.target_sum, "scale": self.scale,
         }  # fmt: skip
 
     def imputed_as(self) -> dict[str, Any]:
-        """Return how the part was imputed: the same for all parts."""
+        """Return how the part was imputed, which must be the same for all parts."""
         return {**self.run["params"], "version": self.run["version"], "scale": self.run["input"]["scale"]}
 
 
 def collect(plan: Plan, of_batch: Mapping[str, Part], console: Console, scratch: Path | None) -> BatchResults:
-    """Put the imputed rows of all parts together, one part after the other."""
+    """Combine the imputed rows of all parts, one part after the other."""
     rows = {output: waiting_rows(plan.shape, scratch) for output in plan.outputs}
     n_nonzero = dict.fromkeys(plan.outputs, 0)
     for number, batch in enumerate(plan.batches):
@@ -295,7 +296,7 @@ def _plan(data: InputData, parts: Sequence[Part], asked: GatherParameters, conso
         noted=noted,
         params=noted | asked.model_dump(mode="json"),
         needs=Needs(
-            # The largest part as it is read: its stored values with their columns, and the dense rows.
+            # The largest part while it is read: its stored values with their column indices, and the dense rows.
             memory=WORKING_BYTES + data.in_memory_bytes + 12 * max(len(b.cells) for b in batches) * len(first.genes),
             memory_limit=asked.max_memory or memory_limit(),
             scratch=len(outputs_of(written)) * data.n_cells * len(first.genes) * 4,
@@ -321,7 +322,9 @@ def _check_parts_agree(parts: Sequence[Part]) -> None:
                     f"use the same parameters for every part"
                 )
         if not np.array_equal(part.genes, first.genes):
-            raise InputProblem(f"{part.path} and {first.path} have other genes imputed: use the same --genes")
+            raise InputProblem(
+                f"{part.path} and {first.path} have different imputed genes: use the same --genes for every part"
+            )
     _check_as_split(first)
 
 
@@ -329,14 +332,14 @@ def _check_as_split(part: Part) -> None:
     params = part.run["params"]
     if part.run["input"]["scale"] != part.scale:
         raise InputProblem(
-            f"{part.path} was imputed as {part.run['input']['scale']}, but the whole is {part.scale}: impute the "
-            f"parts with --input-scale {part.scale}"
+            f"{part.path} was imputed as {part.run['input']['scale']}, but the whole data set is {part.scale}: impute "
+            f"the parts with --input-scale {part.scale}"
         )
     if part.scale == "counts":
         if params["target_sum"] != part.target_sum:
             raise InputProblem(
-                f"{part.path} was imputed at the target depth {params['target_sum']}: impute the parts with "
-                f"--target-sum {part.target_sum!r}, the depth of the whole (in {DEPTH_FILE})"
+                f"{part.path} was imputed with --target-sum {params['target_sum']}: impute the parts with "
+                f"--target-sum {part.target_sum!r}, the target depth of the whole data set (in {DEPTH_FILE})"
             )
         if params["normalize_by"] != part.preparation["normalize_by"]:
             raise InputProblem(
@@ -344,9 +347,11 @@ def _check_as_split(part: Part) -> None:
                 f"{part.preparation['normalize_by']}: use the same for both"
             )
     if params.get("layer") != part.preparation.get("layer"):
-        raise InputProblem(f"{part.path} was imputed from another layer than it was split for: use the same")
+        raise InputProblem(
+            f"{part.path} was imputed from a different layer than it was split for: use the same --layer for both"
+        )
     if "batch_key" in params:
-        raise InputProblem(f"{part.path} was imputed with --batch-key: leave it out, a part is one batch")
+        raise InputProblem(f"{part.path} was imputed with --batch-key: leave it out, because a part is a single batch")
     if params["write"] not in ("denoised", "both"):
         raise InputProblem(
             f"{part.path} was imputed with --write {params['write']}, but the principal components need the "
@@ -359,20 +364,22 @@ def _check_same_cells(data: InputData, parts: Sequence[Part]) -> None:
         with open_input(part.path) as opened:
             cells, genes = opened.cell_names, opened.gene_names
         if part.n_cells_whole != data.n_cells or not np.array_equal(data.cell_names[part.rows], cells):
-            raise InputProblem(f"{part.path} was not split off {data.path}: its cells are others")
+            raise InputProblem(f"{part.path} was not split from {data.path}: its cells are different")
         if not np.array_equal(data.gene_names, genes):
-            raise InputProblem(f"{part.path} was not split off {data.path}: its genes are others")
+            raise InputProblem(f"{part.path} was not split from {data.path}: its genes are different")
 
 
 def _check_batches(batches: Sequence[Batch], parts: Sequence[Part], of_batch: Mapping[str, Part]) -> None:
     for part in parts:
         if of_batch[part.batch] is not part:
-            raise InputProblem(f"{part.path} and {of_batch[part.batch].path} are both batch {part.batch!r}: give one")
+            raise InputProblem(
+                f"{part.path} and {of_batch[part.batch].path} are both batch {part.batch!r}: give only one of them"
+            )
     missing = [batch.name for batch in batches if batch.name not in of_batch]
     if missing:
-        raise InputProblem(f"no part was given for {len(missing)} of {len(batches)} batches: {listing(missing)}")
+        raise InputProblem(f"no part was given for {len(missing)} of the {len(batches)} batches: {listing(missing)}")
     for batch in batches:
         if not np.array_equal(batch.cells, of_batch[batch.name].rows):
             raise InputProblem(
-                f"{of_batch[batch.name].path} holds other cells than batch {batch.name!r} has now: split again"
+                f"{of_batch[batch.name].path} does not contain the cells that batch {batch.name!r} has now: split again"
             )

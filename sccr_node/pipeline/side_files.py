@@ -1,4 +1,4 @@
-"""What is written beside an output: the run record, the report, the MultiQC content."""
+"""The files written beside an output: the run record, the report, the MultiQC content."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ PACKAGES = ("anndata", "h5py", "numpy", "pandas", "pydantic", "scipy", "zarr")
 
 @dataclass(frozen=True)
 class SideFiles:
-    """What is asked for beside an output.
+    """The side files that were asked for.
 
     Attributes
     ----------
     record, report
         The files; None if not asked for.
     multiqc
-        The folder that samples may share; None if not asked for.
+        The folder, which samples can share; None if not asked for.
     label_key, batch_key
-        Columns of obs that colour the report's cells.
+        Columns of obs that colour the cells in the report.
     """
 
     record: Path | None = None
@@ -56,7 +56,7 @@ class SideFiles:
 
     @classmethod
     def of(cls, asked: ImputeParameters) -> SideFiles:
-        """Return what the parameters ask for."""
+        """Return the side files that the parameters ask for."""
         record, report, multiqc = (
             None if name is None else Path(name) for name in (asked.provenance, asked.report, asked.multiqc)
         )
@@ -64,16 +64,16 @@ class SideFiles:
 
     @property
     def paths(self) -> list[Path]:
-        """Where they go."""
+        """Their paths."""
         return [path for path in (self.record, self.report, self.multiqc) if path is not None]
 
     def targets(self, output: Path) -> list[Target]:
-        """Return what they are written to, for the check before any work."""
+        """Return their targets, for the check before any work."""
         files: list[Target] = [Target(path) for path in (self.record, self.report) if path is not None]
         return files if self.multiqc is None else [*files, multiqc_target(sample_name(output), self.multiqc)]
 
     def compose(self, output: Path, record: RunRecord, result: Result, console: Console) -> dict[Path, str]:
-        """Return the text of every file that is asked for."""
+        """Return the text of every file that was asked for."""
         texts: dict[Path, str] = {}
         if self.record is not None:
             texts[self.record] = record.as_json()
@@ -111,13 +111,13 @@ def make_record(
     Parameters
     ----------
     plan, imputation
-        What was decided and made.
+        The plan and its result.
     source, sha256
-        The input, and the digest of what was read of it.
+        The input, and the digest of what was read from it.
     output
-        Where the output will stand.
+        The output's path.
     command
-        The command line; empty when called from Python.
+        The command line; empty if called from Python.
     clock
         The seconds so far.
     """

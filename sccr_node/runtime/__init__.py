@@ -1,1 +1,1 @@
-"""What the program stands on while it runs: console, signals, resources of the machine, caches."""
+"""The program's own environment: console, signals, the machine's resources, caches."""

@@ -1,4 +1,4 @@
-"""What a command says while it works: log records, a progress bar on a terminal, and a clock for its stages."""
+"""What a command shows while it runs: log lines, a progress bar on a terminal, and a clock for its stages."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 LOGGER = logging.getLogger("sccr_node")
-"""Everything that is said is also a log record here, for whoever attaches a handler of their own."""
+"""Every message is also a log record here, for users who attach their own handler."""
 
 SECONDS_BETWEEN_LINES = 10.0
-"""How often a long stage says how far it is where there is no terminal to draw a bar on."""
+"""How often a long stage reports its progress if there is no terminal to draw a bar on."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a reader of the result should know: facts of the data and the parameters, never of clock, host or threads.
+    """What a reader of the result should know: facts about data and parameters, never about clock, host or threads.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what runs inside; the seconds of a name add up, also if it fails."""
+        """Time the block, even if it fails; the seconds of stages with the same name add up."""
         begin = time.monotonic()
         try:
             yield
@@ -66,19 +66,19 @@ class Clock:
             self.add(name, time.monotonic() - begin)
 
     def add(self, name: str, seconds: float) -> None:
-        """Add seconds that were measured elsewhere."""
+        """Add seconds measured elsewhere."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 def mute(stream: TextIO) -> None:
-    """Let a stream that can no longer be written lead nowhere, or Python would complain of it at its exit."""
+    """Redirect a stream that can no longer be written to the null device, or Python would complain at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def last_words(message: str, exit_code: int, *, as_json: bool, prefix: str = "sccr: error: ") -> None:
-    """Print the one line that a failure is, on standard error; if it cannot be written, the exit code must do."""
+    """Print the one line that reports a failure on standard error; if that fails, the exit code must do."""
     if as_json:
         line = json.dumps({"level": "error", "message": message, "exit_code": exit_code})
     else:
@@ -97,12 +97,12 @@ class Console:
     log_format
         Plain lines, or one JSON object per line.
     quiet
-        Leave out everything but warnings.
+        Show only warnings.
     stream
-        Where lines go (default: standard error).
+        Where to print (default: standard error).
     redirectable
         Print nothing if the host program has attached handlers to the logger ``sccr_node`` or to the root logger:
-        it is theirs to show then.
+        showing the messages is then up to them.
     """
 
     def __init__(
@@ -128,11 +128,11 @@ class Console:
         self._line("info", message)
 
     def warn(self, message: str) -> None:
-        """Show a warning, also if the console is quiet."""
+        """Show a warning, even if the console is quiet."""
         self._line("warning", message)
 
     def show(self, findings: Iterable[Finding]) -> None:
-        """Show findings as they were made."""
+        """Show findings in the order in which they were made."""
         for finding in findings:
             self._line("warning" if finding.warning else "info", finding.text)
 
@@ -141,7 +141,7 @@ class Console:
         return Clock(started=self._started, begin=self._begin)
 
     def progress(self, stage: str, fraction: float) -> None:
-        """Show how far a stage is, from 0 to 1; a new name begins a new stage."""
+        """Show how far a stage has got, from 0 to 1; a new name begins a new stage."""
         signals.check()
         if self._quiet or (self._redirectable and LOGGER.hasHandlers()):
             return
@@ -151,7 +151,7 @@ class Console:
             self._progress_bar(stage, fraction)
 
     def close_bar(self) -> None:
-        """Take the progress bar away."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -206,7 +206,7 @@ class Console:
         try:
             print(text, file=self._stream, flush=True)
         except OSError:
-            # Whoever read the lines has gone, or the log's disk is full: no reason to give up the run.
+            # The reader of the log is gone, or its disk is full: no reason to give up the run.
             self._heard = False
             mute(self._stream)
             self.close_bar()

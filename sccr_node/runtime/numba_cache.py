@@ -1,4 +1,4 @@
-"""Keeps what numba compiles for UMAP, and finds what the container image compiled, so that nobody waits twice."""
+"""Keep what numba compiles for UMAP, and find what the container image has compiled, so that nobody waits twice."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from importlib.util import find_spec
 from pathlib import Path
 
 COMPILED = Path("share", "sccr-node", "numba")
-"""Where the image keeps its compiled functions, below the environment's prefix; an ordinary installation has none."""
+"""Where the image keeps its compiled functions, under the environment's prefix; an ordinary installation has none."""
 
 UNCACHED = {
     "umap.umap_": ("smooth_knn_dist", "compute_membership_strengths"),
     "umap.layouts": ("_nb_optimize_layout_euclidean_single_epoch",),
 }
-"""What UMAP has compiled anew in every process: more than ten seconds. Its parallel twin must stay so: numba would take
-one for the other."""
+"""Functions that UMAP would compile again in every process, which takes more than ten seconds. The parallel variant of
+the second must stay uncached: numba would mistake one for the other."""
 
 
 def use_compiled_functions() -> None:
-    """Have UMAP and scanpy's neighbour graphs use functions compiled before; call it before importing them."""
+    """Have UMAP and scanpy's neighbour graphs use functions compiled earlier; call this before importing them."""
     _copy_compiled_functions()
     if find_spec("umap") is None:
         return
     for module, names in UNCACHED.items():
         for name in names:
             function = getattr(import_module(module), name, None)
-            # RuntimeError: there is no place where numba may write
+            # RuntimeError: numba has no place to write to
             with suppress(AttributeError, OSError, RuntimeError):
                 function.enable_caching()  # type: ignore[union-attr]
 
 
 def _copy_compiled_functions() -> None:
-    """Give numba a writable copy of the image's functions, which is the only kind that it takes.
+    """Give numba a writable copy of the image's functions, the only kind that it accepts.
 
-    The copy goes to ``NUMBA_CACHE_DIR`` where that is set and not there yet, else to a temporary folder that goes with
-    the process.
+    The copy goes to ``NUMBA_CACHE_DIR`` if that is set and does not exist yet, otherwise to a temporary folder that is
+    removed with the process.
     """
     compiled = Path(sys.prefix) / COMPILED
     given = os.environ.get("NUMBA_CACHE_DIR")
     if "numba" in sys.modules or not compiled.is_dir() or (given and Path(given).exists()):
         return
-    with suppress(OSError):  # a cache is worth nobody's run
+    with suppress(OSError):  # a run must not fail because of its cache
         parent = Path(given).parent if given else Path(tempfile.gettempdir())
         parent.mkdir(parents=True, exist_ok=True)
         copy = tempfile.mkdtemp(prefix="sccr-numba-", dir=parent)
         shutil.copytree(compiled, copy, dirs_exist_ok=True, copy_function=shutil.copyfile)
         if given:
-            os.rename(copy, given)  # whole, or another process was first
+            os.rename(copy, given)  # as a whole; fails if another process was first
         else:
             os.environ["NUMBA_CACHE_DIR"] = copy
             atexit.register(shutil.rmtree, copy, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How many CPUs and how much memory the process may use (cgroup v1 and v2, else the machine's), and has used."""
+"""The CPUs and memory that the process may use (cgroup v1 and v2, else the machine's), and the memory it has used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MEGABYTE = 1_000_000
 GIGABYTE = 1_000_000_000
 
 _UNLIMITED = 1 << 60
-"""cgroup v1 writes a number near 2^63 where there is no limit."""
+"""cgroup v1 writes a number near 2^63 if there is no limit."""
 
 
 def machine_memory() -> int:
@@ -38,9 +38,9 @@ def memory_limit(root: Path = Path("/")) -> int:
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """Return how many CPUs the process may use: those it may run on, or fewer if a cgroup's quota is tighter.
+    """Return the number of CPUs that the process may use: its affinity, or less if a cgroup's quota is tighter.
 
-    A quota of 1.5 CPUs counts as 2: with one thread, a third of it would be lost.
+    A quota of 1.5 CPUs counts as 2: a single thread would waste a third of it.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
 
 def _cgroups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the folders of the process's cgroups that have one controller, each with its version of cgroups.
+    """Yield the folders of the process's cgroups with a given controller, each with its cgroup version.
 
     A group is bound by every group above it, so these follow.
     """
@@ -74,13 +74,13 @@ def _cgroups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
         if controllers == "":
             mount, version = root / "sys/fs/cgroup", 2
         elif controller in controllers.split(","):
-            # Mounted under all of its names ("cpu,cpuacct"), with a link from each, which a container may lack.
+            # Mounted under all its names ("cpu,cpuacct"), with a link from each, which may be missing in a container.
             mounts = root / "sys/fs/cgroup"
             mount, version = mounts / (controllers if (mounts / controllers).is_dir() else controller), 1
         else:
             continue
         # In a container the path may be the host's and not exist here; the group's own files are then at the mount
-        # itself.
+        # point itself.
         group = mount / path.strip("/")
         for folder in (group, *group.parents):
             yield folder, version
@@ -89,7 +89,7 @@ def _cgroups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _numbers(file: Path) -> list[int]:
-    """Return the numbers in a file of a cgroup; none if it has no limit or is not there."""
+    """Return the numbers in a cgroup's file; none if there is no limit or no such file."""
     try:
         return [int(word) for word in file.read_text().split()]
     except (OSError, ValueError):  # no such file, or "max"
@@ -97,8 +97,8 @@ def _numbers(file: Path) -> list[int]:
 
 
 def peak_memory() -> int:
-    """Return the bytes of the largest resident set that the process has had."""
-    # Linux hands ru_maxrss down from whoever started the process; the high-water mark is the process's own.
+    """Return the process's peak resident set size in bytes."""
+    # On Linux, ru_maxrss is inherited from the parent process; the high-water mark is the process's own.
     try:
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
@@ -109,7 +109,7 @@ def peak_memory() -> int:
 
 
 def readable_bytes(size: float) -> str:
-    """Return a size as people write it, such as ``1.4 GB``."""
+    """Return a size in readable units, such as ``1.4 GB``."""
     if size >= GIGABYTE:
         return f"{size / GIGABYTE:.1f} GB"
     return f"{size / MEGABYTE:.0f} MB"

@@ -1,12 +1,13 @@
 """Ends the command cleanly on SIGINT, SIGTERM and SIGHUP, without an exception from a signal handler.
 
-An exception that a handler raises is dropped, or crashes, wherever C calls Python back: in numba's compiler, in weakref
-callbacks, in HDF5's file object. So no handler raises. The signals are blocked in every thread but one, which waits
-for them (``sigwait``) and notes the first. The work asks at safe places (:func:`check`) and unwinds; if it has not done
-so after a grace, the waiting thread removes the temporaries itself and ends the process. A second signal ends it at
-once. The moment in which results are put in their places (:func:`committing`) is not interrupted, and is success.
+An exception raised by a signal handler is dropped, or crashes the process, wherever C calls back into Python: in
+numba's compiler, in weakref callbacks, in HDF5's file object. So no handler raises. The signals are blocked in every
+thread but one, which waits for them (``sigwait``) and notes the first. The work checks at safe points (:func:`check`)
+and unwinds; if it has not done so after a grace period, the waiting thread removes the temporaries itself and ends the
+process. A second signal ends it at once. Moving results into place (:func:`committing`) is not interrupted; after it,
+the command has succeeded.
 
-Only the command does so. As a library we leave the host's handlers and its signal mask alone.
+Only the command does this. As a library we leave the host's handlers and its signal mask alone.
 """
 
 from __future__ import annotations
@@ -27,24 +28,24 @@ GRACE_SECONDS = 5.0
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to end; whatever was staged is removed on the way out.
+    """A signal asked the process to end; staged files are removed on the way out.
 
     Attributes
     ----------
     exit_code
-        128 and the signal's number.
+        128 plus the signal's number.
     left
         What the command leaves behind, for the last line that it prints.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"ended by {signal.Signals(number).name}")
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.exit_code = 128 + number
         self.left = "no file was written"
 
 
 class _Watch:
-    """The thread that waits for the ending signals, and what it knows of the command."""
+    """The thread that waits for the ending signals, and the state of the command."""
 
     def __init__(self, numbers: set[signal.Signals], farewell: Callable[[Interrupted], None]) -> None:
         self.numbers = numbers
@@ -54,19 +55,19 @@ class _Watch:
         self.commit_lock = threading.RLock()
         self.depth = 0
         self._stopped = False
-        # A thread that was there before, of a caller's numpy say, has not blocked them: what it gets is noted alike.
+        # Threads started earlier, e.g. by a caller's numpy, have not blocked the signals: what they get is noted too.
         self._handlers = {number: signal.signal(number, lambda number, frame: self._note(number)) for number in numbers}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
         self._thread = threading.Thread(target=self._wait, name="signals", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop waiting, and give the signals back to whoever had them."""
+        """Stop waiting, and restore the previous handlers and mask."""
         self._stopped = True
         if self._thread.is_alive():
             signal.pthread_kill(self._thread.ident or 0, min(self.numbers))
             self._thread.join()
-        while signal.sigpending() & self.numbers:  # what came too late to end the command must not end its caller
+        while signal.sigpending() & self.numbers:  # a signal too late to end the command must not end its caller
             signal.sigwait(self.numbers)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for number, handler in self._handlers.items():
@@ -89,14 +90,14 @@ class _Watch:
         timer.start()
 
     def _end(self) -> None:
-        """End the process without the main thread, unless its results stand: then it has succeeded."""
+        """End the process without the main thread, unless its results are in place: then it has succeeded."""
         with self.commit_lock:
             if self.committed or self._stopped or self.received is None:
                 return
             if "multiprocessing" in sys.modules:
                 for child in sys.modules["multiprocessing"].active_children():
                     child.kill()
-            for _ in range(2):  # another thread may be writing just now
+            for _ in range(2):  # another thread may still be writing
                 remove_temporaries()
             with suppress(Exception):
                 self.farewell(Interrupted(self.received))
@@ -109,14 +110,14 @@ _temporaries: set[Path] = set()
 
 @contextmanager
 def watched(farewell: Callable[[Interrupted], None], *, to_the_end: bool) -> Iterator[None]:
-    """Watch for the ending signals inside, but for those that the caller ignores (nohup).
+    """Watch for the ending signals inside the block, except those that the caller ignores (nohup).
 
     Parameters
     ----------
     farewell
-        Prints the last line of a command that is ended.
+        Prints the last line of an interrupted command.
     to_the_end
-        Whether the process ends with the block: then a signal must not spoil the exit code on the way out.
+        Whether the process ends with the block: a signal must not change the exit code on the way out.
     """
     global _watch
     numbers = {number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
@@ -133,14 +134,14 @@ def watched(farewell: Callable[[Interrupted], None], *, to_the_end: bool) -> Ite
 
 
 def check() -> None:
-    """Raise :class:`Interrupted` if a signal has asked the command to end; to be called at safe places."""
+    """Raise :class:`Interrupted` if a signal has asked the command to end; called at safe points."""
     if _watch is not None and _watch.received is not None and not _watch.committed and not _watch.depth:
         raise Interrupted(_watch.received)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Do inside what must not be broken off, such as a renaming; a signal counts again after it."""
+    """Hold signals back inside the block, for what must not be interrupted, such as a rename."""
     watch = _watch
     if watch is None:
         yield
@@ -156,7 +157,7 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def committing() -> Iterator[None]:
-    """Put results in their places inside: not interrupted, and from then on the command has succeeded."""
+    """Move results into place inside the block: it is not interrupted, and after it the command has succeeded."""
     with uninterrupted():
         yield
         if _watch is not None:
@@ -165,7 +166,7 @@ def committing() -> Iterator[None]:
 
 @contextmanager
 def temporary(path: Path) -> Iterator[None]:
-    """Have a file or folder removed if the process is ended inside without unwinding."""
+    """Have a file or folder removed if the process ends inside the block without unwinding."""
     _temporaries.add(path)
     try:
         yield
@@ -174,7 +175,7 @@ def temporary(path: Path) -> Iterator[None]:
 
 
 def remove_temporaries() -> None:
-    """Remove all temporaries that there are."""
+    """Remove all registered temporaries."""
     for path in list(_temporaries):
         with suppress(OSError):
             if path.is_dir() and not path.is_symlink():
@@ -184,7 +185,7 @@ def remove_temporaries() -> None:
 
 
 def unblock() -> None:
-    """Have the ending signals end this process as usual: for child processes, which inherit the mask."""
+    """Restore the default effect of the ending signals: for child processes, which inherit the mask."""
     for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)

@@ -1,1 +1,1 @@
-"""Stores and files: appended to without touching what is there, written whole or not at all."""
+"""Stores and files: appended to without touching existing content, written whole or not at all."""

@@ -1,4 +1,4 @@
-"""Write whole or not at all: a locked, hidden temporary beside the target, flushed, then renamed into place."""
+"""Write whole or not at all: a locked, hidden temporary next to the target, flushed, then renamed into place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sccr_node.runtime import signals
 
 _TEMPORARY = ".sccr-tmp"
 _FORMER = ".sccr-old"
-# Room in a file name of 255 bytes for the dot, the token and the ending.
+# Leaves room in a file name of 255 bytes for the dot, the token and the suffix.
 _LONGEST_STEM = 220
 
 _AT_FDCWD = -100
@@ -32,7 +32,7 @@ Check = Callable[[], None] | None
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn a system error, however a library reports it, into one line (``errors.problem_of_writing``)."""
+    """Turn a system error, however a library reports it, into a one-line error (``errors.problem_of_writing``)."""
     try:
         yield
     except (SccrError, MemoryError):
@@ -45,16 +45,16 @@ def writing(target: Path) -> Iterator[None]:
 
 
 class Staged:
-    """A temporary file or folder that will take the target's place.
+    """A temporary file or folder that will replace the target.
 
     Attributes
     ----------
     path
         Where to write until ``commit``.
     target
-        What the user asked for.
+        The path given by the user.
     committed
-        Whether it stands in its place.
+        Whether it has been moved to the target.
     """
 
     def __init__(self, target: Path, path: Path, lock: int, is_folder: bool, replace: bool, check: Check) -> None:
@@ -63,20 +63,20 @@ class Staged:
         self.committed = self._flushed = False
 
     def flush(self) -> None:
-        """Have everything written to the disk, so that nothing is left to fail but the renaming."""
+        """Flush everything to disk, so that only the renaming can still fail."""
         with writing(self.target):
             flush_tree(self.path)
         self._flushed = True
 
     def commit(self) -> None:
-        """Flush the temporary and put it in the target's place, which no signal interrupts.
+        """Flush the temporary and rename it to the target; no signal interrupts this.
 
-        A folder that stood there is set aside first and removed once the new one stands.
+        An existing folder is set aside first, and removed once the new one is in place.
 
         Raises
         ------
         OutputProblem
-            Something stands there that may not be replaced, or that appeared meanwhile.
+            The target exists and may not be replaced, or has appeared in the meantime.
         """
         if not self._flushed:
             self.flush()
@@ -88,23 +88,23 @@ class Staged:
             else:
                 self.path.replace(self.target)
             self.committed = True
-            with suppress(OSError):  # the output stands: a folder that cannot be flushed is no failure
+            with suppress(OSError):  # the output is in place: failing to flush its folder is not a failure
                 flush(self.target.parent)
 
     def withdraw(self) -> None:
-        """Take back what was committed, if nothing stood in its place before."""
+        """Undo the commit, if the target did not exist before."""
         if self.committed and not self._replace:
             remove(self.target)
 
     def close(self) -> None:
-        """Release the lock, and remove what was not committed."""
+        """Remove the temporary if it was not committed, and release the lock."""
         if not self.committed:
             remove(self.path)
         os.close(self._lock)
 
     def _swap(self) -> None:
         if self._check is not None:
-            self._check()  # hours may have passed since it was allowed
+            self._check()  # hours may have passed since the first check
         former = self.path.with_suffix(_FORMER)
         former_lock = lock_of(self.target) if not self.target.is_symlink() else None
         self.target.rename(former)
@@ -119,17 +119,17 @@ class Staged:
 
 
 class Committable(Protocol):
-    """What is staged and can be put in its place, and taken back."""
+    """Something staged that can be moved to its target, and back."""
 
     def commit(self) -> None:
-        """Put it in its place."""
+        """Move it to its target."""
 
     def withdraw(self) -> None:
-        """Take it back, if nothing stood there before."""
+        """Undo the commit, if the target did not exist before."""
 
 
 def commit_all(parts: Sequence[Committable]) -> None:
-    """Put several things in their places, in order: all of them or none, and no signal comes between."""
+    """Commit several things in order: all of them or none, uninterrupted by signals."""
     done: list[Committable] = []
     with signals.committing():
         try:
@@ -143,12 +143,12 @@ def commit_all(parts: Sequence[Committable]) -> None:
 
 
 def rename_new(path: Path, target: Path) -> None:
-    """Put a file or folder in a place in which nothing stands, atomically wherever the file system can.
+    """Rename a file or folder to a target that must not exist, atomically if the file system can.
 
     Raises
     ------
     OutputProblem
-        Something has appeared there meanwhile.
+        The target has appeared in the meantime.
     """
     try:
         if _renameat2(path, target):
@@ -169,12 +169,12 @@ def rename_new(path: Path, target: Path) -> None:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
         raise OutputProblem(
-            f"cannot write {target}: it has appeared while the command ran; give --force to replace it, or another name"
+            f"cannot write {target}: it has appeared in the meantime; use --force to replace it, or another name"
         ) from error
 
 
 def _renameat2(path: Path, target: Path) -> bool:
-    """Rename without replacing, by the system call that does just that; False if there is none here."""
+    """Rename without replacing, by the system call made for it; False if it is not available."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False
@@ -188,25 +188,25 @@ def _renameat2(path: Path, target: Path) -> bool:
 
 @contextmanager
 def staged(target: Path, *, replace: bool, folder: bool = False, check: Check = None) -> Iterator[Staged]:
-    """Make a temporary beside the target; without ``commit`` it is removed at the end.
+    """Create a temporary next to the target; without ``commit`` it is removed at the end.
 
-    What runs that were killed left behind for the same target is removed first: their locks died with them.
+    Leftovers of killed runs for the same target are removed first: their locks died with them.
 
     Parameters
     ----------
     target
-        What is to be written.
+        The file or folder to write.
     replace
-        Whether what stands there at the commit is replaced.
+        Whether an existing target is replaced.
     folder
         Whether it is a folder.
     check
-        Refuses to replace a folder that may not be, once more at the commit.
+        Called at the commit; must raise if an existing folder may not be replaced.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
-        The folder does not permit it, or has no room.
+        The folder cannot be written to, or has no space left.
     """
     signals.check()
     with writing(target):
@@ -223,7 +223,7 @@ def staged(target: Path, *, replace: bool, folder: bool = False, check: Check = 
 
 
 def _stem(target: Path) -> str:
-    """Return the name of a target, or as much of it as leaves room, told apart from others that begin alike."""
+    """Return the name of a target; a very long one is cut, and told apart from others by a digest."""
     name = os.fsencode(target.name)
     if len(name) <= _LONGEST_STEM:
         return target.name
@@ -280,7 +280,7 @@ def remove_stale(target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with what is in it, if it is there."""
+    """Remove a file, a link or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -288,12 +288,12 @@ def remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file or a folder's entries written to the disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems do not flush folders: the data are as safe as they get there.
+        # Some network file systems do not flush folders: the data are then as safe as they can be there.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -301,7 +301,7 @@ def flush(path: Path) -> None:
 
 
 def flush_tree(path: Path) -> None:
-    """Have a file, or a folder with all that is in it, written to the disk."""
+    """Flush a file, or a folder with all its contents, to disk."""
     if not path.is_dir():
         flush(path)
     # A zarr store is thousands of small files: one call for the file system beats one for each of them by far.

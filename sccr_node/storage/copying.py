@@ -1,4 +1,4 @@
-"""Files and folders, copied byte by byte, with a digest of what was copied."""
+"""Copy files and folders byte by byte, with a digest of what was copied."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _COPY_BYTES = 4 * 2**20
 
 
 def size_on_disk(path: Path) -> int:
-    """Size on disk of a file, or of a folder with all that is in it."""
+    """Return the size on disk of a file, or of a folder with all its contents."""
     if not path.is_dir():
         return path.stat().st_size
     return sum(Path(folder, name).stat().st_size for folder, _, names in tree(path) for name in names)
 
 
 def tree(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk a folder as ``os.walk`` does, into linked folders too, but never around a circle of links."""
+    """Walk a folder like ``os.walk``, also into linked folders, but never around a loop of links."""
     for folder, folders, names in os.walk(path, followlinks=True):
         here = Path(os.path.realpath(folder))
         above = {here, *here.parents}
@@ -30,7 +30,7 @@ def tree(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, over the sorted relative paths and the contents of its files.
+    """Return the SHA-256 of a file; for a folder, of the sorted relative paths and the contents of its files.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def _digest_of_file(path: Path) -> str:
 def _digest_of_tree(digests: Mapping[Path, str]) -> str:
     whole = hashlib.sha256()
     for name in sorted(digests, key=lambda file: file.as_posix()):
-        # Lengths are fixed (digests) or ended (NUL), so that no two trees give the same stream.
+        # Lengths are fixed (digests) or terminated (NUL), so that no two trees give the same stream.
         whole.update(os.fsencode(name.as_posix()) + b"\0" + bytes.fromhex(digests[name]))
     return whole.hexdigest()
 
@@ -74,7 +74,7 @@ def copy_file(source: Path, target: Path, *, hashed: bool = False) -> str | None
 
 
 def copy_tree(source: Path, target: Path, *, hashed: bool = False) -> str | None:
-    """Copy the files of a folder into an existing one: contents only, so that read-only inputs give writable copies."""
+    """Copy the files of a folder to an existing one; only their contents, so that read-only inputs become writable."""
     digests: dict[Path, str] = {}
     for folder, folders, names in tree(source):
         here = Path(folder).relative_to(source)

@@ -1,4 +1,4 @@
-"""Files beside a run's output (record, report, tables, parts): each is written whole or not at all."""
+"""Files other than the output (record, report, tables, parts): each is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def staged_text(path: Path, text: str, *, replace: bool) -> Iterator[Staged]:
-    """Write a text (UTF-8) beside a path, in whose place ``commit`` puts it.
+    """Write a text file (UTF-8) next to its final path, to which ``commit`` renames it.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
-        Where the folder does not permit it, or the disk is full.
+        The folder cannot be written to, or the disk is full.
     """
     with staged(path, replace=replace) as temporary:
         with writing(path):
@@ -31,12 +31,14 @@ def staged_text(path: Path, text: str, *, replace: bool) -> Iterator[Staged]:
 
 @contextmanager
 def staged_texts(texts: Mapping[Path, str], *, replace: bool) -> Iterator[list[Staged]]:
-    """Write several texts beside their places, flushed; folders that are missing are made, and go if nothing is kept.
+    """Write several text files next to their final paths and flush them.
+
+    Missing folders are created, and removed again if nothing is committed to them.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
-        Where a folder does not permit it, or the disk is full.
+        A folder cannot be written to, or the disk is full.
     """
     made = []
     with ExitStack() as opened:
@@ -54,17 +56,17 @@ def staged_texts(texts: Mapping[Path, str], *, replace: bool) -> Iterator[list[S
 
 def _remove_empty(folders: Sequence[Path]) -> None:
     for folder in folders:
-        with suppress(OSError):  # something is in it
+        with suppress(OSError):  # not empty
             folder.rmdir()
 
 
 def write_text_atomically(path: Path, text: str, *, replace: bool) -> None:
-    """Write a text file (UTF-8) whole or not at all.
+    """Write a text file (UTF-8), whole or not at all.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
-        Where the folder does not permit it, or the disk is full.
+        The folder cannot be written to, or the disk is full.
     """
     with staged_text(path, text, replace=replace) as temporary:
         temporary.commit()
@@ -76,7 +78,7 @@ def write_h5ad_atomically(path: Path, adata: AnnData, *, replace: bool) -> None:
     Raises
     ------
     OutputProblem, NotEnoughResources
-        Where the folder does not permit it, or the disk is full.
+        The folder cannot be written to, or the disk is full.
     """
     from sccr_node.storage.hdf5 import write_h5ad
 
@@ -88,12 +90,12 @@ def write_h5ad_atomically(path: Path, adata: AnnData, *, replace: bool) -> None:
 
 @contextmanager
 def written_folder(target: PartsTarget, *, replace: bool) -> Iterator[Path]:
-    """Give a temporary folder to fill, which takes the target's place when the block ends without an exception.
+    """Yield a temporary folder to fill, which becomes the target if the block ends without an exception.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
-        Where the folder above does not permit it, the disk is full, or what stands there may not be replaced.
+        The parent folder cannot be written to, the disk is full, or what exists there may not be replaced.
     """
     with (
         staged(target.path, replace=replace, folder=True, check=target.check_replaceable) as temporary,

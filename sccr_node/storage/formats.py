@@ -1,4 +1,4 @@
-"""The formats that there are: every file of this folder that declares one."""
+"""All formats: every file in this folder that declares one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FORMATS = _declared()
 
 
 def format_of_output(path: Path) -> StoreFormat:
-    """Return the format of an output, by its ending.
+    """Return the format of an output, given by its extension.
 
     Raises
     ------
     UsageProblem
-        It has another ending.
+        It has a different extension.
     """
     for store in FORMATS:
         if path.suffix == store.suffix:
             return store
-    endings = " or ".join(store.suffix for store in FORMATS)
-    raise UsageProblem(f"{path} does not say its format: give it the ending {endings}")
+    extensions = " or ".join(store.suffix for store in FORMATS)
+    raise UsageProblem(f"cannot write {path}: unknown format; use the extension {extensions}")

@@ -32,16 +32,16 @@ class H5adFormat(StoreFormat):
         return path.is_file() and h5py.is_hdf5(path)
 
     def not_anndata(self, path: Path) -> str:
-        """Return what to say of an HDF5 file without obs and var."""
+        """Return the error message for an HDF5 file without obs and var."""
         return (
-            f"{path} is HDF5, but neither AnnData (no obs and var) nor a 10x matrix: give an .h5ad file, an AnnData "
-            ".zarr folder, a 10x .h5 file or a 10x folder with matrix.mtx"
+            f"{path} is an HDF5 file, but neither AnnData (no obs and var) nor a 10x matrix: give an .h5ad file, an "
+            "AnnData .zarr folder, a 10x .h5 file or a 10x folder with matrix.mtx"
         )
 
     def opened(self, path: Path) -> AbstractContextManager[Any]:
         """Open the file for reading."""
-        # Shared file systems often have no locks, or refuse them with an error of their own; a copy that is still
-        # staged is locked by this very process. Reading depends on none of that.
+        # Shared file systems often have no locks, or refuse them with their own error; a copy that is still staged is
+        # locked by this very process. Reading requires no lock.
         file: AbstractContextManager[Any]
         try:
             file = h5py.File(path, "r", locking="best-effort")
@@ -58,7 +58,7 @@ class H5adFormat(StoreFormat):
         return copy_file(source, target, hashed=hashed)
 
     def read(self, path: Path) -> Any:
-        """Read the file whole, as AnnData."""
+        """Read the whole file as AnnData."""
         import anndata
 
         with quiet():
@@ -73,16 +73,16 @@ class H5adFormat(StoreFormat):
         return Target(path)
 
     def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
-        """Refuse links into other files, and plain arrays."""
+        """Refuse links to other files, and plain arrays."""
         for slot in sorted(slots & set(root)):
             if isinstance(root.get(slot, getlink=True), h5py.ExternalLink):
                 raise InputProblem(
-                    f"{slot} of {path} is a link into another file, which is not written to: copy it into the file"
+                    f"cannot add to {slot} of {path}: it is a link to another file; copy it into this file first"
                 )
             element = root[slot]
             if not hasattr(element, "keys") and not (slot in ("obsm", "var") and element.dtype.names):
                 raise InputProblem(
-                    f"{slot} of {path} is a plain array, which nothing can be added to: rewrite the file"
+                    f"cannot add to {slot} of {path}: it is a plain array; rewrite the file with anndata first"
                 )
 
 
@@ -95,31 +95,31 @@ class Hdf5Appender(Appender):
         self.root = h5py.File(self._file, "r+")
 
     def close(self) -> None:
-        """Write what HDF5 still holds, and raise where the disk refused any of it."""
+        """Write what HDF5 still buffers, and raise if the disk refused any of it."""
         self.root.close()
         self._file.close()
         self.check()
 
     def abandon(self) -> None:
-        """Close the file without writing any more."""
+        """Close the file without writing anything more."""
         self._file.give_up()
         if self.root:
             self.root.close()
         self._file.close()
 
     def check(self) -> None:
-        """Raise what the disk refused so far."""
+        """Raise the first error of the disk, if there was one."""
         if self._file.failure is not None:
             raise self._file.failure
 
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
-        # h5py replaces an attribute by way of a randomly named one; deleting it first keeps the file's bytes the same.
+        # h5py replaces an attribute via a randomly named one; deleting it first keeps the file's bytes reproducible.
         if attribute in group.attrs:
             del group.attrs[attribute]
         group.attrs.create(attribute, np.array(names, dtype=object), dtype=h5py.string_dtype())
 
     def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
-        """Tables of AnnData before 0.7 are one compound dataset: it is written again with one field more, or less."""
+        """Rewrite a table of AnnData before 0.7, which is one compound dataset, with one field more or less."""
         table = self.root[slot]
         records = table[()]
         if values is None and (key not in records.dtype.names or len(records.dtype.names) == 1):
@@ -150,7 +150,7 @@ class Hdf5Appender(Appender):
 
 
 class _Hdf5Chunks:
-    """Chunks of an HDF5 dataset behind the shuffle and deflate filters, or none."""
+    """Chunks of an HDF5 dataset, with shuffle and deflate filters or uncompressed."""
 
     def __init__(
         self,
@@ -165,14 +165,14 @@ class _Hdf5Chunks:
         self._appender, self._group, self._name = appender, group, name
         self._dtype, self._row = dtype, row
         self._packed = packed
-        # The low bytes of imputed values are noise, in which deflate searches repetitions in vain: coding them by
-        # frequency alone takes half the time and comes out smaller.
+        # The low bytes of imputed values are noise, in which deflate looks for repetitions in vain: coding them by
+        # frequency alone takes half the time and gives smaller files.
         self._strategy = zlib.Z_HUFFMAN_ONLY if noisy else zlib.Z_DEFAULT_STRATEGY
         self._dataset: Any = None
 
     def create(self, chunks: tuple[int, ...]) -> None:
         filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._packed else {}
-        # A side without end, or HDF5 would have a chunk of one not fit a side of none (one cell has no components).
+        # Sides of length 0 are unlimited, because HDF5 refuses chunks of 1 on them (a single cell has no components).
         limits = (None, *[side or None for side in self._row])
         self._dataset = self._group.create_dataset(
             self._name, shape=(0, *self._row), maxshape=limits, chunks=chunks, dtype=self._dtype, **filters
@@ -195,10 +195,10 @@ class _Hdf5Chunks:
 
 
 class CarefulFile(io.RawIOBase):
-    """The file that HDF5 writes through: remembers the first refusal of the disk, and accepts everything after it.
+    """The file that HDF5 writes through: remembers the first error of the disk, and ignores all writes after it.
 
-    HDF5 loses some failures of the disk (at the closing of a dataset), and crashes at the exit of the process after
-    others (of a file's metadata). So it sees none: ``failure`` keeps the first, for whoever appends to look at.
+    HDF5 loses some disk errors (when it closes a dataset), and crashes at the end of the process after others (in a
+    file's metadata). So it is shown none: ``failure`` keeps the first one, for the appender to raise.
     """
 
     def __init__(self, path: Path) -> None:
@@ -208,19 +208,19 @@ class CarefulFile(io.RawIOBase):
         self.failure: BaseException | None = None
 
     def readable(self) -> bool:
-        """Whether it can be read: yes."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """Whether it can be written: yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Whether it has a position: yes."""
+        """Return True."""
         return True
 
     def give_up(self) -> None:
-        """Write nothing any more."""
+        """Ignore all further writes."""
         if self.failure is None:
             self.failure = OSError("the output was abandoned")
 
@@ -230,11 +230,11 @@ class CarefulFile(io.RawIOBase):
         return self._position
 
     def tell(self) -> int:
-        """Tell the position."""
+        """Return the position."""
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer; beyond what the disk took there are zeros."""
+        """Fill a buffer, with zeros for what could not be written to the disk."""
         view = memoryview(buffer).cast("B")
         self._raw.seek(self._position)
         n = 0
@@ -245,7 +245,7 @@ class CarefulFile(io.RawIOBase):
         return len(view)
 
     def write(self, buffer: Any) -> int:
-        """Write all of a buffer, or remember why not."""
+        """Write a whole buffer, or remember why that failed."""
         view = memoryview(buffer).cast("B")
         if self.failure is None:
             try:
@@ -261,7 +261,7 @@ class CarefulFile(io.RawIOBase):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the length, or remember why not."""
+        """Set the length, or remember why that failed."""
         size = self._position if size is None else size
         if self.failure is None:
             try:
@@ -279,16 +279,16 @@ class CarefulFile(io.RawIOBase):
 
 
 def write_h5ad(path: Path, adata: Any) -> None:
-    """Write an AnnData object as it is (no strings made categorical) to an HDF5 file that exists and is ours."""
+    """Write an AnnData object as it is (strings stay strings) to an existing HDF5 file of ours."""
     from anndata.io import write_elem
 
-    # Not AnnData.write_h5ad: it locks the file, which the staging has locked already, and may crash on a full disk.
+    # Not AnnData.write_h5ad: it locks the file, which is already locked for staging, and can crash on a full disk.
     file = CarefulFile(path)
     try:
         with quiet(), h5py.File(file, "w") as root:
             write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
             if adata.raw is None:
-                root.pop("raw", None)  # "null", which no anndata before 0.12 can read
+                root.pop("raw", None)  # stored as "null", which anndata before 0.12 cannot read
     finally:
         file.close()
     if file.failure is not None:

@@ -1,4 +1,4 @@
-"""What a store is: a format that is told by its content, opened, copied, appended to without touching what is there."""
+"""The interface of a store: recognised by its content, opened, copied, appended to without touching what is there."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from sccr_node.runtime import signals
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.storage.targets import Target
 
-# Entries a chunk: 256 KiB of float32, a few dozen cells, so that reading some cells does not decode the whole layer.
+# Entries per chunk: 256 KiB of float32, a few dozen cells, so that reading some cells does not decode the whole layer.
 CHUNK_ENTRIES = 1 << 16
-# Handed to the threads at once: bounds what waits in memory.
+# Chunks compressed at a time: bounds what waits in memory.
 _CHUNKS_A_WAVE = 16
 
 
 class StoreFormat(ABC):
-    """A format in which AnnData lies on a disk; one file per format, with its declaration ``FORMAT`` at the foot.
+    """A storage format of AnnData; one file per format, with its declaration ``FORMAT`` at the end.
 
     Attributes
     ----------
     name
-        As records and messages call it.
+        Its name in records and messages.
     suffix
-        The ending of an output in this format.
+        The extension of outputs in this format.
     is_folder
         Whether a store is a folder.
     """
@@ -41,15 +41,15 @@ class StoreFormat(ABC):
 
     @abstractmethod
     def matches(self, path: Path) -> bool:
-        """Return whether what lies at a path is of this format; its content decides, not its name."""
+        """Return whether a path has this format; its content decides, not its name."""
 
     @abstractmethod
     def not_anndata(self, path: Path) -> str:
-        """Return what to say of a store of this format without obs and var."""
+        """Return the error message for a store of this format without obs and var."""
 
     @abstractmethod
     def opened(self, path: Path) -> AbstractContextManager[Any]:
-        """Open a store for reading; gives its root, a group as h5py and zarr have them."""
+        """Open a store for reading; the context is its root, an h5py or zarr group."""
 
     @abstractmethod
     def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
@@ -57,42 +57,42 @@ class StoreFormat(ABC):
 
     @abstractmethod
     def copy(self, source: Path, target: Path, *, hashed: bool) -> str | None:
-        """Copy a store, byte by byte, to a file or folder that exists; return the digest of the bytes if asked for."""
+        """Copy a store, byte by byte, to an existing file or folder; return the digest of the bytes if asked for."""
 
     @abstractmethod
     def read(self, path: Path) -> Any:
-        """Read a store whole, as AnnData."""
+        """Read a whole store as AnnData."""
 
     @abstractmethod
     def write(self, path: Path, adata: Any) -> None:
-        """Write AnnData as it is (no strings made categorical) to a file or folder that exists and is ours."""
+        """Write AnnData as it is (strings stay strings) to an existing file or folder of ours."""
 
     @abstractmethod
     def target(self, path: Path) -> Target:
-        """Return what an output of this format may replace."""
+        """Return the target of an output in this format, which knows what it may replace."""
 
     @abstractmethod
     def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
-        """Refuse slots that nothing can be added to.
+        """Refuse slots that cannot be added to.
 
         Raises
         ------
         InputProblem
-            There is one.
+            There is such a slot.
         """
 
 
 class Appender:
-    """Adds elements to one store; what is common to both formats.
+    """Adds elements to a store; what all formats have in common.
 
     Parameters
     ----------
     path
         The store.
     compression
-        "auto" (gzip in HDF5, which every reader has; zstd in zarr), "gzip" or "none".
+        "auto" (gzip in HDF5, which every reader supports; zstd in zarr), "gzip" or "none".
     threads
-        How many chunks are compressed at a time. The bytes written do not depend on it.
+        Number of threads for compression; does not affect the bytes written.
     """
 
     root: Any
@@ -103,18 +103,18 @@ class Appender:
         self._threads = threads or usable_cpus()
 
     def close(self) -> None:
-        """Finish the store; nothing can be appended after."""
+        """Finish the store; nothing more can be appended."""
         raise NotImplementedError
 
     def abandon(self) -> None:
-        """Let go of a store that will be removed."""
+        """Release a store that will be removed."""
         raise NotImplementedError
 
     def check(self) -> None:
-        """Raise what the disk refused so far."""
+        """Raise the first error of the disk, if there was one."""
 
     def delete(self, slot: str, key: str) -> None:
-        """Remove an element, if it is there; a column of ``var`` keeps its place in the order."""
+        """Remove an element, if it exists; a column of ``var`` keeps its place in the order."""
         if slot not in self.root:
             return
         if not hasattr(self.root[slot], "keys"):
@@ -125,9 +125,9 @@ class Appender:
     def write_csr(
         self, slot: str, key: str, shape: tuple[int, int], blocks: Iterable[Any], dtype: Any = np.float32
     ) -> int:
-        """Write a CSR matrix from blocks of whole rows; returns the number of its entries.
+        """Write a CSR matrix from blocks of whole rows; return the number of its entries.
 
-        ``indices`` are int32; ``indptr`` is int64 only where the entries are more than int32 counts.
+        ``indices`` are int32; ``indptr`` is int64 only if int32 cannot count the entries.
         """
         group = self._slot(slot).create_group(key)
         self._mark(group, "csr_matrix", "0.1.0")
@@ -140,7 +140,7 @@ class Appender:
             for block in blocks:
                 last = first + block.shape[0]
                 row_ends[first + 1 : last + 1] = row_ends[first] + block.indptr[1:]
-                # In steps of a chunk: waves of both come in turns, and the file's bytes do not hang on the blocks.
+                # In steps of one chunk: data and indices alternate, and the file's bytes do not depend on the blocks.
                 for start in range(0, block.nnz, CHUNK_ENTRIES):
                     data.append(block.data[start : start + CHUNK_ENTRIES])
                     indices.append(block.indices[start : start + CHUNK_ENTRIES])
@@ -152,7 +152,7 @@ class Appender:
             indptr.append(row_ends)
             indptr.finish()
         if first != shape[0]:
-            raise ValueError(f"{first} rows were given for {slot}/{key}, which has {shape[0]}")
+            raise ValueError(f"{first} rows given for {slot}/{key}, which has {shape[0]}")
         self.check()
         return n_entries
 
@@ -172,12 +172,12 @@ class Appender:
                 n_rows += block.shape[0]
             array.finish()
         if n_rows != shape[0]:
-            raise ValueError(f"{n_rows} rows were given for {slot}/{key}, which has {shape[0]}")
+            raise ValueError(f"{n_rows} rows given for {slot}/{key}, which has {shape[0]}")
         self._mark(parent[key], "array", "0.2.0")
         self.check()
 
     def write_record(self, slot: str, key: str, record: dict[str, Any]) -> None:
-        """Write a nested mapping of numbers, strings, booleans and lists of them; nothing (None) is left out."""
+        """Write a nested mapping of numbers, strings, booleans and lists of them; None is left out."""
         from anndata.io import write_elem
 
         with quiet():
@@ -185,7 +185,7 @@ class Appender:
         self.check()
 
     def write_var_column(self, key: str, values: np.ndarray) -> None:
-        """Append a column to ``var``, last in its order; where it exists it keeps its place."""
+        """Append a column to ``var``, last in the order; an existing column keeps its place."""
         from anndata.io import write_elem
 
         var = self.root["var"]
@@ -225,34 +225,34 @@ class ChunkStore(Protocol):
     """Where a growing array puts its chunks."""
 
     def create(self, chunks: tuple[int, ...]) -> None:
-        """Make the array, empty, in chunks of this shape."""
+        """Create an empty array with chunks of this shape."""
 
     def pack(self, chunk: np.ndarray) -> bytes:
-        """Bytes of a chunk as they are stored."""
+        """Return the bytes of a chunk as they are stored."""
 
     def put(self, number: int, stream: bytes) -> None:
-        """Store the bytes of a chunk, by its number along the first axis."""
+        """Store the bytes of a chunk, given its number along the first axis."""
 
     def resize(self, n_rows: int) -> None:
         """Set the length of the first axis."""
 
 
 class GrowingArray:
-    """An array that grows along its first axis, packed in threads and stored in whole chunks, in order.
+    """An array that grows along its first axis, compressed in threads and stored in whole chunks, in order.
 
-    The libraries compress under one lock (HDF5) or leave work behind when the disk is full (zarr): the chunks are
-    packed here, as they would, and handed over ready.
+    The libraries compress under a single lock (HDF5) or leave unfinished tasks when the disk is full (zarr). So chunks
+    are compressed here, exactly as they would do it, and handed over ready to be stored.
 
     Parameters
     ----------
     store
-        Where the chunks go.
+        The destination of the chunks.
     dtype
-        Type stored.
+        The stored type.
     row
-        Shape of one row.
+        The shape of one row.
     pool
-        Threads that pack.
+        The threads that compress.
     """
 
     def __init__(self, store: ChunkStore, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor) -> None:
@@ -267,7 +267,7 @@ class GrowingArray:
         self._created = False
 
     def append(self, rows: np.ndarray) -> None:
-        """Add rows; they are stored when there are enough of them for a wave of chunks."""
+        """Add rows; they are stored once there are enough for a batch of chunks."""
         signals.check()
         # A copy, because callers reuse their buffers before these rows are stored.
         self._waiting.append(np.array(rows, dtype=self._dtype))
@@ -277,7 +277,7 @@ class GrowingArray:
             self._flush(self._n_waiting // self._chunk_rows)
 
     def finish(self) -> None:
-        """Store what waits; an array of less than a chunk gets one of its own size."""
+        """Store the remaining rows; an array smaller than one chunk gets a chunk of its own size."""
         if not self._created:
             self._chunk_rows = max(1, min(self._chunk_rows, self._n_waiting))
         self._flush(-(-self._n_waiting // self._chunk_rows))
@@ -302,7 +302,7 @@ class GrowingArray:
 
 
 def _whole(rows: np.ndarray, chunks: tuple[int, ...]) -> np.ndarray:
-    """Fill the last chunk of an array up with zeros: chunks are stored whole."""
+    """Pad the last chunk of an array with zeros: chunks are stored whole."""
     if rows.shape == chunks:
         return np.ascontiguousarray(rows)
     chunk = np.zeros(chunks, dtype=rows.dtype)
@@ -311,7 +311,7 @@ def _whole(rows: np.ndarray, chunks: tuple[int, ...]) -> np.ndarray:
 
 
 def storable(value: Any) -> Any:
-    """Turn a nested mapping of plain Python values into one that anndata writes; None is left out."""
+    """Convert a nested mapping of plain Python values to one that anndata can write; None is left out."""
     if isinstance(value, dict):
         return {str(key): storable(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
@@ -321,7 +321,7 @@ def storable(value: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' remarks on names, encodings and versions off the user's screen."""
+    """Suppress the libraries' warnings about names, encodings and versions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
-"""What a command is about to write: all of it is checked together, against all that it reads, before any work.
+"""The targets of a command: all are checked together, against everything that it reads, before any work.
 
-``--force`` lets a file take the place of a file, a zarr store that of a zarr store with nothing else in it, and the
-folder of ``sccr split`` that of such a folder with nothing but what its marker lists; nothing else is ever replaced.
+``--force`` lets a file replace a file, a zarr store a zarr store with nothing else in it, and a folder of
+``sccr split`` such a folder with nothing but the files listed in its marker; nothing else is ever replaced.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sccr_node.errors import OutputProblem, UsageProblem
+from sccr_node.runtime.words import quantity
 from sccr_node.storage.atomic import writing
 
 MARKER = ".sccr-split.json"
-"""Lists, in the folder that ``sccr split`` made, what it wrote there: nothing but that is ever removed with it."""
+"""Lists what ``sccr split`` wrote to its folder: only those files are ever removed with the folder."""
 
 _ZARR_METADATA = {".zgroup", ".zattrs", ".zmetadata", ".zarray", "zarr.json"}
 _ZARR_NODES = {".zgroup", ".zarray", "zarr.json"}
@@ -30,7 +31,7 @@ class Target:
     Parameters
     ----------
     path
-        Where; what the user gave.
+        The path given by the user.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,67 +39,68 @@ class Target:
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The files and folders that are written, or replaced with all that is in them."""
+        """The files and folders that are written, or replaced with all their contents."""
         return [self.path]
 
     def check(self, *, force: bool) -> None:
-        """Refuse a target that could not be written at the end, or that would replace what it may not.
+        """Refuse a target that could not be written at the end, or that would replace something it must not.
 
         Raises
         ------
         OutputProblem
-            It exists and ``force`` is false, or it is of another kind, or its folder is missing or not permitted.
+            The target exists and ``force`` is false, it is something else than expected, or its folder does not exist
+            or cannot be written to.
         """
-        with writing(self.path):  # a name too long, or a working folder that is gone
+        with writing(self.path):  # a name that is too long, or a working directory that no longer exists
             check_folder(self.path)
             if not os.path.lexists(self.path):
                 return
             if not force:
-                raise OutputProblem(f"{self.path} exists already: give --force to replace it, or another name")
+                raise OutputProblem(f"{self.path} already exists: give --force to replace it, or another name")
             self.check_replaceable()
 
     def check_replaceable(self) -> None:
-        """Refuse to replace what is there if it is not what this target is: also checked last of all, at the commit."""
+        """Refuse to replace something of a different kind; checked again at the commit, last of all."""
         if self.path.is_dir() and not self.path.is_symlink():
-            raise OutputProblem(f"{self.path} is a folder: it is not replaced by a file; name another file")
+            raise OutputProblem(f"cannot replace {self.path} by a file: it is a folder; give another name")
         _refuse_devices(self.path)
 
 
 class StoreTarget(Target):
-    """A zarr folder to be written; takes the place of a zarr store only."""
+    """A zarr folder to be written; it can replace only a zarr store."""
 
     def check_replaceable(self) -> None:
         """Refuse to replace anything but a zarr store without foreign files."""
         if self.path.is_symlink():
-            return  # the link is replaced; what it leads to stays
+            return  # the link is replaced; what it points to is not touched
         _refuse_devices(self.path)
         if not self.path.is_dir():
-            raise OutputProblem(f"{self.path} is a file: it is not replaced by a folder; name another output")
+            raise OutputProblem(f"cannot replace {self.path} by a folder: it is a file; give another name")
         if not any((self.path / name).exists() for name in (".zgroup", "zarr.json")):
-            raise OutputProblem(f"{self.path} exists and is not a zarr store: it is not replaced; name another output")
+            raise OutputProblem(f"cannot replace {self.path}: it is not a zarr store; give another name")
         foreign = next(foreign_in_zarr(self.path), None)
         if foreign is not None:
             raise OutputProblem(
-                f"{self.path} is not replaced: it contains {foreign.relative_to(self.path)}, which is not part of a "
-                "zarr store; move that elsewhere, or name another output"
+                f"cannot replace {self.path}: it contains {foreign.relative_to(self.path)}, which is not part of a "
+                "zarr store; move that elsewhere, or give another name"
             )
         _refuse_current_folder(self.path)
 
 
 class PartsTarget(Target):
-    """The folder of ``sccr split``; takes the place of an empty folder or of one that ``sccr split`` made."""
+    """The folder of ``sccr split``; it can replace only an empty folder or one written by ``sccr split``."""
 
     def check_replaceable(self) -> None:
         """Refuse to replace anything but what ``sccr split`` wrote."""
         if self.path.is_symlink() or not self.path.is_dir():
-            raise OutputProblem(f"{self.path} is a file or a link: it is not replaced by a folder; name another folder")
+            raise OutputProblem(f"cannot replace {self.path} by a folder: it is a file or a link; give another name")
         own = {MARKER, *self._listed()}
         foreign = sorted(name for name in os.listdir(self.path) if name not in own or _is_folder(self.path / name))
         if foreign:
             raise OutputProblem(
-                f"{self.path} is not replaced: it contains {foreign[0]}"
-                + (f" and {len(foreign) - 1} more" if len(foreign) > 1 else "")
-                + " that sccr split did not write there; move that elsewhere, or name another folder"
+                f"cannot replace {self.path}: it contains {foreign[0]}"
+                + (f" and {quantity(len(foreign) - 1, 'more file')}" if len(foreign) > 1 else "")
+                + " not written by sccr split; move that elsewhere, or give another name"
             )
         _refuse_current_folder(self.path)
 
@@ -111,14 +113,14 @@ class PartsTarget(Target):
 
 
 class SharedFolder(Target):
-    """A folder that others write to as well: only our own files in it are written or replaced.
+    """A folder that others also write to: only our own files in it are written or replaced.
 
     Parameters
     ----------
     path
-        The folder; made if there is none.
+        The folder; created if it does not exist.
     names
-        The files that may be written in it.
+        The files that may be written to it.
     """
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
@@ -127,7 +129,7 @@ class SharedFolder(Target):
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The files, and the folder itself if it has to be made."""
+        """The files, and the folder itself if it has to be created."""
         files = [file.path for file in self._files]
         return files if self.path.is_dir() else [self.path, *files]
 
@@ -138,33 +140,33 @@ class SharedFolder(Target):
                 file.check(force=force)
             return
         if os.path.lexists(self.path):
-            raise OutputProblem(f"{self.path} is not a folder: name a folder")
+            raise OutputProblem(f"{self.path} is not a folder: give a folder")
         super().check(force=force)
 
 
 def check_targets(targets: Sequence[Target], inputs: Iterable[Path], *, force: bool) -> None:
-    """Refuse, before any work, targets that could not be written, or that would cost what is read or written beside.
+    """Refuse, before any work, targets that could not be written, or that would overwrite an input or each other.
 
     Parameters
     ----------
     targets
-        All that the command writes.
+        Everything that the command writes.
     inputs
-        All that it reads.
+        Everything that it reads.
     force
-        Whether targets that exist may be replaced.
+        Whether existing targets may be replaced.
 
     Raises
     ------
     UsageProblem
-        A target is, contains or lies in an input or another target, links resolved.
+        A target is the same as, contains or is inside an input or another target, with links resolved.
     OutputProblem
-        A target exists already, is something that is not replaced, or its folder is missing or not permitted.
+        A target already exists, must not be replaced, or its folder does not exist or cannot be written to.
     """
     inputs = list(inputs)
     for number, target in enumerate(targets):
         others = [taken for other in targets[:number] for taken in other.paths]
-        with writing(target.path):  # a working folder that is gone
+        with writing(target.path):  # a working directory that no longer exists
             for path in target.paths:
                 for source in inputs:
                     _keep_apart(path, source, "the input")
@@ -176,16 +178,16 @@ def check_targets(targets: Sequence[Target], inputs: Iterable[Path], *, force: b
 
 def _keep_apart(path: Path, other: Path, what: str) -> None:
     if same_place(path, other):
-        again = "it is the input" if what == "the input" else "it is named twice, as two outputs"
-        raise UsageProblem(f"cannot write {path}: {again} ({other}); name another file")
+        again = "it is the input" if what == "the input" else "it is given as two different outputs"
+        raise UsageProblem(f"cannot write {path}: {again} ({other}); give another name")
     if contains(other, path):
-        raise UsageProblem(f"cannot write {path}: it lies in {what} {other}, which is not to be changed; name another")
+        raise UsageProblem(f"cannot write {path}: it is inside {what} {other}; give another name")
     if contains(path, other):
-        raise UsageProblem(f"cannot write {path}: it contains {what} {other}; name another")
+        raise UsageProblem(f"cannot write {path}: it contains {what} {other}; give another name")
 
 
 def same_place(first: Path, second: Path) -> bool:
-    """Return whether two paths lead to the same file or folder, through links of any kind."""
+    """Return whether two paths lead to the same file or folder, following links of any kind."""
     try:
         return first.samefile(second)
     except (OSError, ValueError):
@@ -193,30 +195,30 @@ def same_place(first: Path, second: Path) -> bool:
 
 
 def contains(outer: Path, inner: Path) -> bool:
-    """Return whether a folder contains a path at any depth, links resolved; the path need not exist."""
+    """Return whether a folder contains a path at any depth, with links resolved; the path need not exist."""
     real = Path(os.path.realpath(inner))
-    # The entry itself counts beside what it leads to: replacing a folder also removes the links in it.
+    # The entry itself counts too, not only what it points to: replacing a folder also removes the links in it.
     entry = Path(os.path.realpath(inner.parent)) / inner.name
     return any(same_place(outer, folder) for path in {real, entry} for folder in path.parents)
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a target whose folder is missing or does not permit writing.
+    """Refuse a target whose folder does not exist or cannot be written to.
 
     Raises
     ------
     OutputProblem
-        There is no such folder, or it is read-only or not permitted.
+        The folder does not exist, is read-only or denies permission.
     """
     folder = path.parent
     if not folder.is_dir():
-        raise OutputProblem(f"{path} cannot be written: there is no folder {folder}; make it first")
+        raise OutputProblem(f"cannot write {path}: the folder {folder} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputProblem(f"{path} cannot be written: the folder {folder} is read-only or not permitted")
+        raise OutputProblem(f"cannot write {path}: the folder {folder} is read-only or permission is denied")
 
 
 def foreign_in_zarr(store: Path) -> Iterator[Path]:
-    """Yield what is in a zarr folder (version 2 or 3) and belongs to no group or array of it."""
+    """Yield the contents of a zarr folder (version 2 or 3) that belong to none of its groups and arrays."""
     with os.scandir(store) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     is_array = (store / ".zarray").exists() or _is_v3_array(store)
@@ -258,12 +260,12 @@ def _refuse_devices(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return  # a link that leads nowhere
+        return  # a broken link
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OutputProblem(f"{path} is a device or a pipe, which is not replaced by a file: name another file")
+        raise OutputProblem(f"cannot replace {path}: it is a device or a pipe; give another name")
 
 
 def _refuse_current_folder(path: Path) -> None:
     here = Path.cwd()
     if same_place(path, here) or contains(path, here):
-        raise OutputProblem(f"{path} is not replaced: it is or contains the current folder; name another output")
+        raise OutputProblem(f"cannot replace {path}: it is or contains the current directory; give another name")

@@ -25,19 +25,19 @@ class ZarrFormat(StoreFormat):
     is_folder = True
 
     def matches(self, path: Path) -> bool:
-        """Return whether this is the folder of a zarr group."""
+        """Return whether this is a folder with a zarr group."""
         return any((path / name).exists() for name in (".zgroup", "zarr.json"))
 
     def not_anndata(self, path: Path) -> str:
-        """Return what to say of a zarr folder without obs and var."""
-        return f"{path} is a zarr store, but not of AnnData (no obs and var)"
+        """Return the error message for a zarr folder without obs and var."""
+        return f"{path} is a zarr store, but not an AnnData one (no obs and var)"
 
     @contextmanager
     def opened(self, path: Path) -> Iterator[Any]:
         """Open the folder for reading."""
         import zarr
 
-        # The tree is the truth: consolidated metadata may be older than the last key that was added.
+        # The tree is authoritative: consolidated metadata may be older than the last key added.
         yield zarr.open_group(store=str(path), mode="r", use_consolidated=False)
 
     def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
@@ -49,7 +49,7 @@ class ZarrFormat(StoreFormat):
         return copy_tree(source, target, hashed=hashed)
 
     def read(self, path: Path) -> Any:
-        """Read the folder whole, as AnnData."""
+        """Read the whole folder as AnnData."""
         import anndata
 
         with quiet():
@@ -60,7 +60,7 @@ class ZarrFormat(StoreFormat):
         write_zarr(path, adata)
 
     def target(self, path: Path) -> Target:
-        """Return a folder that replaces zarr stores only."""
+        """Return a folder that can replace only zarr stores."""
         return StoreTarget(path)
 
     def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
@@ -68,7 +68,7 @@ class ZarrFormat(StoreFormat):
         for slot in sorted(slots & set(root)):
             if not hasattr(root[slot], "keys"):
                 raise InputProblem(
-                    f"{slot} of {path} is a plain array, which nothing can be added to: rewrite the store"
+                    f"cannot add to {slot} of {path}: it is a plain array; rewrite the store with anndata first"
                 )
 
 
@@ -82,7 +82,7 @@ class ZarrAppender(Appender):
         self.root = zarr.open_group(store=str(path), mode="r+", use_consolidated=False)
 
     def close(self) -> None:
-        """Bring consolidated metadata up to date, or readers that trust it would not see what was appended."""
+        """Update consolidated metadata, or readers that rely on it would not see what was appended."""
         import zarr
 
         if is_consolidated(self._path):
@@ -90,14 +90,15 @@ class ZarrAppender(Appender):
                 zarr.consolidate_metadata(str(self._path))
 
     def abandon(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         group.attrs[attribute] = names
 
     def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
         raise InputProblem(
-            f"{slot} of the zarr input is no table of AnnData 0.7 or later: rewrite it with anndata first"
+            f"cannot add to {slot} of the zarr input: it is not a table of AnnData 0.7 or later; rewrite the input "
+            "with anndata first"
         )
 
     def _growing(
@@ -148,7 +149,7 @@ class _ZarrChunks:
 
 
 def is_consolidated(path: Path) -> bool:
-    """Whether a zarr store has its metadata gathered at the root."""
+    """Return whether a zarr store has consolidated metadata at its root."""
     if (path / ".zmetadata").exists():
         return True
     root = path / "zarr.json"
@@ -156,10 +157,10 @@ def is_consolidated(path: Path) -> bool:
 
 
 def write_zarr(path: Path, adata: Any) -> None:
-    """Write an AnnData object as it is (no strings made categorical) to an empty folder, as zarr version 2.
+    """Write an AnnData object as it is (strings stay strings) to an empty folder, as zarr version 2.
 
-    The store is made in memory first: zarr writes to a disk from many tasks, which a full one leaves undone and loud.
-    Version 2 is what every AnnData reads.
+    The store is made in memory first: zarr writes to disk from many tasks, which a full disk leaves unfinished and
+    noisy. Every version of AnnData reads version 2.
     """
     import anndata
     from zarr.storage import MemoryStore

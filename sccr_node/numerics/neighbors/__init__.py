@@ -1,13 +1,13 @@
 """Nearest rows of every row by cosine: what is searched, what is found, and the one signature of a search.
 
-A search is a function ``search(rows, n_kept, work) -> Neighbors`` in a file of its own:
+A search is a function ``search(rows, n_kept, work) -> Neighbors`` in its own file:
 
 rows
-    `SparseRows` (non-negative values) or `DenseRows`, which says whether the sign of a cosine counts.
+    `SparseRows` (non-negative values) or `DenseRows`, which says whether the sign of the cosine is ignored.
 n_kept
-    How many rows are listed for each row; the row itself is normally one of them. At most as many as there are rows.
+    Number of rows listed per row, normally including the row itself; at most the number of rows.
 work
-    The `Workspace`: threads and progress, on which no neighbour depends.
+    The `Workspace`: threads and progress. Neighbours do not depend on it.
 """
 
 from sccr_node.numerics.neighbors.exact import search

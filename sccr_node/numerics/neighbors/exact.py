@@ -1,9 +1,8 @@
-"""The exact search: every row is compared with every other, and decided the same way by any number of threads.
+"""The exact search: every row is compared with every other, with the same result for any number of threads.
 
 It proposes candidates in float32 (half of the products: similarity is symmetric), scores those exactly in float64,
 breaks ties by the lower index, and proves for every row, from the bound on float32's error, that no other row belongs
-to its list; the rows for which that fails are scanned in full. So neither block sizes nor threads can decide a
-neighbour.
+in its list; rows for which that fails are scanned in full. So neither block sizes nor threads affect the neighbours.
 """
 
 import numpy as np
@@ -13,7 +12,7 @@ from sccr_node.numerics.neighbors.candidates import Candidates, inverses, padded
 from sccr_node.numerics.neighbors.rows import DenseRows, Neighbors, SparseRows
 from sccr_node.numerics.workspace import Workspace
 
-ROWS = 256  # rows of a block of exact scores: a few milliseconds
+ROWS = 256  # rows per block of exact scores: a few milliseconds
 FLOAT32_ROUNDING = 2.0**-24
 
 
@@ -98,7 +97,7 @@ def _search_dense(rows: DenseRows, n_kept: int, work: Workspace) -> Neighbors:
 
     found = Neighbors.none(n, n_kept)
     contested = np.zeros(n, np.int8)
-    # One rounding for each dimension of a chunk and for each chunk, and a few for the scaling.
+    # One rounding per dimension of a chunk and per chunk, and a few for the scaling.
     error = (min(n_columns, DEPTH) + n_columns / DEPTH + 9) * FLOAT32_ROUNDING * 1.01
 
     def decide(worker: int, first: int) -> None:

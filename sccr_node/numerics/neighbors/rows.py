@@ -11,7 +11,7 @@ from sccr_node.numerics._kernels import PANEL
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The best of every row, best first: `indices` and `scores` (cosines), rows x kept; index -1 where none is left."""
+    """The nearest rows of every row, best first: `indices` and `scores` (cosines), rows x kept; index -1 for none."""
 
     indices: NDArray[np.int32]
     scores: NDArray[np.float64]
@@ -33,7 +33,7 @@ class SparseRows:
 
     @classmethod
     def of(cls, matrix: sp.csr_matrix) -> "SparseRows":
-        """Return the rows of a matrix; its arrays are copied only where their types differ."""
+        """Return the rows of a matrix; its arrays are copied only if their types differ."""
         return cls(
             np.ascontiguousarray(matrix.indptr, np.int64),
             np.ascontiguousarray(matrix.indices, np.int32),
@@ -43,24 +43,24 @@ class SparseRows:
 
     @property
     def n_rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self.indptr) - 1
 
 
 @dataclass(frozen=True)
 class DenseRows:
-    """Rows that lie at the start of a buffer, which has room for whole panels of them.
+    """Rows at the start of a buffer that is large enough for whole panels of them.
 
     Attributes
     ----------
     buffer
-        At least `buffer_size` values. A search uses it as its work space; afterwards the same rows lie in it again.
+        At least `buffer_size` values. A search uses it as its workspace; afterwards it contains the same rows again.
     n_rows, n_columns
-        The matrix's shape.
+        The shape of the matrix.
     signed
-        Whether rows are near by the magnitude of their cosine, so that opposite ones are near too.
+        Whether rows are ranked by the magnitude of their cosine, so that opposite rows are also neighbours.
     packed
-        Whether the rows lie in panels already.
+        Whether the rows are already packed in panels.
     """
 
     buffer: NDArray[np.float32]
@@ -76,5 +76,5 @@ class DenseRows:
 
 
 def buffer_size(n_rows: int, n_columns: int) -> int:
-    """Return how many values hold the matrix as rows, or as panels of rows or of columns (whole panels)."""
+    """Return the number of values needed to store the matrix as whole panels of rows or of columns."""
     return max(-(-n_rows // PANEL) * PANEL * n_columns, -(-n_columns // PANEL) * PANEL * n_rows)
