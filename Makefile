@@ -7,7 +7,7 @@ DEMO := demo-output
 
 .PHONY: help setup demo test test-platforms lint hooks faces changes lock benchmark clean
 
-help:  ## Show what there is to make
+help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
 
 setup: $(SETUP)  ## Set up a virtual environment with the locked dependencies and the project
@@ -16,7 +16,7 @@ $(SETUP): pyproject.toml hatch_build.py requirements-test.lock sccr_node/numeric
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock
-# Built in isolation, where the build hook may ask for a C compiler from PyPI if the machine has none.
+# Built in isolation, so that the build hook can request a C compiler from PyPI if the machine has none.
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -26,7 +26,7 @@ demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known
 test: $(SETUP) lint  ## Run the tests
 	$(BIN)/python -m pytest -m "not platform"
 
-test-platforms: $(SETUP)  ## Run the tests that need containers, Nextflow, Galaxy or a browser, and set those up
+test-platforms: $(SETUP)  ## Run the tests that need containers, Nextflow, Galaxy or a browser, and install those
 	$(BIN)/python -m pytest -m platform
 
 lint: $(SETUP)  ## Check style and types
@@ -34,7 +34,7 @@ lint: $(SETUP)  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-hooks: $(SETUP)  ## Check every commit as lint does, and the derived files with it (git hooks, by pre-commit)
+hooks: $(SETUP)  ## Install git hooks that check every commit as lint does, and the derived files too
 	$(BIN)/pre-commit install
 
 faces: $(SETUP)  ## Write the files that are derived from the contract
@@ -43,12 +43,12 @@ faces: $(SETUP)  ## Write the files that are derived from the contract
 changes: $(SETUP)  ## Show what the next release will say in CHANGELOG.md
 	$(BIN)/towncrier build --draft
 
-lock: $(SETUP)  ## Resolve the dependencies anew
+lock: $(SETUP)  ## Resolve the dependencies again
 	$(BIN)/python -m pip install --quiet uv
 	PATH="$(abspath $(BIN)):$$PATH" containers/lock.sh
 
-benchmark: $(SETUP)  ## Measure the core beside the published algorithm and MAGIC
+benchmark: $(SETUP)  ## Compare the core with the published algorithm and MAGIC
 	$(BIN)/python tests/benchmarks/benchmark_core.py
 
-clean:  ## Remove what the other targets made
+clean:  ## Remove what the other targets created
 	rm -rf $(VENV) $(DEMO) build dist

@@ -1,4 +1,4 @@
-"""Build hook: compiles the numerical kernels, one library for each level of CPU instructions, into the package."""
+"""Build hook: compiles the numerical kernels into the package, one library per level of CPU instructions."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def compiler() -> list[str] | None:
-    """Return the C compiler that is there ($CC first), or None, with the flag for any CPU of this architecture."""
+    """Return the available C compiler ($CC first) with the flag for any CPU of this architecture, or None."""
     name = os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     return [*shlex.split(name), *(["-march=x86-64"] if ON_X86 else [])] if name else None
 
@@ -37,7 +37,7 @@ class KernelsHook(BuildHookInterface):  # type: ignore[misc]
     """Compile kernels.c for wheels and for editable installs."""
 
     def dependencies(self) -> list[str]:
-        """Ask for a compiler from PyPI where the machine has none."""
+        """Request a compiler from PyPI if the machine has none."""
         return [] if compiler() else ["ziglang"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Remake the lock files: one set of versions for every Python and platform, each file with its hashes.
+# Update the lock files: one set of versions for every Python and platform, with hashes.
 #
 # requirements.lock        what the image and the environments of the tests install (extra "full")
 # requirements-build.lock  what builds the wheel and the editable installation
-# requirements-test.lock   what the tests and the tools of development add, at versions that agree with requirements.lock
+# requirements-test.lock   what the tests and the development tools add, at versions that agree with requirements.lock
 #
-# Takes uv (on PATH). Versions that are locked stay as they are where they still fit; --upgrade takes the newest.
+# Requires uv (on PATH). Locked versions are kept if they still fit; --upgrade uses the newest ones.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

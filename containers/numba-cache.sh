@@ -1,9 +1,9 @@
 #!/bin/sh
-# Compile, while an image is built, what numba would compile on a user's first run: sccr_node/numba_cache.py uses it.
+# Compile, while an image is built, what numba would compile on a user's first run: sccr_node/runtime/numba_cache.py uses it.
 #
 # The functions are compiled for any CPU of the architecture (NUMBA_CPU_NAME, which the images set too), because
-# numba's cache is keyed by the CPU and the image is built elsewhere than it runs. numba serves the embeddings of the
-# report and the evaluation; the step itself is compiled C.
+# numba's cache is keyed by the CPU, and the image is not built on the machine that runs it. numba is used by the
+# report's embeddings and the evaluation; the imputation itself is compiled C.
 set -eu
 export PATH=/opt/sccr/bin:$PATH NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=/opt/sccr/share/sccr-node/numba
 work=$(mktemp -d)

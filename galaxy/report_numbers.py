@@ -8,7 +8,7 @@ PARTS = ("sccr_imputation", "sccr_general")
 
 
 def rows(folder):
-    """Yield the name, the value and the meaning of every number; a number of both parts appears once."""
+    """Yield the name, value and meaning of every number; a number that is in both parts appears once."""
     seen = set()
     for part in PARTS:
         for path in sorted(folder.glob("*" + part + "_mqc.json")):

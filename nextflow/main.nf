@@ -1,5 +1,5 @@
 #!/usr/bin/env nextflow
-// scCR imputation, sample by sample: samplesheet -> impute (whole, or scattered over batches) -> benchmark, reports, results.
+// scCR imputation per sample: samplesheet -> impute (whole, or scattered over batches) -> benchmark, reports, results.
 
 include { IMPUTATION     } from './subworkflows/local/imputation'
 include { SCCR_BENCHMARK } from './modules/sccr/benchmark'
@@ -20,7 +20,7 @@ workflow {
     def problems = parameter_problems(params)
     def genes_file = params.genes && !(params.genes in ['top-variance', 'highly-variable', 'all']) ? file(params.genes) : null
     if (genes_file && !genes_file.exists()) {
-        problems += ["--genes ${params.genes}: neither top-variance, highly-variable or all, nor an existing file"]
+        problems += ["--genes ${params.genes}: not top-variance, highly-variable, all, or an existing file"]
     }
     def defaults = [
         batch_key: params.batch_key,

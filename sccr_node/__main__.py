@@ -18,27 +18,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Arguments after the command's name (default: those of the process). A caller who passes them carries on
         after the command, so its signal handlers are restored.
     """
-    handlers = signals.current() if arguments is not None else {}
-    try:
-        # Before the imports, which take a while: a scheduler may end the job at any moment.
-        signals.install()
-        open_standard_streams()
-        from sccr_node.cli.app import run
+    words = sys.argv[1:] if arguments is None else list(arguments)
 
-        return run(sys.argv[1:] if arguments is None else list(arguments))
-    except signals.Interrupted as interruption:  # while the command line was being imported
+    def farewell(interruption: signals.Interrupted) -> None:
         from sccr_node.runtime.console import last_words
 
-        words = sys.argv[1:] if arguments is None else arguments
-        last_words(
-            f"{interruption}; {interruption.left}",
-            interruption.exit_code,
-            as_json="json" in words or "--log-format=json" in words,
-            prefix="sccr: ",
-        )
-        return interruption.exit_code
-    finally:
-        signals.restore(handlers)
+        message = f"{interruption}; {interruption.left}"
+        as_json = "--log-format=json" in words or "json" in words
+        last_words(message, interruption.exit_code, as_json=as_json, prefix="sccr: ")
+
+    # Before the imports, which take a while: a scheduler may end the job at any moment.
+    with signals.watched(farewell, to_the_end=arguments is None):
+        try:
+            open_standard_streams()
+            from sccr_node.cli.app import run
+
+            signals.check()
+            return run(words)
+        except signals.Interrupted as interruption:
+            farewell(interruption)
+            return interruption.exit_code
 
 
 def open_standard_streams() -> None:

@@ -34,8 +34,10 @@ def impute(
     target_sum: float | Literal["median"] = "median",
     k_cell: int | None = None,
     k_gene: int | None = None,
+    k_denoising: int | None = None,
     n_iterations: int | None = None,
     n_gene_iterations: int | None = None,
+    n_denoising_iterations: int | None = None,
     alpha: float | None = None,
     beta: float | None = None,
     gamma: float | None = None,
@@ -76,10 +78,11 @@ def impute(
         Genes that make up a cell's sequencing depth: the genes to impute (``"selected"``) or ``"all"``.
     target_sum
         Depth to which each cell's counts are normalised: the median over non-empty cells, or a number.
-    k_cell, k_gene
-        Number of nearest neighbours per cell, and per gene.
-    n_iterations, n_gene_iterations
-        Number of propagation steps over each cell graph, and over the gene graph.
+    k_cell, k_gene, k_denoising
+        Number of nearest neighbours per cell, per gene, and per cell in the last cell graph (default: as ``k_cell``).
+    n_iterations, n_gene_iterations, n_denoising_iterations
+        Number of propagation steps over each cell graph, over the gene graph, and in the last stage (default: as
+        ``n_iterations``).
     alpha
         Weight of the pre-imputed values in the recovered expression.
     beta

@@ -1,6 +1,6 @@
 """Everything that can go wrong: one exception class per exit code, and the one table from system errors to classes.
 
-SccrError              70   an internal failure
+SccrError              70   an internal error: a bug
 ├── UsageProblem        2   bad usage or parameters, contradictory options, output = input
 ├── InputProblem       65   bad input data: not what it claims to be, or cannot be imputed
 ├── InputMissing       66   the input does not exist, or permission to read it is denied

@@ -1,4 +1,4 @@
-"""The papers' methods written out in dense float64, the concatenation [P, -P] and all: what the fast path is held to.
+"""The papers' methods in dense float64, including the concatenation [P, -P]: the reference for the fast implementation.
 
 Independent of sccr_node on purpose. Near-ties are broken as the package documents: scores on a grid of 2^-40, then the
 lower index.

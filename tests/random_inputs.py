@@ -1,4 +1,4 @@
-"""Random expression for the tests of the methods and of what they are made of."""
+"""Random expression for the tests of the methods and the numerical core."""
 
 import numpy as np
 

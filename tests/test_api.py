@@ -1,6 +1,9 @@
-"""The Python API gives what the command gives, and touches nothing else."""
+"""The Python API gives the same as the command, and touches nothing else."""
 
 import inspect
+import pydoc
+import re
+import typing
 
 import anndata
 import numpy as np
@@ -10,15 +13,13 @@ from scipy import sparse
 import sccr_node
 from sccr_node.__main__ import main
 from sccr_node.contract.impute import ImputeParameters
-from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.errors import InputProblem, UsageProblem
+from tests.support.simulated import simulated
 
 
 @pytest.fixture
 def adata():
-    params = SimulateParameters(n_cells=60, n_genes=80, n_types=2, n_batches=2)
-    return as_anndata(simulate(params), params)
+    return simulated(n_cells=60, n_genes=80, n_types=2, n_batches=2)
 
 
 def same(first, second):
@@ -87,11 +88,46 @@ def test_failures_leave_the_object_unchanged(adata):
     assert "sccr_relations" not in adata.varp
 
 
-def test_the_signature_names_every_option():
-    signature = inspect.signature(sccr_node.impute)
-    assert signature.parameters["n_top_genes"].default == 2000
-    assert signature.parameters["alpha"].kind is inspect.Parameter.KEYWORD_ONLY
-    assert set(signature.parameters) - {"adata", "copy"} <= set(ImputeParameters.model_fields)
+OF_FILES = {"force", "compression", "provenance", "report", "multiqc", "label_key", "dry_run", "log_format", "debug"}
+"""Parameters of the command that mean nothing without files."""
+
+
+def test_the_keywords_are_those_of_the_contract():
+    parameters = inspect.signature(sccr_node.impute).parameters
+    fields = ImputeParameters.model_fields
+    assert set(parameters) == {"adata", "copy", *fields} - OF_FILES
+    for name, parameter in parameters.items():
+        if name in fields:
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            assert parameter.default == fields[name].default, name
+
+
+def test_the_choices_are_those_of_the_contract():
+    hints = typing.get_type_hints(sccr_node.impute)
+    for name, field in ImputeParameters.model_fields.items():
+        if name in hints:
+            assert choices(hints[name]) == choices(field.annotation), name
+
+
+def choices(annotation):
+    if typing.get_origin(annotation) is typing.Literal:
+        return set(typing.get_args(annotation))
+    return set().union(*(choices(part) for part in typing.get_args(annotation)), set())
+
+
+def test_help_is_for_people():
+    page = pydoc.render_doc(sccr_node.impute, renderer=pydoc.plaintext)
+    for inside in ("pydantic", "FieldInfo", "Annotated", "metadata", "ByteSize"):
+        assert inside not in page
+    documented = set(re.findall(r"\b[a-z_]+\b", page[page.index("Parameters") : page.index("Returns")]))
+    assert set(inspect.signature(sccr_node.impute).parameters) <= documented
+
+
+def test_what_is_said_goes_to_the_host_s_log(adata, caplog, capsys):
+    with caplog.at_level("INFO", logger="sccr_node"):
+        sccr_node.impute(adata)
+    assert any("input taken as counts" in message for message in caplog.messages)
+    assert capsys.readouterr().err == ""
 
 
 def test_unknown_attributes_are_unknown():

@@ -1,1 +1,1 @@
-"""What is run from a checkout and is not in the wheel: the writer of the derived files, and the demonstration."""
+"""Tools that run from a checkout and are not in the wheel: the writer of the derived files, and the demonstration."""

@@ -1,4 +1,4 @@
-"""The demonstration: simulate data whose truth is known, impute them, and compare with the truth before and after.
+"""The demonstration: simulate data with a known truth, impute them, and compare with the truth before and after.
 
 Run from a checkout: ``python -m tools.demo FOLDER``, which ``make demo`` calls.
 """
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def compare_with_truth(adata: AnnData, key: str = "sccr") -> dict[str, tuple[float, float]]:
-    """Compare the measured and the imputed expression of a simulated data set with what it was drawn from.
+    """Compare the measured and the imputed expression of a simulated data set with the truth it was drawn from.
 
     Parameters
     ----------
     adata
-        A result of ``sccr impute`` on a data set of ``sccr simulate``.
+        A result of ``sccr impute`` on a data set from ``sccr simulate``.
     key
         The name of the result.
 
     Returns
     -------
-    For each measure, its value before and after imputation, over the imputed genes.
+    Value of each measure before and after imputation, over the imputed genes.
     """
     from scipy import sparse
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the test data: simulated data sets, so that they are small, free to share and the same every time.
+# Make the test data: simulated data sets, which are small, free to share and the same every time.
 set -eu
 cd "$(dirname "$0")"
 rm -f simulated.h5ad prepared.h5ad masked.h5ad imputed.h5ad genes.txt foreign_genes.txt
@@ -7,7 +7,7 @@ rm -f simulated.h5ad prepared.h5ad masked.h5ad imputed.h5ad genes.txt foreign_ge
 # Counts in X; obs has cell_type and batch.
 sccr simulate --n-cells 120 --n-genes 200 --n-types 3 --n-batches 2 --depth 800 --seed 6 simulated.h5ad
 
-# The same cells as they come out of a usual preparation with scanpy: logs in X, counts in a layer, variable genes marked.
+# The same cells after the usual preparation with scanpy: log values in X, counts in a layer, variable genes marked.
 python3 - <<'PYTHON'
 import scanpy
 
@@ -24,6 +24,6 @@ PYTHON
 seq 1 4 160 | while read -r number; do printf 'gene_%03d\n' "$number"; done > genes.txt
 printf 'Actb\nGapdh\ngene_001\n' > foreign_genes.txt
 
-# Values hidden, and what scCR makes of the rest.
+# Hidden values, and scCR's imputation of the rest.
 sccr evaluate mask --rate 0.3 simulated.h5ad masked.h5ad
 sccr impute --write both --n-components 20 masked.h5ad imputed.h5ad

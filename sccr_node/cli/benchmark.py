@@ -23,8 +23,6 @@ def benchmark(
     params: BenchmarkParameters, console: Console, input: Path, output: Path | None, json_file: Path | None
 ) -> None:
     """Run the benchmark."""
-    from sccr_node.evaluation.steps import benchmark_file
-    from sccr_node.evaluation.tables import check_outputs
+    from sccr_node.pipeline.benchmark import benchmark_file
 
-    check_outputs([output, json_file], [input, *params.files_read()], force=params.force)
     benchmark_file(input, params, console, output=output, json_file=json_file)

@@ -14,6 +14,7 @@ from sccr_node.contract.evaluate import (
     EvaluateRelationsParameters,
     EvaluateScoreParameters,
 )
+from sccr_node.evaluation.metrics import explanations
 from sccr_node.runtime.console import Console
 
 HERE = "sccr_node.cli.evaluate"
@@ -42,14 +43,9 @@ def evaluate() -> None:
 )
 def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: Path) -> None:
     """Write masked data."""
-    from sccr_node.errors import UsageProblem
-    from sccr_node.evaluation.files import write_masked
-    from sccr_node.evaluation.tables import check_outputs
+    from sccr_node.pipeline.evaluate import mask_file
 
-    if output.suffix != ".h5ad":
-        raise UsageProblem(f"{output}: masked data are written as .h5ad; name the file so")
-    check_outputs([output], [input, *params.files_read()], force=params.force)
-    write_masked(input, output, params, console)
+    mask_file(input, output, params, console)
 
 
 @contract_command(
@@ -60,10 +56,7 @@ def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: 
         "Compare any tool's output with the masked entries. MASKED is what sccr evaluate mask wrote, CANDIDATE the "
         "output of any tool on it, as logs, with the same cells and genes in any order."
     ),
-    epilog=(
-        "rmse is the root of the mean squared difference, mae the mean absolute difference (what the papers of scFP, "
-        "scBFP and scCR print as RMSE), median_ae the median absolute difference, and cosine the cosine similarity."
-    ),
+    epilog=explanations(("rmse", "mae", "median_ae", "cosine")),
 )
 def score(
     params: EvaluateScoreParameters,
@@ -74,12 +67,9 @@ def score(
     json_file: Path | None,
 ) -> None:
     """Score a candidate."""
-    from sccr_node.evaluation.files import score_candidate
-    from sccr_node.evaluation.tables import check_outputs, write_tables
+    from sccr_node.pipeline.evaluate import score_file
 
-    check_outputs([output, json_file], [masked, candidate, *params.files_read()], force=params.force)
-    row = score_candidate(masked, candidate, params, console)
-    write_tables([row], list(row), row, output=output, json_file=json_file)
+    score_file(masked, candidate, params, console, output=output, json_file=json_file)
 
 
 @contract_command(
@@ -90,17 +80,15 @@ def score(
         "Compare clusters with known cell types. Clusters the cells of INPUT (any matrix of it) by k-means, as the "
         "papers do, and by Leiden on a neighbour graph, and prints mean and standard deviation over the seeds."
     ),
+    epilog=explanations(("ari", "nmi", "accuracy", "silhouette", "silhouette_types")),
 )
 def cluster(
     params: EvaluateClusterParameters, console: Console, input: Path, output: Path | None, json_file: Path | None
 ) -> None:
     """Cluster and compare."""
-    from sccr_node.evaluation.steps import CLUSTER_COLUMNS, cluster_file
-    from sccr_node.evaluation.tables import check_outputs, write_tables
+    from sccr_node.pipeline.evaluate import cluster_file
 
-    check_outputs([output, json_file], [input, *params.files_read()], force=params.force)
-    document = cluster_file(input, params, console)
-    write_tables(document["summary"], CLUSTER_COLUMNS, document, output=output, json_file=json_file)
+    cluster_file(input, params, console, output=output, json_file=json_file)
 
 
 @contract_command(
@@ -124,12 +112,6 @@ def relations(
     pairs: Path | None,
 ) -> None:
     """Count and list gene relations."""
-    from sccr_node.evaluation.steps import PAIR_COLUMNS, SHARE_COLUMNS, relations_file
-    from sccr_node.evaluation.tables import as_tsv, check_outputs, write_tables
-    from sccr_node.storage.files import write_text_atomically
+    from sccr_node.pipeline.evaluate import relations_file
 
-    check_outputs([output, json_file, pairs], [input, *params.files_read()], force=params.force)
-    document = relations_file(input, params, console)
-    if pairs is not None:
-        write_text_atomically(pairs, as_tsv(document["pairs"], PAIR_COLUMNS))
-    write_tables(document["shares"], SHARE_COLUMNS, document, output=output, json_file=json_file)
+    relations_file(input, params, console, output=output, json_file=json_file, pairs_file=pairs)

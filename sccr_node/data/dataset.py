@@ -20,6 +20,7 @@ from sccr_node.data.guard import listing, one_line, reading
 from sccr_node.data.matrix import BLOCK_BYTES, CompressedRows, DenseRows, Matrix, open_matrix, text_of
 from sccr_node.data.tables import MemoryTable, StoredTable, Table, legacy_table
 from sccr_node.errors import InputMissing, InputProblem
+from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.store import StoreFormat
@@ -188,6 +189,7 @@ class InputData:
         """
         blocks = self._matrix.blocks(max_bytes)
         while True:
+            signals.check()
             with reading(self.path, "the matrix"):
                 item = next(blocks, None)
             if item is None:

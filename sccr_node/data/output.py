@@ -120,6 +120,10 @@ class StagedOutput:
         """Flush the finished output to disk."""
         self._staged.flush()
 
+    def withdraw(self) -> None:
+        """Take the output back, if nothing stood in its place before."""
+        self._staged.withdraw()
+
     def commit(self) -> None:
         """Finish the output, flush it, and rename it to the target."""
         self.finish()
@@ -175,7 +179,10 @@ def stage_output(
     target = store.target(output)
     check_targets([target], [data.path], force=force)
     _check_room(output, size_on_disk(data.path) + added_bytes)
-    with staged(output, folder=store.is_folder, check=target.check_replaceable) as temporary, ExitStack() as opened:
+    with (
+        staged(output, replace=force, folder=store.is_folder, check=target.check_replaceable) as temporary,
+        ExitStack() as opened,
+    ):
         with writing(output):
             digest = _copy(data, temporary.path, store, hashed)
             data.check_unchanged()

@@ -44,7 +44,7 @@ def write_part(data: InputData, rows: np.ndarray, path: Path, record: Mapping[st
     with reading(data.path, "the batch"), quiet():
         part = _part(data, np.asarray(rows, dtype=np.int64))
     part.uns[PART_KEY] = {"rows": np.asarray(rows, dtype=np.int64), "n_cells": data.n_cells, **record}
-    with staged(path) as temporary, writing(path):
+    with staged(path, replace=False) as temporary, writing(path):
         write_h5ad(temporary.path, part)
         temporary.commit()
 

@@ -197,7 +197,7 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
         )
     simulated = simulate(params)
     adata = as_anndata(simulated, params)
-    write_h5ad_atomically(output_path, adata)
+    write_h5ad_atomically(output_path, adata, replace=params.force)
     lost = 1 - int(np.count_nonzero(simulated.counts)) / max(1, int(np.count_nonzero(simulated.complete_counts)))
     console.say(
         f"wrote {output_path}: {params.n_cells:,} cells × {params.n_genes:,} genes, "

@@ -16,6 +16,7 @@ from scipy import sparse
 from sccr_node.data.guard import READ_FAILURES, one_line, reading
 from sccr_node.data.matrix import canonical
 from sccr_node.errors import UsageProblem
+from sccr_node.runtime import signals
 
 MATRIX_FILES = ("matrix.mtx", "matrix.mtx.gz")
 
@@ -76,7 +77,7 @@ def _read_folder(path: Path) -> Any:
 
     if (path / "features.tsv").exists() and not (path / "features.tsv.gz").exists():
         # STARsolo and kallisto use the file names of version 3 without compression, which scanpy's reader refuses.
-        with tempfile.TemporaryDirectory(prefix="sccr-10x-") as folder:
+        with tempfile.TemporaryDirectory(prefix="sccr-10x-") as folder, signals.temporary(Path(folder)):
             for name in ("matrix.mtx", "features.tsv", "barcodes.tsv"):
                 with (path / name).open("rb") as plain, gzip.open(Path(folder, name + ".gz"), "wb", 1) as packed:
                     shutil.copyfileobj(plain, packed)

@@ -1,1 +1,1 @@
-"""The papers' evaluation, for the output of any method: masks, recovery, clustering, gene relations, the benchmark."""
+"""Judge the output of any method, arrays in and arrays out: masks, metrics, analyses, gene relations, the benchmark."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, sparse
 
-Mechanism = Literal["mcar", "mnar"]
+from sccr_node.contract.shared import Mechanism
 
 
 @dataclass(frozen=True)
@@ -124,14 +123,14 @@ def drop_entries(matrix: sparse.csr_matrix, pattern: sparse.csr_matrix) -> spars
     kept = sparse.csr_matrix(matrix, copy=True)
     kept.sum_duplicates()
     kept.eliminate_zeros()
-    n_genes = kept.shape[1]
-    dropped = np.isin(_positions(kept, n_genes), _positions(pattern, n_genes))
+    dropped = np.isin(positions(kept), positions(pattern))
     return _keep_entries(kept, ~dropped)
 
 
-def _positions(matrix: sparse.csr_matrix, n_genes: int) -> NDArray[np.int64]:
-    cells = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-    return cells * n_genes + matrix.indices
+def positions(matrix: sparse.csr_matrix) -> NDArray[np.int64]:
+    """Return where each stored entry stands if all entries are counted row by row."""
+    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+    return rows * matrix.shape[1] + matrix.indices
 
 
 def _keep_entries(matrix: sparse.csr_matrix, kept: NDArray[np.bool_]) -> sparse.csr_matrix:

@@ -1,60 +1,142 @@
-"""How close imputed values are to the truth at the entries that were masked."""
+"""The metrics: what each is called, means and ranges over. Tables, help pages and the report explain them from here.
+
+The table holds what several commands print. A metric of one analysis only may stand in that analysis's declaration;
+:func:`sccr_node.evaluation.analyses.known_metrics` gives both.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """Distance between imputed and true log expression over the masked entries."""
+class Metric:
+    """A column of a table that says how good something is.
 
-    n_entries: int
-    rmse: float
-    """The root of the mean squared difference."""
-    mae: float
-    """The mean absolute difference: what the papers of scFP, scBFP and scCR print as "RMSE"."""
-    median_ae: float
-    """The median absolute difference."""
-    cosine: float
-    """Cosine of the angle between the two vectors of values; 0 where every imputed value is 0."""
-
-
-def recovery(truth: NDArray[np.floating], imputed: NDArray[np.floating]) -> Recovery:
-    """Compare imputed with true values.
-
-    The published code of scFP, scBFP and scCR prints mean(sqrt(difference^2)) as "RMSE". That is the mean absolute
-    error; here each of the two has its own name.
-
-    Parameters
+    Attributes
     ----------
-    truth
-        The values that were masked, one dimension.
-    imputed
-        What the method put at the same entries, in the same order.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, nothing was masked, or a value is not finite.
+    name
+        The column.
+    title
+        In words, without a full stop.
+    meaning
+        What the number says, in one sentence.
+    lowest, highest
+        The range; None if it has no end on that side.
+    better
+        Which direction is better; None if neither is by itself.
+    decimals
+        How many decimals a line of text shows. Tables keep six significant digits.
     """
-    if truth.shape != imputed.shape or truth.ndim != 1:
-        raise ValueError(f"truth and imputed values differ in shape: {truth.shape} and {imputed.shape}")
-    if truth.size == 0:
-        raise ValueError("no entry was masked")
-    true = truth.astype(np.float64)
-    guess = imputed.astype(np.float64)
-    if not (np.isfinite(true).all() and np.isfinite(guess).all()):
-        raise ValueError("a value is not finite")
-    distance = np.abs(guess - true)
-    lengths = float(np.linalg.norm(true) * np.linalg.norm(guess))
-    return Recovery(
-        n_entries=true.size,
-        rmse=float(np.sqrt(np.mean(np.square(distance)))),
-        mae=float(np.mean(distance)),
-        median_ae=float(np.median(distance)),
-        cosine=float(true @ guess) / lengths if lengths > 0 else 0.0,
+
+    name: str
+    title: str
+    meaning: str
+    lowest: float | None
+    highest: float | None
+    better: Literal["lower", "higher"] | None
+    decimals: int
+
+    @property
+    def explained(self) -> str:
+        """The meaning, and which direction is better."""
+        return self.meaning if self.better is None else f"{self.meaning} {self.better.capitalize()} is better."
+
+    def shown(self, value: float) -> str:
+        """Return a value under the metric's name, for a line of text."""
+        return f"{self.name} {value:.{self.decimals}f}"
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="rmse",
+            title="Root mean squared error",
+            meaning="Root mean squared error of the logs at the masked entries; large misses weigh more.",
+            lowest=0,
+            highest=None,
+            better="lower",
+            decimals=4,
+        ),
+        Metric(
+            name="mae",
+            title="Mean absolute error",
+            meaning='Mean absolute error at the masked entries; what the papers of scCR, scFP and scBFP call "RMSE".',
+            lowest=0,
+            highest=None,
+            better="lower",
+            decimals=4,
+        ),
+        Metric(
+            name="median_ae",
+            title="Median absolute error",
+            meaning="Median absolute error: half of the masked entries are closer than this.",
+            lowest=0,
+            highest=None,
+            better="lower",
+            decimals=4,
+        ),
+        Metric(
+            name="cosine",
+            title="Cosine similarity",
+            meaning="Cosine similarity of true and imputed values at the masked entries: 1 is the same direction.",
+            lowest=-1,
+            highest=1,
+            better="higher",
+            decimals=4,
+        ),
+        Metric(
+            name="ari",
+            title="Adjusted Rand index",
+            meaning="Adjusted Rand index of clusters and known types: 1 is the same partition, 0 what chance gives.",
+            lowest=-0.5,
+            highest=1,
+            better="higher",
+            decimals=3,
+        ),
+        Metric(
+            name="nmi",
+            title="Normalised mutual information",
+            meaning="Normalised mutual information (arithmetic mean) of clusters and known types, from 0 to 1.",
+            lowest=0,
+            highest=1,
+            better="higher",
+            decimals=3,
+        ),
+        Metric(
+            name="accuracy",
+            title="Accuracy",
+            meaning="Share of the cells in the cluster that is matched to their type, one cluster per type.",
+            lowest=0,
+            highest=1,
+            better="higher",
+            decimals=3,
+        ),
+        Metric(
+            name="silhouette",
+            title="Silhouette of the clusters",
+            meaning="How much nearer cells are to their own cluster than to the next, -1 to 1. Smoothing raises it.",
+            lowest=-1,
+            highest=1,
+            better=None,  # smoothing raises it whether or not the clusters are the right ones
+            decimals=3,
+        ),
+        Metric(
+            name="silhouette_types",
+            title="Silhouette of the types",
+            meaning="The silhouette of the known types in place of clusters: it depends on the data alone.",
+            lowest=-1,
+            highest=1,
+            better=None,
+            decimals=3,
+        ),
     )
+}
+
+
+def explanations(names: Iterable[str]) -> str:
+    """Return what metrics mean, one paragraph each, for a help page."""
+    return "\n\n".join(f"{name}: {METRICS[name].explained}" for name in names)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+
+from sccr_node.numerics import Progress
 
 TILE_BYTES = 256_000_000
 """Memory for the two groups of genes whose pairs are looked at together."""
@@ -39,7 +40,7 @@ class Shares:
         return self.n_dissociating / self.n_pairs if self.n_pairs else float("nan")
 
 
-class Pair(NamedTuple):
+class Edge(NamedTuple):
     """Two genes (column numbers, the lower first) and the weight of the edge between them."""
 
     first: int
@@ -47,9 +48,7 @@ class Pair(NamedTuple):
     weight: float
 
 
-def shares_in_data(
-    expression: sparse.csr_matrix, progress: Callable[[str, float], None] = lambda stage, fraction: None
-) -> Shares:
+def shares_in_data(expression: sparse.csr_matrix, progress: Progress = lambda stage, fraction: None) -> Shares:
     """Count the associating and the dissociating pairs among all pairs of genes, by Pearson's r over all cells.
 
     Parameters
@@ -102,7 +101,7 @@ def shares_in_graph(relations: sparse.csr_matrix) -> Shares:
     return Shares(weights.size, int((weights > 0).sum()), int((weights < 0).sum()))
 
 
-def strongest_pairs(relations: sparse.csr_matrix, n_pairs: int) -> tuple[list[Pair], list[Pair]]:
+def strongest_pairs(relations: sparse.csr_matrix, n_pairs: int) -> tuple[list[Edge], list[Edge]]:
     """Return the strongest associating and the strongest dissociating pairs of a gene graph, strongest first.
 
     Parameters
@@ -115,9 +114,9 @@ def strongest_pairs(relations: sparse.csr_matrix, n_pairs: int) -> tuple[list[Pa
     pairs = _pairs(relations)
     order = np.lexsort((pairs.col, pairs.row, -np.abs(pairs.data)))
 
-    def those(kind: NDArray[np.bool_]) -> list[Pair]:
+    def those(kind: NDArray[np.bool_]) -> list[Edge]:
         chosen = order[kind[order]][:n_pairs]
-        return [Pair(int(pairs.row[at]), int(pairs.col[at]), float(pairs.data[at])) for at in chosen]
+        return [Edge(int(pairs.row[at]), int(pairs.col[at]), float(pairs.data[at])) for at in chosen]
 
     return those(pairs.data > 0), those(pairs.data < 0)
 

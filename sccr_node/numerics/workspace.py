@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sccr_node.runtime import signals
 from sccr_node.runtime.resources import usable_cpus
 
 Item = TypeVar("Item")
@@ -130,5 +131,6 @@ class Workspace:
             raise failures[0]
 
     def _report(self, fraction: float) -> None:
+        signals.check()
         if self._progress is not None:
             self._progress(self._stage, fraction)

@@ -16,8 +16,8 @@ from sccr_node.pipeline.plan import Plan, check_memory, make_plan
 from sccr_node.pipeline.run import run
 from sccr_node.pipeline.side_files import SideFiles, make_record
 from sccr_node.results import Imputation, Result, write
-from sccr_node.runtime import signals
 from sccr_node.runtime.console import Clock, Console
+from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.files import staged_texts
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import check_targets
@@ -116,7 +116,7 @@ def produce(
                 plan, imputation, source=source, sha256=copy.sha256, output=output, command=command, clock=clock
             )
             texts = beside.compose(output, record, Result.of_run(plan.data, plan.keys, imputation), console)
-        publish(copy, texts)
+        publish(copy, texts, force=asked.force)
     keys = ", ".join("/".join(key) for key in plan.keys.all())
     console.say(f"wrote {output} in {clock.elapsed:.1f} s: {keys}")
     if beside.paths:
@@ -124,16 +124,14 @@ def produce(
     return record
 
 
-def publish(copy: StagedOutput, texts: Mapping[Path, str]) -> None:
-    """Move the output and its side files into place: all of them or none; signals are ignored from here on.
+def publish(copy: StagedOutput, texts: Mapping[Path, str], *, force: bool) -> None:
+    """Move the output and its side files into place: all of them or none; a signal can no longer interfere.
 
     Everything is on disk before the first file is renamed; the output comes last.
     """
-    with staged_texts(texts) as beside, signals.held():
+    with staged_texts(texts, replace=force) as beside:
         copy.flush()
-        for side_file in beside:
-            side_file.commit()
-        copy.commit()
+        commit_all([*beside, copy])
 
 
 def check_before(

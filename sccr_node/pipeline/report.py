@@ -13,8 +13,8 @@ from sccr_node.report.page import render
 from sccr_node.report.reading import content_of, sample_name
 from sccr_node.report.scores import read_scores
 from sccr_node.results import open_result
-from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
+from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.files import staged_texts
 from sccr_node.storage.targets import Target, check_targets
 
@@ -67,9 +67,8 @@ def report_file(
     texts = {} if output is None else {output: render(replace(content, scores=tables))}
     if folder is not None:
         texts |= {folder / name: text for name, text in multiqc_files(content).items()}
-    with staged_texts(texts) as staged, signals.held():
-        for file in staged:
-            file.commit()
+    with staged_texts(texts, replace=asked.force) as staged:
+        commit_all(staged)
     if output is not None:
         console.say(f"wrote {output}")
     if folder is not None:

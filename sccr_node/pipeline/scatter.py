@@ -39,7 +39,7 @@ from sccr_node.results import Imputation, about_result, imputed_genes, open_resu
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import memory_limit, usable_cpus
 from sccr_node.runtime.words import quantity
-from sccr_node.storage.files import replace_folder_atomically
+from sccr_node.storage.files import written_folder
 from sccr_node.storage.targets import MARKER, PartsTarget, check_targets
 
 GENES_FILE = "genes.txt"
@@ -81,7 +81,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
             "target_sum": depth,
         }
         names = file_names([batch.name for batch in batches])
-        with replace_folder_atomically(target) as staged:
+        with written_folder(target, replace=asked.force) as staged:
             own = [GENES_FILE, *([] if depth is None else [DEPTH_FILE]), *names]
             (staged / MARKER).write_text(json.dumps({"files": own}, indent=1) + "\n", encoding="utf-8")
             lines = gene_list_lines(data.gene_names, preparation.genes)

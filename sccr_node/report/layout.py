@@ -8,55 +8,34 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy import sparse
 
+from sccr_node.evaluation.clusters import leiden, neighbour_graph
+from sccr_node.numerics import principal_components
 from sccr_node.runtime.numba_cache import use_compiled_functions
 
 SEED = 0
 N_COMPONENTS = 50
 N_NEIGHBOURS = 15
+RESOLUTION = 1.0
 FEWEST_CELLS_FOR_UMAP = 3 * N_NEIGHBOURS
 N_EPOCHS = 200
 MOST_CLUSTERS = 12
 
 
-def principal_components(expression: Any, n_components: int = N_COMPONENTS) -> NDArray[np.float32]:
-    """Project cells on their leading principal components, centred and unscaled, without making the matrix dense.
+def components_of(expression: sparse.csr_matrix) -> NDArray[np.float32]:
+    """Return the leading principal components of cells, cells x components.
 
     Parameters
     ----------
     expression
-        Cells x genes, sparse.
-    n_components
-        How many at most; fewer where there are fewer cells or genes.
-
-    Returns
-    -------
-    numpy.ndarray
-        Cells x components, by falling variance. Signs are those of the largest loading.
+        Cells x genes.
     """
     n_cells, n_genes = expression.shape
-    n_components = min(n_components, n_cells - 1, n_genes)
-    if n_components < 1:
-        return np.zeros((n_cells, 1), dtype=np.float32)
-    centre = np.asarray(expression.mean(axis=0)).ravel()
-    if min(n_cells, n_genes) <= 2 * n_components:
-        left, strengths, right = np.linalg.svd(expression.toarray() - centre, full_matrices=False)
-    else:
-        transposed = expression.T.tocsr()
-        centred: Any = LinearOperator(
-            expression.shape,
-            matvec=lambda v: expression @ v - centre @ v,
-            rmatvec=lambda v: transposed @ v.ravel() - centre * v.sum(),  # scipy gives columns of a matrix as matrices
-            dtype=np.float64,
-        )
-        start = np.random.default_rng(SEED).standard_normal(min(n_cells, n_genes))
-        left, strengths, right = svds(centred, k=n_components, v0=start)
-        order = np.argsort(-strengths)
-        left, strengths, right = left[:, order], strengths[order], right[order]
-    left, strengths, right = left[:, :n_components], strengths[:n_components], right[:n_components]
-    signs = np.sign(right[np.arange(n_components), np.abs(right).argmax(axis=1)])
-    return np.asarray(left * strengths * np.where(signs == 0, 1, signs), dtype=np.float32)
+    # One thread: the drawn cells are few, and the report has no number of threads of its own to keep to.
+    return principal_components(
+        lambda first, last: expression[first:last].toarray(), n_cells, n_genes, N_COMPONENTS, threads=1
+    )
 
 
 def lay_out(
@@ -125,16 +104,7 @@ def find_clusters(components: NDArray[np.float32]) -> tuple[str, NDArray[np.int6
     """
     n_cells = len(components)
     if n_cells >= FEWEST_CELLS_FOR_UMAP and find_spec("scanpy") is not None and find_spec("igraph") is not None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            use_compiled_functions()
-            import anndata
-            import scanpy
-
-            data = anndata.AnnData(obsm={"X_pca": components})
-            scanpy.pp.neighbors(data, n_neighbors=N_NEIGHBOURS, use_rep="X_pca", random_state=SEED)
-            scanpy.tl.leiden(data, flavor="igraph", n_iterations=2, random_state=SEED)
-        return "Leiden clusters", data.obs["leiden"].cat.codes.to_numpy(dtype=np.int64)
+        return "Leiden clusters", leiden(neighbour_graph(components, N_NEIGHBOURS), RESOLUTION, seed=SEED)
     from scipy.cluster.vq import kmeans2
 
     n_clusters = max(1, min(MOST_CLUSTERS, n_cells // N_NEIGHBOURS))

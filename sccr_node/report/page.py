@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from sccr_node import __version__
+from sccr_node.evaluation.analyses import known_metrics
 from sccr_node.report import figures
 from sccr_node.report.content import (
     Content,
@@ -22,7 +23,6 @@ from sccr_node.report.content import (
     Values,
     median_of_bins,
 )
-from sccr_node.report.scores import METRICS
 from sccr_node.runtime.resources import readable_bytes
 
 
@@ -286,4 +286,4 @@ def _resource_parts(resources: Resources) -> dict[str, Any]:
 
 def _metrics(content: Content) -> list[tuple[str, str]]:
     used = {column for table in content.scores for column in table.columns}
-    return [(name, meaning) for name, meaning in METRICS.items() if name in used]
+    return [(name, metric.explained) for name, metric in known_metrics().items() if name in used]

@@ -20,6 +20,7 @@ from sccr_node.data.dataset import InputData
 from sccr_node.data.guard import listing
 from sccr_node.data.summary import Progress
 from sccr_node.errors import InputProblem
+from sccr_node.evaluation.masks import positions
 from sccr_node.report.content import (
     BINS_PER_UNIT,
     MAX_LOG_VALUE,
@@ -35,7 +36,7 @@ from sccr_node.report.content import (
     Values,
     readable,
 )
-from sccr_node.report.layout import SEED, find_clusters, lay_out, principal_components
+from sccr_node.report.layout import SEED, components_of, find_clusters, lay_out
 from sccr_node.results import Result
 
 CELLS_DRAWN = 8000
@@ -177,10 +178,7 @@ def _values(before: Any, result: Result, progress: Progress | None) -> Values:
 def _at_entries_of(then: Any, now: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Values of ``now`` at the stored entries of ``then``, and which stored entries of ``now`` these are."""
     n_genes = then.shape[1]
-    places = [
-        np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * n_genes + matrix.indices
-        for matrix in (then, now)
-    ]
+    places = [positions(matrix) for matrix in (then, now)]
     marks = np.zeros(then.shape[0] * n_genes, dtype=np.float32)
     marks[places[1]] = now.data
     observed = marks[places[0]]
@@ -353,7 +351,7 @@ def _with_cells(
     expression = before[drawn]
     if progress is not None:
         progress("lay cells out", 0.0)
-    technique, places_before, places_after = lay_out(principal_components(expression), components)
+    technique, places_before, places_after = lay_out(components_of(sparse.csr_matrix(expression)), components)
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
     if not groupings:
         title, clusters = find_clusters(components)

@@ -14,18 +14,6 @@ from sccr_node.report.content import ScoreTable, readable
 
 MOST_ROWS = 200
 
-METRICS = {
-    "rmse": "Root mean squared error of the logs at the masked entries; large misses weigh more. Lower is better.",
-    "mae": "Mean absolute error at the masked entries; what the papers print as “RMSE”. Lower is better.",
-    "median_ae": "Median absolute error: half of the masked entries are closer than this. Lower is better.",
-    "cosine": "Cosine similarity of true and imputed values at the masked entries: 1 is the same direction.",
-    "ari": "Adjusted Rand index of clusters and known types: 1 is the same partition, 0 what chance gives.",
-    "nmi": "Normalised mutual information of clusters and known types, from 0 to 1.",
-    "accuracy": "Share of the cells in the cluster that is matched to their type, one cluster a type.",
-    "silhouette": "How much nearer cells are to their own cluster than to the next, −1 to 1. Smoothing raises it.",
-}
-"""What each column means, in a reader's words."""
-
 
 def read_scores(path: Path) -> ScoreTable:
     """Read one table.

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from sccr_node.runtime import signals
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -140,6 +142,7 @@ class Console:
 
     def progress(self, stage: str, fraction: float) -> None:
         """Show how far a stage has got, from 0 to 1; a new name begins a new stage."""
+        signals.check()
         if self._quiet or (self._redirectable and LOGGER.hasHandlers()):
             return
         if self._json or not self._stream.isatty():
@@ -180,6 +183,7 @@ class Console:
             self._line("info", f"{stage}: {fraction:.0%}", **fields)
 
     def _line(self, level: Literal["info", "warning"], message: str, **fields: Any) -> None:
+        signals.check()
         if LOGGER.hasHandlers():
             LOGGER.log(_LEVELS[level], message, extra={"sccr": fields})
             if self._redirectable:

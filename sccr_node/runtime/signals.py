@@ -1,14 +1,30 @@
-"""End the process cleanly on SIGINT, SIGTERM and SIGHUP: the signal becomes an exception in the main thread."""
+"""Ends the command cleanly on SIGINT, SIGTERM and SIGHUP, without an exception from a signal handler.
+
+An exception raised by a signal handler is dropped, or crashes the process, wherever C calls back into Python: in
+numba's compiler, in weakref callbacks, in HDF5's file object. So no handler raises. The signals are blocked in every
+thread but one, which waits for them (``sigwait``) and notes the first. The work checks at safe points (:func:`check`)
+and unwinds; if it has not done so after a grace period, the waiting thread removes the temporaries itself and ends the
+process. A second signal ends it at once. Moving results into place (:func:`committing`) is not interrupted; after it,
+the command has succeeded.
+
+Only the command does this. As a library we leave the host's handlers and its signal mask alone.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+GRACE_SECONDS = 5.0
+"""How long the work may take to unwind. Schedulers send SIGKILL after 10 to 30 seconds."""
 
 
 class Interrupted(BaseException):
@@ -28,48 +44,148 @@ class Interrupted(BaseException):
         self.left = "no file was written"
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Only the first signal counts: a second one must not interrupt the clean-up that the first one began.
-    _set_all(signal.SIG_IGN)
-    raise Interrupted(number)
+class _Watch:
+    """The thread that waits for the ending signals, and the state of the command."""
+
+    def __init__(self, numbers: set[signal.Signals], farewell: Callable[[Interrupted], None]) -> None:
+        self.numbers = numbers
+        self.farewell = farewell
+        self.received: int | None = None
+        self.committed = False
+        self.commit_lock = threading.RLock()
+        self.depth = 0
+        self._stopped = False
+        # Threads started earlier, e.g. by a caller's numpy, have not blocked the signals: what they get is noted too.
+        self._handlers = {number: signal.signal(number, lambda number, frame: self._note(number)) for number in numbers}
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        self._thread = threading.Thread(target=self._wait, name="signals", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop waiting, and restore the previous handlers and mask."""
+        self._stopped = True
+        if self._thread.is_alive():
+            signal.pthread_kill(self._thread.ident or 0, min(self.numbers))
+            self._thread.join()
+        while signal.sigpending() & self.numbers:  # a signal too late to end the command must not end its caller
+            signal.sigwait(self.numbers)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _wait(self) -> None:
+        while True:
+            number = signal.sigwait(self.numbers)
+            if self._stopped:
+                return
+            self._note(number)
+
+    def _note(self, number: int) -> None:
+        if self.received is not None:
+            self._end()
+            return
+        self.received = number
+        timer = threading.Timer(GRACE_SECONDS, self._end)
+        timer.daemon = True
+        timer.start()
+
+    def _end(self) -> None:
+        """End the process without the main thread, unless its results are in place: then it has succeeded."""
+        with self.commit_lock:
+            if self.committed or self._stopped or self.received is None:
+                return
+            if "multiprocessing" in sys.modules:
+                for child in sys.modules["multiprocessing"].active_children():
+                    child.kill()
+            for _ in range(2):  # another thread may still be writing
+                remove_temporaries()
+            with suppress(Exception):
+                self.farewell(Interrupted(self.received))
+            os._exit(128 + self.received)
 
 
-def _set_all(handler: signal.Handlers) -> None:
-    for number in ENDING:
-        signal.signal(number, handler)
-
-
-def install() -> None:
-    """Turn the ending signals into :class:`Interrupted`, except those that the caller ignores (nohup)."""
-    for number in ENDING:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-
-
-def current() -> dict[signal.Signals, Any]:
-    """Return the handlers of the ending signals."""
-    return {number: signal.getsignal(number) for number in ENDING}
-
-
-def restore(handlers: Mapping[signal.Signals, Any]) -> None:
-    """Give the ending signals back the handlers that :func:`current` returned."""
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+_watch: _Watch | None = None
+_temporaries: set[Path] = set()
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Ignore the ending signals from here to the end of the process, unless the block fails.
+def watched(farewell: Callable[[Interrupted], None], *, to_the_end: bool) -> Iterator[None]:
+    """Watch for the ending signals inside the block, except those that the caller ignores (nohup).
 
-    For the moment at which a finished result is moved into place: from then on the run has succeeded, and a signal
-    must not make the caller believe otherwise. Does nothing if :func:`install` was not called (in a notebook, say).
+    Parameters
+    ----------
+    farewell
+        Prints the last line of an interrupted command.
+    to_the_end
+        Whether the process ends with the block: a signal must not change the exit code on the way out.
     """
-    ours = [number for number in ENDING if signal.getsignal(number) is _interrupt]
-    for number in ours:
-        signal.signal(number, signal.SIG_IGN)
+    global _watch
+    numbers = {number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
+    if _watch is not None or threading.current_thread() is not threading.main_thread() or not numbers:
+        yield
+        return
+    _watch = _Watch(numbers, farewell)
     try:
         yield
-    except BaseException:
-        for number in ours:
-            signal.signal(number, _interrupt)
-        raise
+    finally:
+        if not to_the_end:
+            _watch.stop()
+            _watch = None
+
+
+def check() -> None:
+    """Raise :class:`Interrupted` if a signal has asked the command to end; called at safe points."""
+    if _watch is not None and _watch.received is not None and not _watch.committed and not _watch.depth:
+        raise Interrupted(_watch.received)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold signals back inside the block, for what must not be interrupted, such as a rename."""
+    watch = _watch
+    if watch is None:
+        yield
+        return
+    check()
+    with watch.commit_lock:
+        watch.depth += 1
+        try:
+            yield
+        finally:
+            watch.depth -= 1
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """Move results into place inside the block: it is not interrupted, and after it the command has succeeded."""
+    with uninterrupted():
+        yield
+        if _watch is not None:
+            _watch.committed = True
+
+
+@contextmanager
+def temporary(path: Path) -> Iterator[None]:
+    """Have a file or folder removed if the process ends inside the block without unwinding."""
+    _temporaries.add(path)
+    try:
+        yield
+    finally:
+        _temporaries.discard(path)
+
+
+def remove_temporaries() -> None:
+    """Remove all registered temporaries."""
+    for path in list(_temporaries):
+        with suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def unblock() -> None:
+    """Restore the default effect of the ending signals: for child processes, which inherit the mask."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)

@@ -5,20 +5,29 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import glob
+import hashlib
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
-from sccr_node.errors import SccrError, problem_of_writing
+from sccr_node.errors import OutputProblem, SccrError, problem_of_writing
+from sccr_node.runtime import signals
 
 _TEMPORARY = ".sccr-tmp"
 _FORMER = ".sccr-old"
 # Leaves room in a file name of 255 bytes for the dot, the token and the suffix.
 _LONGEST_STEM = 220
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+
+Check = Callable[[], None] | None
 
 
 @contextmanager
@@ -44,13 +53,13 @@ class Staged:
         Where to write until ``commit``.
     target
         The path given by the user.
+    committed
+        Whether it has been moved to the target.
     """
 
-    def __init__(
-        self, target: Path, path: Path, lock: int, is_folder: bool, check: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, target: Path, path: Path, lock: int, is_folder: bool, replace: bool, check: Check) -> None:
         self.target, self.path = target, path
-        self._lock, self._is_folder, self._check = lock, is_folder, check
+        self._lock, self._is_folder, self._replace, self._check = lock, is_folder, replace, check
         self.committed = self._flushed = False
 
     def flush(self) -> None:
@@ -60,32 +69,32 @@ class Staged:
         self._flushed = True
 
     def commit(self) -> None:
-        """Flush the temporary, rename it to the target, flush the parent folder.
+        """Flush the temporary and rename it to the target; no signal interrupts this.
 
         An existing folder is set aside first, and removed once the new one is in place.
+
+        Raises
+        ------
+        OutputProblem
+            The target exists and may not be replaced, or has appeared in the meantime.
         """
-        with writing(self.target):
-            if not self._flushed:
-                flush_tree(self.path)
-            former = None
-            if self._is_folder and os.path.lexists(self.target):
-                if self._check is not None:
-                    self._check()  # hours may have passed since the first check
-                former = self.path.with_suffix(_FORMER)
-                former_lock = lock_of(self.target) if not self.target.is_symlink() else None
-                self.target.rename(former)
-            try:
+        if not self._flushed:
+            self.flush()
+        with signals.uninterrupted(), writing(self.target):
+            if not self._replace:
+                rename_new(self.path, self.target)
+            elif self._is_folder and os.path.lexists(self.target):
+                self._swap()
+            else:
                 self.path.replace(self.target)
-            except BaseException:
-                if former is not None:
-                    former.rename(self.target)
-                raise
             self.committed = True
-            flush(self.target.parent)
-        if former is not None:
-            remove(former)
-            if former_lock is not None:
-                os.close(former_lock)
+            with suppress(OSError):  # the output is in place: failing to flush its folder is not a failure
+                flush(self.target.parent)
+
+    def withdraw(self) -> None:
+        """Undo the commit, if the target did not exist before."""
+        if self.committed and not self._replace:
+            remove(self.target)
 
     def close(self) -> None:
         """Remove the temporary if it was not committed, and release the lock."""
@@ -93,53 +102,156 @@ class Staged:
             remove(self.path)
         os.close(self._lock)
 
+    def _swap(self) -> None:
+        if self._check is not None:
+            self._check()  # hours may have passed since the first check
+        former = self.path.with_suffix(_FORMER)
+        former_lock = lock_of(self.target) if not self.target.is_symlink() else None
+        self.target.rename(former)
+        try:
+            self.path.replace(self.target)
+        except BaseException:
+            former.rename(self.target)
+            raise
+        remove(former)
+        if former_lock is not None:
+            os.close(former_lock)
+
+
+class Committable(Protocol):
+    """Something staged that can be moved to its target, and back."""
+
+    def commit(self) -> None:
+        """Move it to its target."""
+
+    def withdraw(self) -> None:
+        """Undo the commit, if the target did not exist before."""
+
+
+def commit_all(parts: Sequence[Committable]) -> None:
+    """Commit several things in order: all of them or none, uninterrupted by signals."""
+    done: list[Committable] = []
+    with signals.committing():
+        try:
+            for part in parts:
+                part.commit()
+                done.append(part)
+        except BaseException:
+            for part in done:
+                part.withdraw()
+            raise
+
+
+def rename_new(path: Path, target: Path) -> None:
+    """Rename a file or folder to a target that must not exist, atomically if the file system can.
+
+    Raises
+    ------
+    OutputProblem
+        The target has appeared in the meantime.
+    """
+    try:
+        if _renameat2(path, target):
+            return
+        if not path.is_dir():
+            try:
+                os.link(path, target)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+            else:
+                path.unlink()
+                return
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        path.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        raise OutputProblem(
+            f"cannot write {target}: it has appeared in the meantime; use --force to replace it, or another name"
+        ) from error
+
+
+def _renameat2(path: Path, target: Path) -> bool:
+    """Rename without replacing, by the system call made for it; False if it is not available."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(path), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(target))
+
 
 @contextmanager
-def staged(target: Path, *, folder: bool = False, check: Callable[[], None] | None = None) -> Iterator[Staged]:
+def staged(target: Path, *, replace: bool, folder: bool = False, check: Check = None) -> Iterator[Staged]:
     """Create a temporary next to the target; without ``commit`` it is removed at the end.
 
-    Leftovers of killed runs for the same target are removed first: their locks died with them. ``check`` is called at
-    the commit and must raise if an existing folder may not be replaced.
+    Leftovers of killed runs for the same target are removed first: their locks died with them.
+
+    Parameters
+    ----------
+    target
+        The file or folder to write.
+    replace
+        Whether an existing target is replaced.
+    folder
+        Whether it is a folder.
+    check
+        Called at the commit; must raise if an existing folder may not be replaced.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
         The folder cannot be written to, or has no space left.
     """
+    signals.check()
     with writing(target):
         remove_stale(target)
-        path, lock = _new_temporary(target, folder)
-    made = Staged(target, path, lock, folder, check)
-    try:
-        yield made
-    finally:
-        made.close()
+    path = target.parent / f".{_stem(target)}.{secrets.token_hex(4)}{_TEMPORARY}"
+    with signals.temporary(path):
+        with writing(target):
+            lock = _make(path, folder)
+        made = Staged(target, path, lock, folder, replace, check)
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 def _stem(target: Path) -> str:
-    return os.fsdecode(os.fsencode(target.name)[:_LONGEST_STEM])
+    """Return the name of a target; a very long one is cut, and told apart from others by a digest."""
+    name = os.fsencode(target.name)
+    if len(name) <= _LONGEST_STEM:
+        return target.name
+    return os.fsdecode(name[: _LONGEST_STEM - 9]) + "-" + hashlib.sha256(name).hexdigest()[:8]
 
 
-def _new_temporary(target: Path, folder: bool) -> tuple[Path, int]:
-    while True:
-        path = target.parent / f".{_stem(target)}.{secrets.token_hex(4)}{_TEMPORARY}"
-        if folder:
-            path.mkdir()
-        else:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+def _make(path: Path, folder: bool) -> int:
+    if folder:
+        path.mkdir()
+    else:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
         lock = os.open(path, os.O_RDONLY)
-        with suppress(OSError):  # a file system without locks: nobody can mistake this for abandoned there
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another run may have removed it between its creation and its locking.
-        if path.exists():
-            return path, lock
-        os.close(lock)
+    except BaseException:
+        remove(path)
+        raise
+    with suppress(OSError):  # a file system without locks: nobody can take this for abandoned there
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
 
 
 def lock_of(path: Path) -> int | None:
-    """Lock a file or folder; return None if another process holds the lock, or the file system has no locks."""
+    """Lock a file or folder; None if another process holds it, it is neither, or the file system has no locks."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would wait for ever
+            return None
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
@@ -151,9 +263,10 @@ def lock_of(path: Path) -> int | None:
 
 
 def remove_stale(target: Path) -> None:
-    """Remove the leftovers of dead runs for a target; a folder set aside is put back if nothing replaced it."""
-    for path in sorted(target.parent.glob(f".{glob.escape(_stem(target))}.*")):
-        if path.suffix not in (_TEMPORARY, _FORMER):
+    """Remove what dead runs left for a target; a folder that one set aside comes back if nothing took its place."""
+    ours = re.compile(rf"\.{re.escape(_stem(target))}\.[0-9a-f]{{8}}({_TEMPORARY}|{_FORMER})", re.DOTALL)
+    for path in sorted(target.parent.iterdir()):
+        if not ours.fullmatch(path.name):
             continue
         lock = lock_of(path)
         if lock is None:
@@ -191,18 +304,25 @@ def flush_tree(path: Path) -> None:
     """Flush a file, or a folder with all its contents, to disk."""
     if not path.is_dir():
         flush(path)
-        return
-    # A zarr store is thousands of small files: one call for the whole file system is far faster than one per file.
-    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs is not None:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            if syncfs(descriptor) != 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
-        finally:
-            os.close(descriptor)
-        return
-    for folder, _, names in os.walk(path):
-        for name in [*names, "."]:
-            flush(Path(folder, name))
+    # A zarr store is thousands of small files: one call for the file system beats one for each of them by far.
+    elif not _flush_file_system(path):
+        for folder, _, names in os.walk(path):
+            for name in [*names, "."]:
+                flush(Path(folder, name))
+
+
+def _flush_file_system(path: Path) -> bool:
+    """Have the whole file system written to its disk; False if there is no such call, or it is refused for good."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if call is None:
+        return False
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if call(descriptor) == 0:
+            return True
+    finally:
+        os.close(descriptor)
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+        return False
+    raise OSError(code, os.strerror(code), str(path))

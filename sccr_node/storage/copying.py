@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sccr_node.runtime import signals
+
 _COPY_BYTES = 4 * 2**20
 
 
@@ -56,12 +58,14 @@ def _digest_of_tree(digests: Mapping[Path, str]) -> str:
 
 def copy_file(source: Path, target: Path, *, hashed: bool = False) -> str | None:
     """Copy the contents of a file, and return their SHA-256 if asked for."""
+    signals.check()
     if not hashed:
         shutil.copyfile(source, target)
         return None
     digest = hashlib.sha256()
     with source.open("rb", buffering=0) as file, target.open("wb", buffering=0) as copy:
         while block := file.read(_COPY_BYTES):
+            signals.check()
             digest.update(block)
             view = memoryview(block)
             while view:

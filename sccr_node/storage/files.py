@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sccr_node.storage.atomic import Staged, staged, writing
+from sccr_node.storage.atomic import Staged, commit_all, staged, writing
 from sccr_node.storage.targets import PartsTarget
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def staged_text(path: Path, text: str) -> Iterator[Staged]:
+def staged_text(path: Path, text: str, *, replace: bool) -> Iterator[Staged]:
     """Write a text file (UTF-8) next to its final path, to which ``commit`` renames it.
 
     Raises
@@ -23,14 +23,14 @@ def staged_text(path: Path, text: str) -> Iterator[Staged]:
     OutputProblem, NotEnoughResources
         The folder cannot be written to, or the disk is full.
     """
-    with staged(path) as temporary:
+    with staged(path, replace=replace) as temporary:
         with writing(path):
             temporary.path.write_text(text, encoding="utf-8")
         yield temporary
 
 
 @contextmanager
-def staged_texts(texts: Mapping[Path, str]) -> Iterator[list[Staged]]:
+def staged_texts(texts: Mapping[Path, str], *, replace: bool) -> Iterator[list[Staged]]:
     """Write several text files next to their final paths and flush them.
 
     Missing folders are created, and removed again if nothing is committed to them.
@@ -48,7 +48,7 @@ def staged_texts(texts: Mapping[Path, str]) -> Iterator[list[Staged]]:
                     folder.mkdir()
                 made.append(folder)
         opened.callback(_remove_empty, made)
-        staged_files = [opened.enter_context(staged_text(path, text)) for path, text in texts.items()]
+        staged_files = [opened.enter_context(staged_text(path, text, replace=replace)) for path, text in texts.items()]
         for file in staged_files:
             file.flush()
         yield staged_files
@@ -60,7 +60,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def write_text_atomically(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str, *, replace: bool) -> None:
     """Write a text file (UTF-8), whole or not at all.
 
     Raises
@@ -68,11 +68,11 @@ def write_text_atomically(path: Path, text: str) -> None:
     OutputProblem, NotEnoughResources
         The folder cannot be written to, or the disk is full.
     """
-    with staged_text(path, text) as temporary:
+    with staged_text(path, text, replace=replace) as temporary:
         temporary.commit()
 
 
-def write_h5ad_atomically(path: Path, adata: AnnData) -> None:
+def write_h5ad_atomically(path: Path, adata: AnnData, *, replace: bool) -> None:
     """Write an AnnData object as ``.h5ad``, lightly compressed, whole or not at all.
 
     Raises
@@ -82,20 +82,24 @@ def write_h5ad_atomically(path: Path, adata: AnnData) -> None:
     """
     from sccr_node.storage.hdf5 import write_h5ad
 
-    with staged(path) as temporary, writing(path):
-        write_h5ad(temporary.path, adata)
-        temporary.commit()
+    with staged(path, replace=replace) as temporary:
+        with writing(path):
+            write_h5ad(temporary.path, adata)
+        commit_all([temporary])
 
 
 @contextmanager
-def replace_folder_atomically(target: PartsTarget) -> Iterator[Path]:
-    """Yield a temporary folder to fill, which replaces the target if the block ends without an exception.
+def written_folder(target: PartsTarget, *, replace: bool) -> Iterator[Path]:
+    """Yield a temporary folder to fill, which becomes the target if the block ends without an exception.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
         The parent folder cannot be written to, the disk is full, or what exists there may not be replaced.
     """
-    with staged(target.path, folder=True, check=target.check_replaceable) as temporary, writing(target.path):
+    with (
+        staged(target.path, replace=replace, folder=True, check=target.check_replaceable) as temporary,
+        writing(target.path),
+    ):
         yield temporary.path
-        temporary.commit()
+        commit_all([temporary])

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from sccr_node.errors import InputProblem
+from sccr_node.runtime import signals
 from sccr_node.storage.copying import copy_file
 from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, quiet
 from sccr_node.storage.targets import Target
@@ -248,6 +249,7 @@ class CarefulFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if self.failure is None:
             try:
+                signals.check()
                 self._raw.seek(self._position)
                 n = 0
                 while n < len(view):

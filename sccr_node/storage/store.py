@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from sccr_node.runtime import signals
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.storage.targets import Target
 
@@ -267,6 +268,7 @@ class GrowingArray:
 
     def append(self, rows: np.ndarray) -> None:
         """Add rows; they are stored once there are enough for a batch of chunks."""
+        signals.check()
         # A copy, because callers reuse their buffers before these rows are stored.
         self._waiting.append(np.array(rows, dtype=self._dtype))
         self._n_waiting += len(rows)

@@ -1,4 +1,4 @@
-"""Records what the Python API sets on an AnnData object, says and refuses."""
+"""Records what the Python API sets on an AnnData object, prints and refuses."""
 
 import contextlib
 import inspect

@@ -1,4 +1,4 @@
-"""Makes the baseline's inputs with fixed seeds: small files of every kind that the command reads, and spoilt ones."""
+"""Makes the baseline's inputs with fixed seeds: small files of every kind that the command reads, and corrupt ones."""
 
 import gzip
 import shutil

@@ -1,4 +1,4 @@
-"""Masks what may differ between two recordings of the same code: clock, host, versions of other software."""
+"""Masks what can differ between two recordings of the same code: clock, host, versions of other software."""
 
 import json
 import os

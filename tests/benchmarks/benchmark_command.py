@@ -1,4 +1,4 @@
-"""The whole command's time and memory beside the core's: start-up, reading, preparing, imputing, PCA and writing.
+"""Time and memory of the whole command, compared with the core: start-up, reading, preparing, imputing, PCA, writing.
 
     python tests/benchmarks/benchmark_command.py [--cells 2100 8569] [--repeats 5]
 

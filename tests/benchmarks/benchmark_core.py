@@ -1,4 +1,4 @@
-"""The core's speed and memory: against the published algorithm written out, against MAGIC, and kernel by kernel.
+"""Speed and memory of the core: against the dense published algorithm, against MAGIC, and kernel by kernel.
 
     python tests/benchmarks/benchmark_core.py [--cells 2100 4186 8569] [--repeats 3] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""The papers' evaluation on the real data sets: our methods by sccr benchmark, MAGIC by mask and score.
+"""The papers' evaluation on the real data sets: our methods with sccr benchmark, MAGIC with mask and score.
 
     python tests/benchmarks/evaluation.py --data DATA --out RESULTS [--magic PYTHON-OF-MAGICS-ENVIRONMENT]
 

@@ -1,4 +1,4 @@
-"""Impute X of an h5ad file by MAGIC with its defaults, as its users do; for the Python of MAGIC's own environment.
+"""Impute X of an h5ad file with MAGIC's defaults, as its users do; runs in the Python of MAGIC's own environment.
 
 python3.11 -m venv magic && magic/bin/pip install magic-impute==3.0.0 'pandas<2' 'numpy<2' 'anndata<0.12'
 magic/bin/python run_magic.py MASKED.h5ad IMPUTED.h5ad

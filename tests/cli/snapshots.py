@@ -1,4 +1,4 @@
-"""Every help page as text: compared by the tests, written anew by ``python -m tests.cli.snapshots``."""
+"""Every help page as text: compared by the tests, updated by ``python -m tests.cli.snapshots``."""
 
 import contextlib
 import io

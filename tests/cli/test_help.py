@@ -1,4 +1,4 @@
-"""Help pages are what they were when somebody last read them."""
+"""Help pages match the reviewed snapshots."""
 
 import pytest
 

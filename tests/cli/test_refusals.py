@@ -1,4 +1,4 @@
-"""What the command refuses: the exit code, one line that names the offender, and nothing written."""
+"""What the command refuses: the exit code, one line that names the cause, and nothing written."""
 
 import errno
 import json
@@ -16,13 +16,12 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
-from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.data.simulation import as_anndata, simulate
+from sccr_node.errors import NotEnoughResources
+from tests.support.simulated import simulated
 
 
 def small():
-    params = SimulateParameters(n_cells=30, n_genes=40, n_types=2, n_batches=2)
-    return as_anndata(simulate(params), params)
+    return simulated(n_cells=30, n_genes=40, n_types=2, n_batches=2)
 
 
 @pytest.fixture(scope="module")
@@ -491,6 +490,25 @@ def test_a_side_file_that_cannot_be_written_leaves_no_output(counts, tmp_path, c
     command = ["impute", str(counts), str(tmp_path / "out.h5ad"), "--provenance", str(tmp_path / "run.json")]
     assert main([*command, "--quiet"]) == 75
     assert ": not enough disk space" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["multiqc", "report.html", "run.json"])
+def test_a_side_file_is_on_the_disk_before_anything_is_renamed(counts, tmp_path, capsys, monkeypatch, place):
+    from sccr_node.storage import files
+
+    staged_text = files.staged_text
+
+    def full(path, text, **options):
+        if place in str(path):
+            raise NotEnoughResources(f"not enough disk space to write {path}")
+        return staged_text(path, text, **options)
+
+    monkeypatch.setattr(files, "staged_text", full)
+    monkeypatch.setattr("sccr_node.report.layout.FEWEST_CELLS_FOR_UMAP", 10**9)
+    command = ["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet", "--multiqc", str(tmp_path / "multiqc")]
+    command += ["--report", str(tmp_path / "report.html"), "--provenance", str(tmp_path / "run.json")]
+    assert main(command) == 75
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""The contract: published defaults, contradictions, and what is recorded of the parameters."""
+"""The contract: published defaults, contradictions, and what is recorded about the parameters."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""Defaults, config file, environment and flags, in rising precedence; problems named as their user wrote them."""
+"""Defaults, config file, environment and flags, in rising precedence; problems are named as the user wrote them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every format is read as what it holds; what is none of them is refused in one line."""
+"""Every format is read as what it contains; anything else is refused in one line."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""The output holds everything that the input held, unchanged down to the storage, and what was added."""
+"""The output contains everything in the input, unchanged down to the storage, and what was added."""
 
 import hashlib
 import os

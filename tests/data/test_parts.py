@@ -1,4 +1,4 @@
-"""Parts hold all that belongs to their cells, and know their place in the whole."""
+"""Parts contain everything that belongs to their cells, and know their place in the whole."""
 
 import os
 

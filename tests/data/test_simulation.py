@@ -1,4 +1,4 @@
-"""The simulated data: repeatable, with the dropout asked for, and with the truth beside them."""
+"""The simulated data: reproducible, with the requested dropout, and with the truth included."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every stored value is looked at; what may not be there is named; the scale is what design says it is."""
+"""Every stored value is checked; invalid values are named; the scale is detected as designed."""
 
 import warnings
 

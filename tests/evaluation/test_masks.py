@@ -1,4 +1,4 @@
-"""Masks: the rate that is asked for, the preference for low values, nothing else changed."""
+"""Masks: the requested rate, the preference for low values, nothing else changed."""
 
 import numpy as np
 import pytest

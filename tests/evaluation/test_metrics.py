@@ -1,53 +1,41 @@
-"""Recovery against scikit-learn and a case worked out by hand."""
+"""The table of metrics: every column that says how good something is has one entry, whoever prints it."""
 
-import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn import metrics
-from sklearn.metrics.pairwise import cosine_similarity
+from sccr_node.cli.app import run
+from sccr_node.evaluation.analyses import known_metrics, load
+from sccr_node.evaluation.analyses import names as analyses
+from sccr_node.evaluation.metrics import METRICS, explanations
 
-from sccr_node.evaluation.metrics import recovery
+COUNTS = {"n_entries", "n_clusters", "algorithm"}
 
 
-def test_by_hand():
-    found = recovery(np.array([1.0, 2.0, 2.0]), np.array([1.0, 0.0, 3.0]))
-    assert found.n_entries == 3
-    assert found.rmse == pytest.approx(np.sqrt(5 / 3))
-    assert found.mae == pytest.approx(1.0)
-    assert found.median_ae == pytest.approx(1.0)
-    assert found.cosine == pytest.approx(7 / (3 * np.sqrt(10)))
+def test_every_metric_is_explained_in_sentences():
+    for name, metric in known_metrics().items():
+        assert metric.name == name
+        assert metric.meaning[0].isupper() and metric.meaning.endswith(".") and not metric.title.endswith(".")
+        assert metric.lowest is None or metric.highest is None or metric.lowest < metric.highest
+        assert metric.meaning.isascii()  # help pages go to terminals of any kind
 
 
-# scikit-learn takes vectors shorter than its rounding for zero, where the cosine still is what it is: so rounded ones.
-IMPUTED = st.floats(-1, 12).map(lambda value: round(value, 4))
+def test_every_column_of_an_analysis_is_a_metric_or_counts_something():
+    for name in analyses():
+        assert set(load(name).columns) - COUNTS <= set(known_metrics()), name
 
 
-@given(st.lists(st.tuples(st.floats(0.01, 12), IMPUTED), min_size=1, max_size=50))
-def test_against_scikit_learn(pairs):
-    truth, imputed = (np.array(values, dtype=np.float32) for values in zip(*pairs, strict=True))
-    found = recovery(truth, imputed)
-    truth, imputed = truth.astype(float), imputed.astype(float)
-    assert found.rmse == pytest.approx(metrics.root_mean_squared_error(truth, imputed))
-    assert found.mae == pytest.approx(metrics.mean_absolute_error(truth, imputed))
-    assert found.median_ae == pytest.approx(metrics.median_absolute_error(truth, imputed))
-    assert found.cosine == pytest.approx(cosine_similarity([truth], [imputed])[0, 0], abs=1e-9)
+def test_no_analysis_explains_a_metric_of_the_table_anew():
+    own = [metric.name for name in analyses() for metric in load(name).metrics]
+    assert not set(own) & set(METRICS) and len(set(own)) == len(own)
 
 
-def test_what_the_papers_print_as_rmse_is_the_mean_absolute_error():
-    random = np.random.default_rng(0)
-    truth, imputed = random.random(100), random.random(100)
-    assert np.mean(np.sqrt((truth - imputed) ** 2)) == pytest.approx(recovery(truth, imputed).mae)
+def test_directions_and_decimals():
+    assert METRICS["mae"].explained.endswith(" Lower is better.")
+    assert METRICS["ari"].explained.endswith(" Higher is better.")
+    assert METRICS["silhouette"].explained == METRICS["silhouette"].meaning
+    assert METRICS["mae"].shown(0.123456) == "mae 0.1235" and METRICS["ari"].shown(0.5) == "ari 0.500"
 
 
-def test_nothing_imputed_has_cosine_zero():
-    assert recovery(np.ones(4), np.zeros(4)).cosine == 0.0
-
-
-@pytest.mark.parametrize(
-    ("truth", "imputed", "what"),
-    [([1.0], [1.0, 2.0], "differ in shape"), ([], [], "no entry"), ([1.0], [np.nan], "not finite")],
-)
-def test_what_cannot_be_compared_is_refused(truth, imputed, what):
-    with pytest.raises(ValueError, match=what):
-        recovery(np.array(truth), np.array(imputed))
+def test_help_pages_explain_them(capsys):
+    for command, names in (("score", ("rmse", "cosine")), ("cluster", ("ari", "silhouette_types"))):
+        assert run(["evaluate", command, "--help"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        for sentence in explanations(names).split("\n\n"):
+            assert sentence in text

@@ -1,4 +1,4 @@
-"""Gene relations against numpy's correlations and a case worked out by hand."""
+"""Gene relations against numpy's correlations and a case computed by hand."""
 
 import numpy as np
 import pytest

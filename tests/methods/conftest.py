@@ -1,4 +1,4 @@
-"""Real inputs of the methods, and what the published code made of them."""
+"""Real inputs for the methods, and what the published code made from them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The memory estimate against what numpy allocates in a run."""
+"""The memory estimate against what numpy allocates during a run."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""Kept stages: a run that differs in later settings begins there, and gives what a fresh run gives, bit for bit."""
+"""Kept stages: a run that differs only in later settings starts there, and equals a fresh run, bit for bit."""
 
 import numpy as np
 import pytest

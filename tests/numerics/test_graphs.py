@@ -1,4 +1,4 @@
-"""The graphs: what is joined, how it is weighed, and what is divided by what."""
+"""The graphs: what is joined, with which weights, and how they are normalised."""
 
 import numpy as np
 import oracle

@@ -1,4 +1,4 @@
-"""The neighbour searches: exact, with ties by the lower index, whatever proposes the candidates."""
+"""The neighbour searches: exact, with ties broken by the lower index, however candidates are proposed."""
 
 import numpy as np
 import oracle

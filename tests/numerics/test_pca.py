@@ -63,6 +63,20 @@ def test_fewer_directions_than_components():
     assert np.abs(scores[:, 2:]).max() < 1e-4
 
 
+def test_few_cells_of_many_genes():
+    """The products have the rank of the cells: every component is wanted, and there are no more."""
+    x = low_rank(7, 12, 500)
+    np.testing.assert_allclose(components(x, 50), exact_scores(x, 11), atol=1e-3)
+
+
+def test_what_the_process_did_before_does_not_matter():
+    x = low_rank(5, 300, 200, rank=8)
+    x[:, 8:] = 0  # fewer directions than components, in a matrix that is large enough for ARPACK
+    first = components(x, 20)
+    components(low_rank(6, 400, 300), 20)
+    assert np.array_equal(components(x, 20), first)
+
+
 def test_a_constant_matrix_has_zero_scores():
     assert not components(np.full((20, 6), 2.5, np.float32), 3).any()
 

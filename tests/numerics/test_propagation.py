@@ -1,4 +1,4 @@
-"""Propagation on blocks against dense products, for every level of instructions and block width."""
+"""Propagation on blocks against dense products, for every instruction level and block width."""
 
 import numpy as np
 import oracle

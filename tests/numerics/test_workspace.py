@@ -1,4 +1,4 @@
-"""The workspace: its threads do all of the work, stop when they are told to, and keep what is to be kept."""
+"""The workspace: its threads do all the work, stop when told to, and keep what must be kept."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The step from file to file: what it adds, what it leaves, and that one input gives one output."""
+"""Imputation from file to file: what it adds, what it leaves alone, and that one input gives one output."""
 
 import json
 from importlib import resources
@@ -13,16 +13,14 @@ from scipy import sparse
 from sccr_node.__main__ import main
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import RunRecord
-from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.methods import scbfp, sccr, scfp
+from tests.support.simulated import simulated
 
 
 @pytest.fixture(scope="module")
 def counts(tmp_path_factory):
     """A small data set of three batches with counts in X."""
-    params = SimulateParameters(n_cells=150, n_genes=260, n_types=3, n_batches=3, depth=800)
-    adata = as_anndata(simulate(params), params)
+    adata = simulated(n_cells=150, n_genes=260, n_types=3, n_batches=3, depth=800)
     expressed = np.flatnonzero(adata.X.sum(axis=0).A1 > 0)[:200]
     adata = adata[:, expressed].copy()
     path = tmp_path_factory.mktemp("counts") / "counts.h5ad"

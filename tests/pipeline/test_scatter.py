@@ -1,4 +1,4 @@
-"""Splitting, imputing the parts and gathering them is one run with --batch-key, byte for byte."""
+"""Splitting, imputing the parts and gathering them gives the same as one run with --batch-key, byte for byte."""
 
 import subprocess
 import sys
@@ -9,14 +9,12 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
-from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.data.simulation import as_anndata, simulate
 from sccr_node.pipeline.scatter import file_names
+from tests.support.simulated import simulated
 
 
 def data_set():
-    params = SimulateParameters(n_cells=120, n_genes=150, n_types=3, n_batches=3, depth=600)
-    adata = as_anndata(simulate(params), params)
+    adata = simulated(n_cells=120, n_genes=150, n_types=3, n_batches=3, depth=600)
     x = adata.X.toarray()
     x[7] = 0  # an empty cell
     adata.X = sparse.csr_matrix(x)
@@ -98,6 +96,13 @@ def test_parts_carry_all_that_belongs_to_their_cells(source, tmp_path):
         assert list(part.obs_names) == list(whole.obs_names[rows])
         assert part.obs["batch"].nunique() == 1
         assert part.uns["simulation"].keys() == whole.uns["simulation"].keys()
+
+
+def test_split_does_not_claim_to_impute(source, tmp_path, capsys):
+    assert main(["split", str(source), "--batch-key", "batch", "--outdir", str(tmp_path / "parts")]) == 0
+    said = capsys.readouterr().err
+    assert "4 batches in obs['batch'], one file each" in said
+    assert "imputed by itself" not in said and "relations" not in said
 
 
 def test_names_of_parts_are_safe_and_their_own():

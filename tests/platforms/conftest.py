@@ -1,4 +1,4 @@
-"""The platforms under test: each is set up once by its script in setup/, and kept between runs."""
+"""The platforms under test: each is set up once by its script in setup/, and reused in later runs."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the tests of the platforms share: setting platforms up, what images are built from, running containers."""
+"""What the platform tests share: setting platforms up, what images are built from, running containers."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Run by planemo's Python: one user of a Galaxy server, through bioblend. Reads a request as JSON, answers with JSON.
+"""Run by planemo's Python: a user of a Galaxy server, through bioblend. Reads a request as JSON, answers with JSON.
 
 The request has url, key (the administrator's), email, uploads (name: path, type), tool, inputs (in which
 {"upload": name} stands for a dataset) and folder, where the outputs are put.

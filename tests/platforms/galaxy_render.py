@@ -1,4 +1,4 @@
-"""Run by planemo's Python: fill a tool's templates as Galaxy does. Reads {"tool", "states"}, writes what came out.
+"""Run by planemo's Python: fill in a tool's templates as Galaxy does. Reads {"tool", "states"}, writes the results.
 
 A state is the nested form as Galaxy's API has it. What Galaxy does to a value on its way into a template is done by
 Galaxy's own sanitizer and by the rules of its parameter types; the template engine is Galaxy's.

@@ -1,4 +1,4 @@
-"""Run by the browser's Python: look at the tools in Galaxy's real client, as a logged-in user, and take pictures.
+"""Run by the browser's Python: open the tools in Galaxy's real client, as a logged-in user, and take screenshots.
 
 The request (JSON) has url, email, password, history, report (a dataset), folder and chromium; the answer says what is
 on the pages, for the tests to judge.

@@ -1,4 +1,4 @@
-"""A real Galaxy server from its wheels, with this repository's tools: started, spoken to and stopped by the tests."""
+"""A real Galaxy server from its wheels, with this repository's tools: started, used and stopped by the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the workflow share: running a real Nextflow, and reading what it left."""
+"""What the workflow's tests share: running a real Nextflow, and reading its results."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""The Galaxy tools on Galaxy's own ground: its linters, its templates, a real server and its real client."""
+"""The Galaxy tools in Galaxy itself: its linters, its templates, a real server and its real client."""
 
 from __future__ import annotations
 

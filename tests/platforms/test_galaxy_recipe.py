@@ -1,4 +1,4 @@
-"""The conda recipe, checked with what there is without conda: what it renders to, what it builds from, what it runs."""
+"""The conda recipe, checked without conda: what it renders to, what it builds from, what it runs."""
 
 from __future__ import annotations
 

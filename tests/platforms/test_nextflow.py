@@ -1,4 +1,4 @@
-"""The workflow and its modules under a real Nextflow: local and in containers, both parsers, good input and bad."""
+"""The workflow and its modules in a real Nextflow: local and in containers, both parsers, good input and bad."""
 
 import hashlib
 import json
@@ -97,24 +97,24 @@ def test_wrong_parameters_are_named_before_any_task(nextflow: Nextflow, tmp_path
     wrong = ("--kcell", 3, "--scatter", "maybe", "--alpha", 7, "--beta", "much", "--write", "all", "--colour", "red")
     assert refused(nextflow, tmp_path, "--input", "nowhere.csv", *wrong, parser=parser) == [
         "unknown parameter --kcell: did you mean --k_cell?",
-        "unknown parameter --colour (nextflow_schema.json lists what there is)",
+        "unknown parameter --colour (nextflow_schema.json lists all parameters)",
         "--alpha 7: must be at most 1",
         "--beta much: must be a number",
         "--write all: must be one of denoised, recovered, both, embedding",
         "--scatter maybe: must be true or false",
-        "--input nowhere.csv: there is no such file",
+        "--input nowhere.csv: no such file",
     ]
 
 
 def test_a_missing_samplesheet(nextflow: Nextflow, tmp_path: Path) -> None:
     (line,) = refused(nextflow, tmp_path)
-    assert line == "--input is missing: the samplesheet, a CSV file with the columns sample and path"
+    assert line == "--input is missing: give a samplesheet, a CSV file with the columns sample and path"
 
 
 def test_a_missing_column(nextflow: Nextflow, tmp_path: Path) -> None:
     sheet = samplesheet(tmp_path, f"first,{FIRST}", header="name,path")
     (line,) = refused(nextflow, tmp_path, "--input", sheet)
-    assert line == "samplesheet.csv: the column sample is missing (there are: name, path)"
+    assert line == "samplesheet.csv: column sample is missing (available: name, path)"
 
 
 def test_wrong_samples(nextflow: Nextflow, tmp_path: Path) -> None:
@@ -130,27 +130,28 @@ def test_wrong_samples(nextflow: Nextflow, tmp_path: Path) -> None:
     )
     assert refused(nextflow, tmp_path, "--input", sheet) == [
         "samplesheet.csv, sample lost: path no/such/file.h5ad does not exist",
-        "samplesheet.csv, sample a b: sample a b must be letters, digits, points, dashes and underscores",
-        "samplesheet.csv, sample in row 5: the sample is missing",
+        "samplesheet.csv, sample a b: sample a b must begin with a letter or digit; "
+        "only letters, digits and _ . - may follow",
+        "samplesheet.csv, sample in row 5: sample is missing",
         "samplesheet.csv, sample magic: imputation magic must be one of none, sccr, scfp, scbfp",
-        "samplesheet.csv, sample first: there are 2 of that name",
+        "samplesheet.csv, sample first: 2 samples have this name",
     ]
 
 
 def test_contradictions_between_parameters_and_samples(nextflow: Nextflow, tmp_path: Path) -> None:
     sheet = samplesheet(tmp_path, f"first,{FIRST},scfp", f"second,{SECOND},", header="sample,path,imputation")
     assert refused(nextflow, tmp_path, "--input", sheet, "--alpha", "0.1", "--scatter", "--genes", "lost.txt") == [
-        "--genes lost.txt: neither top-variance, highly-variable or all, nor an existing file"
+        "--genes lost.txt: not top-variance, highly-variable, all, or an existing file"
     ]
     assert refused(nextflow, tmp_path, "--input", sheet, "--alpha", "0.1", "--scatter") == [
-        "--alpha goes with the imputation sccr: sample first has scfp",
-        "--scatter needs a batch_key (in the samplesheet, or --batch_key): no sample has one",
+        "--alpha requires the imputation sccr: sample first has scfp",
+        "--scatter requires a batch_key (in the samplesheet, or --batch_key): no sample has one",
     ]
     batches = ("--batch_key", "batch", "--scatter", "--imputation", "sccr")
     sheet = samplesheet(tmp_path, f"second,{SECOND}")
     for written in ("recovered", "embedding"):
         assert refused(nextflow, tmp_path, "--input", sheet, *batches, "--write", written) == [
-            f"--scatter needs the denoised expression: --write denoised or both, not {written}"
+            f"--scatter requires the denoised expression: --write denoised or both, not {written}"
         ]
 
 

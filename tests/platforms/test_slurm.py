@@ -1,4 +1,4 @@
-"""The workflow's Slurm profile under a real Slurm of one node: success, failure, and a job that needs more memory."""
+"""The workflow's Slurm profile on a real one-node Slurm: success, failure, and a job that needs more memory."""
 
 import hashlib
 import subprocess

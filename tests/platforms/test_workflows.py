@@ -1,4 +1,4 @@
-"""GitHub's workflows, checked by actionlint and zizmor, and against what they have to keep to."""
+"""GitHub's workflows, checked by actionlint and zizmor, and against this project's rules."""
 
 import re
 import subprocess

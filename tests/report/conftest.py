@@ -1,4 +1,4 @@
-"""A small result whose every number can be recomputed with numpy in one line."""
+"""A small result in which every number can be recomputed with numpy in one line."""
 
 import json
 from dataclasses import dataclass

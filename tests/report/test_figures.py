@@ -1,4 +1,4 @@
-"""Figures: a PNG that decodes to what went in, ticks that are round, labels that do not cover each other."""
+"""Figures: a PNG that decodes to its input, round ticks, labels that do not overlap."""
 
 import io
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""MultiQC content: the numbers, and the shape that MultiQC's documentation asks for."""
+"""MultiQC content: the numbers, and the structure that MultiQC's documentation requires."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The page as text: what it says, that names are inert, that colours can be told from what is behind them."""
+"""The page as text: what it says, that names are inert, that colours stand out from their background."""
 
 import re
 from dataclasses import replace

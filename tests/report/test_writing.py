@@ -1,4 +1,4 @@
-"""Files: targets are checked before any work, written whole, and the command says what it did by its exit code."""
+"""Files: targets are checked before any work, written completely, and the exit code says what happened."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is said: text and JSON lines, quiet, stages, and the messages worth recording."""
+"""What is printed: text and JSON lines, quiet, stages, and the messages worth recording."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The image's compiled functions, as a process of numba finds them."""
+"""The image's compiled functions, as a process with numba finds them."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The limits of memory and CPUs are read from cgroups of both versions, wherever a limit stands."""
+"""Memory and CPU limits are read from cgroups of both versions, at whatever level they are set."""
 
 import os
 

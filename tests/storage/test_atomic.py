@@ -1,4 +1,4 @@
-"""Whole or not at all: stale temporaries, locks, swaps, full disks, forbidden folders, each of them real."""
+"""Completely or not at all: stale temporaries, locks, swaps, full disks, forbidden folders, all of them real."""
 
 import fcntl
 import json
@@ -16,9 +16,9 @@ from scipy import sparse
 from sccr_node.errors import NotEnoughResources, OutputProblem, error_number
 from sccr_node.storage.atomic import staged
 from sccr_node.storage.files import (
-    replace_folder_atomically,
     write_h5ad_atomically,
     write_text_atomically,
+    written_folder,
 )
 from sccr_node.storage.targets import MARKER, PartsTarget, Target
 from tests.support.inputs import plain, write_zarr
@@ -155,12 +155,12 @@ def test_file_size_limit_is_75(tmp_path, source):
 def test_side_files_on_a_full_disk(tmp_path):
     with Mounted(tmp_path / "small", "size=64k") as folder:
         with pytest.raises(NotEnoughResources, match="not enough disk"):
-            write_text_atomically(folder / "record.json", "x" * 200_000)
+            write_text_atomically(folder / "record.json", "x" * 200_000, replace=True)
         with pytest.raises(NotEnoughResources, match="not enough disk"):
-            write_h5ad_atomically(folder / "some.h5ad", plain(sparse.random(300, 300, 0.5, "csr")))
+            write_h5ad_atomically(folder / "some.h5ad", plain(sparse.random(300, 300, 0.5, "csr")), replace=True)
         with (
             pytest.raises(NotEnoughResources, match="not enough"),
-            replace_folder_atomically(PartsTarget(folder / "d")) as made,
+            written_folder(PartsTarget(folder / "d"), replace=True) as made,
         ):
             (made / "page.html").write_bytes(bytes(200_000))
         assert os.listdir(folder) == []
@@ -175,7 +175,7 @@ def test_read_only_file_system_is_73(tmp_path, source):
         with pytest.raises(OutputProblem, match="read-only or permission is denied"):
             Target(folder / "record.json").check(force=False)
         with pytest.raises(OutputProblem, match="[Rr]ead-only"):
-            write_text_atomically(folder / "record.json", "{}")
+            write_text_atomically(folder / "record.json", "{}", replace=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="dropping privileges takes root")
@@ -224,17 +224,17 @@ def test_killed_run_leaves_a_temporary_that_the_next_one_removes(tmp_path, sourc
 def test_names_with_wildcards_do_not_reach_other_files(tmp_path):
     other = tmp_path / ".outX.0badcafe.sccr-tmp"
     other.write_text("of another target")
-    write_text_atomically(tmp_path / "out[X*].txt", "a")
-    write_text_atomically(tmp_path / "out?", "b")
+    write_text_atomically(tmp_path / "out[X*].txt", "a", replace=True)
+    write_text_atomically(tmp_path / "out?", "b", replace=True)
     assert other.exists()
     assert (tmp_path / "out[X*].txt").read_text() == "a"
-    write_text_atomically(tmp_path / "outX", "c")
+    write_text_atomically(tmp_path / "outX", "c", replace=True)
     assert not other.exists()
 
 
 def test_long_names_fit(tmp_path):
     target = tmp_path / ("é" * 120 + ".json")
-    write_text_atomically(target, "{}")
+    write_text_atomically(target, "{}", replace=True)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
@@ -242,12 +242,12 @@ def test_folder_set_aside_by_a_killed_run_comes_back(tmp_path):
     former = tmp_path / ".out.zarr.01234567.sccr-old"
     former.mkdir()
     (former / "data").write_text("the only copy")
-    with pytest.raises(ZeroDivisionError), staged(tmp_path / "out.zarr", folder=True):
+    with pytest.raises(ZeroDivisionError), staged(tmp_path / "out.zarr", replace=True, folder=True):
         raise ZeroDivisionError
     assert (tmp_path / "out.zarr" / "data").read_text() == "the only copy"
     # Where another stands in its place already, it is only in the way.
     former.mkdir()
-    with staged(tmp_path / "out.zarr", folder=True):
+    with staged(tmp_path / "out.zarr", replace=True, folder=True):
         pass
     assert not former.exists()
     assert (tmp_path / "out.zarr" / "data").exists()
@@ -257,7 +257,7 @@ def test_folder_is_swapped_and_the_old_one_stays_until_then(tmp_path):
     target = tmp_path / "out.zarr"
     target.mkdir()
     (target / "old").write_text("1")
-    with staged(target, folder=True) as temporary:
+    with staged(target, replace=True, folder=True) as temporary:
         (temporary.path / "new").write_text("2")
         assert os.listdir(target) == ["old"]
         temporary.commit()
@@ -273,7 +273,7 @@ def test_failed_swap_puts_the_old_folder_back(tmp_path, monkeypatch):
     def refuse(self, other):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(NotEnoughResources), staged(target, folder=True) as temporary:
+    with pytest.raises(NotEnoughResources), staged(target, replace=True, folder=True) as temporary:
         monkeypatch.setattr(Path, "replace", refuse)
         temporary.commit()
     assert os.listdir(target) == ["old"]
@@ -281,7 +281,7 @@ def test_failed_swap_puts_the_old_folder_back(tmp_path, monkeypatch):
 
 
 def test_living_temporaries_are_locked(tmp_path):
-    with staged(tmp_path / "out") as temporary:
+    with staged(tmp_path / "out", replace=True) as temporary:
         descriptor = os.open(temporary.path, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -291,8 +291,8 @@ def test_living_temporaries_are_locked(tmp_path):
 def test_new_files_have_the_usual_permissions(tmp_path):
     former = os.umask(0o027)
     try:
-        write_text_atomically(tmp_path / "record.json", "{}")
-        with replace_folder_atomically(PartsTarget(tmp_path / "folder")):
+        write_text_atomically(tmp_path / "record.json", "{}", replace=True)
+        with written_folder(PartsTarget(tmp_path / "folder"), replace=True):
             pass
     finally:
         os.umask(former)
@@ -302,9 +302,9 @@ def test_new_files_have_the_usual_permissions(tmp_path):
 
 def test_text_is_written_whole_or_not_at_all(tmp_path):
     target = tmp_path / "record.json"
-    write_text_atomically(target, "first é\n")
+    write_text_atomically(target, "first é\n", replace=True)
     with pytest.raises(UnicodeEncodeError):
-        write_text_atomically(target, "second \ud800")
+        write_text_atomically(target, "second \ud800", replace=True)
     assert target.read_text(encoding="utf-8") == "first é\n"
     assert os.listdir(tmp_path) == ["record.json"]
 
@@ -316,17 +316,17 @@ def test_folder_is_replaced_whole(tmp_path):
         (folder / name).write_text(name)
         (folder / MARKER).write_text(json.dumps({"files": [name]}))
 
-    with replace_folder_atomically(target) as made:
+    with written_folder(target, replace=True) as made:
         mark(made, "one")
         assert not target.path.exists()
-    with pytest.raises(ZeroDivisionError), replace_folder_atomically(target) as made:
+    with pytest.raises(ZeroDivisionError), written_folder(target, replace=True) as made:
         mark(made, "two")
         raise ZeroDivisionError
     assert sorted(os.listdir(target.path)) == [MARKER, "one"]
-    with replace_folder_atomically(target) as made:
+    with written_folder(target, replace=True) as made:
         mark(made, "three")
     assert sorted(os.listdir(target.path)) == [MARKER, "three"]
-    with pytest.raises(OutputProblem, match="mine.txt"), replace_folder_atomically(target) as made:
+    with pytest.raises(OutputProblem, match="mine.txt"), written_folder(target, replace=True) as made:
         (target.path / "mine.txt").write_text("came while we worked")
     assert sorted(os.listdir(target.path)) == [MARKER, "mine.txt", "three"]
     assert os.listdir(tmp_path) == ["parts"]
@@ -347,7 +347,7 @@ def test_a_folder_that_is_removed_meanwhile_is_73(tmp_path):
     folder.mkdir()
     with (
         pytest.raises(OutputProblem, match="check that its folder still exists"),
-        staged(folder / "out.h5ad") as temporary,
+        staged(folder / "out.h5ad", replace=True) as temporary,
     ):
         shutil.rmtree(folder)
         temporary.commit()

@@ -1,4 +1,4 @@
-"""Chunks are what the filters of the formats would make; the disk's refusals are kept from HDF5, and not lost."""
+"""Chunks are what the formats' filters would make; errors of the disk are kept from HDF5, and not lost."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Whatever is asked for, nothing is lost: targets, inputs and what others keep beside them."""
+"""Nothing is lost, whatever the command is asked to do: targets, inputs and other people's files next to them."""
 
 import json
 import os
@@ -146,9 +146,9 @@ def test_what_came_into_a_store_meanwhile_is_kept(data, tmp_path, monkeypatch):
 
     publish = impute.publish
 
-    def while_it_works(*arguments):
+    def while_it_works(*arguments, **options):
         (store / "notes.txt").write_text("mine")
-        return publish(*arguments)
+        return publish(*arguments, **options)
 
     monkeypatch.setattr(impute, "publish", while_it_works)
     assert main(["impute", str(data / "all.h5ad"), str(store), "--force", "--quiet"]) == 73

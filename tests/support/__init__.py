@@ -1,1 +1,1 @@
-"""What tests of several folders share: makers of inputs, comparisons of stores."""
+"""What tests in several folders share: makers of inputs, comparisons of stores."""

@@ -1,4 +1,4 @@
-"""Inputs for the edge's tests: an AnnData object with everything in it, and files with odd storage."""
+"""Inputs for the tests: an AnnData object with everything in it, and files with unusual storage."""
 
 from pathlib import Path
 

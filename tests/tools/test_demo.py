@@ -1,4 +1,4 @@
-"""The demonstration runs from end to end, and what it prints is better after imputation than before."""
+"""The demonstration runs from start to finish, and its results are better after imputation than before."""
 
 import anndata
 

@@ -1,4 +1,4 @@
-"""The files that are derived from the contract: where they lie, and what stands in them."""
+"""The files that are derived from the contract: where they are, and what they contain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def derived_files(root: Path) -> dict[Path, str]:
     Parameters
     ----------
     root
-        The repository's folder; the README's own words are read from it.
+        The repository's folder; the README's hand-written text is read from it.
     """
     from sccr_node.contract import schemas
     from tools.faces import galaxy, nextflow, readme

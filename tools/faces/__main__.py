@@ -1,6 +1,6 @@
-"""Writes the derived files: ``python -m tools.faces`` in the checkout's folder, which ``make faces`` calls.
+"""Writes the derived files: ``python -m tools.faces`` in the checkout's folder; ``make faces`` calls it.
 
-With ``--check`` nothing is written; the exit code is 1 if a file is not what would be written.
+With ``--check`` nothing is written; the exit code is 1 if a file is out of date.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tools.faces import derived_files
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a derived file is out of date.")
 def main(check: bool) -> None:
-    """Write every derived file that is out of date, and say which."""
+    """Write every derived file that is out of date, and list them."""
     root = Path.cwd()
     outdated = {
         path: text

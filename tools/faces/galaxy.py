@@ -1,4 +1,4 @@
-"""Writes the Galaxy tools' parameter macros from the contract, so that the form and the command line cannot differ."""
+"""Writes the Galaxy tools' parameter macros from the contract, so that form and command line cannot disagree."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ MODELS: dict[str, type[Parameters]] = {
 
 NOT_OFFERED = frozenset(
     {
-        # Galaxy gives the job its CPUs and its memory, and the tool asks for its files by itself.
+        # Galaxy gives the job its CPUs and memory, and the tool requests its own files.
         *("threads", "max_memory", "provenance", "report", "multiqc"),
-        # A job writes into a folder of its own, once; its log is text that Galaxy shows.
+        # A job writes to its own folder, once; its log is text that Galaxy shows.
         *("force", "dry_run", "log_format", "quiet", "debug"),
     }
 )
@@ -50,7 +50,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "top-variance": "The most variable genes",
         "highly-variable": "The genes marked as highly variable in the data (var: highly_variable)",
         "all": "All genes",
-        "file": "The genes of a list",
+        "file": "Genes from a list",
     },
     "normalize_by": {"selected": "The genes to impute (as published)", "all": "All genes"},
     "write": {
@@ -64,75 +64,78 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "mnar": "Low expression more often (MNAR)",
     },
     "methods": {
-        "none": "No imputation (the masked data as they are)",
+        "none": "No imputation (the masked data unchanged)",
         **{method.name: method.title for method in METHODS.values()},
     },
     "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
 }
-"""What the form shows for the values of a choice: the field's words, where the contract has the command line's."""
+"""What the form shows for the values of a choice: the field's words instead of the command line's."""
 
 FORM_HELP = {
-    # Where the contract explains the command line's words; in a form, the labels of the options do that already.
+    # For parameters whose description explains the command line's values; in a form, the option labels do that already.
     "impute_method": (
-        "scCR is the method of the paper (NeurIPS 2024); the other two are its relatives, which it was compared with."
+        "scCR is the method of the NeurIPS 2024 paper; the other two are related methods that it was compared with."
     ),
-    "relations_method": "Which method's gene graph is built where the data do not hold one.",
+    "relations_method": "The method whose gene graph is built if the data do not contain one.",
     "impute_genes": (
-        "Only these genes are imputed and take part in finding similar cells; no gene is dropped from the data. The "
-        "paper takes the 2,000 genes of highest variance."
+        "Only these genes are imputed and used to find similar cells; no gene is removed from the data. The "
+        "paper uses the 2,000 genes with the highest variance."
     ),
-    "impute_write": "The principal components of the imputed genes and the gene relations are written in any case.",
+    "impute_write": (
+        "The principal components of the imputed genes are always written, and so are the gene relations if there is "
+        "one gene graph (scFP builds none; with a batch column, each batch has its own)."
+    ),
     "impute_input_scale": (
         "Counts are normalised and log-transformed before imputation; log-normalised values are used as they are. "
-        "Detection looks at every value and says what it found."
+        "Detection checks every value and reports what it found."
     ),
-    "impute_n_top_genes": "How many of the most variable genes to impute; more than there are means all of them.",
+    "impute_n_top_genes": "Number of most variable genes to impute; if there are fewer genes, all of them are imputed.",
     "impute_layer": (
-        "Name of the layer that holds the values to impute, for example counts. Leave empty for the main matrix (X)."
+        "Name of the layer that contains the values to impute, e.g. counts. Leave empty for the main matrix (X)."
     ),
     "impute_key_added": (
-        "The layer that is written has this name; so have, with X_ before it, the principal components (obsm) and, "
-        "with _relations and _imputed behind it, the gene relations (varp) and the mark of the imputed genes (var)."
+        "Name of the new layer. The principal components (obsm) have the same name with the prefix X_; the gene "
+        "relations (varp) and the flags of imputed genes (var) have the suffixes _relations and _imputed."
     ),
-    "impute_n_components": "How many principal components of the imputed genes to write, for neighbours and UMAP.",
-    "impute_compression": "Of what is added to the data.",
-    "impute_overwrite_keys": "Otherwise the job stops where the data hold a result of this name.",
+    "impute_n_components": "Number of principal components of the imputed genes to write, for neighbours and UMAP.",
+    "impute_compression": "Applies to what is added to the data.",
+    "impute_overwrite_keys": "Otherwise the job stops if the data already contain a result with this name.",
     "mask_mechanism": (
-        "At random, every observed entry is as likely to be dropped as another; else entries of low expression are "
-        "dropped more often, as in real data."
+        "At random, all observed entries are equally likely to be hidden; otherwise, entries of low expression are "
+        "hidden more often, as in real dropout."
     ),
     "mask_rate": "Between 0 and 1.",
-    "cluster_seeds": "The random parts are repeated with each seed; more seeds tell how far the numbers vary.",
-    "benchmark_rates": "Numbers between 0 and 1, separated by commas; each share is a test of its own.",
-    "benchmark_mechanism": "Low expression is lost more often in real data; the papers hide values at random.",
+    "cluster_seeds": "The random steps are repeated with each seed; more seeds show how much the numbers vary.",
+    "benchmark_rates": "Numbers between 0 and 1, separated by commas; each share is tested separately.",
+    "benchmark_mechanism": "In real data, low expression is lost more often; the papers hide values at random.",
     "benchmark_methods": "Each method imputes the same masked data.",
 }
-"""What the form says in place of the contract's description, by the name of the macro."""
+"""What the form says instead of the contract's description, by the name of the macro."""
 
 FORM_TITLES = {
     "impute_input_scale": "Counts or logs?",
     "impute_layer": "Layer with the values to impute",
-    "impute_overwrite_keys": "Replace an earlier result of this name",
-    "impute_label_key": "Column of cell types, for the report",
+    "impute_overwrite_keys": "Replace an earlier result with this name",
+    "impute_label_key": "Column with cell types, for the report",
     "mask_rate": "Share of the observed values to hide",
     "mask_mechanism": "Which values to hide",
-    "cluster_label_key": "Column of known cell types",
-    "benchmark_label_key": "Column of known cell types",
+    "cluster_label_key": "Column with known cell types",
+    "benchmark_label_key": "Column with known cell types",
     "benchmark_rates": "Shares of the observed values to hide",
     "benchmark_mechanism": "Which values to hide",
 }
-"""What the form calls a parameter whose title in the contract needs its flag beside it, by the name of the macro."""
+"""Form labels for parameters whose title in the contract is unclear without its flag, by the name of the macro."""
 
 FORM_NOTES = {
     "impute_batch_key": "Leave empty if all cells come from one sample.",
     "impute_target_sum": "Leave empty for the median.",
     "score_layer": (
-        "Of scCR, score the recovered expression (the layer sccr_recovered, which scCR impute writes on request): "
-        "the denoised layer is smoothed for clustering. Of scFP and scBFP, score the layer sccr."
+        "For scCR, score the recovered expression (the layer sccr_recovered, which scCR impute writes on request): "
+        "the denoised layer is smoothed for clustering. For scFP and scBFP, score the layer sccr."
     ),
     "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
     "cluster_obsm": "scCR impute writes X_sccr. Leave empty to cluster expression.",
-    "benchmark_label_key": "Leave empty where cell types are not known.",
+    "benchmark_label_key": "Leave empty if the cell types are not known.",
 }
 """What the form adds to the contract's description, by the name of the macro."""
 
@@ -140,7 +143,7 @@ PATTERN_MESSAGES = {
     "seeds": "Whole numbers separated by commas, such as 0,1,2.",
     "rates": "Numbers between 0 and 1 separated by commas, such as 0.2,0.4.",
 }
-"""What is wrong where a text does not have the form that the contract asks for; names have the rest."""
+"""Error messages for texts that do not match the contract's pattern; all others are names."""
 
 HIGHEST_SLIDER = 1_000_000
 
@@ -150,9 +153,9 @@ INDENT = "    "
 def macros_text() -> str:
     """Return the text of ``galaxy/parameter_macros.xml``.
 
-    There is one macro ``<model>_<field>`` for each parameter that a tool offers; where commands share a parameter, the
-    first one's macro serves all of them. The numbers of the methods stand together in ``impute_numbers_<method>``, and
-    the token ``@IMPUTE_NUMBERS_<METHOD>@`` holds their part of the command line.
+    There is one macro ``<model>_<field>`` per parameter that a tool offers; if commands share a parameter, the first
+    one's macro serves all of them. Each method's settings are together in ``impute_numbers_<method>``, and the token
+    ``@IMPUTE_NUMBERS_<METHOD>@`` contains their part of the command line.
     """
     root = ElementTree.Element("macros")
     root.append(ElementTree.Comment(" Written by `make faces` from sccr_node/contract/: change it there. "))
@@ -190,8 +193,8 @@ def _macro(name: str, parameters: list[ElementTree.Element]) -> ElementTree.Elem
 
 
 def _sanitizer() -> ElementTree.Element:
-    # The tools hand free text over in a file, as it was typed; were it ever put on a command line, no character that
-    # means something to a shell would be left.
+    # The tools pass free text in a file, exactly as typed. If it were ever put on a command line, no character with a
+    # meaning to a shell would be left.
     sanitizer = ElementTree.Element("sanitizer", invalid_char="")
     valid = ElementTree.SubElement(sanitizer, "valid", initial="string.ascii_letters,string.digits")
     for character in "_-.,":
@@ -230,7 +233,7 @@ def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Ele
 
 
 def _number(name: str, field: dict[str, Any], method: str) -> ElementTree.Element:
-    """Return one number of a method, with the published value as its default, or empty where it follows another."""
+    """Return one setting of a method, with the published value as its default, or empty if it follows another one."""
     if "follows" in field:
         same_as = ImputeParameters.model_fields[field["follows"]].title
         help_text = f"{field['description']} Leave empty for the same as: {same_as}."
@@ -254,7 +257,7 @@ def _kind(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_command(name: str, field: dict[str, Any]) -> str:
-    """Return one number's words on the command line; Galaxy has checked that it is a number."""
+    """Return one setting's part of the command line; Galaxy has checked that it is a number."""
     value = f"$method_choice.numbers.{name}"
     is_boolean = any(kind["type"] == "boolean" for kind in field["anyOf"])
     if "follows" in field:
@@ -276,7 +279,7 @@ def _help(prefix: str, name: str, field: dict[str, Any]) -> str:
 
 
 def _single_output(field: dict[str, Any]) -> dict[str, Any]:
-    """Return the choice of outputs for a method that has one output only."""
+    """Return the choice of outputs for a method that has only one output."""
     return {**field, "enum": [value for value in field["enum"] if value not in ("recovered", "both")]}
 
 
@@ -298,7 +301,7 @@ def _numeric(
 ) -> ElementTree.Element:
     attributes = {"argument": flag(name), "type": galaxy_type}
     for bound, attribute in (("minimum", "min"), ("exclusiveMinimum", "min"), ("maximum", "max")):
-        # Galaxy draws a slider between two bounds: none is of use where the upper one only keeps a number in its type.
+        # Galaxy draws a slider between two bounds, which is useless if the upper one only keeps a number in its type.
         if bound in kind and kind[bound] <= HIGHEST_SLIDER:
             attributes[attribute] = _written(kind[bound])
     attributes["value"] = value
@@ -307,7 +310,7 @@ def _numeric(
     attributes |= {"label": field["title"], "help": help_text}
     numeric = ElementTree.Element("param", attributes)
     if "exclusiveMinimum" in kind or "exclusiveMaximum" in kind:
-        check = ElementTree.SubElement(numeric, "validator", type="in_range", message="This number must be above 0.")
+        check = ElementTree.SubElement(numeric, "validator", type="in_range", message="The number must be above 0.")
         for bound, attribute in (("exclusiveMinimum", "min"), ("exclusiveMaximum", "max")):
             if bound in kind:
                 check.attrib |= {attribute: _written(kind[bound]), f"exclude_{attribute}": "true"}
@@ -323,14 +326,14 @@ def _text(name: str, field: dict[str, Any], kind: dict[str, Any], help_text: str
     text = ElementTree.Element("param", attributes)
     ElementTree.SubElement(text, "expand", macro="free_text")
     if required:
-        ElementTree.SubElement(text, "validator", type="empty_field", message="This name is needed.")
+        ElementTree.SubElement(text, "validator", type="empty_field", message="This name is required.")
     if "pattern" in kind:
         check = ElementTree.SubElement(
             text,
             "validator",
             type="regex",
             message=PATTERN_MESSAGES.get(
-                name, "A name starts with a letter or an underscore; letters, digits and _ . - may follow."
+                name, "A name begins with a letter or an underscore, followed by letters, digits or _ . - characters."
             ),
         )
         check.text = kind["pattern"]

@@ -33,38 +33,38 @@ else:
 PLATFORM = "Platform"
 
 QUOTE_FREE = "^[^']+$"
-"""What every free text has to match: it is handed to a shell between single quotes."""
+"""Pattern for every free text: it is passed to a shell between single quotes."""
 
 
 class WorkflowParameters(Parameters):
-    """What the workflow takes beside the parameters of the step and of the benchmark."""
+    """The workflow's own parameters, besides those of the imputation and the benchmark."""
 
     input: str | None = parameter(
         None,
         title="Samplesheet",
-        description="CSV file: sample, path and, where wanted, batch_key, imputation, imputed_integration.",
+        description="CSV file with columns sample and path; optionally batch_key, imputation, imputed_integration.",
         group=DATA,
         pattern=r"^\S+\.csv$",
     )
     outdir: str = parameter(
         "results",
         title="Output folder",
-        description="Where the results are published.",
+        description="Folder to which the results are published.",
         group=OUTPUT,
         pattern=r"^[^']+$",
     )
     imputation: Imputation = parameter(
         DEFAULT_METHOD,
         title="Imputation",
-        description="Method for the samples that the samplesheet names none for; none leaves a sample as it is.",
+        description="Method for samples without one in the samplesheet; none leaves a sample as it is.",
         group=METHOD,
     )
     imputed_integration: bool = parameter(
         False,
         title="Impute the working matrix",
         description=(
-            "Make the imputed layer the matrix X that later steps work on, and keep the former X in "
-            "layers['unimputed']. Otherwise X stays, and the result is a layer beside it."
+            "Make the imputed layer the matrix X that later steps use, and keep the former X in "
+            "layers['unimputed']. Otherwise X stays, and the result is an additional layer."
         ),
         group=METHOD,
     )
@@ -72,21 +72,21 @@ class WorkflowParameters(Parameters):
         False,
         title="Scatter batches",
         description=(
-            "Run one task for each batch of the samples that have a batch column, and gather the results: for data "
-            "that outgrow one machine. The gathered file is the same."
+            "Run one task per batch for samples that have a batch column, and gather the results: for data too "
+            "large for one machine. The gathered file is the same as that of a single run."
         ),
         group=RUNNING,
     )
     report: bool = parameter(
         True,
         title="Report",
-        description="Write the report of every sample, and its content for MultiQC.",
+        description="Write a report and MultiQC content for every imputed sample that is not scattered.",
         group=REPORTING,
     )
     multiqc: bool = parameter(
         False,
         title="MultiQC",
-        description="Gather the samples' content in one MultiQC report (MultiQC runs in a container of its own).",
+        description="Combine the samples' MultiQC content in one MultiQC report (MultiQC runs in its own container).",
         group=REPORTING,
     )
     benchmark: bool = parameter(
@@ -96,22 +96,22 @@ class WorkflowParameters(Parameters):
         group=EVALUATION,
     )
     publish_dir_mode: Literal["copy", "copyNoFollow", "link", "move", "rellink", "symlink"] = parameter(
-        "copy", title="Publishing", description="How results get into the output folder.", group=OUTPUT
+        "copy", title="Publishing", description="How results are published to the output folder.", group=OUTPUT
     )
     max_cpus: int = parameter(
-        16, title="Most CPUs", description="No task asks for more CPUs than this.", group=PLATFORM, ge=1
+        16, title="Maximum CPUs", description="No task requests more CPUs than this.", group=PLATFORM, ge=1
     )
     max_memory: str = parameter(
         "128.GB",
-        title="Most memory",
-        description="No task asks for more memory than this, not even when it is tried again.",
+        title="Maximum memory",
+        description="No task requests more memory than this, not even when it is retried.",
         group=PLATFORM,
         pattern=r"^\d+(\.\d+)?\.?\s*[KMGT]?B$",
     )
     max_time: str = parameter(
         "48.h",
-        title="Most time",
-        description="No task asks for more time than this.",
+        title="Maximum time",
+        description="No task requests more time than this.",
         group=PLATFORM,
         pattern=r"^(\d+\.?\s*(s|m|h|d)\s*)+$",
     )
@@ -149,7 +149,7 @@ class WorkflowParameters(Parameters):
     account: str | None = parameter(
         None,
         title="Account",
-        description="Name of the batch and of the storage account (azurebatch); keys come from the environment.",
+        description="Name of the Batch and storage account (azurebatch); keys come from the environment.",
         group=PLATFORM,
         pattern=r"^[A-Za-z0-9-]+$",
     )
@@ -159,14 +159,14 @@ class WorkflowParameters(Parameters):
     storage_claim: str | None = parameter(
         None,
         title="Storage claim",
-        description="Persistent volume claim that holds the work folder (k8s).",
+        description="Persistent volume claim that contains the work folder (k8s).",
         group=PLATFORM,
         pattern=r"^[A-Za-z0-9.-]+$",
     )
     trace_report_suffix: str | None = parameter(
         None,
         title="Suffix of the execution reports",
-        description="What tells the execution reports of several runs into one folder apart; the time of the start.",
+        description="Distinguishes the execution reports of several runs in one folder (default: the start time).",
         group=PLATFORM,
         pattern=r"^[A-Za-z0-9_.-]+$",
     )
@@ -180,7 +180,7 @@ STEP_FIELDS = tuple(
     for name, field in ImputeParameters.model_fields.items()
     if (extra_of(field)["affects_result"] and name != "method") or name in ("overwrite_keys", "label_key")
 )
-"""The fields of the step that are the workflow's too; files, threads, memory and talking are Nextflow's affair."""
+"""The fields of sccr impute that the workflow has too; Nextflow manages files, threads, memory and messages."""
 
 BENCHMARK_FIELDS = tuple(
     name
@@ -190,7 +190,7 @@ BENCHMARK_FIELDS = tuple(
 """The fields of the benchmark that are parameters of the workflow, under the prefix ``benchmark_``."""
 
 CHOSEN_OVER_ALL_BATCHES = ("genes", "n_top_genes", "label_key")
-"""Fields that split settles for all batches (a batch's own run takes what split wrote), or that only a report needs."""
+"""Fields that split decides for all batches (each batch's run uses what split wrote), or that only a report needs."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "SCCR_IMPUTE": tuple(name for name in STEP_FIELDS if name not in HANDED_OVER),
@@ -217,7 +217,7 @@ SECTIONS = {
     RUNNING: "running",
     PLATFORM: "platform",
 }
-"""The sections of the schema, in the order in which a form shows them."""
+"""The sections of the schema, in the order of a form."""
 
 HIDDEN = ("trace_report_suffix",)
 
@@ -231,7 +231,7 @@ def workflow_fields() -> dict[str, Any]:
 
 
 def property_of(name: str) -> dict[str, Any]:
-    """Return the JSON Schema of one parameter in the words that nf-core's schema builder knows.
+    """Return the JSON Schema of one parameter in the keywords that nf-core's schema builder knows.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def _help_text(field: Any) -> str:
     from sccr_node.cli.options import default_text
 
     default = default_text(field)
-    return f"Where nothing is given, the command's default holds: {default}." if default else ""
+    return f"If not set, the command's default applies: {default}." if default else ""
 
 
 def parameters_schema() -> dict[str, Any]:
@@ -296,7 +296,7 @@ def parameters_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"{REPOSITORY}/blob/main/nextflow/nextflow_schema.json",
         "title": "sccr-node workflow parameters",
-        "description": "scCR imputation of single-cell RNA-seq, sample by sample",
+        "description": "scCR imputation of single-cell RNA-seq, per sample",
         "type": "object",
         "$defs": sections,
         "allOf": [{"$ref": f"#/$defs/{key}"} for key in sections],
@@ -315,7 +315,7 @@ def samplesheet_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"{REPOSITORY}/blob/main/nextflow/assets/schema_input.json",
         "title": "sccr-node workflow samplesheet",
-        "description": "The samples: one a line",
+        "description": "The samples, one per line",
         "type": "array",
         "items": {
             "type": "object",
@@ -324,7 +324,7 @@ def samplesheet_schema() -> dict[str, Any]:
                     "type": "string",
                     "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$",
                     "description": "Name of the sample; its results are named after it.",
-                    "errorMessage": "must be letters, digits, points, dashes and underscores",
+                    "errorMessage": "must begin with a letter or digit; only letters, digits and _ . - may follow",
                     "meta": ["id"],
                 },
                 "path": {
@@ -333,20 +333,20 @@ def samplesheet_schema() -> dict[str, Any]:
                     "exists": True,
                     "pattern": QUOTE_FREE,
                     "description": (
-                        "The sample after its quality control: .h5ad, .zarr, 10x .h5 or a 10x folder. A relative path "
-                        "starts at the folder of the launch or at the samplesheet's."
+                        "The sample after quality control: .h5ad, .zarr, 10x .h5 or a 10x folder. A relative path is "
+                        "looked up in the launch folder, then in the samplesheet's folder."
                     ),
                 },
                 "batch_key": {"type": "string", "pattern": QUOTE_FREE, "description": batch_key, "meta": ["batch_key"]},
                 "imputation": {
                     "type": "string",
                     "enum": choices,
-                    "description": "Method for this sample, in place of the parameter imputation.",
+                    "description": "Method for this sample; overrides the parameter imputation.",
                     "meta": ["imputation"],
                 },
                 "imputed_integration": {
                     "type": "boolean",
-                    "description": "For this sample, in place of the parameter imputed_integration.",
+                    "description": "Overrides the parameter imputed_integration for this sample.",
                     "meta": ["imputed_integration"],
                 },
             },
@@ -357,7 +357,7 @@ def samplesheet_schema() -> dict[str, Any]:
 
 
 def option_expression(name: str) -> str:
-    """Return the expression of the configuration that turns a parameter into its option, or null where it is not given.
+    """Return the configuration's expression that turns a parameter into its option, or null if it is not set.
 
     Parameters
     ----------
@@ -374,9 +374,9 @@ def option_expression(name: str) -> str:
 
 
 def configuration_text() -> str:
-    """Return the text of ``conf/parameters.config``: the parameters' defaults, and the options that they become."""
+    """Return the text of ``conf/parameters.config``: the parameters' defaults, and the options they turn into."""
     lines = [
-        "// The parameters, and how they become options of the commands: derived from the contract by `make faces`.",
+        "// The parameters, and how they become the commands' options: derived from the contract by `make faces`.",
         "",
         "params {",
     ]

@@ -14,7 +14,7 @@ END = "<!-- end of parameters -->"
 
 
 def parameter_table() -> str:
-    """Return the parameters of ``sccr impute`` as Markdown tables, one for each group."""
+    """Return the parameters of ``sccr impute`` as Markdown tables, one per group."""
     tables = [
         "\n".join(
             [

@@ -46,7 +46,7 @@ process CLUSTERING {
     import scanpy
 
     data = scanpy.read_h5ad("${imputed}")
-    # X_sccr is the PCA of the imputed genes: no normalisation, no PCA of our own.
+    # X_sccr is the PCA of the imputed genes: no further normalisation or PCA is needed.
     scanpy.pp.neighbors(data, use_rep="X_sccr")
     scanpy.tl.leiden(data, flavor="igraph", n_iterations=2)
     scanpy.tl.umap(data)
@@ -63,7 +63,7 @@ workflow {
     QUALITY_CONTROL(ch_counts)
 
     SCCR_IMPUTE(
-        QUALITY_CONTROL.out.map { meta, counts -> [meta, counts, []] }, // []: the genes of highest variance
+        QUALITY_CONTROL.out.map { meta, counts -> [meta, counts, []] }, // []: the genes with the highest variance
         'sccr', // method
         '', // layer: X
         '', // batch column: none

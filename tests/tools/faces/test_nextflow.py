@@ -1,4 +1,4 @@
-"""The Nextflow workflow's derived files, and whether what is written by hand beside them agrees."""
+"""The Nextflow workflow's derived files, and whether the hand-written ones agree with them."""
 
 import json
 import re

@@ -12,13 +12,13 @@ def becomes_working_matrix(meta, imputed_integration) {
 
 workflow IMPUTATION {
     take:
-    ch_data             // channel: [ meta, anndata ], each sample after its quality control
+    ch_data             // channel: [ meta, anndata ], each sample after quality control
     imputation          //   value: string, none|sccr|scfp|scbfp; meta.imputation has precedence
     imputed_integration //   value: boolean; meta.imputed_integration has precedence
     key_added           //   value: string, the name of the imputed layer (the command's --key-added)
-    genes               //   value: file of the genes to impute, or []
-    scatter             //   value: boolean, one task for each batch of the samples with a meta.batch_key
-    with_report         //   value: boolean, whether to write reports and MultiQC content
+    genes               //   value: file with the genes to impute, or []
+    scatter             //   value: boolean, one task per batch for samples with a meta.batch_key
+    with_report         //   value: boolean, whether to write reports and MultiQC content (not for scattered samples)
 
     main:
     ch_samples = ch_data
@@ -59,7 +59,7 @@ workflow IMPUTATION {
         }
     WORKINGMATRIX(ch_working.changed, key_added)
 
-    // Named before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
+    // Assigned before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
     anndata = ch_samples.none.mix(ch_working.unchanged, WORKINGMATRIX.out.anndata)
     provenance = SCCR_IMPUTE.out.provenance.mix(SCATTER_IMPUTATION.out.provenance)
     report = SCCR_IMPUTE.out.report
@@ -67,7 +67,7 @@ workflow IMPUTATION {
 
     emit:
     anndata    // channel: [ meta, anndata ], every sample
-    imputed    // channel: [ meta, anndata ], the imputed samples as the step wrote them
+    imputed    // channel: [ meta, anndata ], the imputed samples as sccr wrote them
     provenance // channel: [ meta, json ]
     report     // channel: [ meta, html ]
     multiqc    // channel: [ meta, folder ]

@@ -21,7 +21,7 @@ workflow SCATTER_IMPUTATION {
         ch_split.target_sum
     )
 
-    // One task for each batch. Genes and target depth were chosen over all cells: every batch gets the same.
+    // One task per batch. Genes and target depth were chosen over all cells, so every batch gets the same ones.
     ch_batches = SCCR_SPLIT.out.parts
         .join(SCCR_SPLIT.out.genes)
         .join(SCCR_SPLIT.out.target_sum, remainder: true)
@@ -61,11 +61,11 @@ workflow SCATTER_IMPUTATION {
             .join(ch_parts)
     )
 
-    // Named before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
+    // Assigned before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
     anndata = SCCR_GATHER.out.h5ad
     provenance = SCCR_GATHER.out.provenance.mix(SCCR_IMPUTE_BATCH.out.provenance)
 
     emit:
     anndata    // channel: [ meta, h5ad ]
-    provenance // channel: [ meta, json ], of the whole and of every batch
+    provenance // channel: [ meta, json ], for the whole sample and for every batch
 }

@@ -1,12 +1,12 @@
-// Checks what the user gave before any task starts, against the schemas that are derived from the contract: no plugin needed.
+// Checks the user's parameters and samplesheet before any task starts, against the schemas derived from the contract; no plugin needed.
 
-/** The parameters that the schema describes, by name. */
+/** Return the parameters that the schema describes, by name. */
 def schema_properties() {
     def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
     return schema['$defs'].values().collectEntries { section -> section.properties }
 }
 
-/** What is wrong with one value, or null: JSON Schema's words as far as the schemas use them. */
+/** Return what is wrong with one value, or null. Covers the JSON Schema keywords that the schemas use. */
 def problem_with(value, schema) {
     def text = value.toString()
     def types = [schema.type].flatten()
@@ -44,12 +44,12 @@ def problem_with(value, schema) {
     return null
 }
 
-/** A parameter's name as people mistype it: Nextflow itself turns --k-cell into kCell. */
+/** Reduce a parameter's name to what survives mistyping: Nextflow itself turns --k-cell into kCell. */
 def plain_name(name) {
     return name.toString().toLowerCase().replaceAll(/[-_]/, '')
 }
 
-/** Problems with the parameters: unknown names and impossible values, one line each. */
+/** Return the problems with the parameters: unknown names and invalid values, one line each. */
 def parameter_problems(given) {
     def known = schema_properties()
     def unknown = given.keySet()
@@ -57,7 +57,7 @@ def parameter_problems(given) {
         .collectEntries { name -> [plain_name(name), name] }
         .collect { key, name ->
             def meant = known.keySet().find { candidate -> plain_name(candidate) == key }
-            "unknown parameter --${name}${meant ? ": did you mean --${meant}?" : ' (nextflow_schema.json lists what there is)'}"
+            "unknown parameter --${name}${meant ? ": did you mean --${meant}?" : ' (nextflow_schema.json lists all parameters)'}"
         }
     def wrong = known.collectMany { name, schema ->
         def value = given[name]
@@ -67,41 +67,41 @@ def parameter_problems(given) {
     return unknown + wrong
 }
 
-/** The file that a samplesheet's path means: a relative one starts at the launch's folder, or else at the samplesheet's. */
+/** Find the file of a path in the samplesheet: a relative path is looked up in the launch folder, then in the samplesheet's. */
 def located(path, sheet) {
     def here = file(path)
     return here.exists() || path.startsWith('/') || path.contains('://') ? here : sheet.parent.resolve(path)
 }
 
-/** The samples and the problems of the samplesheet: a list of [meta, path], and one line for each problem. */
+/** Return the samples and the problems of the samplesheet: a list of [meta, path], and one line per problem. */
 def read_samplesheet(path, defaults) {
     if (!path) {
-        return [[], ['--input is missing: the samplesheet, a CSV file with the columns sample and path']]
+        return [[], ['--input is missing: give a samplesheet, a CSV file with the columns sample and path']]
     }
     def sheet = file(path)
     if (!sheet.exists()) {
-        return [[], ["--input ${path}: there is no such file"]]
+        return [[], ["--input ${path}: no such file"]]
     }
     def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/assets/schema_input.json").toFile())
     def columns = schema.items.properties
-    // Spreadsheets put a byte order mark before the first name.
+    // Spreadsheet programs put a byte order mark before the first name.
     def first_line = sheet.text.replace('\uFEFF', '').readLines().find { line -> line.trim() } ?: ''
     def header = first_line.split(',').collect { name -> name.trim().replaceAll('^"|"$', '') }
     def missing = schema.items.required.findAll { name -> !(name in header) }
     if (missing) {
-        return [[], missing.collect { name -> "${sheet.name}: the column ${name} is missing (there are: ${header.join(', ')})" }]
+        return [[], missing.collect { name -> "${sheet.name}: column ${name} is missing (available: ${header.join(', ')})" }]
     }
-    header.findAll { name -> !(name in columns.keySet()) }.each { name -> log.warn("${sheet.name}: the column ${name} means nothing here") }
+    header.findAll { name -> !(name in columns.keySet()) }.each { name -> log.warn("${sheet.name}: column ${name} is ignored") }
     def rows = sheet.splitCsv(header: header, skip: 1, strip: true, quote: '"').findAll { row -> row.values().any { value -> value } }
     if (!rows) {
-        return [[], ["${sheet.name}: there are no samples in it"]]
+        return [[], ["${sheet.name}: contains no samples"]]
     }
     def problems = rows.withIndex().collectMany { row, index ->
         def place = "${sheet.name}, sample ${row.sample ?: "in row ${index + 1}"}"
         columns.collectMany { name, column ->
             def value = row[name]
             if (!value) {
-                return name in schema.items.required ? ["${place}: the ${name} is missing"] : []
+                return name in schema.items.required ? ["${place}: ${name} is missing"] : []
             }
             def problem = problem_with(value, column)
             if (problem) {
@@ -111,7 +111,7 @@ def read_samplesheet(path, defaults) {
         }
     }
     def doubled = rows.collect { row -> row.sample }.countBy { name -> name }.findAll { name, count -> name && count > 1 }
-    problems += doubled.collect { name, count -> "${sheet.name}, sample ${name}: there are ${count} of that name" }
+    problems += doubled.collect { name, count -> "${sheet.name}, sample ${name}: ${count} samples have this name" }
     if (problems) {
         return [[], problems]
     }
@@ -126,7 +126,7 @@ def read_samplesheet(path, defaults) {
     return [samples, []]
 }
 
-/** Problems that only parameters and samples together show, one line each. */
+/** Return the problems that arise only from parameters and samples together, one line each. */
 def combination_problems(given, samples, scatter) {
     def methods = samples.collectEntries { meta, _path -> [meta.id, meta.imputation ?: given.imputation] }
     def imputed = samples.findAll { meta, _path -> methods[meta.id] != 'none' }
@@ -135,21 +135,21 @@ def combination_problems(given, samples, scatter) {
         .collectMany { name, schema ->
             imputed
                 .findAll { meta, _path -> !(methods[meta.id] in schema.methods) }
-                .collect { meta, _path -> "--${name} goes with the imputation ${schema.methods.join(' or ')}: sample ${meta.id} has ${methods[meta.id]}" }
+                .collect { meta, _path -> "--${name} requires the imputation ${schema.methods.join(' or ')}: sample ${meta.id} has ${methods[meta.id]}" }
         }
     def scattered = scatter ? imputed.findAll { meta, _path -> meta.batch_key } : []
-    def unscatterable = scatter && !scattered ? ['--scatter needs a batch_key (in the samplesheet, or --batch_key): no sample has one'] : []
+    def unscatterable = scatter && !scattered ? ['--scatter requires a batch_key (in the samplesheet, or --batch_key): no sample has one'] : []
     def others = scattered
         .findAll { _meta, path -> !path.name.endsWith('.h5ad') }
-        .collect { meta, path -> "sample ${meta.id}: --scatter takes .h5ad files, not ${path.name}" }
-    // Every batch would run, and only then would the gathering refuse.
+        .collect { meta, path -> "sample ${meta.id}: --scatter requires .h5ad files, not ${path.name}" }
+    // Otherwise every batch would run before sccr gather refuses.
     def incomplete = scattered && given.write in ['recovered', 'embedding']
-        ? ["--scatter needs the denoised expression: --write denoised or both, not ${given.write}"]
+        ? ["--scatter requires the denoised expression: --write denoised or both, not ${given.write}"]
         : []
     return misplaced + unscatterable + others + incomplete
 }
 
-/** Say which tasks failed for good, and why, in one line each: Nextflow itself says no more than that it went on. */
+/** Report which tasks failed for good, and why, one line each: Nextflow itself only says that it continued. */
 def tell_failures(trace) {
     if (!trace.exists()) {
         return
@@ -158,6 +158,6 @@ def tell_failures(trace) {
     last_attempts.findAll { task -> task.status == 'FAILED' }.each { task ->
         def said = file("${task.workdir}/.command.err")
         def lines = said.exists() ? said.readLines().findAll { line -> line.trim() } : []
-        log.error("${task.name} failed with exit status ${task.exit}: ${lines ? lines[-1] : 'it said nothing'} (work folder: ${task.workdir})")
+        log.error("${task.name} failed with exit status ${task.exit}: ${lines ? lines[-1] : 'no message'} (work folder: ${task.workdir})")
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the imputed layer the working matrix: X moves to layers['unimputed'], the layer takes its place."""
+"""Make the imputed layer the working matrix: X moves to layers['unimputed'], and the layer becomes X."""
 
 import shutil
 import sys
@@ -11,9 +11,7 @@ if source.endswith(".zarr"):
 
     data = anndata.read_zarr(source)
     if layer not in data.layers:
-        sys.exit(
-            f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)"
-        )
+        sys.exit(f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both")
     data.layers["unimputed"] = data.X
     data.X = data.layers.pop(layer)
     data.write_zarr(target)
@@ -24,9 +22,7 @@ else:
     shutil.copyfile(source, target)
     with h5py.File(target, "r+") as file:
         if f"layers/{layer}" not in file:
-            sys.exit(
-                f"{source} has no layer {layer!r}: it cannot become the working matrix (--write embedding writes none)"
-            )
+            sys.exit(f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both")
         if "X" in file:
             file.move("X", "layers/unimputed")
         file.move(f"layers/{layer}", "X")

@@ -1,4 +1,4 @@
-"""Write tables as TSV and JSON, to a file or to standard output."""
+"""Tables as TSV and JSON, to files or to standard output."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Row = Mapping[str, Any]
+from sccr_node.storage.atomic import commit_all
+from sccr_node.storage.files import staged_texts
 
 
-def as_tsv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+def as_tsv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Return a table with a header line; what a row lacks, and what is not a number, stays empty.
 
     Parameters
@@ -46,40 +47,28 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path], *, force: bool) -> None:
-    """Refuse outputs that cannot be written, before any work is done.
+def write_tables(table: str, output: Path | None, beside: Mapping[Path | None, str], *, force: bool) -> None:
+    """Write a table to a file, or to standard output, and what belongs to it to files beside: all files or none.
 
     Parameters
     ----------
-    outputs
-        The files to write; None for those that were not asked for.
-    inputs
-        The files that are read.
+    table, output
+        The table; None for standard output.
+    beside
+        Further texts by file; those for None were not asked for.
     force
-        Whether outputs may exist.
+        Whether files that exist are replaced.
 
     Raises
     ------
-    UsageProblem
-        An output is an input, or two outputs are one file.
-    OutputProblem
-        An output exists already, or its folder cannot be written to.
+    OutputProblem, NotEnoughResources
+        A folder does not permit it, or the disk is full; no file has been written then.
     """
-    from sccr_node.storage.targets import Target, check_targets
-
-    check_targets([Target(output) for output in outputs if output is not None], inputs, force=force)
-
-
-def write_tables(
-    rows: Sequence[Row], columns: Sequence[str], document: Any, *, output: Path | None, json_file: Path | None
-) -> None:
-    """Write the table as TSV to a file, or to standard output, and the document as JSON where a file is named."""
-    from sccr_node.storage.files import write_text_atomically
-
-    table = as_tsv(rows, columns)
-    if json_file is not None:
-        write_text_atomically(json_file, as_json(document))
+    texts = {path: text for path, text in beside.items() if path is not None}
     if output is not None:
-        write_text_atomically(output, table)
-    else:
+        texts[output] = table
+    if texts:
+        with staged_texts(texts, replace=force) as staged:
+            commit_all(staged)
+    if output is None:
         print(table, end="", flush=True)

@@ -1,0 +1,218 @@
+"""How well clusters of cells agree with known cell types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sccr_node.evaluation.analyses import Analysis, Case, Row
+from sccr_node.evaluation.clusters import Labels, k_means, leiden, neighbour_graph
+from sccr_node.evaluation.metrics import METRICS
+from sccr_node.numerics import Progress, principal_components
+
+AVERAGED = ("ari", "nmi", "accuracy", "silhouette")
+"""The metrics whose mean and standard deviation over the seeds are printed."""
+
+SUMMARY_COLUMNS = (
+    "algorithm",
+    "n_cells",
+    "n_types",
+    "n_seeds",
+    "n_clusters",
+    *(name for metric in AVERAGED for name in (metric, f"{metric}_sd")),
+    "silhouette_types",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How cells are clustered.
+
+    Attributes
+    ----------
+    n_restarts
+        How many times k-means starts; the best of them counts.
+    n_neighbors
+        How many nearest cells each cell is joined to for Leiden.
+    resolution
+        Resolution of Leiden.
+    n_components
+        How many principal components to take; None takes the coordinates as they are.
+    """
+
+    n_restarts: int
+    n_neighbors: int
+    resolution: float
+    n_components: int | None
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """One clustering, compared with the cell types; the metrics' table explains each."""
+
+    algorithm: str
+    seed: int
+    n_clusters: int
+    ari: float
+    nmi: float
+    accuracy: float
+    silhouette: float
+    """NaN if it is not defined: one cluster, or one cell in each."""
+    silhouette_types: float
+
+
+def compare(
+    expression: NDArray[np.float32],
+    types: Labels,
+    settings: Settings,
+    *,
+    seeds: Sequence[int],
+    threads: int,
+    progress: Progress,
+) -> Iterator[Clustering]:
+    """Cluster cells with every seed, by k-means and by Leiden, and compare the clusters with their types.
+
+    k-means runs on the matrix itself, with as many clusters as there are types. Leiden's neighbour graph and the
+    silhouettes are computed in principal components of the matrix.
+
+    Parameters
+    ----------
+    expression
+        Cells x genes (or x coordinates).
+    types
+        The type of each cell, as numbers from 0.
+    settings
+        How cells are clustered.
+    seeds
+        One k-means and one Leiden clustering for each.
+    threads
+        How many restarts run at a time. The result does not depend on it.
+    progress
+        Called with a stage's name and the finished fraction.
+    """
+    components = expression
+    if settings.n_components is not None:
+        n_cells, n_values = expression.shape
+        components = principal_components(
+            lambda first, last: expression[first:last], n_cells, n_values, settings.n_components, threads=threads
+        )
+    n_types = len(np.unique(types))
+    of_types = silhouette(components, types)
+
+    def compared(algorithm: str, seed: int, clusters: Labels) -> Clustering:
+        return Clustering(
+            algorithm=algorithm,
+            seed=seed,
+            n_clusters=len(np.unique(clusters)),
+            **agreement(types, clusters),
+            silhouette=silhouette(components, clusters),
+            silhouette_types=of_types,
+        )
+
+    for done, seed in enumerate(seeds):
+        progress("k-means", done / len(seeds))
+        clusters = k_means(expression, n_types, seed=seed, n_restarts=settings.n_restarts, threads=threads)
+        yield compared("kmeans", seed, clusters)
+    progress("Leiden", 0.0)
+    graph = neighbour_graph(components, settings.n_neighbors)
+    for seed in seeds:
+        yield compared("leiden", seed, leiden(graph, settings.resolution, seed=seed))
+    progress("Leiden", 1.0)
+
+
+def agreement(types: Labels, clusters: Labels) -> dict[str, float]:
+    """Return ``ari``, ``nmi`` and ``accuracy`` of clusters; their numbers may differ from the number of types."""
+    from sklearn import metrics
+
+    return {
+        "ari": float(metrics.adjusted_rand_score(types, clusters)),
+        "nmi": float(metrics.normalized_mutual_info_score(types, clusters)),
+        "accuracy": accuracy(types, clusters),
+    }
+
+
+def accuracy(types: Labels, clusters: Labels) -> float:
+    """Return the share of cells in the cluster of their type, under the best one-to-one match of clusters to types.
+
+    Where there are more clusters than types, the cells of the clusters that are left without a partner count as wrong;
+    where there are fewer, so do the cells of the types without one.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import contingency_matrix
+
+    together = contingency_matrix(types, clusters)
+    matched_types, matched_clusters = linear_sum_assignment(together, maximize=True)
+    return float(together[matched_types, matched_clusters].sum() / len(types))
+
+
+def silhouette(components: NDArray[np.float32], clusters: Labels) -> float:
+    """Return the mean silhouette (Euclidean); NaN where it is not defined: one cluster, or one cell in each."""
+    from sklearn.metrics import silhouette_score
+
+    if not 1 < len(np.unique(clusters)) < len(clusters):
+        return float("nan")
+    return float(silhouette_score(components, clusters))
+
+
+def averages(found: Sequence[Clustering], types: Labels) -> list[Row]:
+    """Return one row for each algorithm: means and sample standard deviations (NaN for one seed) over the seeds.
+
+    Parameters
+    ----------
+    found
+        One clustering for each algorithm and seed.
+    types
+        The types of the cells that were clustered.
+    """
+    rows = []
+    for algorithm in dict.fromkeys(run.algorithm for run in found):
+        runs = [run for run in found if run.algorithm == algorithm]
+        row: Row = {
+            "algorithm": algorithm,
+            "n_cells": len(types),
+            "n_types": len(np.unique(types)),
+            "n_seeds": len(runs),
+            "n_clusters": float(np.mean([run.n_clusters for run in runs])),
+        }
+        for metric in AVERAGED:
+            values = [getattr(run, metric) for run in runs]
+            row[metric] = float(np.mean(values))
+            row[f"{metric}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+        row["silhouette_types"] = runs[0].silhouette_types
+        rows.append(row)
+    return rows
+
+
+def score(case: Case) -> list[Row]:
+    """Return one row per algorithm and seed, over the cells that have a type."""
+    assert case.types is not None
+    labelled = case.types >= 0
+    cells = case.imputed[labelled]
+    dense = np.asarray(cells if isinstance(cells, np.ndarray) else cells.toarray(), dtype=np.float32)
+    settings = Settings(**case.settings)
+    types = case.types[labelled]
+    found = compare(dense, types, settings, seeds=case.seeds, threads=case.threads, progress=case.progress)
+    return [asdict(clustering) for clustering in found]
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Say the mean ARI of each algorithm."""
+    algorithms = dict.fromkeys(row["algorithm"] for row in rows)
+    means = {name: float(np.mean([row["ari"] for row in rows if row["algorithm"] == name])) for name in algorithms}
+    return ", ".join(f"{name} {METRICS['ari'].shown(mean)}" for name, mean in means.items())
+
+
+ANALYSIS = Analysis(
+    title="clustering",
+    data="full",
+    task="clustering",
+    columns=("algorithm", "n_clusters", "ari", "nmi", "accuracy", "silhouette", "silhouette_types"),
+    score=score,
+    summary=summary,
+    needs_labels=True,
+    libraries=("sklearn", "scanpy", "igraph"),
+    settings=tuple(field.name for field in fields(Settings)),
+)

@@ -1,0 +1,141 @@
+"""The benchmark from file to table: every method, rate and seed; what is finished outlives an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from sccr_node import __version__
+from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.data.dataset import open_input
+from sccr_node.errors import SccrError
+from sccr_node.evaluation import analyses
+from sccr_node.evaluation.analyses import Row
+from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
+from sccr_node.pipeline.evaluate import need_libraries, prepare, read_types, without_effect
+from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
+from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
+from sccr_node.runtime import signals
+from sccr_node.runtime.console import Console
+from sccr_node.storage.copying import sha256_of
+from sccr_node.storage.targets import Target, check_targets
+
+RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads"}
+"""Fields that no row of a benchmark depends on, but for its seconds and peak memory."""
+
+
+def benchmark_file(
+    input_path: Path, asked: BenchmarkParameters, console: Console, *, output: Path | None, json_file: Path | None
+) -> None:
+    """Compare methods on a file and write the table.
+
+    Parameters
+    ----------
+    input_path
+        What ``sccr impute`` reads.
+    asked
+        Preparation, methods, rates, seeds, labels.
+    console
+        Where it says how far it is.
+    output
+        The table (TSV); None for standard output, and then an interrupted benchmark begins anew.
+    json_file
+        The table as JSON, with what was compared; None for none.
+
+    Raises
+    ------
+    SccrError
+        A target may not be written, the input is not what it should be, or a run failed; finished runs are kept.
+    """
+    journal_file = None if output is None else journal_path(output)
+    targets = [Target(path) for path in (output, json_file) if path is not None]
+    if journal_file is not None:
+        targets.append(JournalTarget(journal_file))
+    check_targets(targets, [input_path, *asked.files_read()], force=asked.force)
+    chosen = _chosen_analyses(asked, console)
+    need_libraries(chosen)
+    with open_input(input_path, asked.layer) as data:
+        types = None if asked.label_key is None else read_types(data, asked.label_key, console)
+        preparation, prepared = prepare(data, asked, console)
+    about = {
+        "version": __version__,
+        "sha256": sha256_of(input_path),
+        "n_cells": prepared.expression.shape[0],
+        "n_genes": prepared.expression.shape[1],
+        "scale": preparation.scale,
+        "params": asked.model_dump(exclude=RUNNING_FIELDS),
+    }
+    fingerprint = {
+        **about,
+        "params": asked.model_dump(exclude=RUNNING_FIELDS | {"methods", "rates", "seeds"}),
+        "genes": sha256(preparation.genes.astype(np.int64).tobytes()).hexdigest(),  # a gene file may have changed
+    }
+    journal = Journal(journal_file, fingerprint, force=asked.force)
+    runs = planned_runs(
+        chosen,
+        asked.method_list(),
+        rates=asked.rate_list(),
+        mechanism=asked.mechanism,
+        seeds=asked.seed_list(),
+    )
+    settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
+    with _telling_what_is_kept(journal):
+        rows = _rows(runs, Inputs(prepared.expression, types, settings, asked.threads), journal, console)
+        write_tables(as_tsv(rows, columns()), output, {json_file: as_json({**about, "rows": rows})}, force=asked.force)
+        journal.remove()
+
+
+def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
+    """Return the analyses that the data have what they need for, and say which parameters are for others only."""
+    names = analyses.names()
+    chosen = [name for name in names if asked.label_key is not None or not analyses.load(name).needs_labels]
+    others = [name for name in names if name not in chosen]
+    idle = without_effect(asked, _settings_of(others) - _settings_of(chosen))
+    if idle:
+        titles = " and ".join(analyses.load(name).title for name in others)
+        # Not refused: a form or a workflow gives the same numbers to data with labels and without.
+        console.warn(f"no effect of {', '.join(idle)}: without --label-key there is no {titles}")
+    return chosen
+
+
+def _settings_of(names: Iterable[str]) -> set[str]:
+    return {setting for name in names for setting in analyses.load(name).settings}
+
+
+def _rows(runs: list[Run], inputs: Inputs, journal: Journal, console: Console) -> list[Row]:
+    """Do the runs that are not finished yet, and return the rows of all: analysis by analysis, in the runs' order."""
+    kept = sum(run in journal.finished for run in runs)
+    if kept:
+        console.say(f"{kept} of {len(runs)} runs are finished already, from an earlier benchmark that was interrupted")
+    for number, run in enumerate(runs, 1):
+        if run in journal.finished:
+            continue
+        where = f"[{number}/{len(runs)}] {run.title}"
+
+        def progress(stage: str, fraction: float, where: str = where) -> None:
+            console.progress(f"{where}: {stage}", fraction)
+
+        journal.add(run, run_apart(run, inputs, progress))
+        console.close_bar()
+        console.say(f"{where}: {run.summary(journal.finished[run])}")
+    rows = [row for run in runs for row in journal.finished[run]]
+    return sorted(rows, key=lambda row: analyses.names().index(row["task"]))
+
+
+@contextmanager
+def _telling_what_is_kept(journal: Journal) -> Iterator[None]:
+    """Add to a failure or an interruption that the finished runs are kept, if they are."""
+    try:
+        yield
+    except signals.Interrupted as interruption:
+        if journal.kept is not None:
+            interruption.left = journal.kept
+        raise
+    except SccrError as problem:
+        if journal.kept is None:
+            raise
+        raise type(problem)(f"{problem}; {journal.kept}") from problem

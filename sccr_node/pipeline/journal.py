@@ -1,0 +1,128 @@
+"""The journal of a benchmark: its finished runs, a line each, so that an interrupted benchmark goes on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sccr_node.errors import OutputProblem
+from sccr_node.evaluation.analyses import Row
+from sccr_node.evaluation.benchmark import Run
+from sccr_node.storage.atomic import writing
+from sccr_node.storage.files import write_text_atomically
+from sccr_node.storage.targets import Target, check_folder
+
+MARKS = {"version", "sha256", "params"}
+"""What the first line of a journal tells at least of the benchmark: by them a file is known as one."""
+
+LONGEST_HEADER = 2**20
+"""Characters of the first line that are looked at: what is no journal may have no lines."""
+
+
+def journal_path(output: Path) -> Path:
+    """Return where the journal of a table lies."""
+    return output.with_name(output.name + ".runs.jsonl")
+
+
+class JournalTarget(Target):
+    """The journal, which may be there already: only a benchmark's journal is continued or replaced."""
+
+    def check(self, *, force: bool) -> None:
+        """Refuse a file that is not a journal, with or without ``force``; whose journal it is, is seen later."""
+        with writing(self.path):
+            check_folder(self.path)
+            if os.path.lexists(self.path):
+                self.check_replaceable()
+
+    def check_replaceable(self) -> None:
+        """Refuse anything but a benchmark's journal, or an empty file."""
+        super().check_replaceable()
+        try:
+            with self.path.open(encoding="utf-8") as file:
+                first = file.readline(LONGEST_HEADER)
+            told = json.loads(first) if first else {}
+            if not first or (isinstance(told, dict) and told.keys() >= MARKS):
+                return
+        except FileNotFoundError:
+            return  # a link that leads nowhere
+        except ValueError:
+            pass
+        raise OutputProblem(
+            f"{self.path} is not the journal of a benchmark, which would be kept there: move it elsewhere, or name "
+            "another --output"
+        )
+
+
+class Journal:
+    """The finished runs of a benchmark.
+
+    Parameters
+    ----------
+    path
+        The file; None keeps nothing.
+    fingerprint
+        What all runs depend on: they are not mixed with runs of other data or other parameters.
+    force
+        Whether the journal of another benchmark may be replaced.
+
+    Raises
+    ------
+    OutputProblem
+        The file is the journal of another benchmark.
+    """
+
+    def __init__(self, path: Path | None, fingerprint: Mapping[str, Any], *, force: bool) -> None:
+        self._path = path
+        self._begun = False
+        self.finished: dict[Run, list[Row]] = {}
+        if path is None:
+            return
+        self._header = json.dumps(fingerprint, sort_keys=True)
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if lines and lines[0] != self._header and not force:
+            raise OutputProblem(
+                f"{path} holds the finished runs of a benchmark of other data or with other parameters: "
+                "remove it, or give --force to begin anew"
+            )
+        if lines and lines[0] == self._header:
+            for line in lines[1:]:
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:
+                    break  # the line that was being written when the benchmark was killed
+                self.finished[Run.of_json(entry["run"])] = entry["rows"]
+
+    @property
+    def kept(self) -> str | None:
+        """What is left if the benchmark ends here; None if nothing is."""
+        if self._path is None or not self.finished:
+            return None
+        return f"finished runs are kept in {self._path}: the same command goes on from there"
+
+    def add(self, run: Run, rows: list[Row]) -> None:
+        """Keep the rows of a finished run."""
+        self.finished[run] = rows
+        if self._path is None:
+            return
+        if not self._begun:  # what is there may end in a line that was cut off, or belong to another benchmark
+            lines = [self._header, *(self._line(*entry) for entry in self.finished.items())]
+            write_text_atomically(self._path, "".join(line + "\n" for line in lines), replace=True)
+            self._begun = True
+            return
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(self._line(run, rows) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def remove(self) -> None:
+        """Remove the file, once the table stands."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _line(run: Run, rows: list[Row]) -> str:
+        return json.dumps({"run": asdict(run), "rows": rows})

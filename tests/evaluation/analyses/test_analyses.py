@@ -1,0 +1,81 @@
+"""Analyses are found by their files: a toy shows that a file is all it takes."""
+
+import subprocess
+import sys
+
+import pytest
+
+import sccr_node.evaluation.analyses as analyses
+from sccr_node.evaluation.benchmark import columns, planned_runs
+
+TOY = '''
+"""Count the zeros that a method leaves."""
+
+from sccr_node.evaluation.analyses import Analysis
+from sccr_node.evaluation.metrics import Metric
+
+
+def score(case):
+    return [{"zeros": float((case.imputed.toarray() == 0).mean()), "seed": seed} for seed in case.seeds]
+
+
+ANALYSIS = Analysis(
+    title="zeros",
+    data="full",
+    task="clustering",
+    columns=("zeros",),
+    score=score,
+    summary=lambda rows: f"zeros {rows[0]['zeros']:.2f}",
+    metrics=(Metric("zeros", "Zeros", "Share of the entries that are zero.", 0, 1, None, 2),),
+)
+'''
+
+
+@pytest.fixture
+def toy(tmp_path_factory, monkeypatch):
+    """A folder of analyses beside the package's own, as if the file lay there, in the processes of the runs too."""
+    folder = tmp_path_factory.mktemp("analyses")
+    (folder / "a_toy.py").write_text(TOY)
+    monkeypatch.setattr(analyses, "__path__", [*analyses.__path__, str(folder)])
+    yield "a_toy"
+    sys.modules.pop("sccr_node.evaluation.analyses.a_toy", None)
+
+
+def test_they_are_listed_without_being_loaded():
+    script = """
+import sys
+from sccr_node.evaluation import analyses
+assert analyses.names()[:2] == ["recovery", "clustering"], analyses.names()
+assert not any(name.startswith("sccr_node.evaluation.analyses.") for name in sys.modules)
+assert not {"scanpy", "sklearn"} & set(sys.modules)
+for name in analyses.names():
+    analyses.load(name)
+assert not {"scanpy", "sklearn"} & set(sys.modules)  # declaring takes no library either
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_file_is_an_analysis(toy):
+    assert analyses.names() == ["recovery", "clustering", toy]
+    assert columns()[-2:] == ("peak_mb", "zeros")
+    assert analyses.known_metrics()["zeros"].explained == "Share of the entries that are zero."
+    runs = planned_runs(analyses.names(), ["none", "sccr"], rates=[0.4], mechanism="mcar", seeds=[0])
+    # It looks at what the clustering looks at, so that the method is run once for both.
+    assert [run.analyses for run in runs] == [("recovery",)] * 2 + [("clustering", toy)] * 2
+    assert runs[-1].title == "scCR, clustering, zeros"
+
+
+def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
+    from sccr_node.evaluation.benchmark import _lay_out, rows_of
+    from sccr_node.pipeline import benchmark
+
+    def here(run, inputs, progress):  # a process of its own would not know of the toy
+        _lay_out(run, inputs, counts_file.parent)
+        return rows_of(run, counts_file.parent, inputs.settings, inputs.threads, progress)
+
+    monkeypatch.setattr(benchmark, "run_apart", here)
+    code, out, err = sccr("benchmark", counts_file, "--methods", "none", "--rates", "0.4", "--seeds", "0,1")
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert code == 0 and [line[0] for line in lines] == ["task", "recovery", "recovery", "a_toy", "a_toy"]
+    assert lines[0][-1] == "zeros" and 0 < float(lines[-1][-1]) < 1 and lines[1][-1] == ""
+    assert "[3/3] none, zeros: zeros 0." in err

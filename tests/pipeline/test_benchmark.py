@@ -1,0 +1,125 @@
+"""The benchmark from file to table: what it keeps when it is interrupted, and what it refuses."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from sccr_node.errors import NotEnoughResources
+from sccr_node.evaluation.benchmark import Run, columns
+from sccr_node.pipeline import benchmark
+
+
+def test_an_interrupted_benchmark_goes_on_where_it_stopped(sccr, counts_file, monkeypatch):
+    output, as_json = counts_file.with_name("b.tsv"), counts_file.with_name("b.json")
+    small = ("--methods", "sccr", "--rates", "0.2,0.4", "--seeds", "0,1", "--n-restarts", "1")
+    command = ("benchmark", counts_file, *small, "--label-key", "cell_type", "-o", output)
+    done = []
+    run_apart = benchmark.run_apart
+
+    def counted(run, *arguments):
+        if len(done) == 3 and "let it go on" not in done:
+            raise NotEnoughResources("no memory left")
+        done.append(run)
+        return run_apart(run, *arguments)
+
+    monkeypatch.setattr(benchmark, "run_apart", counted)
+    code, _, err = sccr(*command)
+    assert code == 75 and "no memory left; finished runs are kept in" in err and not output.exists()
+    done.append("let it go on")
+    code, out, err = sccr(*command, "--json", as_json)
+    assert (code, out) == (0, "") and "3 of 5 runs are finished already" in err
+    assert [run.analyses for run in done if isinstance(run, Run)] == [("recovery",)] * 4 + [("clustering",)]
+    table = pd.read_csv(output, sep="\t")
+    assert list(table) == list(columns())
+    assert list(table["task"]) == ["recovery"] * 4 + ["clustering"] * 4
+    assert list(table["rate"][:4]) == [0.2, 0.2, 0.4, 0.4] and (table["peak_mb"] > 1).all()
+    document = json.loads(as_json.read_text())
+    assert len(document["rows"]) == 8 and document["params"]["rates"] == "0.2,0.4" and document["n_cells"] == 60
+    assert {path.name for path in counts_file.parent.iterdir()} == {"counts.h5ad", "b.tsv", "b.json"}
+
+
+def test_runs_of_other_parameters_are_not_mixed(refused, sccr, counts_file):
+    output = counts_file.with_name("b.tsv")
+    journal = counts_file.with_name("b.tsv.runs.jsonl")
+    journal.write_text('{"params": {}, "sha256": "of something else", "version": "1"}\n')
+    command = ("benchmark", counts_file, "--rates", "0.4", "--seeds", "0", "--methods", "none", "-o", output)
+    refused(73, ["b.tsv.runs.jsonl", "--force"], *command)
+    assert sccr(*command, "--force")[0] == 0
+    assert not journal.exists()
+
+
+def test_without_an_output_the_table_is_printed(sccr, counts_file):
+    code, out, _ = sccr("benchmark", counts_file, "--rates", "0.4", "--seeds", "0", "--methods", "none", "--quiet")
+    assert code == 0 and out.splitlines()[0].split("\t") == list(columns()) and len(out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_and_keeps_what_is_finished(counts_file, number):
+    output = counts_file.with_name("b.tsv")
+    command = [
+        sys.executable,
+        "-m",
+        "sccr_node",
+        "benchmark",
+        counts_file,
+        "--seeds",
+        "0,1,2,3,4,5,6,7,8,9",
+        "-o",
+        output,
+    ]
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "[2/" in line:
+            break
+    begin = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number and "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert f"finished runs are kept in {output}.runs.jsonl" in last and "no file was written" not in last
+    assert time.monotonic() - begin < 10
+    assert {path.name for path in counts_file.parent.iterdir()} == {"counts.h5ad", "b.tsv.runs.jsonl"}
+    assert len(counts_file.with_name("b.tsv.runs.jsonl").read_text().splitlines()) >= 2
+
+
+def test_a_file_that_is_no_journal_is_never_replaced(refused, sccr, counts_file):
+    output = counts_file.with_name("b.tsv")
+    journal = counts_file.with_name("b.tsv.runs.jsonl")
+    command = ("benchmark", counts_file, "--rates", "0.4", "--seeds", "0", "--methods", "none", "-o", output)
+    for text in ("a user's notes\n", '{"sha256": "alone"}\n', "[1, 2]\n"):
+        journal.write_text(text)
+        refused(73, ["b.tsv.runs.jsonl", "not the journal"], *command)
+        refused(73, ["b.tsv.runs.jsonl", "not the journal"], *command, "--force")
+    journal.unlink()
+    counts_file.rename(journal)
+    refused(2, ["it is the input"], "benchmark", journal, *command[2:], "--force")
+    refused(2, ["named twice"], *command, "--json", journal, "--force")
+
+
+def test_without_labels_the_numbers_of_clustering_are_said_to_have_no_effect(sccr, counts_file):
+    command = ("benchmark", counts_file, "--rates", "0.4", "--seeds", "0", "--methods", "none")
+    code, _, err = sccr(*command, "--resolution", "0.5", "--n-restarts", "3", "--n-neighbors", "15")
+    assert code == 0
+    (line,) = [line for line in err.splitlines() if "warning" in line]
+    assert "no effect of --n-restarts, --resolution: without --label-key there is no clustering" in line
+
+
+def test_it_refuses(refused, counts_file):
+    output = counts_file.with_name("b.tsv")
+
+    def bad(exit_code, words, *arguments):
+        refused(exit_code, words, "benchmark", counts_file, "-o", output, *arguments)
+
+    bad(2, ["--methods"], "--methods", "none,magic")
+    bad(2, ["rates", "twice"], "--rates", "0.4,0.40")
+    bad(2, ["--rates"], "--rates", "1.5")
+    bad(2, ["--seeds"], "--seeds", "0,-1")
+    bad(65, ["'celltype'"], "--label-key", "celltype")
+    bad(65, ["drops none"], "--rates", ".000000001", "--methods", "none", "--seeds", "0")
+    output.write_text("kept")
+    bad(73, ["already exists"])

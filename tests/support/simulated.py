@@ -1,0 +1,14 @@
+"""A small simulated data set, as large as a test asks for."""
+
+from typing import Any
+
+import anndata
+
+from sccr_node.contract.simulate import SimulateParameters
+from sccr_node.data.simulation import as_anndata, simulate
+
+
+def simulated(**options: Any) -> anndata.AnnData:
+    """Return what ``sccr simulate`` would write with these parameters."""
+    params = SimulateParameters(**options)
+    return as_anndata(simulate(params), params)
