@@ -75,7 +75,7 @@ def refused(sccr, tmp_path):
         assert (code, out, len(lines)) == (exit_code, "", 1), err
         for word in words:
             assert word in lines[0]
-        assert "internal failure" not in lines[0]
+        assert "internal error" not in lines[0]
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
     return check

@@ -126,7 +126,7 @@ def test_help_is_for_people():
 def test_what_is_said_goes_to_the_host_s_log(adata, caplog, capsys):
     with caplog.at_level("INFO", logger="sccr_node"):
         sccr_node.impute(adata)
-    assert any("input taken as counts" in message for message in caplog.messages)
+    assert any("input treated as counts" in message for message in caplog.messages)
     assert capsys.readouterr().err == ""
 
 

@@ -121,7 +121,7 @@ class StagedOutput:
         self._staged.flush()
 
     def withdraw(self) -> None:
-        """Take the output back, if nothing stood in its place before."""
+        """Undo the commit, if the target did not exist before."""
         self._staged.withdraw()
 
     def commit(self) -> None:

@@ -1,4 +1,4 @@
-"""Ends the command cleanly on SIGINT, SIGTERM and SIGHUP, without an exception from a signal handler.
+"""End the command cleanly on SIGINT, SIGTERM and SIGHUP, without an exception from a signal handler.
 
 An exception raised by a signal handler is dropped, or crashes the process, wherever C calls back into Python: in
 numba's compiler, in weakref callbacks, in HDF5's file object. So no handler raises. The signals are blocked in every
@@ -55,7 +55,7 @@ class _Watch:
         self.commit_lock = threading.RLock()
         self.depth = 0
         self._stopped = False
-        # Threads started earlier, e.g. by a caller's numpy, have not blocked the signals: what they get is noted too.
+        # Threads started earlier, e.g. by a caller's numpy, have not blocked them: signals that they get are noted too.
         self._handlers = {number: signal.signal(number, lambda number, frame: self._note(number)) for number in numbers}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
         self._thread = threading.Thread(target=self._wait, name="signals", daemon=True)

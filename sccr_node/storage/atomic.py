@@ -88,7 +88,7 @@ class Staged:
             else:
                 self.path.replace(self.target)
             self.committed = True
-            with suppress(OSError):  # the output is in place: failing to flush its folder is not a failure
+            with suppress(OSError):  # the output is in place: failing to flush its folder is harmless
                 flush(self.target.parent)
 
     def withdraw(self) -> None:
@@ -174,7 +174,7 @@ def rename_new(path: Path, target: Path) -> None:
 
 
 def _renameat2(path: Path, target: Path) -> bool:
-    """Rename without replacing, by the system call made for it; False if it is not available."""
+    """Rename without replacing, by the dedicated system call; return False if that is not available."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False
@@ -223,7 +223,7 @@ def staged(target: Path, *, replace: bool, folder: bool = False, check: Check = 
 
 
 def _stem(target: Path) -> str:
-    """Return the name of a target; a very long one is cut, and told apart from others by a digest."""
+    """Return the name of a target; a very long one is cut, and made unique by a digest."""
     name = os.fsencode(target.name)
     if len(name) <= _LONGEST_STEM:
         return target.name
@@ -240,16 +240,16 @@ def _make(path: Path, folder: bool) -> int:
     except BaseException:
         remove(path)
         raise
-    with suppress(OSError):  # a file system without locks: nobody can take this for abandoned there
+    with suppress(OSError):  # a file system without locks: nobody can mistake this for abandoned there
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return lock
 
 
 def lock_of(path: Path) -> int | None:
-    """Lock a file or folder; None if another process holds it, it is neither, or the file system has no locks."""
+    """Lock a file or folder; return None if it is locked, is neither, or locks are not supported."""
     try:
         mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would wait for ever
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would block forever
             return None
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
@@ -263,7 +263,7 @@ def lock_of(path: Path) -> int | None:
 
 
 def remove_stale(target: Path) -> None:
-    """Remove what dead runs left for a target; a folder that one set aside comes back if nothing took its place."""
+    """Remove the leftovers of dead runs for a target; a folder set aside is put back if nothing replaced it."""
     ours = re.compile(rf"\.{re.escape(_stem(target))}\.[0-9a-f]{{8}}({_TEMPORARY}|{_FORMER})", re.DOTALL)
     for path in sorted(target.parent.iterdir()):
         if not ours.fullmatch(path.name):
@@ -304,7 +304,7 @@ def flush_tree(path: Path) -> None:
     """Flush a file, or a folder with all its contents, to disk."""
     if not path.is_dir():
         flush(path)
-    # A zarr store is thousands of small files: one call for the file system beats one for each of them by far.
+    # A zarr store is thousands of small files: one call for the whole file system is far faster than one per file.
     elif not _flush_file_system(path):
         for folder, _, names in os.walk(path):
             for name in [*names, "."]:
@@ -312,7 +312,7 @@ def flush_tree(path: Path) -> None:
 
 
 def _flush_file_system(path: Path) -> bool:
-    """Have the whole file system written to its disk; False if there is no such call, or it is refused for good."""
+    """Flush the whole file system to disk; return False if there is no such call, or it is not supported."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if call is None:
         return False

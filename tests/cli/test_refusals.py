@@ -501,7 +501,7 @@ def test_a_side_file_is_on_the_disk_before_anything_is_renamed(counts, tmp_path,
 
     def full(path, text, **options):
         if place in str(path):
-            raise NotEnoughResources(f"not enough disk space to write {path}")
+            raise NotEnoughResources(f"cannot write {path}: not enough disk space")
         return staged_text(path, text, **options)
 
     monkeypatch.setattr(files, "staged_text", full)

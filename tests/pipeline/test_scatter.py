@@ -101,7 +101,7 @@ def test_parts_carry_all_that_belongs_to_their_cells(source, tmp_path):
 def test_split_does_not_claim_to_impute(source, tmp_path, capsys):
     assert main(["split", str(source), "--batch-key", "batch", "--outdir", str(tmp_path / "parts")]) == 0
     said = capsys.readouterr().err
-    assert "4 batches in obs['batch'], one file each" in said
+    assert "4 batches in obs['batch'], one file per batch" in said
     assert "imputed by itself" not in said and "relations" not in said
 
 
