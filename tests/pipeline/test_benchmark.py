@@ -98,7 +98,7 @@ def test_a_file_that_is_no_journal_is_never_replaced(refused, sccr, counts_file)
     journal.unlink()
     counts_file.rename(journal)
     refused(2, ["it is the input"], "benchmark", journal, *command[2:], "--force")
-    refused(2, ["named twice"], *command, "--json", journal, "--force")
+    refused(2, ["two different outputs"], *command, "--json", journal, "--force")
 
 
 def test_without_labels_the_numbers_of_clustering_are_said_to_have_no_effect(sccr, counts_file):

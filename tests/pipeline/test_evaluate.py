@@ -455,7 +455,7 @@ def test_a_gene_file_that_is_missing_is_bad_usage_or_missing_input_by_who_names_
     absent, config = counts_file.with_name("absent.txt"), counts_file.with_name("config.json")
     config.write_text(json.dumps({"genes": str(absent)}))
     refused(2, [f"--genes {absent}"], *words, "--genes", absent)
-    refused(66, ["the gene file that the config names"], *words, "--config", config)
+    refused(66, ["the gene file named in the config file"], *words, "--config", config)
 
 
 def test_names_that_repeat_are_masked_without_a_remark(few_cells, counts_file):
@@ -464,7 +464,7 @@ def test_names_that_repeat_are_masked_without_a_remark(few_cells, counts_file):
     adata.write_h5ad(counts_file)
     command = [sys.executable, "-m", "sccr_node", "evaluate", "mask", counts_file, counts_file.with_name("m.h5ad")]
     run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    assert "occur more than once" in run.stderr  # our own remark stays
+    assert "1 gene name occurs more than once" in run.stderr  # our own remark stays
     assert "not unique" not in run.stderr, run.stderr
 
 
