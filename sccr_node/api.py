@@ -27,6 +27,7 @@ def impute(
     key_added: str = "sccr",
     batch_key: str | None = None,
     method: Literal["sccr", "scfp", "scbfp"] = "sccr",
+    feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
     genes: str = "top-variance",
     n_top_genes: int = 2000,
@@ -66,6 +67,9 @@ def impute(
         Column of ``obs`` with each cell's batch or sample; each batch is imputed separately.
     method
         scCR, or a related method: scFP (cell graphs only) or scBFP (a gene graph, then a cell graph).
+    feature_type
+        Labels in ``var['feature_types']`` of the features to impute, separated by commas (default: the usual labels of
+        gene expression).
     input_scale
         Whether the matrix contains counts, which are normalised first, or log-normalised values; ``"auto"`` decides
         from the values.

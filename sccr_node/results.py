@@ -18,6 +18,7 @@ from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import Output
 from sccr_node.contract.record import BatchRecord
 from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.features import choose_features
 from sccr_node.data.guard import listing, reading
 from sccr_node.data.matrix import open_matrix
 from sccr_node.data.preparation import (
@@ -284,7 +285,8 @@ class Result:
             return self._made[1].expression
         target = self.params.get("target_sum", "median")
         scale = cast(Scale, str(self.about["input"]["scale"]))
-        summary = scan(self.data, progress)
+        features = choose_features(self.data, self.params.get("feature_type"))
+        summary = scan(self.data, progress, counted=features.counted)
         preparation = Preparation(
             summary=summary,
             scale=scale,

@@ -210,6 +210,17 @@ class PreparationParameters(RunningParameters):
         metavar="NAME",
         min_length=1,
     )
+    feature_type: str | None = parameter(
+        None,
+        title="Feature types",
+        description=(
+            "Labels in var['feature_types'] of the features to count and impute, separated by commas (default: the"
+            " usual labels of gene expression, such as Gene Expression, GEX or RNA)."
+        ),
+        group=DATA,
+        metavar="LABEL,...",
+        min_length=1,
+    )
     input_scale: Literal["auto", "counts", "log1p"] = parameter(
         "auto",
         title="Input scale",
@@ -263,12 +274,12 @@ class PreparationParameters(RunningParameters):
 
     def preparation(self) -> dict[str, Any]:
         """Return how counts become expression, as keywords for ``decide_preparation``."""
-        names = ("input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
+        names = ("feature_type", "input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
         return {name: getattr(self, name) for name in names} | {"genes_from_config": self.from_config("genes")}
 
     def noted_preparation(self) -> dict[str, Any]:
         """Return the layer and the preparation, as ``sccr split`` records them in each part."""
-        names = ("layer", "input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
+        names = ("layer", "feature_type", "input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def files_read(self) -> list[Path]:

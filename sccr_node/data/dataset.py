@@ -25,7 +25,6 @@ from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.store import StoreFormat
 
-GENE_EXPRESSION = "Gene Expression"
 ACCEPTED = "an .h5ad file, an AnnData .zarr folder, a 10x .h5 file or a 10x folder with matrix.mtx"
 
 
@@ -112,17 +111,8 @@ class InputData:
             return pd.Series(frame.column(name), index=names, name=name)
 
     @cached_property
-    def counted_features(self) -> np.ndarray:
-        """Which columns are genes (n_genes booleans): those of type "Gene Expression" if var has feature types."""
-        everything = np.ones(self.n_genes, dtype=bool)
-        if "feature_types" not in self._var.columns():
-            return everything
-        genes = np.asarray(self.var_column("feature_types").astype(str) == GENE_EXPRESSION, dtype=bool)
-        return genes if genes.any() else everything
-
-    @cached_property
     def notes(self) -> list[str]:
-        """What is unusual, but accepted, about the names and features: one sentence each."""
+        """What is unusual, but accepted, about the names: one sentence each."""
         found = []
         for what, names in (("gene", self.gene_names), ("cell", self.cell_names)):
             distinct, how_often = np.unique(names, return_counts=True)
@@ -133,12 +123,6 @@ class InputData:
                     f"{quantity(n, f'{what} name')} {plural(n, 'occurs', 'occur')} more than once "
                     f"(first: {str(repeated[0])!r}); {plural(n, 'it is', 'they are')} kept"
                 )
-        others = int(self.n_genes - self.counted_features.sum())
-        if others:
-            found.append(
-                f"{quantity(others, 'feature')} {plural(others, 'is', 'are')} not Gene Expression: kept, but neither "
-                "counted nor imputed"
-            )
         return found
 
     def keys(self, slot: str) -> list[str]:

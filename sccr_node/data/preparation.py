@@ -12,6 +12,7 @@ from scipy import sparse
 
 from sccr_node.contract.shared import GENE_CHOICES
 from sccr_node.data.dataset import InputData
+from sccr_node.data.features import choose_features
 from sccr_node.data.guard import listing
 from sccr_node.data.matrix import canonical, pieces
 from sccr_node.data.summary import MatrixSummary, Progress, Scale, decide_scale, scan
@@ -447,6 +448,7 @@ class Preparation:
 def decide_preparation(
     data: InputData,
     *,
+    feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
     genes: str = "top-variance",
     n_top_genes: int = 2000,
@@ -463,7 +465,7 @@ def decide_preparation(
     ----------
     data
         The opened input.
-    input_scale, genes, n_top_genes, normalize_by, target_sum
+    feature_type, input_scale, genes, n_top_genes, normalize_by, target_sum
         As in the contract.
     genes_from_config
         Whether a config file named the gene file: a missing file is then missing input.
@@ -479,7 +481,8 @@ def decide_preparation(
     SccrError
         The matrix cannot be prepared as asked.
     """
-    summary = scan(data, progress)
+    features = choose_features(data, feature_type)
+    summary = scan(data, progress, counted=features.counted)
     scale, reason = decide_scale(summary, input_scale, any_scale=any_scale)
     if choice is None:
         choice = choose_genes(
@@ -488,6 +491,7 @@ def decide_preparation(
     findings = [
         Finding(f"input treated as {scale}: {reason}"),
         *(Finding(note, warning=True) for note in data.notes),
+        *features.findings,
         *(Finding(message) for message in choice.messages),
     ]
     return Preparation(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sccr_node.data.dataset import InputData
+from sccr_node.data.features import choose_features
 from sccr_node.data.matrix import pieces
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.words import quantity
@@ -62,7 +63,7 @@ class MatrixSummary:
         return int((self.cell_totals == 0).sum())
 
 
-def scan(data: InputData, progress: Progress | None = None) -> MatrixSummary:
+def scan(data: InputData, progress: Progress | None = None, *, counted: np.ndarray | None = None) -> MatrixSummary:
     """Read every stored value once.
 
     Parameters
@@ -71,13 +72,15 @@ def scan(data: InputData, progress: Progress | None = None) -> MatrixSummary:
         An opened input.
     progress
         Called with the stage's name and the fraction done, from 0 to 1; an exception stops the scan.
+    counted
+        Which columns count in the totals of the cells (n_genes booleans; default: as ``choose_features`` recognises).
 
     Returns
     -------
     MatrixSummary
         Counts, sums and first offenders; nothing is refused here.
     """
-    counted = data.counted_features
+    counted = choose_features(data).counted if counted is None else counted
     summary = MatrixSummary(
         source=data.source,
         n_cells=data.n_cells,

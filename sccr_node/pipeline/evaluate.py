@@ -374,7 +374,7 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
         with open_input(candidate_path, layer) as candidate:
             cells = matching(masked.cell_names, candidate.cell_names, "cells", candidate.source)
             genes = matching(masked.gene_names, candidate.gene_names, "genes", candidate.source)
-            _refuse_other_scales(scan(candidate, console.progress), console)
+            _refuse_other_scales(scan(candidate, console.progress, counted=np.ones(candidate.n_genes, bool)), console)
             true, imputed = _at_masked_entries(truth[cells][:, genes].tocsr(), candidate)
     return {
         "candidate": str(candidate_path),

@@ -13,6 +13,7 @@ import pytest
 from scipy import io, sparse
 
 from sccr_node.data.dataset import open_input, wrap_anndata
+from sccr_node.data.features import choose_features
 from sccr_node.errors import InputMissing, InputProblem, SccrError, UsageProblem
 from tests.support.inputs import N_CELLS, N_GENES, counts, plain, rich, write_legacy_h5ad, write_ten_x_h5, write_zarr
 
@@ -74,7 +75,7 @@ def test_stored_anndata(tmp_path, name, layer):
         assert not data.has_key("var", "level")
         with pytest.raises(InputProblem, match=r"obs of .* has no column 'batch'; it has .*'level', 'sample'"):
             data.obs_column("batch")
-        assert data.counted_features.all()
+        assert choose_features(data).counted.all()
         assert data.notes == []
 
 
@@ -169,7 +170,7 @@ def test_ten_x(tmp_path, kind):
         if kind != "v2 folder":
             counted[-2:] = False
             assert any("2 features are not Gene Expression" in note for note in data.notes)
-        np.testing.assert_array_equal(data.counted_features, counted)
+        np.testing.assert_array_equal(choose_features(data).counted, counted)
         assert any("'gene0'" in note for note in data.notes)
         assert not data.has_key("layers", "sccr")
         assert data.has_key("var", "gene_ids")

@@ -28,7 +28,7 @@ def inputs():
 
 
 def rows(run, folder):
-    benchmark._lay_out(run, inputs(), folder)
+    benchmark._laid_out(run, inputs(), folder)
     return rows_of(run, folder, SETTINGS, None, silent)
 
 
@@ -86,17 +86,21 @@ def test_a_run_that_cannot_be_masked_is_refused():
 
 def test_a_run_that_is_killed_or_fails_is_told(monkeypatch):
     run = Run(("recovery",), "none", "mcar", 0.4, 0)
-    lay_out = benchmark._lay_out
+    lay_out = benchmark._laid_out
 
     def without_truth(run, inputs, folder):
         lay_out(run, inputs, folder)
         (folder / "truth.npz").unlink()
+        return folder
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="truth.npz"):
-        patch.setattr(benchmark, "_lay_out", without_truth)
+        patch.setattr(benchmark, "_laid_out", without_truth)
         run_apart(run, inputs(), silent)
 
     class Nothing:
+        def poll(self, seconds):
+            return True
+
         def recv(self):
             raise EOFError
 

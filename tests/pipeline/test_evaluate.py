@@ -511,10 +511,10 @@ def test_several_tables_are_written_all_or_none(refused, counts_file, monkeypatc
 
     staged_text = files.staged_text
 
-    def full(path, text):
+    def full(path, text, **options):
         if path.name == "s.tsv":
             raise NotEnoughResources("no space left on the disk")
-        return staged_text(path, text)
+        return staged_text(path, text, **options)
 
     monkeypatch.setattr(files, "staged_text", full)
     names = {"--pairs": "p.tsv", "--json": "s.json", "-o": "s.tsv"}

@@ -25,9 +25,9 @@ def test_json_has_null_for_what_is_no_number():
 
 def test_tables_go_to_standard_output_or_to_files(tmp_path, capsys):
     table = as_tsv(ROWS, ["method"])
-    write_tables(table, None, {None: as_json(ROWS)})
+    write_tables(table, None, {None: as_json(ROWS)}, force=False)
     assert capsys.readouterr().out == "method\nsccr\na b\n"
-    write_tables(table, tmp_path / "t.tsv", {tmp_path / "t.json": as_json(ROWS), None: "not asked for"})
+    write_tables(table, tmp_path / "t.tsv", {tmp_path / "t.json": as_json(ROWS), None: "not asked for"}, force=False)
     assert capsys.readouterr().out == ""
     assert list(pd.read_csv(tmp_path / "t.tsv", sep="\t")["method"]) == ["sccr", "a b"]
     assert json.loads((tmp_path / "t.json").read_text())[0]["mae"] == 0.123456789
@@ -35,5 +35,7 @@ def test_tables_go_to_standard_output_or_to_files(tmp_path, capsys):
 
 def test_a_table_that_cannot_be_written_leaves_none(tmp_path):
     with pytest.raises(OutputProblem):
-        write_tables("a\n", tmp_path / "is a folder" / "too" / "deep" / "t.tsv", {tmp_path / "t.json": "{}"})
+        write_tables(
+            "a\n", tmp_path / "is a folder" / "too" / "deep" / "t.tsv", {tmp_path / "t.json": "{}"}, force=False
+        )
     assert not list(tmp_path.iterdir())

@@ -66,11 +66,11 @@ def test_a_file_is_an_analysis(toy):
 
 
 def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
-    from sccr_node.evaluation.benchmark import _lay_out, rows_of
+    from sccr_node.evaluation.benchmark import _laid_out, rows_of
     from sccr_node.pipeline import benchmark
 
     def here(run, inputs, progress):  # a process of its own would not know of the toy
-        _lay_out(run, inputs, counts_file.parent)
+        _laid_out(run, inputs, counts_file.parent)
         return rows_of(run, counts_file.parent, inputs.settings, inputs.threads, progress)
 
     monkeypatch.setattr(benchmark, "run_apart", here)
