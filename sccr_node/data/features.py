@@ -20,7 +20,7 @@ OTHERS = (
     "adt", "antibody", "antigen", "protein", "hto", "hashtag", "peak", "atac", "chromatin", "crispr", "guide", "sgrna",
     "multiplexing", "custom", "vdj",
 )  # fmt: skip
-"""Beginnings of the labels of everything else."""
+"""How the labels of all other features begin."""
 
 
 class Features(NamedTuple):
@@ -85,10 +85,10 @@ def _recognised(plain: pd.Series[str], named: pd.Series[str], missing: np.ndarra
     if not counted.any():
         others = [label for label in _distinct(named) if label.casefold().startswith(OTHERS)]
         if len(others) == len(_distinct(named)) and not missing.any():
-            raise InputProblem(f"{where} names no gene expression, only {listing(others)}; {advice}")
+            raise InputProblem(f"{where} contains no gene expression, only {listing(others)}; {advice}")
         raise InputProblem(f"{where} does not tell which features are genes: {_found(named, missing)}; {advice}")
     if missing.any():
-        raise InputProblem(f"{where} has labels for some features only: {_found(named, missing)}; {advice}")
+        raise InputProblem(f"{where} has labels only for some features: {_found(named, missing)}; {advice}")
     return counted
 
 

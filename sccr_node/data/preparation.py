@@ -125,8 +125,8 @@ def _highly_variable(data: InputData, counted: np.ndarray) -> GeneChoice:
     n_left = int(marked.sum()) - len(columns)
     if not n_left:
         return GeneChoice(columns, [])
-    what = f"{quantity(n_left, 'highly variable feature')} {plural(n_left, 'is', 'are')} not Gene Expression"
-    return GeneChoice(columns, [f"{what}; {plural(n_left, 'it is', 'they are')} excluded"])
+    what = f"{quantity(n_left, 'highly variable feature')} {plural(n_left, 'is', 'are')} excluded by feature type"
+    return GeneChoice(columns, [what])
 
 
 def read_gene_list(path: Path, from_config: bool = False) -> list[tuple[str, int | None]]:
@@ -199,7 +199,7 @@ def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bo
     others = [column for column in chosen if not counted[column]]
     if others:
         raise InputProblem(
-            f"{quantity(len(others), 'name')} in {path} {plural(len(others), 'is', 'are')} not Gene Expression: "
+            f"{quantity(len(others), 'name')} in {path} {plural(len(others), 'is', 'are')} excluded by feature type: "
             f"{listing([data.gene_names[column] for column in others], 5)}"
         )
     return GeneChoice(np.unique(np.asarray(chosen, dtype=np.intp)), messages)

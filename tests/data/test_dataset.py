@@ -169,7 +169,8 @@ def test_ten_x(tmp_path, kind):
         counted = np.ones(N_GENES, dtype=bool)
         if kind != "v2 folder":
             counted[-2:] = False
-            assert any("2 features are not Gene Expression" in note for note in data.notes)
+            said = choose_features(data).findings[0].text
+            assert said.startswith("2 features ('Antibody Capture') are not 'Gene Expression': kept")
         np.testing.assert_array_equal(choose_features(data).counted, counted)
         assert any("'gene0'" in note for note in data.notes)
         assert not data.has_key("layers", "sccr")

@@ -39,11 +39,11 @@ def test_without_labels_every_feature_is_a_gene():
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (["Antibody Capture", "ADT"], "names no gene expression, only 'Antibody Capture', 'ADT'"),
+        (["Antibody Capture", "ADT"], "contains no gene expression, only 'Antibody Capture', 'ADT'"),
         ([None, "Antibody Capture"], "does not tell which features are genes"),
-        (["Gene Expression", None, "ADT"], "labels for some features only"),
+        (["Gene Expression", None, "ADT"], "labels only for some features"),
         (["protein_coding", "lncRNA"], "does not tell which features are genes: its labels are 'protein_coding'"),
-        (["Gene Expression", "  "], "labels for some features only"),
+        (["Gene Expression", "  "], "labels only for some features"),
     ],
 )
 def test_what_the_labels_do_not_tell_is_refused_with_the_way_out(labels, said):

@@ -125,7 +125,7 @@ def test_highly_variable_antibodies_are_left_out():
     )
     choice = choose_genes(data, scan(data), genes="highly-variable")
     assert choice.columns.tolist() == [0]
-    assert "1 highly variable feature is not Gene Expression; it is excluded" in choice.messages[0]
+    assert "1 highly variable feature is excluded by feature type" in choice.messages[0]
 
 
 def choose_from(tmp_path, text, data=None, **options):
@@ -168,7 +168,7 @@ def test_gene_file_that_cannot_be_used(tmp_path, text, says):
 
 def test_gene_file_that_names_antibodies(tmp_path):
     data = wrapped(np.eye(2), names=["a", "cd4"], feature_types=["Gene Expression", "Antibody Capture"])
-    with pytest.raises(InputProblem, match="1 name in .* is not Gene Expression: 'cd4'"):
+    with pytest.raises(InputProblem, match="1 name in .* is excluded by feature type: 'cd4'"):
         choose_from(tmp_path, "a\ncd4\n", data)
 
 
