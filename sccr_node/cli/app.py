@@ -6,6 +6,7 @@ import sys
 import traceback
 
 import click
+from click.utils import PacifyFlushWrapper
 
 from sccr_node import __version__
 from sccr_node.cli.groups import LazyGroup
@@ -50,7 +51,7 @@ def run(arguments: list[str]) -> int:
     arguments
         The arguments after the command's name.
     """
-    manner = Manner.of(arguments)
+    manner, streams = Manner.of(arguments), (sys.stdout, sys.stderr)
     try:
         result = cli.main(args=arguments, prog_name="sccr", standalone_mode=False, obj=manner)
         return result if isinstance(result, int) else 0
@@ -63,6 +64,13 @@ def run(arguments: list[str]) -> int:
         message = f"{problem.format_message()} (see {where} --help)"
         last_words(message, UsageProblem.exit_code, as_json=manner.as_json)
         return UsageProblem.exit_code
+    except SystemExit:
+        # Click's way out if the reader of the output has seen enough: 1, which would fail a pipeline.
+        if type(sys.stdout) is not PacifyFlushWrapper:
+            raise
+        sys.stdout, sys.stderr = streams
+        mute(sys.stdout)
+        return 0
     except BrokenPipeError:
         # The reader of the output (head, say) has seen enough; Python must not complain about it at exit either.
         mute(sys.stdout)

@@ -18,6 +18,9 @@ from sccr_node.errors import InputMissing, UsageProblem
 
 ENVIRONMENT_PREFIX = "SCCR_"
 
+LARGEST_CONFIG = 2**20
+"""Bytes; a real one has a few hundred."""
+
 Model = TypeVar("Model", bound=Parameters)
 
 
@@ -37,7 +40,13 @@ def read_config(path: Path) -> dict[str, Any]:
         It does not contain a flat mapping of parameters.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_CONFIG + 1)
+        if len(content) > LARGEST_CONFIG:
+            raise UsageProblem(
+                f"config file {path} is larger than {LARGEST_CONFIG // 2**20} MiB: not a list of parameters"
+            )
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise UsageProblem(f"cannot read config file {path}: not a text file; expected JSON or YAML") from None
     except OSError as failure:
@@ -52,6 +61,11 @@ def read_config(path: Path) -> dict[str, Any]:
         import yaml
 
         try:
+            for event in yaml.parse(text, yaml.SafeLoader):
+                if isinstance(event, yaml.AliasEvent):  # a few nested ones stand for billions of values
+                    raise UsageProblem(
+                        f"config file {path} contains YAML aliases (*{event.anchor}): write the values out"
+                    )
             values = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as failure:  # ValueError: impossible dates, endless numbers
             raise UsageProblem(f"config file {path} is not valid YAML: {' '.join(str(failure).split())}") from None

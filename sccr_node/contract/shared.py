@@ -41,6 +41,10 @@ GENE_CHOICES = ("top-variance", "highly-variable", "all")
 """The keywords of ``--genes``; anything else is the path to a file with gene names."""
 
 
+SMALLEST_BARE_SIZE = 1_000_000
+"""A size without a unit is in bytes; below this one the unit was forgotten."""
+
+
 class Parameters(BaseModel):
     """What all parameter models share: unknown names are errors, and a validated model is immutable."""
 
@@ -195,7 +199,12 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
         # ByteSize alone reads "6.GB" as six bytes.
         if isinstance(size, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", size):
             raise ValueError("should be a number and a unit, such as 8GB or 512MiB")
-        return size.strip() if isinstance(size, str) else size
+        size = size.strip() if isinstance(size, str) else size
+        is_number = isinstance(size, int | float) and not isinstance(size, bool)
+        bare = re.fullmatch(r"\d+(\.\d+)?", size) if isinstance(size, str) else is_number
+        if bare and 0 < float(str(size)) < SMALLEST_BARE_SIZE:
+            raise ValueError("should have a unit, such as 8GB or 512MiB: nothing runs in so few bytes")
+        return size
 
 
 class PreparationParameters(RunningParameters):

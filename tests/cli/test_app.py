@@ -137,3 +137,13 @@ def test_an_interrupt_keeps_to_the_log_format(tmp_path):
 def test_every_command_takes_a_config_file(command, capsys):
     assert main([command, "--help"]) == 0
     assert "--config FILE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["schema", "--help", "impute --help", "--version", "evaluate relations COUNTS"])
+def test_a_reader_that_closes_at_once_fails_no_pipeline(tmp_path, words):
+    counts = tmp_path / "counts.h5ad"
+    assert main(["simulate", str(counts), "--n-cells", "30", "--n-genes", "20", "--quiet"]) == 0
+    command = f"{sys.executable} -m sccr_node {words.replace('COUNTS', str(counts))} 2>{tmp_path / 'err'} | true"
+    for _ in range(3):
+        assert subprocess.run(["bash", "-o", "pipefail", "-c", command]).returncode == 0
+    assert "rror" not in (tmp_path / "err").read_text()

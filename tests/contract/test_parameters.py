@@ -95,7 +95,8 @@ def test_what_cannot_be_meant_is_refused(given, message):
 
 
 @pytest.mark.parametrize(
-    ("size", "n_bytes"), [("8GB", 8e9), ("8 GB", 8e9), ("1.5GiB", 1.5 * 2**30), ("6144MB", 6.144e9), (123, 123)]
+    ("size", "n_bytes"),
+    [("8GB", 8e9), ("8 GB", 8e9), ("1.5GiB", 1.5 * 2**30), ("6144MB", 6.144e9), (1_234_567, 1_234_567)],
 )
 def test_memory_sizes_have_units(size, n_bytes):
     assert ImputeParameters(max_memory=size).max_memory == n_bytes

@@ -1,6 +1,7 @@
 """Defaults, config file, environment and flags, in rising precedence; problems are named as the user wrote them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,33 @@ def test_values_that_are_not_what_they_seem(tmp_path, line, complaint):
     (tmp_path / "run.yaml").write_text(line)
     with pytest.raises(UsageProblem, match=complaint):
         settle(ImputeParameters, {}, config=tmp_path / "run.yaml", environ={})
+
+
+def test_aliases_are_refused_before_they_are_expanded(tmp_path):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for name, last in zip("bcdefghij", "abcdefghi", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{last}'] * 9)}]")
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(UsageProblem, match="YAML aliases"):
+        settle(ImputeParameters, {}, config=tmp_path / "bomb.yaml", environ={})
+
+
+def test_a_config_file_that_is_none_is_not_read_to_its_end(tmp_path):
+    (tmp_path / "large.yaml").write_bytes(b"# " + b"x" * 2**21)
+    with pytest.raises(UsageProblem, match="larger than 1 MiB"):
+        settle(ImputeParameters, {}, config=tmp_path / "large.yaml", environ={})
+    with pytest.raises(UsageProblem, match="larger than 1 MiB"):
+        settle(ImputeParameters, {}, config=Path("/dev/zero"), environ={})
+
+
+@pytest.mark.parametrize("size", ["8", "512", "999999", 8, 1.5, "0.5"])
+def test_a_size_without_its_unit_is_bad_usage(size):
+    with pytest.raises(UsageProblem, match="--max-memory: should have a unit"):
+        settle(ImputeParameters, {"max_memory": size}, environ={})
+
+
+@pytest.mark.parametrize(
+    ("size", "n_bytes"), [("8GB", 8 * 10**9), ("1000000", 10**6), (2**30, 2**30), ("512 MiB", 2**29)]
+)
+def test_sizes(size, n_bytes):
+    assert settle(ImputeParameters, {"max_memory": size}, environ={}).max_memory == n_bytes

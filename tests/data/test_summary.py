@@ -39,10 +39,9 @@ def test_sums_are_those_of_the_dense_matrix(values, as_sparse, draw):
     types = draw.draw(
         st.lists(st.sampled_from(["Gene Expression", "Antibody"]), min_size=values.shape[1], max_size=values.shape[1])
     )
+    types[0] = "Gene Expression"  # only antibodies are refused
     data = wrapped(values, as_sparse, types)
     counted = np.array(types) == "Gene Expression"
-    if not counted.any():
-        counted[:] = True
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(data._matrix), "blocks", small_blocks(type(data._matrix).blocks))
         summary = scan(data)

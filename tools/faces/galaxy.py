@@ -93,6 +93,10 @@ FORM_HELP = {
     "impute_layer": (
         "Name of the layer that contains the values to impute, e.g. counts. Leave empty for the main matrix (X)."
     ),
+    "impute_feature_type": (
+        "Only for data with several kinds of features: labels in var: feature_types of those to impute, separated by "
+        "commas. Leave empty to impute gene expression."
+    ),
     "impute_key_added": (
         "Name of the new layer. The principal components (obsm) have the same name with the prefix X_; the gene "
         "relations (varp) and the flags of imputed genes (var) have the suffixes _relations and _imputed."
