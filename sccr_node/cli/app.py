@@ -94,7 +94,7 @@ def _explained(failure: Exception) -> tuple[str, int]:
         return str(failure), failure.exit_code
     if isinstance(failure, MemoryError):
         return (
-            "out of memory: provide more, or impute each batch separately (--batch-key)",
+            "out of memory: provide more, or use fewer cells or genes",
             NotEnoughResources.exit_code,
         )
     problem = problem_of_writing(failure, "a file") if isinstance(failure, OSError) else None

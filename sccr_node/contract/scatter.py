@@ -19,7 +19,7 @@ class SplitParameters(PreparationParameters, WritingParameters):
     outdir: str = parameter(
         title="Output folder",
         description=(
-            "New folder for the parts, genes.txt and target_sum.txt. --force replaces a folder written by sccr split."
+            "New folder for the parts, genes.txt and, for counts, target_sum.txt. --force replaces one that sccr split wrote."
         ),
         group=OUTPUT,
         affects_result=False,

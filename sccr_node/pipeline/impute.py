@@ -125,7 +125,9 @@ def produce(
 
 
 def publish(copy: StagedOutput, texts: Mapping[Path, str], *, force: bool) -> None:
-    """Move the output and its side files into place: all of them or none; a signal can no longer interfere.
+    """Move the output and its side files into place: all or none of them if nothing is replaced.
+
+    A signal can no longer interfere.
 
     Everything is on disk before the first file is renamed; the output comes last.
     """

@@ -47,6 +47,8 @@ class Needs:
         Bytes on the output's disk: for batches waiting to be written, and for what is added to the output.
     seconds
         Approximate time on ``threads`` threads.
+    ways_out
+        What else the user can do if the memory does not suffice.
     """
 
     memory: int
@@ -55,6 +57,7 @@ class Needs:
     written: int
     seconds: float
     threads: int
+    ways_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,10 @@ def _needs(data: InputData, asked: ImputeParameters, preparation: Preparation, b
         written=written_bytes(preparation, asked.result_keys()),
         seconds=2.0 + operations / (OPERATIONS_PER_SECOND * threads),
         threads=threads,
+        ways_out=(
+            *([] if asked.batch_key else ["impute by batches (--batch-key)"]),
+            "use fewer genes (--n-top-genes)",
+        ),
     )
 
 
@@ -227,11 +234,8 @@ def check_memory(plan: Plan, console: Console) -> None:
         f"about {needs.seconds:.0f} s on {quantity(needs.threads, 'thread')}"
     )
     if needs.memory > needs.memory_limit:
-        advice = "fewer genes (--n-top-genes)"
-        if plan.batch_key is None:
-            advice = f"batches (--batch-key) or {advice}"
         raise NotEnoughResources(
             f"not enough memory: the run needs about {readable_bytes(needs.memory)} and may use only "
-            f"{readable_bytes(needs.memory_limit)}; provide more (or raise --max-memory, if that is the limit), or use "
-            f"{advice}"
+            f"{readable_bytes(needs.memory_limit)}; provide more (or raise --max-memory, if that is the limit)"
+            + "".join(f", or {way_out}" for way_out in needs.ways_out)
         )

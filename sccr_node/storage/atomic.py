@@ -129,7 +129,7 @@ class Committable(Protocol):
 
 
 def commit_all(parts: Sequence[Committable]) -> None:
-    """Commit several things in order: all of them or none, uninterrupted by signals."""
+    """Commit several things in order, uninterrupted by signals: all or none of them if nothing is replaced."""
     done: list[Committable] = []
     with signals.committing():
         try:
