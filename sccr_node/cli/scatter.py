@@ -20,7 +20,8 @@ from sccr_node.runtime.console import Console
         "all cells; INPUT need not fit in memory."
     ),
     epilog=(
-        "Impute each part with --genes DIR/genes.txt and, for counts, --target-sum from DIR/target_sum.txt; then gather."
+        "Impute each part with --genes DIR/genes.txt and, for counts, the --target-sum in DIR/target_sum.txt; then "
+        "gather."
     ),
 )
 def split(params: SplitParameters, console: Console, input: Path) -> None:

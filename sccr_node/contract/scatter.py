@@ -19,7 +19,8 @@ class SplitParameters(PreparationParameters, WritingParameters):
     outdir: str = parameter(
         title="Output folder",
         description=(
-            "New folder for the parts, genes.txt and, for counts, target_sum.txt. --force replaces one that sccr split wrote."
+            "New folder for the parts, genes.txt and, for counts, target_sum.txt. --force replaces one that sccr split"
+            " wrote."
         ),
         group=OUTPUT,
         affects_result=False,
