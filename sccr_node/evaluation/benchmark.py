@@ -72,7 +72,7 @@ class Run:
     @property
     def title(self) -> str:
         """A title for log lines and messages."""
-        method = "none" if self.method == "none" else METHODS[self.method].title
+        method = "no imputation" if self.method == "none" else METHODS[self.method].title
         if self.rate is None:
             return f"{method}, {', '.join(load(name).title for name in self.analyses)}"
         return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"

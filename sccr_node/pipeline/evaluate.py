@@ -597,7 +597,7 @@ def _compare_methods(data: InputData, asked: EvaluateRelationsParameters, consol
     if "method" not in asked.model_fields_set or asked.method == noted:
         return
     key = ResultKeys(asked.key).gene_graph
-    whose = f"the gene graph in varp[{key!r}] of {data.path}" + (f", by {noted}," if noted else "") + " is used"
+    whose = f"the gene graph in varp[{key!r}] of {data.path}" + (f" (method {noted})" if noted else "") + " is used"
     if without_effect(asked, ["method"]):
         raise UsageProblem(
             f"{asked.source_of('method')} {asked.method} would have no effect: {whose}; omit it, or build a new "

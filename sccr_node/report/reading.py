@@ -353,14 +353,14 @@ def _with_cells(
     components = result.components[drawn]
     expression = before[drawn]
     if progress is not None:
-        progress("lay cells out", 0.0)
+        progress("embed cells", 0.0)
     technique, places_before, places_after = lay_out(components_of(sparse.csr_matrix(expression)), components)
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
     if not groupings:
         title, clusters = find_clusters(components)
         groupings = [replace(_grouping_of_codes(title, clusters), found_here=True)]
     if progress is not None:
-        progress("lay cells out", 1.0)
+        progress("embed cells", 1.0)
     markers = None
     output = result.shown
     if output is not None:
