@@ -23,7 +23,7 @@ COMMANDS = {
         "sccr_node.cli.evaluate:evaluate",
         "Evaluate imputation by any tool: mask, score, cluster, relations.",
     ),
-    "benchmark": ("sccr_node.cli.benchmark:benchmark", "Compare the methods on a data set."),
+    "benchmark": ("sccr_node.cli.benchmark:benchmark", "Compare imputation methods on a data set."),
     "report": ("sccr_node.cli.report:report", "Write an HTML report on an imputation."),
     "split": ("sccr_node.cli.scatter:split", "Split a data set into batches, to impute each on a different machine."),
     "gather": ("sccr_node.cli.scatter:gather", "Gather imputed batches into one data set."),

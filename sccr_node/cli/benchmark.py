@@ -14,9 +14,9 @@ from sccr_node.runtime.console import Console
     arguments=[path_argument("input")],
     extra_options=TABLE_OPTIONS,
     summary=(
-        "Compare the methods on a data set: dropout recovery at every rate and seed and, with --label-key, clustering. "
-        "One row for each run, with its seconds and peak memory. With --output, the same command goes on where an "
-        "interrupted one stopped."
+        "Compare imputation methods on a data set. Measures dropout recovery for every rate and seed, clustering (with "
+        "--label-key), run time and peak memory. Running the same command with --output again resumes an interrupted "
+        "benchmark."
     ),
 )
 def benchmark(

@@ -20,29 +20,29 @@ from sccr_node.runtime.console import Console
 HERE = "sccr_node.cli.evaluate"
 
 EVALUATE_COMMANDS = {
-    "mask": (f"{HERE}:mask", "Set observed entries to zero and keep their values aside."),
-    "score": (f"{HERE}:score", "Compare any tool's output with the masked entries."),
-    "cluster": (f"{HERE}:cluster", "Compare clusters with known cell types."),
-    "relations": (f"{HERE}:relations", "Count the genes that go together and that avoid each other."),
+    "mask": (f"{HERE}:mask", "Hide observed entries, to test how well a tool recovers them."),
+    "score": (f"{HERE}:score", "Compare any tool's output with the true values of the masked entries."),
+    "cluster": (f"{HERE}:cluster", "Cluster the cells and compare the clusters with known cell types."),
+    "relations": (f"{HERE}:relations", "Count positively and negatively correlated pairs of genes."),
 }
 
 
 @click.command(cls=LazyGroup, lazy=EVALUATE_COMMANDS)
 def evaluate() -> None:
-    """Evaluate imputation, by any tool, as the papers of scFP, scBFP and scCR do."""
+    """Evaluate imputation by any tool, as the scFP, scBFP and scCR papers do."""
 
 
 @contract_command(
     EvaluateMaskParameters,
     arguments=[path_argument("input"), path_argument("output")],
     summary=(
-        "Set observed entries to zero and keep their values aside. INPUT is what sccr impute reads; OUTPUT is an .h5ad "
-        "file with the prepared, masked logs in X, the counts masked alike in layers['counts'], and the truth in "
-        "layers['truth']: run any tool on it, and give its output to sccr evaluate score."
+        "Hide observed entries, to test how well a tool recovers them. INPUT is any data set that sccr impute reads; "
+        "OUTPUT is an .h5ad file with log expression in X and counts in layers['counts'], the same entries set to zero "
+        "in both, and their true values in layers['truth']. Run any tool on it, then sccr evaluate score."
     ),
 )
 def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: Path) -> None:
-    """Write masked data."""
+    """Write a masked data set."""
     from sccr_node.pipeline.evaluate import mask_file
 
     mask_file(input, output, params, console)
@@ -53,8 +53,8 @@ def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: 
     arguments=[path_argument("masked"), path_argument("candidate")],
     extra_options=TABLE_OPTIONS,
     summary=(
-        "Compare any tool's output with the masked entries. MASKED is what sccr evaluate mask wrote, CANDIDATE the "
-        "output of any tool on it, as logs, with the same cells and genes in any order."
+        "Compare any tool's output with the true values of the masked entries. MASKED is an output of sccr evaluate "
+        "mask; CANDIDATE is what the tool made of it: log expression of the same cells and genes, in any order."
     ),
     epilog=explanations(("rmse", "mae", "median_ae", "cosine")),
 )
@@ -77,15 +77,15 @@ def score(
     arguments=[path_argument("input")],
     extra_options=TABLE_OPTIONS,
     summary=(
-        "Compare clusters with known cell types. Clusters the cells of INPUT (any matrix of it) by k-means, as the "
-        "papers do, and by Leiden on a neighbour graph, and prints mean and standard deviation over the seeds."
+        "Cluster the cells and compare the clusters with known cell types. INPUT is clustered by k-means, as in the "
+        "papers, and by Leiden on a neighbour graph. Prints the mean and standard deviation over the seeds."
     ),
     epilog=explanations(("ari", "nmi", "accuracy", "silhouette", "silhouette_types")),
 )
 def cluster(
     params: EvaluateClusterParameters, console: Console, input: Path, output: Path | None, json_file: Path | None
 ) -> None:
-    """Cluster and compare."""
+    """Cluster cells and compare the clusters with known types."""
     from sccr_node.pipeline.evaluate import cluster_file
 
     cluster_file(input, params, console, output=output, json_file=json_file)
@@ -96,11 +96,11 @@ def cluster(
     arguments=[path_argument("input")],
     extra_options=(
         *TABLE_OPTIONS,
-        file_option("--pairs", help_text="Write the strongest pairs of each kind as a table (TSV)."),
+        file_option("--pairs", help_text="Also write the strongest pairs of each kind to this file (TSV)."),
     ),
     summary=(
-        "Count the genes that go together and that avoid each other, among all pairs of genes and among the edges of "
-        "the gene graph. INPUT is a result of sccr impute, whose graph is read, or data whose graph is built."
+        "Count positively and negatively correlated pairs of genes, among all pairs (data) and among the edges of the "
+        "gene graph (graph). The gene graph of INPUT is read if INPUT is an output of sccr impute, otherwise built."
     ),
 )
 def relations(

@@ -21,7 +21,7 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     methods: str = parameter(
         ",".join(("none", *METHODS)),
         title="Methods",
-        description="Methods to compare, separated by commas; none leaves the masked data as they are.",
+        description="Methods to compare, separated by commas. none does not impute: it is the baseline.",
         group=EVALUATION,
         metavar="METHOD,METHOD,...",
         pattern="^({0})(,({0}))*$".format("|".join(("none", *METHODS))),
@@ -29,7 +29,7 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     rates: str = parameter(
         "0.2,0.4,0.8",
         title="Rates",
-        description="Shares of the observed entries to drop, separated by commas.",
+        description="Fractions of the observed (non-zero) entries to drop, separated by commas.",
         group=EVALUATION,
         metavar="RATE,RATE,...",
         pattern=r"^0?\.\d+(,0?\.\d+)*$",
@@ -37,13 +37,13 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     mechanism: Mechanism = parameter(
         "mcar",
         title="Mechanism",
-        description="mcar: drop observed entries at random; mnar: entries of low expression more often.",
+        description="mcar: drop observed entries at random; mnar: drop low expression more often.",
         group=EVALUATION,
     )
     label_key: str | None = parameter(
         None,
         title="Label column",
-        description="Column of obs with the known cell types: with it, the clustering of every method is compared too.",
+        description="Column of obs with the known cell types; also compares clusters of the imputed cells with them.",
         group=DATA,
         metavar="COLUMN",
         min_length=1,

@@ -21,7 +21,7 @@ class EvaluateMaskParameters(PreparationParameters, WritingParameters):
     rate: float = parameter(
         0.4,
         title="Rate",
-        description="Share of the observed entries that is set to zero.",
+        description="Fraction of the observed (non-zero) entries to set to zero.",
         group=EVALUATION,
         gt=0,
         lt=1,
@@ -30,15 +30,15 @@ class EvaluateMaskParameters(PreparationParameters, WritingParameters):
         "mcar",
         title="Mechanism",
         description=(
-            "mcar: every observed entry is as likely to be dropped as another; mnar: entries of low expression are "
-            "dropped more often, with a probability of exp(-lambda x^2) for the log value x."
+            "mcar: drop observed entries at random; mnar: drop low expression more often, with probability "
+            "exp(-lambda x^2) for a log value x."
         ),
         group=EVALUATION,
     )
     seed: int = parameter(
         0,
         title="Seed",
-        description="The same seed drops the same entries.",
+        description="Random seed; the same seed drops the same entries.",
         group=EVALUATION,
         ge=0,
         le=2**32 - 1,
@@ -51,7 +51,7 @@ class EvaluateScoreParameters(WritingParameters):
     layer: str | None = parameter(
         None,
         title="Layer",
-        description="The layer of the candidate that holds the imputed log expression; X where none is named.",
+        description="Layer of CANDIDATE with the imputed log expression (default: X).",
         group=DATA,
         metavar="NAME",
         min_length=1,
@@ -63,7 +63,7 @@ class EvaluateClusterParameters(PreparationParameters, ClusteringParameters):
 
     label_key: str = parameter(
         title="Label column",
-        description="Column of obs with the known cell types (always needed); cells without one are left out.",
+        description="Column of obs with the known cell types (required). Cells without a type are excluded.",
         group=DATA,
         metavar="COLUMN",
         min_length=1,
@@ -71,7 +71,7 @@ class EvaluateClusterParameters(PreparationParameters, ClusteringParameters):
     layer: str | None = parameter(
         None,
         title="Layer",
-        description="The layer with the log expression to cluster; X where none is named.",
+        description="Layer with the expression to cluster (default: X).",
         group=DATA,
         metavar="NAME",
         min_length=1,
@@ -79,7 +79,7 @@ class EvaluateClusterParameters(PreparationParameters, ClusteringParameters):
     obsm: str | None = parameter(
         None,
         title="Embedding",
-        description="Cluster these coordinates of the cells (a key of obsm) instead of expression.",
+        description="Key of obsm: cluster these coordinates instead of expression.",
         group=DATA,
         metavar="KEY",
         min_length=1,
@@ -88,23 +88,31 @@ class EvaluateClusterParameters(PreparationParameters, ClusteringParameters):
     @model_validator(mode="after")
     def _one_matrix(self) -> EvaluateClusterParameters:
         if self.layer is not None and self.obsm is not None:
-            raise ValueError("--layer and --obsm name two matrices: choose one")
+            raise ValueError("--layer and --obsm each name a matrix to cluster: give only one of them")
         return self
 
 
 class EvaluateRelationsParameters(PreparationParameters, WritingParameters, ThreadedParameters):
     """Parameters of ``sccr evaluate relations``."""
 
+    layer: str | None = parameter(
+        None,
+        title="Layer",
+        description="Layer with the matrix to analyse (default: the one that was imputed, or else X).",
+        group=DATA,
+        metavar="NAME",
+        min_length=1,
+    )
     method: RelatingMethodName = parameter(
         RELATING[0],
         title="Method",
-        description="Which method's gene graph is built where the input does not hold one.",
+        description="Method whose gene graph is built if INPUT does not contain one.",
         group=METHOD,
     )
     key: str = parameter(
         "sccr",
         title="Name of the result",
-        description=("A graph in the input, varp[NAME + '_relations'], is read; without one it is built."),
+        description="Name of the result in INPUT whose gene graph, varp['NAME_relations'], is read if it exists.",
         group=DATA,
         metavar="NAME",
         pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
@@ -112,7 +120,7 @@ class EvaluateRelationsParameters(PreparationParameters, WritingParameters, Thre
     n_pairs: int = parameter(
         50,
         title="Number of pairs",
-        description="How many of the strongest pairs of each kind are listed.",
+        description="Number of pairs of each kind to list, strongest first.",
         group=EVALUATION,
         ge=1,
     )

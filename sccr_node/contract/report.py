@@ -22,7 +22,7 @@ class ReportParameters(WritingParameters):
     provenance: str | None = parameter(
         None,
         title="Run record",
-        description="Record that the run wrote with --provenance; adds input, software versions, time and memory.",
+        description="Run record written with --provenance; adds input, software versions, time and memory.",
         group=DATA,
         metavar="FILE",
         min_length=1,

@@ -234,8 +234,8 @@ class PreparationParameters(RunningParameters):
         "auto",
         title="Input scale",
         description=(
-            "counts (also fractional ones, e.g. after ambient RNA removal) are normalised and log-transformed before "
-            "imputation, log1p values are used as they are; auto decides from the values."
+            "counts (also fractional ones, e.g. after ambient RNA removal) are normalised and log-transformed; log1p "
+            "values are used as they are; auto decides from the values."
         ),
         group=DATA,
     )
@@ -308,12 +308,12 @@ class PreparationParameters(RunningParameters):
 
 
 class SeedsParameters(WritingParameters):
-    """The seeds with which a command repeats what is random."""
+    """Parameters of all commands that repeat their random steps with several seeds."""
 
     seeds: str = parameter(
         "0,1,2",
         title="Seeds",
-        description="Random seeds, separated by commas; everything random is repeated with each of them.",
+        description="Random seeds, separated by commas; every random step is repeated with each.",
         group=EVALUATION,
         metavar="SEED,SEED,...",
         pattern=r"^\d{1,9}(,\d{1,9})*$",
@@ -342,7 +342,7 @@ class ClusteringParameters(SeedsParameters):
     n_neighbors: int = parameter(
         15,
         title="Neighbours for Leiden",
-        description="Number of nearest neighbours per cell in the graph for Leiden clustering.",
+        description="Number of neighbours per cell in the graph for Leiden clustering, including the cell itself.",
         group=EVALUATION,
         ge=2,
     )
@@ -365,7 +365,7 @@ class ClusteringParameters(SeedsParameters):
 def _without_repeats(name: str, items: str) -> str:
     values = [float(item) if item[0] in ".0123456789" else item for item in items.split(",")]
     if len(set(values)) < len(values):
-        raise ValueError(f"the {name} contain a value twice: {items}")
+        raise ValueError(f"the {name} contain the same value twice: {items}")
     return items
 
 

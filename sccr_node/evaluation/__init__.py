@@ -1,1 +1,1 @@
-"""Judge the output of any method, arrays in and arrays out: masks, metrics, analyses, gene relations, the benchmark."""
+"""Evaluate the output of any method, arrays in, arrays out: masks, metrics, analyses, gene relations, benchmark."""

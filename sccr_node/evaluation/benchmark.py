@@ -1,4 +1,4 @@
-"""The runs of a benchmark: each is one imputation in a process of its own, and the analyses of what it gave."""
+"""The runs of a benchmark: each is one imputation in its own process, plus the analyses of its output."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ ABOUT_COLUMNS = ("task", "method", "mechanism", "rate", "seed")
 COST_COLUMNS = ("seconds", "peak_mb")
 
 POLL_SECONDS = 0.1
-"""How soon an interrupt is seen while a run works in its process."""
+"""How often to check for an interrupt while a run's process works."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One imputation, and the analyses that judge it.
+    """One imputation and the analyses of its output.
 
     Attributes
     ----------
     analyses
-        Their names; all of them look at the same output of the method.
+        Names of the analyses; all of them use the same output of the method.
     method
-        The method; ``none`` leaves the data as they are.
+        The method; ``none`` does not impute.
     mechanism, rate, seed
-        How entries are masked; None if the method is given all data.
+        How entries are masked; None if the method gets the full data.
     seeds
-        For what is random in analyses of all data.
+        Seeds for analyses of the full data.
     """
 
     analyses: tuple[str, ...]
@@ -60,43 +60,43 @@ class Run:
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Run:
-        """Return a run from what JSON made of its fields."""
+        """Return a run from its fields as read from JSON."""
         lists = {"analyses": tuple(values["analyses"]), "seeds": tuple(values["seeds"])}
         return cls(**{**values, **lists})
 
     @property
     def task(self) -> Task:
-        """What the analyses judge the method for."""
+        """The task that the method is evaluated for."""
         return load(self.analyses[0]).task
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
-        method = "none" if self.method == "none" else METHODS[self.method].title
+        """A title for log lines and messages."""
+        method = "no imputation" if self.method == "none" else METHODS[self.method].title
         if self.rate is None:
             return f"{method}, {', '.join(load(name).title for name in self.analyses)}"
         return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
 
     def summary(self, rows: Sequence[Row]) -> str:
-        """Say in one line what the rows of the run say."""
+        """Summarise the rows of the run in one line."""
         found = [load(name).summary([row for row in rows if row["task"] == name]) for name in self.analyses]
         return f"{', '.join(found)}; {rows[0]['seconds']:.1f} s, {rows[0]['peak_mb']:.0f} MB"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all runs of a benchmark share.
+    """The inputs that all runs of a benchmark share.
 
     Attributes
     ----------
     expression
-        Cells x genes, prepared.
+        Cells x genes, log-normalised.
     types
-        The type of each cell, -1 where it has none; None without labels.
+        Type of each cell (-1: no type); None without labels.
     settings
         The parameters of the analyses, by name.
     threads
-        How many; None for all that the process may use.
+        Number of threads (None: all available CPUs).
     """
 
     expression: sparse.csr_matrix
@@ -106,7 +106,7 @@ class Inputs:
 
 
 def columns() -> tuple[str, ...]:
-    """Return the columns of the table; those of analyses that came later stand at its end."""
+    """Return the columns of the table; those of analyses that were added later come last."""
     earliest, later = (
         [column for name in names() if (name in EARLIEST) is first for column in load(name).columns]
         for first in (True, False)
@@ -124,7 +124,7 @@ def planned_runs(
 ) -> list[Run]:
     """Return the runs of a benchmark, in the order of the table.
 
-    Analyses that look at the same output of the same imputation share a run.
+    Analyses of the same output of the same imputation share a run.
     """
     shared: dict[tuple[str, Task], list[str]] = {}
     for name in analyses:
@@ -144,12 +144,12 @@ def planned_runs(
 
 
 def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
-    """Do one run in a new process: its peak memory is then its own, and a failure ends only it.
+    """Do one run in a new process, so that its peak memory is its own and a failure ends nothing else.
 
     Parameters
     ----------
     run
-        Which.
+        The run.
     inputs
         The data, and the parameters of the analyses.
     progress
@@ -160,7 +160,7 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
     InputProblem
         The data cannot be masked at this rate.
     NotEnoughResources
-        The run was out of memory, or was ended from outside.
+        The run ran out of memory, or its process was killed.
     """
     with tempfile.TemporaryDirectory(prefix="sccr-benchmark-") as name:
         folder = Path(name)
@@ -176,28 +176,31 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
                 except EOFError:
                     process.join()
                     raise NotEnoughResources(
-                        f"{run.title}: the run was ended from outside (exit {process.exitcode}), most often for want "
-                        "of memory"
+                        f"cannot finish the run ({run.title}): its process was killed (exit code {process.exitcode}), "
+                        "most often because memory ran out; provide more memory, or use fewer genes (--n-top-genes)"
                     ) from None
                 if kind == "progress":
                     progress(*content)
                 elif kind == "rows":
                     return list(content[0])
                 elif kind == "memory":
-                    raise NotEnoughResources(f"{run.title}: out of memory")
+                    raise NotEnoughResources(
+                        f"cannot finish the run ({run.title}): out of memory; provide more, or use fewer genes "
+                        "(--n-top-genes)"
+                    )
                 else:
-                    raise RuntimeError(f"{run.title}: {content[0]}")
+                    raise RuntimeError(f"the run ({run.title}) failed: {content[0]}")
 
 
 def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
-    """Write what the process of a run reads: masking there would count in its peak memory."""
+    """Write what a run's process reads: masking in that process would count towards its peak memory."""
     expression = inputs.expression
     if run.rate is not None:
         assert run.mechanism is not None and run.seed is not None
         try:
             masked = mask_expression(expression, run.rate, run.mechanism, run.seed)
         except ValueError as problem:
-            raise InputProblem(f"{run.title}: {problem}") from problem
+            raise InputProblem(f"cannot do the run ({run.title}): {problem}; change --rates") from problem
         expression = masked.expression
         sparse.save_npz(folder / "truth.npz", masked.truth, compressed=False)
     sparse.save_npz(folder / "expression.npz", expression, compressed=False)
@@ -225,7 +228,7 @@ def _child(
 
 def _do(sender: Connection, run: Run, folder: Path, settings: Mapping[str, Any], threads: int | None) -> None:
     signals.unblock()
-    # An interrupt from the keyboard reaches the whole group: the parent answers it, and ends this process.
+    # Ctrl-C reaches the whole process group: the parent handles it and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def progress(stage: str, fraction: float) -> None:
@@ -236,24 +239,24 @@ def _do(sender: Connection, run: Run, folder: Path, settings: Mapping[str, Any],
     except MemoryError:
         sender.send(("memory",))
     except BrokenPipeError:
-        pass  # the parent has gone
-    except Exception as failure:  # noqa: BLE001 - told to the parent, which raises it
+        pass  # the parent has exited
+    except Exception as failure:  # noqa: BLE001 - sent to the parent, which raises it
         sender.send(("failed", f"{type(failure).__name__}: {failure}"))
 
 
 def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | None, progress: Progress) -> list[Row]:
-    """Do one run in this process, on what was laid out for it.
+    """Do one run in this process, with the files that the parent wrote for it.
 
     Parameters
     ----------
     run
-        Which.
+        The run.
     folder
-        Where its expression, and its truth and types if there are any, lie.
+        Folder with its expression and, if there are any, the truth and the types.
     settings
         The parameters of the analyses, by name.
     threads
-        How many; None for all that the process may use.
+        Number of threads (None: all available CPUs).
     progress
         Called with a stage's name and the finished fraction.
     """
@@ -284,7 +287,7 @@ def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | 
 def _imputed(
     method: str, expression: sparse.csr_matrix, task: Task, threads: int | None, progress: Progress
 ) -> tuple[Any, float]:
-    """Return the output that a method's authors evaluated for a task, cells x genes, and the seconds it took."""
+    """Return the output that a method's authors evaluated for a task (cells x genes), and the seconds it took."""
     begin = time.monotonic()
     if method == "none":
         return expression, 0.0

@@ -1,4 +1,4 @@
-"""Find groups of cells: k-means as the papers do it, and Leiden on a neighbour graph as people do it."""
+"""Cluster cells: by k-means, as in the papers, and by Leiden on a neighbour graph, as is usual."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Labels = NDArray[np.int64]
 def k_means(expression: NDArray[np.float32], n_clusters: int, *, seed: int, n_restarts: int, threads: int) -> Labels:
     """Return the best of several k-means clusterings (k-means++ starts, Lloyd's iterations, lowest inertia).
 
-    Each restart runs on one thread, several at a time: sums within a restart then come in one order, and the result
-    is the same for any number of threads.
+    Each restart runs on one thread, several at a time: sums within a restart are then always added in the same order,
+    and the result does not depend on the number of threads.
 
     Parameters
     ----------
     expression
         Cells x genes.
     n_clusters
-        As many as there are types.
+        Number of clusters.
     seed
-        Each restart draws its own seed from it.
+        Seed from which each restart's own seed is drawn.
     n_restarts
-        How many starts.
+        Number of starts.
     threads
-        How many restarts run at a time.
+        Number of restarts that run at a time.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -40,34 +40,34 @@ def k_means(expression: NDArray[np.float32], n_clusters: int, *, seed: int, n_re
     starts = [int(start) for start in np.random.default_rng(seed).integers(2**31, size=n_restarts)]
 
     def restart(start: int) -> tuple[float, Labels]:
-        # OpenMP keeps its number of threads for each thread that starts a region: set here, it ends with this thread.
+        # OpenMP keeps a thread count for each thread that starts a region: set here, it ends with this thread.
         with threadpool_limits(1, user_api="openmp"):
             fit = KMeans(n_clusters, n_init=1, random_state=start).fit(expression)
         return float(fit.inertia_), fit.labels_.astype(np.int64)
 
-    # BLAS has one number for the whole process. Limits that are set and restored in several threads at a time overlap
-    # (scikit-learn sets one in every fit), and the last to leave may restore another's limit for good. With this one
-    # around them all, every thread finds 1 and restores 1.
+    # BLAS has one thread count for the whole process. Limits that several threads set and restore at the same time
+    # overlap (scikit-learn sets one in every fit), and the last thread to leave may restore another's limit for good.
+    # With this limit around all of them, every thread finds 1 and restores 1.
     with (
         threadpool_limits(1, user_api="blas"),
         warnings.catch_warnings(),
         ThreadPoolExecutor(min(threads, n_restarts)) as pool,
     ):
-        # Fewer distinct cells than clusters: some clusters stay empty, and the table shows how many there are.
+        # With fewer distinct cells than clusters, some clusters stay empty; the table shows how many there are.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fits = list(pool.map(restart, starts))
     return min(fits, key=lambda fit: fit[0])[1]
 
 
 def neighbour_graph(components: NDArray[np.float32], n_neighbors: int) -> Any:
-    """Return scanpy's neighbour graph (UMAP connectivities), with an exact search so that one input gives one graph.
+    """Return scanpy's neighbour graph (UMAP connectivities), by exact search, so that it is reproducible.
 
     Parameters
     ----------
     components
         Cells x coordinates.
     n_neighbors
-        How many, the cell itself included, as scanpy counts; at most as many as there are cells.
+        Number of neighbours, counting the cell itself, as scanpy does; at most one fewer than there are cells is used.
     """
     use_compiled_functions()
     import anndata as ad
@@ -81,7 +81,7 @@ def neighbour_graph(components: NDArray[np.float32], n_neighbors: int) -> Any:
 
 
 def leiden(graph: Any, resolution: float, *, seed: int) -> Labels:
-    """Return Leiden's clusters of a weighted neighbour graph (modularity, two iterations: scanpy's advice).
+    """Return Leiden's clusters of a weighted neighbour graph (modularity, two iterations, as scanpy recommends).
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def leiden(graph: Any, resolution: float, *, seed: int) -> Labels:
     resolution
         Higher values give more clusters.
     seed
-        Of the order in which cells are moved.
+        Seed of the order in which cells are moved.
     """
     use_compiled_functions()
     import anndata as ad

@@ -1,7 +1,7 @@
-"""The metrics: what each is called, means and ranges over. Tables, help pages and the report explain them from here.
+"""The metrics: name, meaning and range of each, as tables, help pages and the report explain them.
 
-The table holds what several commands print. A metric of one analysis only may stand in that analysis's declaration;
-:func:`sccr_node.evaluation.analyses.known_metrics` gives both.
+This table contains the metrics that several commands print. A metric of a single analysis may be declared there;
+:func:`sccr_node.evaluation.analyses.known_metrics` returns both.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of a table that says how good something is.
+    """A column of a table that measures quality.
 
     Attributes
     ----------
     name
-        The column.
+        Name of the column.
     title
-        In words, without a full stop.
+        The metric in words, without a full stop.
     meaning
-        What the number says, in one sentence.
+        What the number means, in one or two sentences.
     lowest, highest
-        The range; None if it has no end on that side.
+        The range; None if it is unbounded on that side.
     better
-        Which direction is better; None if neither is by itself.
+        Which direction is better; None if neither is.
     decimals
-        How many decimals a line of text shows. Tables keep six significant digits.
+        Number of decimals in running text. Tables keep six significant digits.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Metric:
 
     @property
     def explained(self) -> str:
-        """The meaning, and which direction is better."""
+        """The meaning, followed by which direction is better."""
         return self.meaning if self.better is None else f"{self.meaning} {self.better.capitalize()} is better."
 
     def shown(self, value: float) -> str:
-        """Return a value under the metric's name, for a line of text."""
+        """Return the metric's name and a value, for running text."""
         return f"{self.name} {value:.{self.decimals}f}"
 
 
@@ -55,7 +55,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="rmse",
             title="Root mean squared error",
-            meaning="Root mean squared error of the logs at the masked entries; large misses weigh more.",
+            meaning="Root mean squared error of log expression at the masked entries; large errors weigh more.",
             lowest=0,
             highest=None,
             better="lower",
@@ -64,7 +64,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="mae",
             title="Mean absolute error",
-            meaning='Mean absolute error at the masked entries; what the papers of scCR, scFP and scBFP call "RMSE".',
+            meaning='Mean absolute error at the masked entries; the scCR, scFP and scBFP papers call it "RMSE".',
             lowest=0,
             highest=None,
             better="lower",
@@ -73,7 +73,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="median_ae",
             title="Median absolute error",
-            meaning="Median absolute error: half of the masked entries are closer than this.",
+            meaning="Median absolute error: half of the masked entries are closer to the truth than this.",
             lowest=0,
             highest=None,
             better="lower",
@@ -82,7 +82,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="cosine",
             title="Cosine similarity",
-            meaning="Cosine similarity of true and imputed values at the masked entries: 1 is the same direction.",
+            meaning="Cosine similarity of true and imputed values at the masked entries; 1 if they are proportional.",
             lowest=-1,
             highest=1,
             better="higher",
@@ -91,7 +91,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="ari",
             title="Adjusted Rand index",
-            meaning="Adjusted Rand index of clusters and known types: 1 is the same partition, 0 what chance gives.",
+            meaning="Adjusted Rand index of clusters and known types: 1 if identical, 0 expected by chance.",
             lowest=-0.5,
             highest=1,
             better="higher",
@@ -109,7 +109,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="accuracy",
             title="Accuracy",
-            meaning="Share of the cells in the cluster that is matched to their type, one cluster per type.",
+            meaning="Fraction of cells in the cluster matched to their type, with one cluster per type.",
             lowest=0,
             highest=1,
             better="higher",
@@ -118,7 +118,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="silhouette",
             title="Silhouette of the clusters",
-            meaning="How much nearer cells are to their own cluster than to the next, -1 to 1. Smoothing raises it.",
+            meaning="How much closer cells are to their own cluster than to the next, -1 to 1. Smoothing raises it.",
             lowest=-1,
             highest=1,
             better=None,  # smoothing raises it whether or not the clusters are the right ones
@@ -127,7 +127,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="silhouette_types",
             title="Silhouette of the types",
-            meaning="The silhouette of the known types in place of clusters: it depends on the data alone.",
+            meaning="Silhouette of the known types instead of clusters; it does not depend on the clustering.",
             lowest=-1,
             highest=1,
             better=None,
@@ -138,5 +138,5 @@ METRICS: Mapping[str, Metric] = {
 
 
 def explanations(names: Iterable[str]) -> str:
-    """Return what metrics mean, one paragraph each, for a help page."""
+    """Return the meanings of metrics for a help page, one paragraph per metric."""
     return "\n\n".join(f"{name}: {METRICS[name].explained}" for name in names)

@@ -1,4 +1,4 @@
-"""Which genes go together and which avoid each other: in the data, and among the edges of a gene graph."""
+"""Associating and dissociating pairs of genes: in the data, and among the edges of a gene graph."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from scipy import sparse
 from sccr_node.numerics import Progress
 
 TILE_BYTES = 256_000_000
-"""Memory for the two groups of genes whose pairs are looked at together."""
+"""Memory for two groups of genes whose pairs are computed together, in bytes."""
 
 ZERO = 1e-10
-"""Correlations this near to 0 are rounding: they are neither kind."""
+"""Correlations this close to 0 are rounding error and count as neither kind."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """How many pairs of genes are of each kind."""
+    """The number of gene pairs of each kind."""
 
     n_pairs: int
     """Pairs whose correlation is defined: neither gene is constant."""
@@ -41,7 +41,7 @@ class Shares:
 
 
 class Edge(NamedTuple):
-    """Two genes (column numbers, the lower first) and the weight of the edge between them."""
+    """Two genes (column indices, the lower first) and the weight of their edge."""
 
     first: int
     second: int
@@ -109,7 +109,7 @@ def strongest_pairs(relations: sparse.csr_matrix, n_pairs: int) -> tuple[list[Ed
     relations
         Genes x genes, symmetric; the weight is the correlation, with its sign.
     n_pairs
-        How many of each kind; ties go to the lower columns.
+        Number of pairs of each kind; ties are broken in favour of lower columns.
     """
     pairs = _pairs(relations)
     order = np.lexsort((pairs.col, pairs.row, -np.abs(pairs.data)))

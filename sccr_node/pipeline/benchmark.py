@@ -1,4 +1,4 @@
-"""The benchmark from file to table: every method, rate and seed; what is finished outlives an interruption."""
+"""The benchmark from file to table: every method, rate and seed; finished runs survive an interruption."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
+from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.copying import sha256_of
 from sccr_node.storage.targets import Target, check_targets
 
 RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads"}
-"""Fields that no row of a benchmark depends on, but for its seconds and peak memory."""
+"""Fields that do not affect a benchmark's rows, except for seconds and peak memory."""
 
 
 def benchmark_file(
@@ -36,20 +37,20 @@ def benchmark_file(
     Parameters
     ----------
     input_path
-        What ``sccr impute`` reads.
+        Any data set that ``sccr impute`` reads.
     asked
         Preparation, methods, rates, seeds, labels.
     console
-        Where it says how far it is.
+        Shows findings and progress.
     output
-        The table (TSV); None for standard output, and then an interrupted benchmark begins anew.
+        File for the table (TSV); None for standard output, in which case an interrupted benchmark cannot be resumed.
     json_file
-        The table as JSON, with what was compared; None for none.
+        File for the table as JSON, with input and parameters; None for none.
 
     Raises
     ------
     SccrError
-        A target may not be written, the input is not what it should be, or a run failed; finished runs are kept.
+        A target cannot be written, the input is not what it should be, or a run failed; finished runs are kept.
     """
     journal_file = None if output is None else journal_path(output)
     targets = [Target(path) for path in (output, json_file) if path is not None]
@@ -90,15 +91,15 @@ def benchmark_file(
 
 
 def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
-    """Return the analyses that the data have what they need for, and say which parameters are for others only."""
+    """Return the analyses that are possible with these data, and warn about parameters that only others use."""
     names = analyses.names()
     chosen = [name for name in names if asked.label_key is not None or not analyses.load(name).needs_labels]
     others = [name for name in names if name not in chosen]
     idle = without_effect(asked, _settings_of(others) - _settings_of(chosen))
     if idle:
         titles = " and ".join(analyses.load(name).title for name in others)
-        # Not refused: a form or a workflow gives the same numbers to data with labels and without.
-        console.warn(f"no effect of {', '.join(idle)}: without --label-key there is no {titles}")
+        # Not refused: a form or a workflow passes the same values for data with and without labels.
+        console.warn(f"{', '.join(idle)} {plural(len(idle), 'has', 'have')} no effect: {titles} requires --label-key")
     return chosen
 
 
@@ -107,10 +108,10 @@ def _settings_of(names: Iterable[str]) -> set[str]:
 
 
 def _rows(runs: list[Run], inputs: Inputs, journal: Journal, console: Console) -> list[Row]:
-    """Do the runs that are not finished yet, and return the rows of all: analysis by analysis, in the runs' order."""
+    """Do the runs that are not finished yet, and return all rows: by analysis, then in the order of the runs."""
     kept = sum(run in journal.finished for run in runs)
     if kept:
-        console.say(f"{kept} of {len(runs)} runs are finished already, from an earlier benchmark that was interrupted")
+        console.say(f"resuming an interrupted benchmark: {kept} of {quantity(len(runs), 'run')} already finished")
     for number, run in enumerate(runs, 1):
         if run in journal.finished:
             continue
@@ -128,7 +129,7 @@ def _rows(runs: list[Run], inputs: Inputs, journal: Journal, console: Console) -
 
 @contextmanager
 def _telling_what_is_kept(journal: Journal) -> Iterator[None]:
-    """Add to a failure or an interruption that the finished runs are kept, if they are."""
+    """Add to a failure or an interruption where finished runs are kept, if there are any."""
     try:
         yield
     except signals.Interrupted as interruption:

@@ -1,4 +1,4 @@
-"""The evaluating commands from file to file: mask, score, cluster, relations."""
+"""The evaluation commands from file to file: mask, score, cluster, relations."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.results import imputed_genes, results_in
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import usable_cpus
+from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.files import write_h5ad_atomically
 from sccr_node.storage.store import quiet
 from sccr_node.storage.targets import Target, check_targets
 
 MASK_KEY = "sccr_mask"
-"""Where masked data say in ``uns`` how they were masked."""
+"""Key of ``uns`` that records how a data set was masked."""
 
 FACTOR_COLUMN = "sccr_mask_factor"
-"""Column of obs: log1p(counts x factor) is the scale that masked counts are scored on."""
+"""Column of obs with size factors: masked counts are scored as log1p(counts x factor)."""
 
 TRUTH_LAYER = "truth"
 
@@ -59,35 +60,37 @@ PREPARATION_FIELDS = ("input_scale", *GENE_FIELDS, "normalize_by", "target_sum")
 
 
 def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters, console: Console) -> None:
-    """Write prepared, masked data for any tool to impute: logs in X, counts in a layer, the truth in another.
+    """Write a masked data set for any tool to impute: log expression in X, counts and truth in layers.
 
     Parameters
     ----------
     input_path
-        What ``sccr impute`` reads.
+        Any data set that ``sccr impute`` reads.
     output_path
-        The ``.h5ad`` file to write: the chosen genes of all cells.
+        The ``.h5ad`` file to write: the selected genes of all cells.
     asked
         Preparation, rate, mechanism and seed.
     console
-        Where it says what it found.
+        Shows findings.
 
     Raises
     ------
     SccrError
-        Nothing has been written then.
+        Any failure that the user can act on; nothing is written in that case.
     """
     import anndata as ad
 
     if output_path.suffix != ".h5ad":
-        raise UsageProblem(f"{output_path}: masked data are written as .h5ad; name the file so")
+        raise UsageProblem(
+            f"cannot write {output_path}: masked data are written as .h5ad; choose a name that ends in .h5ad"
+        )
     check_targets([Target(output_path)], [input_path, *asked.files_read()], force=asked.force)
     with open_input(input_path, asked.layer) as data:
         preparation, prepared = prepare(data, asked, console)
         try:
             masked = mask_expression(prepared.expression, asked.rate, asked.mechanism, asked.seed)
         except ValueError as problem:
-            raise InputProblem(f"{data.source} cannot be masked: {problem}") from problem
+            raise InputProblem(f"cannot mask {data.source}: {problem}; choose another --rate") from problem
         obs = pd.DataFrame({name: data.obs_column(name).array for name in data.keys("obs")}, index=data.cell_names)
         var = pd.DataFrame(
             {name: data.var_column(name).array[preparation.genes] for name in data.keys("var")},
@@ -112,11 +115,11 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
     if prepared.normalization.target_sum is not None:
         record["target_sum"] = prepared.normalization.target_sum
         record["normalize_by"] = asked.normalize_by
-    with quiet():  # names that occur twice are the input's affair
+    with quiet():  # duplicate names in the input are not our concern
         adata = ad.AnnData(masked.expression, obs=obs, var=var, layers=layers, uns={MASK_KEY: record})
         write_h5ad_atomically(output_path, adata, replace=asked.force)
     console.say(
-        f"wrote {output_path}: {adata.n_obs:,} cells x {adata.n_vars:,} genes, {masked.truth.nnz:,} of "
+        f"wrote {output_path}: {adata.n_obs:,} cells × {adata.n_vars:,} genes; {masked.truth.nnz:,} of "
         f"{n_observed:,} observed entries set to zero ({asked.mechanism}, seed {asked.seed})"
     )
 
@@ -135,15 +138,15 @@ def score_file(
     Parameters
     ----------
     masked_path
-        What ``sccr evaluate mask`` wrote.
+        An output of ``sccr evaluate mask``.
     candidate_path
-        Any tool's output on it: the same cells and genes, in any order.
+        Any tool's output for it: the same cells and genes, in any order.
     asked
-        Which layer of the candidate.
+        The layer of the candidate.
     console
-        Where it says what it found.
+        Shows findings.
     output, json_file
-        The table as TSV (None for standard output) and as JSON (None for none).
+        Files for the table as TSV (None: standard output) and as JSON (None: not written).
 
     Raises
     ------
@@ -168,20 +171,21 @@ def cluster_file(
     Parameters
     ----------
     input_path
-        A result of any tool.
+        An output of any tool.
     asked
-        Labels, matrix, seeds and the numbers of the clustering.
+        Labels, matrix, seeds and the parameters of the clustering.
     console
-        Where it says what it found.
+        Shows findings and progress.
     output, json_file
-        The table as TSV (None for standard output), and with every single clustering as JSON (None for none).
+        Files for the table as TSV (None: standard output) and, with every single clustering, as JSON (None: not
+        written).
 
     Raises
     ------
     UsageProblem
         A library is missing, or a parameter has no effect on what is clustered.
     InputProblem
-        The file does not have what is to be clustered or compared.
+        The file lacks the matrix to cluster or the types to compare.
     """
     _check_tables([output, json_file], [input_path, *asked.files_read()], asked.force)
     need_libraries(["clustering"])
@@ -189,7 +193,7 @@ def cluster_file(
         _refuse_without_effect(
             asked,
             (*PREPARATION_FIELDS, "n_components"),
-            f"coordinates are clustered as they are (obsm[{asked.obsm!r}])",
+            f"the coordinates in obsm[{asked.obsm!r}] are clustered as they are",
         )
     with open_input(input_path, asked.layer) as data:
         types = read_types(data, asked.label_key, console)
@@ -230,27 +234,27 @@ def relations_file(
 ) -> None:
     """Count and list the gene relations of a file, and write the tables.
 
-    A result of ``sccr impute`` has a gene graph, which is read; of other data the graph is built, with the method's
-    published numbers.
+    The gene graph is read if the input is a result of ``sccr impute``; otherwise it is built with the method's
+    published parameters.
 
     Parameters
     ----------
     input_path
-        A result, or what ``sccr impute`` reads.
+        A result, or any data set that ``sccr impute`` reads.
     asked
-        Preparation, method, name of the result and how many pairs.
+        Preparation, method, name of the result and number of pairs.
     console
-        Where it says what it found.
+        Shows findings and progress.
     output, json_file, pairs_file
-        The shares of all pairs of genes in the data and of the graph's edges as TSV (None for standard output), both
-        tables as JSON, and the strongest pairs of each kind as TSV (None for none).
+        Files for the shares among all pairs in the data and among the graph's edges as TSV (None: standard output), for
+        both tables as JSON, and for the strongest pairs of each kind as TSV (None: not written).
 
     Raises
     ------
     UsageProblem
-        A parameter has no effect on a graph that is read.
+        A parameter has no effect on a stored graph.
     InputProblem
-        The file does not have what is to be counted.
+        The input cannot be prepared, or its graph has no edges.
     """
     _check_tables([output, json_file, pairs_file], [input_path, *asked.files_read()], asked.force)
     key = ResultKeys(asked.key).gene_graph
@@ -260,12 +264,12 @@ def relations_file(
     with open_input(input_path, layer) as data:
         names = data.gene_names
         if stored:
-            console.say(f"the gene graph is read from varp[{key!r}] of {input_path}")
+            console.say(f"using the gene graph in varp[{key!r}] of {input_path}")
             graph, genes, prepared = _stored_graph(data, asked, console)
         else:
             preparation, prepared = prepare(data, asked, console)
             genes = preparation.genes
-            console.say(f"{input_path} has no varp[{key!r}]: the gene graph of {asked.method} is built")
+            console.say(f"{input_path} has no varp[{key!r}]: building the gene graph of {METHODS[asked.method].title}")
             graph = _built_graph(prepared, asked, console)
     in_data = shares_in_data(prepared.expression, console.progress)
     in_graph = shares_in_graph(graph)
@@ -294,25 +298,25 @@ def prepare(
     genes: NDArray[np.intp] | None = None,
     any_scale: bool = False,
 ) -> tuple[Preparation, Prepared]:
-    """Choose genes and normalise, as the step does before it imputes, and say what was found.
+    """Select genes and normalise, as ``sccr impute`` does, and show the findings.
 
     Parameters
     ----------
     data
         An opened input.
     asked
-        Which genes, which depth.
+        Genes and target depth.
     console
-        Where it shows what it found.
+        Shows findings and progress.
     genes
-        Columns to take instead of choosing them.
+        Columns to use instead of selecting genes.
     any_scale
-        Take values that are neither counts nor logarithms as they are: other tools write small negative values.
+        Use values that are neither counts nor logs as they are: other tools write small negative values.
 
     Raises
     ------
     InputProblem
-        The input cannot be prepared; NaN and infinities in any case.
+        The input cannot be prepared, or contains NaN or infinite values.
     """
     choice = None if genes is None else GeneChoice(genes, [])
     preparation = decide_preparation(
@@ -324,23 +328,23 @@ def prepare(
 
 
 def need_libraries(chosen: Iterable[str]) -> None:
-    """Refuse to begin if a library that analyses need is not installed.
+    """Refuse to begin if a library that the analyses require is not installed.
 
     Raises
     ------
     UsageProblem
-        One is missing.
+        A library is missing.
     """
     for name in chosen:
         if missing := analyses.missing_libraries([name]):
             title = analyses.load(name).title
-            raise UsageProblem(f"{title} needs {', '.join(missing)}: install them with pip install 'sccr-node[full]'")
+            raise UsageProblem(f"{title} requires {', '.join(missing)}: pip install 'sccr-node[full]'")
 
 
 def without_effect(asked: Parameters, names: Collection[str]) -> list[str]:
-    """Return, of parameters that a run does not read, those that were given, by the names that their user knows.
+    """Return, of the parameters that a run ignores, those that were given, as the user typed them.
 
-    Defaults do not count, given or not: forms pass all values, also those that nobody has touched.
+    Defaults do not count, even if given: forms pass all values, including those that nobody changed.
     """
     return [
         asked.source_of(name)
@@ -351,7 +355,7 @@ def without_effect(asked: Parameters, names: Collection[str]) -> list[str]:
 
 def _refuse_without_effect(asked: Parameters, names: Collection[str], why: str) -> None:
     if idle := without_effect(asked, names):
-        raise UsageProblem(f"{', '.join(idle)} would have no effect: {why}; leave it out")
+        raise UsageProblem(f"{', '.join(idle)} would have no effect: {why}; omit {plural(len(idle), 'it', 'them')}")
 
 
 def _check_tables(outputs: Iterable[Path | None], inputs: Iterable[Path], force: bool) -> None:
@@ -363,17 +367,20 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
 
     Returns
     -------
-    One row of a table: what was compared, how it was masked, and the metrics.
+    One row of a table: the candidate, how the data were masked, and the metrics.
     """
     with open_input(masked_path) as data:
         if not (data.has_key("uns", MASK_KEY) and data.has_key("layers", TRUTH_LAYER)):
-            raise InputProblem(f"{masked_path} was not written by sccr evaluate mask: it has no layer {TRUTH_LAYER!r}")
+            raise InputProblem(
+                f"cannot score against {masked_path}: it was not written by sccr evaluate mask (it lacks "
+                f"layers[{TRUTH_LAYER!r}] or uns[{MASK_KEY!r}]); give the masked data first, then the candidate"
+            )
         record = data.element("uns", MASK_KEY)
     with open_input(masked_path, TRUTH_LAYER) as masked:
         truth = selected_values(masked, np.arange(masked.n_genes))
         with open_input(candidate_path, layer) as candidate:
-            cells = matching(masked.cell_names, candidate.cell_names, "cells", candidate.source)
-            genes = matching(masked.gene_names, candidate.gene_names, "genes", candidate.source)
+            cells = matching(masked.cell_names, candidate.cell_names, "cell", candidate.source)
+            genes = matching(masked.gene_names, candidate.gene_names, "gene", candidate.source)
             _refuse_other_scales(scan(candidate, console.progress, counted=np.ones(candidate.n_genes, bool)), console)
             true, imputed = _at_masked_entries(truth[cells][:, genes].tocsr(), candidate)
     return {
@@ -387,34 +394,35 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
 
 
 def matching(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) -> NDArray[np.intp]:
-    """Return, for every name found, its place among the wanted ones.
+    """Return the position of every found name among the wanted ones.
 
     Parameters
     ----------
     wanted, found
-        Names; those found may come in another order.
+        Names; those found can be in a different order.
     what
-        ``cells`` or ``genes``.
+        ``cell`` or ``gene``.
     where
-        What the names were found in.
+        Source of the names found.
 
     Raises
     ------
     InputProblem
-        One has names that the other lacks, or names in another order are not unique.
+        One has names that the other lacks, or names in a different order are not unique.
     """
     if len(wanted) == len(found) and (wanted == found).all():
         return np.arange(len(wanted))
-    for names, others, problem in ((wanted, found, "lacks"), (found, wanted, "has besides them")):
+    for names, others, problem in ((wanted, found, "lacks"), (found, wanted, "adds")):
         differing = names[~np.isin(names, others)]
         if differing.size:
             raise InputProblem(
-                f"{where} is not made from the masked data: it {problem} {differing.size} {what} "
-                f"({listing(differing.tolist(), 3)}); score the output of a tool that keeps all cells and genes"
+                f"cannot score {where}: it {problem} {quantity(differing.size, what)} "
+                f"({listing(differing.tolist(), 3)}); it must have exactly the cells and genes of the masked data"
             )
     if len(np.unique(wanted)) < len(wanted) or len(wanted) != len(found):
         raise InputProblem(
-            f"{where} has its {what} in another order, and their names repeat: keep the order of the masked data"
+            f"cannot score {where}: its {what}s are not in the order of the masked data, and their names are not "
+            f"unique; keep the order of the {what}s, or make their names unique before masking"
         )
     return np.asarray(pd.Index(wanted).get_indexer(pd.Index(found)), dtype=np.intp)
 
@@ -422,21 +430,21 @@ def matching(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) -
 def _refuse_other_scales(summary: MatrixSummary, console: Console) -> None:
     refuse_not_finite(summary)
     if not summary.n_nonzeros:
-        console.warn(f"{summary.source} holds nothing but zeros")
+        console.warn(f"{summary.source} contains only zeros")
     elif summary.all_integers:
         raise InputProblem(
-            f"{summary.source} holds counts (integers up to {summary.maximum:g}), and the truth is logarithms: "
-            f"give log1p(counts x obs[{FACTOR_COLUMN!r}]), or another --layer"
+            f"cannot score {summary.source}: it contains counts (integers up to {summary.maximum:g}), but the truth is "
+            f"log expression; give log1p(counts x obs[{FACTOR_COLUMN!r}]), or another --layer"
         )
     elif summary.maximum > LARGEST_LOG:
         raise InputProblem(
-            f"{summary.source} holds values up to {summary.maximum:g}, more than log1p of counts reaches: if these are "
-            f"denoised counts, give log1p(counts x obs[{FACTOR_COLUMN!r}])"
+            f"cannot score {summary.source}: it contains values up to {summary.maximum:g}, too high for log "
+            f"expression; if they are denoised counts, give log1p(counts x obs[{FACTOR_COLUMN!r}])"
         )
 
 
 def _at_masked_entries(truth: sparse.csr_matrix, candidate: InputData) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the true values and the candidate's at the same entries; cells and genes in the candidate's order."""
+    """Return the true and the candidate's values at the masked entries, in the candidate's order."""
     truth.sort_indices()
     imputed = np.zeros(truth.nnz)
     for first, block in candidate.blocks():
@@ -451,17 +459,19 @@ def _at_masked_entries(truth: sparse.csr_matrix, candidate: InputData) -> tuple[
 
 
 def _expression_to_cluster(data: InputData, asked: EvaluateClusterParameters, console: Console) -> sparse.csr_matrix:
-    """Return the log expression that is to be clustered, cells x genes."""
-    # A choice of genes that was asked for comes before the one that the file notes.
+    """Return the log expression to cluster, cells x genes."""
+    # Genes that the user selected take precedence over those that the file records.
     genes = None if asked.model_fields_set & set(GENE_FIELDS) else genes_of_layer(data, asked.layer)
     if genes is not None:
-        console.say(f"layer {asked.layer!r} is a result of sccr impute: its {len(genes):,} imputed genes are clustered")
+        console.say(
+            f"layers[{asked.layer!r}] is a result of sccr impute: using its {quantity(len(genes), 'imputed gene')}"
+        )
     _, prepared = prepare(data, asked, console, genes=genes, any_scale=True)
     return sparse.csr_matrix(prepared.expression)
 
 
 def read_types(data: InputData, label_key: str, console: Console) -> NDArray[np.int64]:
-    """Return the type of each cell as a number from 0, and -1 for cells without one.
+    """Return the type of each cell as a number from 0, or -1 if it has none.
 
     Parameters
     ----------
@@ -470,33 +480,40 @@ def read_types(data: InputData, label_key: str, console: Console) -> NDArray[np.
     label_key
         A column of obs: strings, categories, integers or booleans; empty strings count as missing.
     console
-        Where it says how many cells have none.
+        Shows how many cells have no type.
 
     Raises
     ------
     InputProblem
-        There is no such column, it holds measurements, or fewer than two types or as many as cells.
+        The column does not exist or contains measurements, or has fewer than two types or as many types as cells.
     """
     column = data.obs_column(label_key)
     where = f"obs[{label_key!r}] of {data.path}"
     missing = column.isna().to_numpy() | (column.astype(str).str.strip() == "").to_numpy()
     labels = column[~missing]
     if labels.empty:
-        raise InputProblem(f"{where} has no label at all: every value is missing")
+        raise InputProblem(f"cannot use {where} as cell types: every value is missing; name another column")
     if pd.api.types.is_float_dtype(labels.dtype):
         numbers = labels.to_numpy(dtype=float)
         if not (numbers == np.rint(numbers)).all():
             raise InputProblem(
-                f"{where} holds measurements (such as {numbers[0]:g}), not cell types: name another column"
+                f"cannot use {where} as cell types: it contains measurements (e.g. {numbers[0]:g}); name another column"
             )
     types = np.full(len(column), -1, dtype=np.int64)
     types[~missing], names = pd.factorize(labels.astype(str), sort=True)
     if len(names) < 2:
-        raise InputProblem(f"{where} has one label only ({names[0]!r}): there is nothing to tell apart")
+        raise InputProblem(
+            f"cannot use {where} as cell types: it has only one label ({names[0]!r}); name another column"
+        )
     if len(names) == len(labels):
-        raise InputProblem(f"{where} has as many labels as cells ({len(names)}): these are names, not cell types")
-    if missing.any():
-        console.say(f"{int(missing.sum()):,} cells without a label in {where} are left out")
+        raise InputProblem(
+            f"cannot use {where} as cell types: each of the {len(names)} cells has a different label; name "
+            "another column"
+        )
+    if n_missing := int(missing.sum()):
+        console.say(
+            f"{quantity(n_missing, 'cell')} without a label in {where} {plural(n_missing, 'is', 'are')} excluded"
+        )
     return types
 
 
@@ -514,7 +531,7 @@ def read_obsm(data: InputData, key: str) -> NDArray[np.float32]:
     Raises
     ------
     InputProblem
-        There are none of that name, or one is not a number.
+        There is no such key, or it contains a value that is not a finite number.
     """
     if not data.has_key("obsm", key):
         raise InputProblem(f"{data.path} has no obsm[{key!r}]; it has {listing(data.keys('obsm'))}")
@@ -523,11 +540,14 @@ def read_obsm(data: InputData, key: str) -> NDArray[np.float32]:
         dense = element if isinstance(element, np.ndarray | pd.DataFrame) else element.toarray()
         coordinates = np.asarray(dense, dtype=np.float32)
     except (AttributeError, TypeError, ValueError) as problem:
-        raise InputProblem(f"obsm[{key!r}] of {data.path} is not a table of numbers") from problem
+        raise InputProblem(
+            f"cannot cluster obsm[{key!r}] of {data.path}: it is not a numeric array; name another --obsm"
+        ) from problem
     if not np.isfinite(coordinates).all():
         first = int(np.argmax(~np.isfinite(coordinates).all(axis=1)))
         raise InputProblem(
-            f"obsm[{key!r}] of {data.path} holds NaN or infinite values (first: cell {str(data.cell_names[first])!r})"
+            f"cannot cluster obsm[{key!r}] of {data.path}: it contains NaN or infinite values (first: cell "
+            f"{str(data.cell_names[first])!r}); remove these cells, or name another --obsm"
         )
     return coordinates
 
@@ -542,7 +562,7 @@ def _share_row(pairs: str, shares: Shares) -> dict[str, Any]:
 
 
 def _imputed_layer(data: InputData, asked: EvaluateRelationsParameters) -> str | None:
-    """Return the layer that a result was made from, unless another is asked for."""
+    """Return the layer that a result was imputed from, unless another was given."""
     if asked.layer is not None or not data.has_key("uns", asked.key):
         return asked.layer
     layer = data.element("uns", asked.key).get("params", {}).get("layer")
@@ -554,7 +574,7 @@ def _stored_graph(
 ) -> tuple[sparse.csr_matrix, NDArray[np.intp], Prepared]:
     key = ResultKeys(asked.key).gene_graph
     _refuse_without_effect(
-        asked, GENE_FIELDS, f"the gene graph in varp[{key!r}] of {data.path} is read, with the genes that it joins"
+        asked, GENE_FIELDS, f"the gene graph in varp[{key!r}] of {data.path} is used, with its own genes"
     )
     _compare_methods(data, asked, console)
     graph = sparse.csr_matrix(data.element("varp", key))
@@ -563,22 +583,25 @@ def _stored_graph(
     else:
         genes = np.flatnonzero(np.diff(graph.indptr))
     if not genes.size or graph.nnz == 0:
-        raise InputProblem(f"varp[{key!r}] of {data.path} joins no genes: impute with --method {' or '.join(RELATING)}")
+        raise InputProblem(
+            f"cannot count gene relations: varp[{key!r}] of {data.path} has no edges; impute with --method "
+            f"{' or '.join(RELATING)}"
+        )
     _, prepared = prepare(data, asked, console, genes=genes)
     return sparse.csr_matrix(graph[genes][:, genes]), genes, prepared
 
 
 def _compare_methods(data: InputData, asked: EvaluateRelationsParameters, console: Console) -> None:
-    """Refuse a method that is not the stored graph's; only warn if it is the default, which forms always pass."""
+    """Refuse a method other than the stored graph's; only warn if it is the default, which forms always pass."""
     noted = data.element("uns", asked.key).get("method") if data.has_key("uns", asked.key) else None
     if "method" not in asked.model_fields_set or asked.method == noted:
         return
     key = ResultKeys(asked.key).gene_graph
-    whose = f"the gene graph in varp[{key!r}] of {data.path} is read" + (f", which is of {noted}" if noted else "")
+    whose = f"the gene graph in varp[{key!r}] of {data.path}" + (f" (method {noted})" if noted else "") + " is used"
     if without_effect(asked, ["method"]):
         raise UsageProblem(
-            f"{asked.source_of('method')} {asked.method} would have no effect: {whose}; leave it out, or name a --key "
-            "that the file does not have, to build a graph"
+            f"{asked.source_of('method')} {asked.method} would have no effect: {whose}; omit it, or build a new "
+            "graph by giving a --key that is not in the file"
         )
     if noted:
         console.warn(f"{whose}: {asked.source_of('method')} {asked.method} has no effect")
@@ -587,7 +610,7 @@ def _compare_methods(data: InputData, asked: EvaluateRelationsParameters, consol
 def _built_graph(prepared: Prepared, asked: EvaluateRelationsParameters, console: Console) -> sparse.csr_matrix:
     method = METHODS[asked.method]
     work = Workspace(asked.threads, console.progress)
-    # The gene graph comes with every output: the cheapest will do.
+    # Every output comes with the gene graph: the cheapest is enough.
     result = load(method.name).impute(Expression.of(prepared.expression), work, method.outputs[:1], method.complete({}))
     assert result.relations is not None
     return result.relations

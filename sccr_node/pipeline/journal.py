@@ -1,4 +1,4 @@
-"""The journal of a benchmark: its finished runs, a line each, so that an interrupted benchmark goes on from there."""
+"""The journal of a benchmark: its finished runs, one per line, so that an interrupted benchmark can be resumed."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from sccr_node.storage.files import write_text_atomically
 from sccr_node.storage.targets import Target, check_folder
 
 MARKS = {"version", "sha256", "params"}
-"""What the first line of a journal tells at least of the benchmark: by them a file is known as one."""
+"""Keys that the first line of every journal contains, by which a journal is recognised."""
 
 LONGEST_HEADER = 2**20
-"""Characters of the first line that are looked at: what is no journal may have no lines."""
+"""Most characters of the first line to read: a file that is not a journal may have no line breaks."""
 
 
 def journal_path(output: Path) -> Path:
-    """Return where the journal of a table lies."""
+    """Return the path of a table's journal."""
     return output.with_name(output.name + ".runs.jsonl")
 
 
 class JournalTarget(Target):
-    """The journal, which may be there already: only a benchmark's journal is continued or replaced."""
+    """The journal, which may already exist: only a benchmark's journal is resumed or replaced."""
 
     def check(self, *, force: bool) -> None:
-        """Refuse a file that is not a journal, with or without ``force``; whose journal it is, is seen later."""
+        """Refuse a file that is not a journal, with or without ``force``; whether it matches is checked later."""
         with writing(self.path):
             check_folder(self.path)
             if os.path.lexists(self.path):
                 self.check_replaceable()
 
     def check_replaceable(self) -> None:
-        """Refuse anything but a benchmark's journal, or an empty file."""
+        """Refuse anything but a benchmark's journal or an empty file."""
         super().check_replaceable()
         try:
             with self.path.open(encoding="utf-8") as file:
@@ -48,12 +48,12 @@ class JournalTarget(Target):
             if not first or (isinstance(told, dict) and told.keys() >= MARKS):
                 return
         except FileNotFoundError:
-            return  # a link that leads nowhere
+            return  # a dangling link
         except ValueError:
             pass
         raise OutputProblem(
-            f"{self.path} is not the journal of a benchmark, which would be kept there: move it elsewhere, or name "
-            "another --output"
+            f"cannot keep finished runs in {self.path}: the file exists and is not a benchmark's journal; move it, or "
+            "choose another --output"
         )
 
 
@@ -63,16 +63,16 @@ class Journal:
     Parameters
     ----------
     path
-        The file; None keeps nothing.
+        The file; None if nothing is kept.
     fingerprint
-        What all runs depend on: they are not mixed with runs of other data or other parameters.
+        Data and parameters that all runs share; runs with others are never mixed in.
     force
-        Whether the journal of another benchmark may be replaced.
+        Whether to replace the journal of a different benchmark.
 
     Raises
     ------
     OutputProblem
-        The file is the journal of another benchmark.
+        The file is the journal of a different benchmark.
     """
 
     def __init__(self, path: Path | None, fingerprint: Mapping[str, Any], *, force: bool) -> None:
@@ -85,8 +85,8 @@ class Journal:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         if lines and lines[0] != self._header and not force:
             raise OutputProblem(
-                f"{path} holds the finished runs of a benchmark of other data or with other parameters: "
-                "remove it, or give --force to begin anew"
+                f"cannot resume from {path}: it contains finished runs of different data or with different parameters; "
+                "remove it, or start over with --force"
             )
         if lines and lines[0] == self._header:
             for line in lines[1:]:
@@ -98,17 +98,17 @@ class Journal:
 
     @property
     def kept(self) -> str | None:
-        """What is left if the benchmark ends here; None if nothing is."""
+        """A note on what is kept if the benchmark ends now; None if nothing is."""
         if self._path is None or not self.finished:
             return None
-        return f"finished runs are kept in {self._path}: the same command goes on from there"
+        return f"finished runs are kept in {self._path}; run the same command again to resume"
 
     def add(self, run: Run, rows: list[Row]) -> None:
         """Keep the rows of a finished run."""
         self.finished[run] = rows
         if self._path is None:
             return
-        if not self._begun:  # what is there may end in a line that was cut off, or belong to another benchmark
+        if not self._begun:  # an existing file may be cut off, or belong to a different benchmark
             lines = [self._header, *(self._line(*entry) for entry in self.finished.items())]
             write_text_atomically(self._path, "".join(line + "\n" for line in lines), replace=True)
             self._begun = True
@@ -119,7 +119,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def remove(self) -> None:
-        """Remove the file, once the table stands."""
+        """Remove the file once the table is written."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 

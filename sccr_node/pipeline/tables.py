@@ -1,4 +1,4 @@
-"""Tables as TSV and JSON, to files or to standard output."""
+"""Write tables as TSV and JSON, to files or standard output."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sccr_node.storage.files import staged_texts
 
 
 def as_tsv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Return a table with a header line; what a row lacks, and what is not a number, stays empty.
+    """Return a table with a header line; missing values and NaN are empty.
 
     Parameters
     ----------
     rows
-        One mapping for each line.
+        One mapping per row.
     columns
-        Which of their keys to write, in this order.
+        Keys to write, in this order.
     """
     lines = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
     return "".join("\t".join(line) + "\n" for line in lines)
@@ -35,7 +35,7 @@ def _cell(value: Any) -> str:
 
 
 def as_json(document: Any) -> str:
-    """Return a document as JSON, with null for what is not a number."""
+    """Return a document as JSON, with null for NaN and infinite numbers."""
     return json.dumps(_without_nan(document), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -48,21 +48,21 @@ def _without_nan(value: Any) -> Any:
 
 
 def write_tables(table: str, output: Path | None, beside: Mapping[Path | None, str], *, force: bool) -> None:
-    """Write a table to a file, or to standard output, and what belongs to it to files beside: all files or none.
+    """Write a table to a file or standard output, and accompanying texts to files: all files or none.
 
     Parameters
     ----------
     table, output
         The table; None for standard output.
     beside
-        Further texts by file; those for None were not asked for.
+        Further texts by file; texts for None are not written.
     force
-        Whether files that exist are replaced.
+        Whether to replace existing files.
 
     Raises
     ------
     OutputProblem, NotEnoughResources
-        A folder does not permit it, or the disk is full; no file has been written then.
+        A folder is not writable, or the disk is full; no file is written in that case.
     """
     texts = {path: text for path, text in beside.items() if path is not None}
     if output is not None:

@@ -1,1 +1,1 @@
-"""One page that shows what an imputation did, and the same numbers for MultiQC."""
+"""The HTML report on an imputation, and the same numbers for MultiQC."""

@@ -1,4 +1,4 @@
-"""What the page says, free of files: the numbers, names and matrices of one result, each with its unit."""
+"""The content of the report, independent of files: numbers, names and matrices of one result."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MAX_LOG_VALUE = 16
 """Upper end of the value histograms; log1p of ten million is 16.1."""
 
 LONGEST_MARK = 3
-"""Letters of a group's name that fit into a figure."""
+"""Longest group name that fits into a figure, in characters."""
 
 _UNREADABLE = {"Cc", "Cs"}
 _BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def readable(name: object) -> str:
-    """Return a name from the data with the characters replaced that would break or reorder a line of text."""
+    """Return a name from the data, replacing characters that would break or reorder a line of text."""
     text = str(name)
     if text.isascii() and text.isprintable():
         return text
@@ -45,24 +45,24 @@ class Fact:
 
 @dataclass(frozen=True)
 class Grouping:
-    """The drawn cells in groups: a column of obs, or clusters found here.
+    """The plotted cells in groups: a column of obs, or clusters computed for the report.
 
     Attributes
     ----------
     title
         What the groups are, such as the name of the column.
     names
-        The groups that are told apart, largest first.
+        The groups with their own colour, largest first.
     sizes
-        How many cells of the whole data set (of the drawn cells, for clusters) each of them has.
+        Number of cells per group in the whole data set (for clusters: among the plotted cells).
     codes
-        The group of each drawn cell as a position in ``names``; -1: another group, or none.
+        Group of each plotted cell as a position in ``names``; -1: another group, or none.
     n_others
-        How many further groups share the code -1.
+        Number of further groups, which share the code -1.
     n_missing
-        How many cells have no value.
+        Number of cells without a value.
     found_here
-        Whether the groups are clusters that the report found.
+        Whether the groups are clusters computed for the report.
     """
 
     title: str
@@ -75,9 +75,9 @@ class Grouping:
 
     @property
     def marks(self) -> list[str]:
-        """What stands for each group in a figure: its name where all names are that short, else its number.
+        """The label of each group in a figure: its name if all names are short enough, otherwise its number.
 
-        Labels such as 1, 2, 3 numbered by size would be taken for each other.
+        Names such as 1, 2, 3 would be confused with numbers by size.
         """
         if all(len(name) <= LONGEST_MARK for name in self.names):
             return self.names
@@ -86,7 +86,7 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Where the drawn cells lie in two dimensions, before and after (each drawn cells x 2)."""
+    """The plotted cells in two dimensions, before and after imputation (plotted cells x 2 each)."""
 
     technique: str
     before: NDArray[np.float32]
@@ -100,9 +100,9 @@ class Values:
     Attributes
     ----------
     n_observed, n_unobserved
-        Entries that were not zero, and that were zero, before.
+        Number of entries that were not zero, and that were zero, before imputation.
     n_observed_zero, n_unobserved_zero
-        How many of each are zero after.
+        How many of each are zero after imputation.
     observed_before, observed_after, unobserved_after
         Histograms in bins of 1 / BINS_PER_UNIT from 0 to MAX_LOG_VALUE; zeros are in the first bin.
     mean_observed_before, mean_observed_after, mean_unobserved_after
@@ -135,7 +135,7 @@ class Values:
 
 
 def median_of_bins(counts: NDArray[np.int64]) -> float:
-    """Return the middle of the bin that holds the median of a histogram; 0 for an empty one."""
+    """Return the middle of the bin with the median of a histogram; 0 if the histogram is empty."""
     total = int(counts.sum())
     if not total:
         return 0.0
@@ -145,7 +145,7 @@ def median_of_bins(counts: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two related genes; ``detected`` is the share of cells in which each was observed."""
+    """Two related genes; ``detected`` is the fraction of cells in which each was observed."""
 
     genes: tuple[str, str]
     r: float
@@ -154,7 +154,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Relations:
-    """The gene graph: its pairs by sign, their coefficients in 40 bins from -1 to 1, and the strongest of each kind."""
+    """The gene graph: pairs by sign, their coefficients in 40 bins from -1 to 1, and the strongest pairs."""
 
     coefficient: str
     n_associating: int
@@ -166,22 +166,22 @@ class Relations:
 
     @property
     def share_associating(self) -> float:
-        """Share of the pairs with a positive coefficient."""
+        """Fraction of pairs with a positive coefficient."""
         return self.n_associating / max(1, self.n_associating + self.n_dissociating)
 
 
 @dataclass(frozen=True)
 class MarkerMap:
-    """Expression of the markers in some cells of each group (genes x cells, 0 to 1 by gene), before and after.
+    """Expression of marker genes in some cells of each group (genes x cells, 0 to 1 per gene), before and after.
 
     Attributes
     ----------
     genes
         Names of the rows.
     gene_groups
-        Position in the grouping's names that each gene is a marker of.
+        The group that each gene is a marker of, as a position in the grouping's names.
     cell_groups
-        The same for each column; columns are ordered by it.
+        The group of each column, by which columns are sorted.
     """
 
     genes: list[str]
@@ -193,7 +193,7 @@ class MarkerMap:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """One evaluation table as it was given; cells are text, numbers shortened to four significant digits."""
+    """One evaluation table as given, as text; numbers are rounded to four significant digits."""
 
     title: str
     columns: list[str]
@@ -212,7 +212,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Resources:
-    """What the run took; bytes."""
+    """Time and memory of the run, in seconds and bytes."""
 
     stages: list[Stage]
     total_seconds: float
@@ -224,7 +224,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that the page and the MultiQC content show of one result."""
+    """Everything that the HTML report and the MultiQC content show of one result."""
 
     sample: str
     key: str
@@ -237,7 +237,7 @@ class Content:
     n_genes: int
     n_imputed_genes: int
     what: str
-    """What the layer shown holds: denoised or recovered."""
+    """What the report shows: denoised or recovered expression, or only the embedding."""
     values: Values | None
     zeros_before: float | None
     zeros_after: float | None
@@ -253,4 +253,4 @@ class Content:
     markers: MarkerMap | None = None
     scores: list[ScoreTable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What the page could not show, and why; one sentence each."""
+    """What the report cannot show, and why; one sentence each."""

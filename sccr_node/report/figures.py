@@ -1,4 +1,4 @@
-"""Draw the figures as SVG whose colours are the page's: readable light, dark, printed, at any size."""
+"""The figures of the report, as inline SVG: coloured by its style sheet, light, dark or printed, at any size."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.report.content import BINS_PER_UNIT, Embedding, Grouping, MarkerMap, Relations, Values
+from sccr_node.runtime.words import quantity
 
 N_HUES = 12
-"""Group colours in the style sheet; further groups repeat them and are told apart by their numbers."""
+"""Group colours in the style sheet; further groups reuse them and are distinguished by their numbers."""
 
 SCATTER_LAYERS = 6
 DENSITY_CELL = 40.0
@@ -39,7 +40,7 @@ def put(parent: ElementTree.Element, tag: str, text: str | None = None, **attrib
 
 
 def canvas(width: float, height: float, alternative: str) -> ElementTree.Element:
-    """Begin a figure; the alternative text says what a reader would see in it."""
+    """Begin a figure; the alternative text describes what it shows."""
     return ElementTree.Element(
         "svg",
         {"viewBox": f"0 0 {_number(width)} {_number(height)}", "role": "img", "aria-label": alternative},
@@ -47,7 +48,7 @@ def canvas(width: float, height: float, alternative: str) -> ElementTree.Element
 
 
 def markup(figure: ElementTree.Element) -> str:
-    """Return a figure as inline SVG; every text in it is escaped by the serialiser."""
+    """Return a figure as inline SVG; the serialiser escapes all text."""
     return ElementTree.tostring(figure, encoding="unicode")
 
 
@@ -57,16 +58,16 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embedding, when: str) -> str:
-    """Draw cells in two dimensions, each group in its colour and with its mark where it is densest.
+    """Draw cells in two dimensions, each group in its own colour and labelled where it is densest.
 
     Parameters
     ----------
     places
-        Drawn cells x 2.
+        Plotted cells x 2.
     grouping
         Their groups.
     embedding
-        Says what the dimensions are.
+        Names the dimensions.
     when
         "before" or "after".
     """
@@ -74,11 +75,12 @@ def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embeddin
     alternative = (
         f"Scatter plot: {embedding.technique} of {len(places):,} cells {when} imputation, coloured by {grouping.title}"
     )
-    figure = canvas(width, height, f"{alternative} ({len(grouping.names) + grouping.n_others} groups).")
+    n_groups = quantity(len(grouping.names) + grouping.n_others, "group")
+    figure = canvas(width, height, f"{alternative} ({n_groups}).")
     points = _fitted(places, width, height, margin)
     radius = float(np.clip(170 / np.sqrt(max(1, len(places))), 1.5, 4.0))
     cells = put(figure, "g", class_="dots", stroke_width=2 * radius)
-    # Mixed layers: with one layer for each group, the last group would hide the others.
+    # Groups are mixed over several layers: with one layer per group, the last group would hide the others.
     layer_of = np.random.default_rng(0).integers(SCATTER_LAYERS, size=len(points))
     put(cells, "path", d=_dots(points[grouping.codes < 0]), class_="others")
     for layer in range(SCATTER_LAYERS):
@@ -99,7 +101,7 @@ def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embeddin
 
 
 def _middle(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Find a cell where the group is densest: the number stands on its group, whatever the shape or the pieces."""
+    """Return a point where the group is densest, so that its label lies on the group whatever the group's shape."""
     cells = np.floor(points / DENSITY_CELL).astype(np.int64)
     _, which, sizes = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
     densest = points[which.ravel() == sizes.argmax()]
@@ -107,7 +109,7 @@ def _middle(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _apart(places: NDArray[np.float64], width: float, height: float) -> NDArray[np.float64]:
-    """Push numbers that would lie on each other apart, as little as it takes."""
+    """Push overlapping labels apart, as little as necessary."""
     room = np.array([20.0, 16.0])
     places = places.copy()
     for _ in range(60):
@@ -136,12 +138,12 @@ def _fitted(places: NDArray[np.float32], width: float, height: float, margin: fl
 
 
 def _dots(points: NDArray[np.float64]) -> str:
-    # A line of no length with round ends is a dot, in a fifth of the bytes of a circle element.
+    # A line of zero length with round ends is a dot, in a fifth of the bytes of a circle element.
     return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points.tolist())
 
 
 def _ticks(most: float, n_ticks: int = 5) -> list[float]:
-    """Round numbers from 0 to just below ``most``."""
+    """Return round numbers from 0 to at most ``most``."""
     if most <= 0:
         return [0.0]
     rough = most / n_ticks
@@ -159,7 +161,7 @@ def _percent(share: float) -> str:
 
 
 def value_range(values: Values) -> tuple[int, int]:
-    """Return how many fine bins make one bar, and how many bars are drawn: up to the last entry in 5,000."""
+    """Return how many bins make one bar, and how many bars are drawn: all but the highest 1 in 5,000 entries."""
     everything = values.observed_before + values.observed_after + values.unobserved_after
     total = int(everything.sum())
     upper = int(np.searchsorted(np.cumsum(everything), total * (1 - 1 / 5000))) + 1 if total else 1
@@ -175,7 +177,7 @@ def value_histogram(values: Values, which: str) -> str:
     values
         The histograms.
     which
-        "observed": before as an area, after as a line; "imputed": after as an area, without exact zeros.
+        "observed": before as an area, after as a line; "imputed": after as an area, excluding zeros.
     """
     bins_in_one, n_bins = value_range(values)
     n_entries = max(1, values.n_observed if which == "observed" else values.n_unobserved)
@@ -183,7 +185,7 @@ def value_histogram(values: Values, which: str) -> str:
         areas = [("before", values.observed_before)]
         lines = [("after", values.observed_after)]
         alternative = (
-            f"Histogram of log expression at the {values.n_observed:,} entries that were observed: mean "
+            f"Histogram of log expression of the {values.n_observed:,} observed entries: mean "
             f"{values.mean_observed_before:.2f} before and {values.mean_observed_after:.2f} after imputation."
         )
     else:
@@ -192,7 +194,7 @@ def value_histogram(values: Values, which: str) -> str:
         areas = [("after", filled)]
         lines = []
         alternative = (
-            f"Histogram of log expression after imputation at the {values.n_unobserved:,} entries that were zero "
+            f"Histogram of log expression after imputation of the {values.n_unobserved:,} entries that were zero "
             f"before: mean {values.mean_unobserved_after:.2f}; "
             f"{_percent(values.n_unobserved_zero / n_entries)} of them stay zero."
         )
@@ -234,12 +236,12 @@ def value_histogram(values: Values, which: str) -> str:
 
 
 def relation_histogram(relations: Relations) -> str:
-    """Draw how strong the gene graph's pairs are, dissociating to the left and associating to the right."""
+    """Draw the strength of the gene graph's pairs: dissociating on the left, associating on the right."""
     width, height, left, bottom, top, right = 440.0, 250.0, 46.0, 40.0, 12.0, 12.0
     figure = canvas(
         width,
         height,
-        f"Histogram of {relations.coefficient} over the gene graph's pairs: {relations.n_associating:,} associating "
+        f"Histogram of {relations.coefficient} of the pairs in the gene graph: {relations.n_associating:,} associating "
         f"(positive) and {relations.n_dissociating:,} dissociating (negative).",
     )
     counts = relations.histogram
@@ -280,7 +282,7 @@ def relation_histogram(relations: Relations) -> str:
 
 
 def share_bar(parts: Sequence[tuple[str, float]], alternative: str) -> str:
-    """Draw shares that add up to one as one bar; each part is a class of the style sheet and a share."""
+    """Draw shares that sum to one as a stacked bar; each part is a style sheet class and a share."""
     figure = canvas(440, 14, alternative)
     figure.set("preserveAspectRatio", "none")
     figure.set("class", "share")
@@ -292,7 +294,7 @@ def share_bar(parts: Sequence[tuple[str, float]], alternative: str) -> str:
 
 
 def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
-    """Draw the markers' expression, one row a gene and one column a cell, groups side by side.
+    """Draw marker gene expression, with one row per gene and one column per cell, groups side by side.
 
     Parameters
     ----------
@@ -312,8 +314,9 @@ def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
     figure = canvas(
         width,
         height,
-        f"Heat map {when} imputation: {len(markers.genes)} marker genes in {n_cells} cells of "
-        f"{len(set(markers.gene_groups))} groups of {grouping.title}; {_percent(zeros)} of its entries are zero.",
+        f"Heat map {when} imputation: {quantity(len(markers.genes), 'marker gene')} in {quantity(n_cells, 'cell')} of "
+        f"{quantity(len(set(markers.gene_groups)), 'group')} of {grouping.title}; {_percent(zeros)} of the entries are "
+        "zero.",
     )
     for theme, colours in (("light", _LIGHT_HEAT), ("dark", _DARK_HEAT)):
         put(
@@ -345,20 +348,20 @@ def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
 
 
 def palette_png(values: NDArray[np.float32], colours: Sequence[str]) -> bytes:
-    """Write values from 0 to 1 as a PNG with a palette, one pixel a value.
+    """Return values from 0 to 1 as a PNG with a palette, one pixel per value.
 
     Parameters
     ----------
     values
         Rows x columns.
     colours
-        Equally spaced on the way from 0 to 1, as ``#rrggbb``.
+        Colours of equally spaced values from 0 to 1, as ``#rrggbb``.
     """
     anchors = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in colours])
     at = np.linspace(0, 1, len(anchors))
     palette = np.column_stack([np.interp(np.linspace(0, 1, 256), at, anchors[:, channel]) for channel in range(3)])
     pixels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    # Each line of a PNG begins with the number of its filter: 0, none.
+    # Each line of a PNG begins with the number of its filter (0: none).
     lines = np.hstack([np.zeros((len(pixels), 1), dtype=np.uint8), pixels])
     header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 8, 3, 0, 0, 0)
     parts = [

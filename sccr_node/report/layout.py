@@ -1,4 +1,4 @@
-"""Lay cells out in two dimensions and group them: principal components, UMAP and clusters, with what is installed."""
+"""The plotted cells in two dimensions and in groups: PCA, UMAP and clusters, depending on what is installed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def components_of(expression: sparse.csr_matrix) -> NDArray[np.float32]:
         Cells x genes.
     """
     n_cells, n_genes = expression.shape
-    # One thread: the drawn cells are few, and the report has no number of threads of its own to keep to.
+    # One thread: few cells are plotted, and sccr report has no --threads option to respect.
     return principal_components(
         lambda first, last: expression[first:last].toarray(), n_cells, n_genes, N_COMPONENTS, threads=1
     )
@@ -41,14 +41,14 @@ def components_of(expression: sparse.csr_matrix) -> NDArray[np.float32]:
 def lay_out(
     before: NDArray[np.float32], after: NDArray[np.float32]
 ) -> tuple[str, NDArray[np.float32], NDArray[np.float32]]:
-    """Place cells in two dimensions, once by their components before and once by those after.
+    """Place cells in two dimensions, by their components before and after imputation.
 
-    The second UMAP starts from the first one's places, so that a group stays where it was unless the data move it.
+    The second UMAP starts from the positions of the first, so that a group moves only if its data changed.
 
     Returns
     -------
     tuple
-        "UMAP" or "PCA", the places before, and the places after (cells x 2 each).
+        "UMAP" or "PCA", and the positions before and after (cells x 2 each).
     """
     if len(after) < FEWEST_CELLS_FOR_UMAP or find_spec("umap") is None:
         return "PCA", _two(before), _two(after)
@@ -72,7 +72,7 @@ def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) ->
     if start is not None:
         noise = np.random.default_rng(SEED).normal(scale=1e-3, size=start.shape)
         init = (10 * (start - start.mean(axis=0)) / max(float(np.abs(start).max()), 1e-6) + noise).astype(np.float32)
-    # Exact search takes under a second for what is drawn; UMAP's own search would first compile for twenty.
+    # Exact search takes less than a second for the plotted cells; UMAP's own would first compile for twenty seconds.
     distances, neighbours = NearestNeighbors(n_neighbors=N_NEIGHBOURS, algorithm="brute").fit(components).kneighbors()
     itself = np.arange(len(components))[:, None]
     known = (
@@ -80,7 +80,7 @@ def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) ->
         np.hstack([np.zeros_like(distances[:, :1]), distances[:, :-1]]).astype(np.float32),
     )
     with warnings.catch_warnings():
-        # That a seed means one thread is what we ask for; a graph in several pieces is the data's affair.
+        # The warnings are expected: a seed means one thread, and some data give a graph in several pieces.
         warnings.simplefilter("ignore")
         model = UMAP(
             n_neighbors=N_NEIGHBOURS,
@@ -95,12 +95,12 @@ def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) ->
 
 
 def find_clusters(components: NDArray[np.float32]) -> tuple[str, NDArray[np.int64]]:
-    """Group cells where no labels are given: Leiden on a neighbour graph where scanpy is installed, else k-means.
+    """Cluster cells without labels: Leiden on a neighbour graph if scanpy and igraph are installed, else k-means.
 
     Returns
     -------
     tuple
-        What was done, and each cell's cluster from 0.
+        A title such as "Leiden clusters", and each cell's cluster, numbered from 0.
     """
     n_cells = len(components)
     if n_cells >= FEWEST_CELLS_FOR_UMAP and find_spec("scanpy") is not None and find_spec("igraph") is not None:
@@ -109,6 +109,6 @@ def find_clusters(components: NDArray[np.float32]) -> tuple[str, NDArray[np.int6
 
     n_clusters = max(1, min(MOST_CLUSTERS, n_cells // N_NEIGHBOURS))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a cluster that stays empty is left out below
+        warnings.simplefilter("ignore")  # empty clusters are dropped below
         _, clusters = kmeans2(components.astype(np.float64), n_clusters, minit="++", rng=SEED)
     return "k-means clusters", np.unique(clusters, return_inverse=True)[1].astype(np.int64)

@@ -1,4 +1,4 @@
-"""The same numbers as custom content for MultiQC: general statistics, a table and plots, as *_mqc.json."""
+"""MultiQC custom content with the numbers of the report: general statistics, a table and plots, as *_mqc.json."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SECTION = {
     "parent_id": "sccr",
     "parent_name": "sccr",
     "parent_description": (
-        "imputes single-cell RNA-seq expression with scCR. Imputed values are for clustering and for looking at, "
-        "not for tests of differential expression or co-expression; the counts are kept."
+        "imputes single-cell RNA-seq expression with scCR. Use imputed values for clustering and plots, not for tests "
+        "of differential expression or co-expression. The counts are unchanged."
     ),
 }
 
@@ -24,17 +24,17 @@ CONTENT_IDS = ("sccr_general", "sccr_imputation", "sccr_relations", "sccr_values
 
 
 def multiqc_file_name(sample: str, content_id: str) -> str:
-    """Return the file name of one part; MultiQC finds custom content by the ending."""
+    """Return the file name of one part; MultiQC recognises custom content by the suffix."""
     return re.sub(r"[^\w.+-]", "_", f"{sample}.{content_id}") + "_mqc.json"
 
 
 def multiqc_target(sample: str, folder: Path) -> SharedFolder:
-    """Return what a sample's content is written to: its own files in a folder that samples may share."""
+    """Return the target of a sample's content: its own files in a folder that samples can share."""
     return SharedFolder(folder, [multiqc_file_name(sample, content_id) for content_id in CONTENT_IDS])
 
 
 def multiqc_files(content: Content) -> dict[str, str]:
-    """Return the name and the text of every ``*_mqc.json`` file of a result."""
+    """Return the ``*_mqc.json`` files of a result: text by file name."""
     return {
         multiqc_file_name(content.sample, content_id): json.dumps(part, indent=1, ensure_ascii=False) + "\n"
         for content_id, part in multiqc_content(content).items()
@@ -42,7 +42,7 @@ def multiqc_files(content: Content) -> dict[str, str]:
 
 
 def multiqc_content(content: Content) -> dict[str, dict[str, Any]]:
-    """Return the parts by their ids; one that the result cannot fill is absent."""
+    """Return the parts by id, without those that the result has no data for."""
     parts = {"sccr_general": _general(content), "sccr_imputation": _table(content)}
     if content.relations is not None:
         parts["sccr_relations"] = _relations(content)
@@ -67,17 +67,17 @@ def _general(content: Content) -> dict[str, Any]:
         numbers["sccr_seconds"] = round(content.resources.total_seconds, 2)
         numbers["sccr_memory"] = round(content.resources.peak_memory / 1e9, 3)
     headers: dict[str, dict[str, Any]] = {
-        "sccr_cells": {"title": "Cells", "description": "Cells imputed", "format": "{:,.0f}", "scale": "Greys"},
+        "sccr_cells": {"title": "Cells", "description": "Number of cells", "format": "{:,.0f}", "scale": "Greys"},
         "sccr_genes": {
             "title": "Genes imputed",
-            "description": "Genes that were imputed",
+            "description": "Number of imputed genes",
             "format": "{:,.0f}",
             "scale": "Greys",
             "hidden": True,
         },
         "sccr_zeros_before": {
             "title": "Zeros before",
-            "description": "Zeros among the entries of the imputed genes before imputation",
+            "description": "Percentage of zeros in the imputed genes before imputation",
             "suffix": "%",
             "min": 0,
             "max": 100,
@@ -85,7 +85,7 @@ def _general(content: Content) -> dict[str, Any]:
         },
         "sccr_zeros_after": {
             "title": "Zeros after",
-            "description": "Zeros among the same entries after imputation",
+            "description": "Percentage of zeros in the imputed genes after imputation",
             "suffix": "%",
             "min": 0,
             "max": 100,
@@ -93,14 +93,14 @@ def _general(content: Content) -> dict[str, Any]:
         },
         "sccr_seconds": {
             "title": "Time",
-            "description": "Wall-clock seconds of the imputation",
+            "description": "Wall-clock time of the run in seconds",
             "suffix": " s",
             "scale": "Purples",
             "hidden": True,
         },
         "sccr_memory": {
             "title": "Memory",
-            "description": "Largest resident set of the imputation",
+            "description": "Peak memory (resident set size) of the run",
             "suffix": " GB",
             "scale": "Purples",
             "hidden": True,
@@ -132,13 +132,13 @@ def _table(content: Content) -> dict[str, Any]:
     headers: dict[str, dict[str, Any]] = {
         "method": {"title": "Method"},
         "version": {"title": "Version", "description": "Version of sccr-node"},
-        "scale": {"title": "Input", "description": "Scale of the input: counts, or log1p values"},
+        "scale": {"title": "Input", "description": "Scale of the input: counts or log1p"},
         "cells": {"title": "Cells", "format": "{:,.0f}"},
         "genes": {"title": "Genes", "format": "{:,.0f}", "hidden": True},
         "genes_imputed": {"title": "Genes imputed", "format": "{:,.0f}"},
         "mean_observed_before": {
             "title": "Observed, before",
-            "description": "Mean log expression of the observed entries before imputation",
+            "description": "Mean log expression of the observed (non-zero) entries before imputation",
             "format": "{:,.2f}",
         },
         "mean_observed_after": {
@@ -148,7 +148,7 @@ def _table(content: Content) -> dict[str, Any]:
         },
         "mean_imputed": {
             "title": "Imputed",
-            "description": "Mean log expression after imputation of the entries that were zero",
+            "description": "Mean log expression, after imputation, of the entries that were zero before",
             "format": "{:,.2f}",
         },
         "relations": {"title": "Gene relations", "description": "Pairs in the gene graph", "format": "{:,.0f}"},
@@ -157,7 +157,7 @@ def _table(content: Content) -> dict[str, Any]:
         **SECTION,
         "id": "sccr_imputation",
         "section_name": "Imputation",
-        "description": "What was imputed, and what became of the values.",
+        "description": "Input, imputed genes, and mean expression before and after imputation.",
         "plot_type": "table",
         "pconfig": {"id": "sccr_imputation_table", "title": "sccr: imputation", "namespace": "sccr"},
         "headers": {name: headers[name] for name in row},
@@ -172,8 +172,8 @@ def _relations(content: Content) -> dict[str, Any]:
         "id": "sccr_relations",
         "section_name": "Gene relations",
         "description": (
-            "Pairs of genes in the gene graph: associating genes rise and fall together, dissociating genes avoid each "
-            "other."
+            "Pairs of genes in the gene graph: associating genes are positively correlated, dissociating genes "
+            "negatively."
         ),
         "plot_type": "bargraph",
         "pconfig": {"id": "sccr_relations_plot", "title": "sccr: gene relations", "ylab": "Pairs of genes"},
@@ -204,14 +204,14 @@ def _values(content: Content) -> dict[str, Any]:
         "id": "sccr_values",
         "section_name": "Imputed values",
         "description": (
-            "Log expression after imputation of the entries that were zero before; entries that stay zero are left out."
+            "Log expression, after imputation, of the entries that were zero before, excluding entries that stay zero."
         ),
         "plot_type": "linegraph",
         "pconfig": {
             "id": "sccr_values_plot",
             "title": "sccr: imputed values",
             "xlab": "Log expression",
-            "ylab": "Share of the entries (%)",
+            "ylab": "Entries (%)",
             "ymin": 0,
         },
         "data": {
@@ -228,11 +228,11 @@ def _stages(content: Content) -> dict[str, Any]:
         **SECTION,
         "id": "sccr_stages",
         "section_name": "Time",
-        "description": "Wall-clock seconds of each stage.",
+        "description": "Wall-clock time of each stage in seconds.",
         "plot_type": "bargraph",
         "pconfig": {
             "id": "sccr_stages_plot",
-            "title": "sccr: seconds of each stage",
+            "title": "sccr: time per stage",
             "ylab": "Seconds",
             "cpswitch": False,
         },

@@ -1,4 +1,4 @@
-"""Put what was gathered into one self-contained HTML page."""
+"""Render the content of a report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sccr_node.report.content import (
     median_of_bins,
 )
 from sccr_node.runtime.resources import readable_bytes
+from sccr_node.runtime.words import quantity
 
 
 @cache
@@ -35,7 +36,7 @@ def _template() -> jinja2.Template:
 
 
 def render(content: Content) -> str:
-    """Return the page; every name from the data is escaped, and nothing in it is fetched or run."""
+    """Return the page; all names from the data are escaped, and the page loads nothing and runs no scripts."""
     sections = [
         ("cells", "Cells", bool(content.embedding)),
         ("values", "Values", content.values is not None),
@@ -43,7 +44,7 @@ def render(content: Content) -> str:
         ("relations", "Gene relations", content.relations is not None),
         ("evaluation", "Evaluation", bool(content.scores)),
         ("resources", "Time and memory", content.resources is not None),
-        ("run", "How it was run", True),
+        ("run", "Run details", True),
     ]
     parts: dict[str, Any] = {
         "content": content,
@@ -74,7 +75,7 @@ def render(content: Content) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in per cent with what precision its size deserves; never 0 or 100 for what is not."""
+    """Return a share as a percentage; only exactly 0 and 1 are shown as 0.0 % and 100.0 %."""
     if 0 < share < 0.001:
         return "under 0.1 %"
     if 0.999 < share < 1:
@@ -87,7 +88,7 @@ def _short_percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a duration in seconds, minutes or hours, for people."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:
@@ -97,13 +98,13 @@ def duration(seconds: float) -> str:
 
 def _lead(content: Content) -> str:
     taken = (
-        "The input held counts, which were scaled to one depth and log-transformed."
+        "The input contained counts, which were normalised to a common depth and log-transformed."
         if content.scale == "counts"
-        else "The input was log-normalised already and used as it was."
+        else "The input was already log-normalised and was used as it was."
     )
     return (
-        f"{content.method} {content.version} imputed {content.n_imputed_genes:,} of {content.n_genes:,} genes in "
-        f"{content.n_cells:,} cells. {taken}"
+        f"{content.method} (sccr-node {content.version}) imputed {content.n_imputed_genes:,} of "
+        f"{quantity(content.n_genes, 'gene')} in {quantity(content.n_cells, 'cell')}. {taken}"
     )
 
 
@@ -114,18 +115,17 @@ def _summary(content: Content) -> list[Fact]:
     ]
     if content.zeros_before is not None and content.zeros_after is not None:
         zeros = f"{_short_percent(content.zeros_before)} → {_short_percent(content.zeros_after)}"
-        numbers.append(Fact("Zeros", zeros, "of the imputed genes' entries"))
+        numbers.append(Fact("Zeros", zeros, "of the entries of imputed genes"))
     elif content.zeros_before is not None:
-        numbers.append(Fact("Zeros before", _short_percent(content.zeros_before), "of the imputed genes' entries"))
+        numbers.append(Fact("Zeros before", _short_percent(content.zeros_before), "of the entries of imputed genes"))
     if content.relations is not None:
         related = content.relations
         n_pairs = related.n_associating + related.n_dissociating
         numbers.append(Fact("Gene relations", f"{n_pairs:,}", f"{percent(1 - related.share_associating)} dissociating"))
     if content.resources is not None:
         took = content.resources
-        threads = f"{took.threads} thread{'s' if took.threads > 1 else ''}"
         numbers += [
-            Fact("Time", duration(took.total_seconds), f"on {threads}"),
+            Fact("Time", duration(took.total_seconds), f"on {quantity(took.threads, 'thread')}"),
             Fact("Peak memory", readable_bytes(took.peak_memory), f"{readable_bytes(took.estimated_memory)} estimated"),
         ]
     return numbers
@@ -133,31 +133,31 @@ def _summary(content: Content) -> list[Fact]:
 
 def _cells_text(content: Content, embedding: Embedding) -> str:
     technique = (
-        "UMAP of the leading principal components: neighbours are alike, but distances between groups mean little. The "
-        "second map starts from the first, so a group moves only where the data move it."
+        "UMAP of the leading principal components: nearby cells are similar, but distances between groups mean little. "
+        "The second map starts from the first, so a group moves only if its data changed."
         if embedding.technique == "UMAP"
-        else "The first two principal components; the two maps have axes of their own."
+        else "The first two principal components, computed separately for each map."
     )
     some = (
-        f" Of the {content.n_cells:,} cells {content.n_drawn:,} are drawn, chosen at random with a fixed seed."
+        f" Of the {content.n_cells:,} cells, {content.n_drawn:,} are shown, chosen at random with a fixed seed."
         if content.n_drawn < content.n_cells
         else ""
     )
     return (
-        f"Each point is a cell. {technique}{some} Imputation always makes groups look tighter: that is smoothing, "
-        "and no proof that a group is real."
+        f"Each point is a cell. {technique}{some} Imputation always makes groups look tighter: that is smoothing, not "
+        "evidence that a group is real."
     )
 
 
 def _map(embedding: Embedding, grouping: Grouping, content: Content) -> dict[str, Any]:
     further = []
     if grouping.n_others:
-        further.append(f"{grouping.n_others:,} smaller groups")
+        further.append(f"{quantity(grouping.n_others, 'smaller group')}")
     if grouping.n_missing:
-        further.append(f"no value: {grouping.n_missing:,} cells")
+        further.append(f"no value: {quantity(grouping.n_missing, 'cell')}")
     return {
         "heading": (
-            f"{grouping.title} found in the imputed data (no label column was given)"
+            f"{grouping.title} of the imputed data (no label column was given)"
             if grouping.found_here
             else f"Coloured by {grouping.title}"
         ),
@@ -187,14 +187,14 @@ def _value_parts(content: Content, values: Values) -> dict[str, Any]:
     medians = median_of_bins(values.observed_before), median_of_bins(values.observed_after)
     stays = percent(values.n_unobserved_zero / n_unobserved)
     changes = (
-        "Denoising smooths measured values too, so the observed entries change as well as the zeros are filled."
+        "Denoising not only fills the zeros but also smooths the measured values."
         if content.what == "denoised"
         else "Recovered expression keeps the observed entries and fills the zeros."
     )
     return {
         "values_text": (
-            f"All {values.n_observed + values.n_unobserved:,} entries of the imputed genes. {changes} "
-            f"An observed entry changed by {values.mean_change:.2f} on average."
+            f"All {values.n_observed + values.n_unobserved:,} entries (cells × imputed genes). {changes} "
+            f"Observed entries changed by {values.mean_change:.2f} on average."
         ),
         "observed": Markup(figures.value_histogram(values, "observed")),
         "observed_note": (
@@ -205,7 +205,7 @@ def _value_parts(content: Content, values: Values) -> dict[str, Any]:
         "imputed_note": (
             f"{values.n_unobserved:,}: median {median_of_bins(values.unobserved_after):.2f}, mean "
             f"{values.mean_unobserved_after:.2f} after; "
-            + ("none of them stays zero" if not values.n_unobserved_zero else f"{stays} stay zero (not drawn)")
+            + ("none stay zero" if not values.n_unobserved_zero else f"{stays} stay zero (not shown)")
         ),
     }
 
@@ -219,9 +219,9 @@ def _marker_parts(content: Content) -> dict[str, Any]:
         "after": Markup(figures.marker_heat_map(markers, grouping, "after")),
         "groups": [group for group in _groups(grouping) if group["position"] in shown and group["name"]],
         "text": (
-            f"The genes that set the {len(shown)} largest groups apart most, chosen on the values before imputation, "
-            f"in {markers.before.shape[1]} cells drawn from these groups. A row is a gene, a column a cell; both "
-            "figures share one scale for each gene, up to its 95th percentile where it was measured."
+            f"The genes that best distinguish the {len(shown)} largest groups, chosen by their expression before "
+            f"imputation, in {quantity(markers.before.shape[1], 'cell')} of these groups. One row per gene, one column "
+            "per cell. Each gene is scaled to the 95th percentile of its measured non-zero values, in both figures."
         ),
     }
 
@@ -242,14 +242,15 @@ def _relation_parts(relations: Relations) -> dict[str, Any]:
 
     return {
         "text": (
-            f"The method joined {n_pairs:,} pairs among {relations.n_related_genes:,} genes. Associating genes rise "
-            "and fall together; dissociating genes avoid each other, as markers of different cell types do."
+            f"The method related {quantity(n_pairs, 'pair')} of {quantity(relations.n_related_genes, 'gene')}. "
+            "Associating genes are positively correlated; dissociating genes are negatively correlated, like "
+            "markers of different cell types."
         ),
         "histogram": Markup(figures.relation_histogram(relations)),
         "share": Markup(
             figures.share_bar(
                 [("plus", share), ("minus", 1 - share)] if n_pairs else [],
-                f"Of {n_pairs:,} related pairs, {percent(share)} are associating and {percent(1 - share)} dissociating."
+                f"{quantity(n_pairs, 'pair')}: {percent(share)} associating, {percent(1 - share)} dissociating."
                 if n_pairs
                 else "There are no related pairs.",
             )
@@ -265,12 +266,12 @@ def _relation_parts(relations: Relations) -> dict[str, Any]:
 
 def _resource_parts(resources: Resources) -> dict[str, Any]:
     total = max(resources.total_seconds, sum(stage.seconds for stage in resources.stages), 1e-9)
-    limit = f", {readable_bytes(resources.memory_limit)} were allowed" if resources.memory_limit is not None else ""
+    limit = f" (limit: {readable_bytes(resources.memory_limit)})" if resources.memory_limit is not None else ""
     return {
         "text": (
-            f"The run took {duration(resources.total_seconds)} on {resources.threads} "
-            f"thread{'s' if resources.threads > 1 else ''}. It needed {readable_bytes(resources.peak_memory)} of "
-            f"memory at its peak; {readable_bytes(resources.estimated_memory)} were estimated before it began{limit}."
+            f"The run took {duration(resources.total_seconds)} on {quantity(resources.threads, 'thread')}. Its peak "
+            f"memory was {readable_bytes(resources.peak_memory)}; the estimate before it started was "
+            f"{readable_bytes(resources.estimated_memory)}{limit}."
         ),
         "stages": [
             {

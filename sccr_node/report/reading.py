@@ -1,4 +1,4 @@
-"""Read a result and its run record, in blocks of cells, into what the page says."""
+"""Collect the content of a report from a result and its run record, in blocks of cells."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ from sccr_node.report.content import (
 )
 from sccr_node.report.layout import SEED, components_of, find_clusters, lay_out
 from sccr_node.results import Result
+from sccr_node.runtime.words import plural, quantity
 
 CELLS_DRAWN = 8000
-"""Points in a scatter plot beyond which the eye gains nothing and the page grows."""
+"""Most cells in a scatter plot: more would make the page larger, but not clearer."""
 
 GROUPS_TOLD_APART = 24
 GROUPS_IN_MARKER_MAP = 12
@@ -63,22 +64,22 @@ def content_of(
     with_cells: bool = True,
     progress: Progress | None = None,
 ) -> Content:
-    """Collect what the page and the MultiQC content show.
+    """Collect what the HTML report and the MultiQC content show.
 
     Parameters
     ----------
     result
         A result, from a file or straight from its run.
     shown_as
-        The file of the result; its name without ending is the sample's.
+        The file of the result; its name without suffix is the sample name.
     record
         The record of the same run.
     label_key, batch_key
-        Columns of obs to colour cells by.
+        Columns of obs that colour the cells.
     with_cells
-        Whether to lay cells out, group them and pick markers, which takes most of the time.
+        Whether to compute embeddings, groups and markers, which takes most of the time.
     progress
-        Called with a stage's name and the share done.
+        Called with a stage's name and the finished fraction.
 
     Raises
     ------
@@ -93,9 +94,7 @@ def content_of(
     before = result.expression(progress)
     values = None
     if result.shown is None:
-        notes.append(
-            "The run wrote no layer of expression (--write embedding), so there are no values after imputation to show."
-        )
+        notes.append("Imputed expression values: the run wrote only the embedding (--write embedding).")
     else:
         values = _values(before, result, progress)
     relations = _relations(result, before, notes)
@@ -112,23 +111,26 @@ def _check_record(path: Path, record: RunRecord | None, result: Result) -> None:
     seen = (str(result.about["method"]), result.data.n_cells, result.data.n_genes)
     if told != seen:
         raise InputProblem(
-            "the run record is of another run: it says {} on {} cells x {} genes".format(*told)
-            + ", {} holds {} on {} x {}".format(path, *seen)
+            "the run record belongs to a different run: it is of {} on {:,} cells x {:,} genes".format(*told)
+            + ", but {} contains {} on {:,} cells x {:,} genes; give the record of this result".format(path, *seen)
         )
-    # Where a gene file lay, and what a later version records besides, tells no run from another.
+    # The path of a gene file, and anything that a later version also records, do not distinguish runs.
     names = [name for name in result.params if name != "genes" and name in record.params]
     differing = [name for name in names if record.params[name] != result.params[name]]
     said = [str(message) for message in np.atleast_1d(result.about.get("messages", []))]
     if record.messages != said:
         differing.append("messages")
     if differing:
-        raise InputProblem(f"the run record belongs to a different run than {path}: {listing(differing)} differ")
+        raise InputProblem(
+            f"the run record belongs to a different run than {path}: {listing(differing)} "
+            f"{plural(len(differing), 'differs', 'differ')}; give the record of this result"
+        )
 
 
 def _column_grouping(data: InputData, name: str, notes: list[str]) -> tuple[str, NDArray[np.object_]]:
     column = data.obs_column(name)
     if column.isna().all():
-        notes.append(f"The column {name} has no value for any cell, so it cannot colour the cells.")
+        notes.append(f"Cells coloured by {name}: the column has no value for any cell.")
     names = column.astype(str).to_numpy(dtype=object)
     names[column.isna().to_numpy()] = None
     return name, names
@@ -156,7 +158,7 @@ def _values(before: Any, result: Result, progress: Progress | None) -> Values:
         n_observed_zero += int((observed == 0).sum())
         n_stored += int((~kept).sum())
     n_unobserved = n_cells * n_genes - n_observed
-    # Entries that are not stored are zeros.
+    # Entries that are not stored are zero.
     histograms["unobserved"][0] += n_unobserved - n_stored
     if progress is not None:
         progress("compare values", 1.0)
@@ -176,7 +178,7 @@ def _values(before: Any, result: Result, progress: Progress | None) -> Values:
 
 
 def _at_entries_of(then: Any, now: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Values of ``now`` at the stored entries of ``then``, and which stored entries of ``now`` these are."""
+    """Return the values of ``now`` at the stored entries of ``then``, and which stored entries of ``now`` these are."""
     n_genes = then.shape[1]
     places = [positions(matrix) for matrix in (then, now)]
     marks = np.zeros(then.shape[0] * n_genes, dtype=np.float32)
@@ -195,7 +197,7 @@ def _count(histogram: NDArray[np.int64], values: NDArray[np.floating]) -> None:
 def _relations(result: Result, before: Any, notes: list[str]) -> Relations | None:
     if result.relations is None:
         notes.append(
-            "The result holds no gene graph: scFP builds none, and with --batch-key each batch has one of its own."
+            "Gene relations: the result has no gene graph (scFP builds none; with --batch-key, each batch has its own)."
         )
         return None
     upper = sparse.triu(result.relations, k=1).tocoo()
@@ -230,7 +232,7 @@ def _relations(result: Result, before: Any, notes: list[str]) -> Relations | Non
 
 
 def _coefficient(method: str) -> str:
-    """Return what relates genes, for readers; a result of a version that knew other methods has the usual one."""
+    """Return the name of the coefficient that relates genes; Pearson's r for methods unknown to this version."""
     cosine = method in METHODS and METHODS[method].relation == "cosine"
     return "cosine" if cosine else "Pearson's r"
 
@@ -254,17 +256,17 @@ def _facts(
         facts += [
             Fact("Input", readable(Path(source.path).name), f"{source.format}, SHA-256 {source.sha256}"),
             Fact("Matrix", "X" if source.layer is None else f"layer {readable(source.layer)}"),
-            Fact("Genes imputed", f"{preparation.n_genes_imputed:,}", f"choice: {readable(preparation.genes_choice)}"),
+            Fact("Genes imputed", f"{preparation.n_genes_imputed:,}", f"--genes {readable(preparation.genes_choice)}"),
         ]
         if preparation.target_sum is not None:
             by = "the imputed genes" if preparation.normalize_by == "selected" else "all genes"
-            facts.append(Fact("Target depth", f"{preparation.target_sum:,.6g}", f"total of a cell over {by}"))
+            facts.append(Fact("Target depth", f"{preparation.target_sum:,.6g}", f"total per cell over {by}"))
         facts += [
-            Fact("Empty cells", f"{preparation.n_empty_cells:,}", "no expression of an imputed gene: took no part"),
-            Fact("Empty genes", f"{preparation.n_empty_genes:,}", "no expression in any cell: took no part"),
+            Fact("Empty cells", f"{preparation.n_empty_cells:,}", "express none of the imputed genes; skipped"),
+            Fact("Empty genes", f"{preparation.n_empty_genes:,}", "imputed genes not expressed in any cell; skipped"),
         ]
         if record.batches:
-            facts.append(Fact("Batches", f"{len(record.batches):,}", "each imputed by itself"))
+            facts.append(Fact("Batches", f"{len(record.batches):,}", "each imputed separately"))
         facts += [
             Fact("Written", ", ".join(readable(name) for name in record.result.keys)),
             Fact("Started", readable(record.started)),
@@ -310,7 +312,7 @@ def _facts(
 
 
 def sample_name(result: Path) -> str:
-    """Return the name of a result's file without its folder and ending: how MultiQC calls the sample."""
+    """Return the sample name for MultiQC: the name of the result's file without folder and suffix."""
     return result.name.removesuffix(".gz").rsplit(".", 1)[0] or result.name
 
 
@@ -344,27 +346,28 @@ def _with_cells(
     drawn = _draw(result.data.n_cells)
     if len(drawn) < 3 or result.components is None:
         notes.append(
-            f"The cells are not laid out: {result.data.n_cells} cells are too few, or the result has no components."
+            "Embeddings of the cells: the result has "
+            + ("no principal components." if len(drawn) >= 3 else f"only {quantity(result.data.n_cells, 'cell')}.")
         )
         return replace(content, n_drawn=len(drawn))
     components = result.components[drawn]
     expression = before[drawn]
     if progress is not None:
-        progress("lay cells out", 0.0)
+        progress("embed cells", 0.0)
     technique, places_before, places_after = lay_out(components_of(sparse.csr_matrix(expression)), components)
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
     if not groupings:
         title, clusters = find_clusters(components)
         groupings = [replace(_grouping_of_codes(title, clusters), found_here=True)]
     if progress is not None:
-        progress("lay cells out", 1.0)
+        progress("embed cells", 1.0)
     markers = None
     output = result.shown
     if output is not None:
         names = [readable(name) for name in result.data.gene_names[result.genes]]
         markers = _marker_map(expression, groupings[0], names, lambda rows: result.rows(output, drawn[rows]))
         if markers is None:
-            notes.append("No markers are shown: they take at least two groups of five cells.")
+            notes.append("Marker genes: they require at least two groups of at least five cells.")
     return replace(
         content,
         n_drawn=len(drawn),
@@ -407,23 +410,23 @@ def _grouping_of_codes(title: str, clusters: NDArray[np.int64]) -> Grouping:
 def strongest_markers(
     expression: Any, codes: NDArray[np.int64], groups: list[int], n_each: int = MARKERS_OF_A_GROUP
 ) -> list[tuple[int, int]]:
-    """Pick genes that set a group apart from all other cells.
+    """Choose genes that distinguish a group from all other cells.
 
     Parameters
     ----------
     expression
-        Cells x genes, sparse: measured values, so that imputation has no say in the choice.
+        Cells x genes, sparse: measured values, so that imputation does not affect the choice.
     codes
-        Each cell's group.
+        Group of each cell.
     groups
-        The groups to find markers of.
+        The groups to find markers for.
     n_each
-        How many genes a group gets at most; a gene serves one group only.
+        Maximum number of genes per group; each gene is a marker of only one group.
 
     Returns
     -------
     list
-        Pairs of a gene's column and its group: the largest differences of means in units of the standard deviation.
+        Pairs of gene column and group, with the largest differences of means in units of the standard deviation.
     """
     squares = expression.multiply(expression).tocsr()
     total, total_squares = (np.asarray(matrix.sum(axis=0)).ravel() for matrix in (expression, squares))
@@ -439,7 +442,7 @@ def strongest_markers(
             np.maximum(0, sums_squares / n_inside - means[0] ** 2),
             np.maximum(0, (total_squares - sums_squares) / n_outside - means[1] ** 2),
         )
-        # The floor keeps a gene that is nearly constant from looking decisive.
+        # The constant keeps a nearly constant gene from having a huge effect.
         effect = (means[0] - means[1]) / np.sqrt((variances[0] + variances[1]) / 2 + 0.01)
         effect[taken] = -np.inf
         for gene in np.argsort(-effect, kind="stable")[:n_each]:
@@ -473,7 +476,7 @@ def _marker_map(expression: Any, grouping: Grouping, names: list[str], rows_afte
     order = np.argsort(cells)
     after = np.empty_like(before)
     after[:, order] = rows_after(cells[order])[:, genes].toarray().T
-    # One scale for both: the measured values' upper end.
+    # Both are scaled by the upper end of the measured values.
     top = np.array([np.quantile(row[row > 0], 0.95) if (row > 0).any() else 1.0 for row in before])[:, None]
     return MarkerMap(
         genes=[names[gene] for gene in genes],

@@ -1,4 +1,4 @@
-"""Read evaluation tables (TSV or JSON, as evaluate and benchmark write them, or alike) for the page."""
+"""Read evaluation tables for the report: TSV or JSON, as written by evaluate and benchmark, or similar."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def read_scores(path: Path) -> ScoreTable:
     Parameters
     ----------
     path
-        A TSV file whose first line names the columns, or a JSON file: a list of objects, or one object that holds such
-        a list or is one row itself.
+        A TSV file with the column names in its first line, or a JSON file: a list of objects, an object that contains
+        such a list, or an object that is a single row.
 
     Raises
     ------
     InputMissing
-        There is no such file, or it may not be read.
+        The file does not exist or cannot be read.
     InputProblem
-        It is not a table.
+        The file is not a table.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, IsADirectoryError) as failure:
-        raise InputProblem(f"--scores {path}: not a text file; expected TSV or JSON") from failure
+        raise InputProblem(f"cannot read --scores {path}: it is not a text file; give a TSV or JSON table") from failure
     except OSError as failure:
-        raise InputMissing(f"--scores {path}: {failure.strerror or failure}") from failure
+        raise InputMissing(f"cannot read --scores {path}: {(failure.strerror or str(failure)).lower()}") from failure
     records = _json_records(path, text) if text.lstrip()[:1] in ("[", "{") else _tsv_records(path, text)
     columns = list(dict.fromkeys(name for record in records for name in record))
     rows = [[record.get(column) for column in columns] for record in records]
@@ -58,12 +58,14 @@ def _json_records(path: Path, text: str) -> Sequence[dict[str, Any]]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as failure:
-        raise InputProblem(f"--scores {path}: not JSON: {failure}") from None
+        raise InputProblem(f"cannot read --scores {path}: it is not valid JSON ({failure})") from None
     if isinstance(found, dict):
         tables = [value for value in found.values() if _is_table(value)]
         found = tables[0] if tables else [found]
     if not _is_table(found):
-        raise InputProblem(f"--scores {path}: no table in it; expected what evaluate or benchmark writes")
+        raise InputProblem(
+            f"cannot read --scores {path}: it contains no table; give a file written by sccr evaluate or sccr benchmark"
+        )
     return [{name: value for name, value in record.items() if not isinstance(value, dict | list)} for record in found]
 
 
@@ -75,7 +77,7 @@ def _tsv_records(path: Path, text: str) -> Sequence[dict[str, Any]]:
     lines = [line for line in csv.reader(text.splitlines(), delimiter="\t") if line and not line[0].startswith("#")]
     if len(lines) < 2 or len(lines[0]) < 2 or any(len(line) != len(lines[0]) for line in lines):
         raise InputProblem(
-            f"--scores {path}: not a table with tabs between its columns and a first line that names them"
+            f"cannot read --scores {path}: it is not a table; separate columns by tabs, and name them in the first line"
         )
     return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
 

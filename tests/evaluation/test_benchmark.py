@@ -42,7 +42,7 @@ def test_the_plan():
     assert runs[0] == Run(("recovery",), "none", "mnar", 0.2, 0)
     assert runs[-1] == Run(("clustering",), "scfp", seeds=(0, 3))
     assert len(plan("recovery")) == 8
-    assert runs[0].title == "none, 20% dropped (mnar), seed 0" and runs[-1].title == "scFP, clustering"
+    assert runs[0].title == "no imputation, 20% dropped (mnar), seed 0" and runs[-1].title == "scFP, clustering"
 
 
 def test_the_columns_of_the_table_stay_where_they_are():
@@ -80,7 +80,7 @@ def test_scCR_is_judged_by_the_output_that_its_paper_judges(task):
 
 
 def test_a_run_that_cannot_be_masked_is_refused():
-    with pytest.raises(InputProblem, match="drops none"):
+    with pytest.raises(InputProblem, match="would drop none"):
         run_apart(Run(("recovery",), "none", "mcar", 1e-9, 0), inputs(), silent)
 
 
@@ -106,5 +106,5 @@ def test_a_run_that_is_killed_or_fails_is_told(monkeypatch):
 
     killed = SimpleNamespace(exitcode=-9, join=lambda: None)
     monkeypatch.setattr(benchmark, "_child", lambda *arguments: nullcontext((killed, Nothing())))
-    with pytest.raises(NotEnoughResources, match="exit -9.*want of memory"):
+    with pytest.raises(NotEnoughResources, match="killed .exit code -9.*memory ran out"):
         run_apart(run, inputs(), silent)

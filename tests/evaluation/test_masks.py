@@ -98,7 +98,7 @@ def test_each_entry_is_drawn_with_its_own_probability():
 @pytest.mark.parametrize(("rate", "what"), [(1e-6, "none"), (1 - 1e-6, "all")])
 def test_a_rate_that_means_none_or_all_is_refused(rate, what):
     data = sparse.csr_matrix(np.ones((2, 5)))
-    with pytest.raises(ValueError, match=f"drops {what} of the 10 observed entries"):
+    with pytest.raises(ValueError, match=f"would drop {what} of the 10 observed entries"):
         mask_expression(data, rate, "mcar", seed=0)
 
 

@@ -32,7 +32,7 @@ def test_an_interrupted_benchmark_goes_on_where_it_stopped(sccr, counts_file, mo
     assert code == 75 and "no memory left; finished runs are kept in" in err and not output.exists()
     done.append("let it go on")
     code, out, err = sccr(*command, "--json", as_json)
-    assert (code, out) == (0, "") and "3 of 5 runs are finished already" in err
+    assert (code, out) == (0, "") and "3 of 5 runs already finished" in err
     assert [run.analyses for run in done if isinstance(run, Run)] == [("recovery",)] * 4 + [("clustering",)]
     table = pd.read_csv(output, sep="\t")
     assert list(table) == list(columns())
@@ -93,8 +93,8 @@ def test_a_file_that_is_no_journal_is_never_replaced(refused, sccr, counts_file)
     command = ("benchmark", counts_file, "--rates", "0.4", "--seeds", "0", "--methods", "none", "-o", output)
     for text in ("a user's notes\n", '{"sha256": "alone"}\n', "[1, 2]\n"):
         journal.write_text(text)
-        refused(73, ["b.tsv.runs.jsonl", "not the journal"], *command)
-        refused(73, ["b.tsv.runs.jsonl", "not the journal"], *command, "--force")
+        refused(73, ["b.tsv.runs.jsonl", "is not a benchmark's journal"], *command)
+        refused(73, ["b.tsv.runs.jsonl", "is not a benchmark's journal"], *command, "--force")
     journal.unlink()
     counts_file.rename(journal)
     refused(2, ["it is the input"], "benchmark", journal, *command[2:], "--force")
@@ -106,7 +106,7 @@ def test_without_labels_the_numbers_of_clustering_are_said_to_have_no_effect(scc
     code, _, err = sccr(*command, "--resolution", "0.5", "--n-restarts", "3", "--n-neighbors", "15")
     assert code == 0
     (line,) = [line for line in err.splitlines() if "warning" in line]
-    assert "no effect of --n-restarts, --resolution: without --label-key there is no clustering" in line
+    assert "--n-restarts, --resolution have no effect: clustering requires --label-key" in line
 
 
 def test_it_refuses(refused, counts_file):
@@ -120,6 +120,6 @@ def test_it_refuses(refused, counts_file):
     bad(2, ["--rates"], "--rates", "1.5")
     bad(2, ["--seeds"], "--seeds", "0,-1")
     bad(65, ["'celltype'"], "--label-key", "celltype")
-    bad(65, ["drops none"], "--rates", ".000000001", "--methods", "none", "--seeds", "0")
+    bad(65, ["would drop none", "--rates"], "--rates", ".000000001", "--methods", "none", "--seeds", "0")
     output.write_text("kept")
     bad(73, ["already exists"])

@@ -129,13 +129,13 @@ def test_matching_names():
     def strings(text):
         return np.array(text.split())
 
-    np.testing.assert_array_equal(matching(strings("a b c"), strings("c a b"), "genes", "X"), [2, 0, 1])
-    np.testing.assert_array_equal(matching(strings("a a b"), strings("a a b"), "genes", "X"), [0, 1, 2])
-    for found, words in (("a b", "lacks 1 genes"), ("a b c d", "has besides them 1 genes"), ("b c d", "lacks 1")):
+    np.testing.assert_array_equal(matching(strings("a b c"), strings("c a b"), "gene", "X"), [2, 0, 1])
+    np.testing.assert_array_equal(matching(strings("a a b"), strings("a a b"), "gene", "X"), [0, 1, 2])
+    for found, words in (("a b", "lacks 1 gene "), ("a b c d", "adds 1 gene "), ("b c d", "lacks 1")):
         with pytest.raises(InputProblem, match=words):
-            matching(strings("a b c"), strings(found), "genes", "X")
-    with pytest.raises(InputProblem, match="names repeat"):
-        matching(strings("a a b"), strings("a b a"), "genes", "X")
+            matching(strings("a b c"), strings(found), "gene", "X")
+    with pytest.raises(InputProblem, match="names are not unique"):
+        matching(strings("a a b"), strings("a b a"), "gene", "X")
 
 
 def types_of(column):
@@ -173,16 +173,16 @@ def test_labels_of_any_kind(labels):
 def test_cells_without_a_label_are_left_out_and_that_is_said(labels):
     types, said = types_of(labels)
     assert types.tolist() == [1, -1, 0, 1]
-    assert "1 cells without a label" in said
+    assert "1 cell without a label" in said and "is excluded" in said
 
 
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
         ([None, None, None], "every value is missing"),
-        (["a", "a", None], "one label only ('a')"),
+        (["a", "a", None], "only one label ('a')"),
         ([0.5, 1.5, 1.5], "measurements"),
-        (["c1", "c2", "c3"], "as many labels as cells"),
+        (["c1", "c2", "c3"], "each of the 3 cells has a different label"),
     ],
 )
 def test_labels_that_tell_nothing_are_refused(labels, words):
@@ -268,12 +268,12 @@ def renamed(candidate):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda a: a[1:].copy(), ["lacks 1 cells"]),
+        (lambda a: a[1:].copy(), ["lacks 1 cell "]),
         (lambda a: a[:, :-2].copy(), ["lacks 2 genes"]),
         (renamed, ["lacks 60 cells"]),
         (with_nan, ["1 NaN value"]),
-        (with_counts, ["holds counts", FACTOR_COLUMN]),
-        (with_denoised_counts, ["more than log1p of counts reaches", FACTOR_COLUMN]),
+        (with_counts, ["contains counts", FACTOR_COLUMN]),
+        (with_denoised_counts, ["too high for log expression", FACTOR_COLUMN]),
     ],
 )
 def test_candidates_that_are_not_made_from_the_masked_data_are_refused(refused, masked, change, words):
@@ -302,10 +302,10 @@ def test_mask_refuses(refused, counts_file):
     output = counts_file.with_name("m.h5ad")
     refused(2, ["--rate"], "evaluate", "mask", counts_file, output, "--rate", "1")
     refused(2, ["--mechanism"], "evaluate", "mask", counts_file, output, "--mechanism", "mar")
-    refused(2, ["name the file"], "evaluate", "mask", counts_file, counts_file.with_name("m.zarr"))
+    refused(2, ["choose a name that ends in .h5ad"], "evaluate", "mask", counts_file, counts_file.with_name("m.zarr"))
     refused(2, ["it is the input"], "evaluate", "mask", counts_file, counts_file, "--force")
     refused(66, ["does not exist"], "evaluate", "mask", counts_file.with_name("none.h5ad"), output)
-    refused(65, ["drops none of the"], "evaluate", "mask", counts_file, output, "--rate", "1e-9")
+    refused(65, ["cannot mask", "would drop none of the", "--rate"], "evaluate", "mask", counts_file, output, "--rate", "1e-9")
     refused(65, ["'nolayer'"], "evaluate", "mask", counts_file, output, "--layer", "nolayer")
     output.write_text("kept")
     refused(73, ["already exists"], "evaluate", "mask", counts_file, output)
@@ -366,14 +366,14 @@ def test_cluster_refuses(refused, few_cells, counts_file):
 
     cluster(2, ["--label-key"])
     cluster(65, ["'celltype'", "cell_type"], "--label-key", "celltype")
-    cluster(65, ["one label only"], "--label-key", "one")
+    cluster(65, ["only one label"], "--label-key", "one")
     cluster(65, ["every value is missing"], "--label-key", "none")
     cluster(65, ["measurements"], "--label-key", "depth")
     cluster(65, ["'X_none'", "X_nan"], "--label-key", "cell_type", "--obsm", "X_none")
     cluster(65, ["NaN", "obsm['X_nan']"], "--label-key", "cell_type", "--obsm", "X_nan")
-    cluster(65, ["not a table of numbers"], "--label-key", "cell_type", "--obsm", "words")
+    cluster(65, ["not a numeric array"], "--label-key", "cell_type", "--obsm", "words")
     cluster(65, ["1 NaN value"], "--label-key", "cell_type", "--layer", "nan")
-    cluster(2, ["choose one"], "--label-key", "cell_type", "--layer", "nan", "--obsm", "X_nan")
+    cluster(2, ["give only one"], "--label-key", "cell_type", "--layer", "nan", "--obsm", "X_nan")
     cluster(2, ["--seeds"], "--label-key", "cell_type", "--seeds", "a")
 
 
@@ -387,10 +387,10 @@ def test_without_its_libraries_clustering_says_how_to_get_them(refused, counts_f
 def test_relations_of_data_and_of_a_result_agree(sccr, counts_file):
     result, pairs, as_json = (counts_file.with_name(name) for name in ("r.h5ad", "p.tsv", "r.json"))
     built = sccr("evaluate", "relations", counts_file, "--n-top-genes", "50", "--n-pairs", "5", "--pairs", pairs)
-    assert built[0] == 0 and "is built" in built[2]
+    assert built[0] == 0 and "building the gene graph of scCR" in built[2]
     assert sccr("impute", counts_file, result, "--n-top-genes", "50")[0] == 0
     read = sccr("evaluate", "relations", result, "--n-pairs", "5", "--json", as_json)
-    assert read[0] == 0 and "is read from varp" in read[2]
+    assert read[0] == 0 and "using the gene graph in varp" in read[2]
     assert built[1] == read[1]
     rows = table(read[1])
     assert list(rows["pairs"]) == ["data", "graph"]
@@ -425,7 +425,7 @@ def test_relations_refuse(refused, sccr, few_cells, counts_file):
     adata = few_cells.copy()
     adata.varp["sccr_relations"] = sparse.csr_matrix((80, 80), dtype=np.float32)
     adata.write_h5ad(counts_file)
-    refused(65, ["joins no genes"], "evaluate", "relations", counts_file)
+    refused(65, ["has no edges"], "evaluate", "relations", counts_file)
 
 
 def test_help_and_version_do_not_import_the_libraries():
@@ -487,7 +487,7 @@ def test_a_number_of_genes_that_is_asked_for_comes_before_those_that_were_impute
     assert sccr("impute", counts_file, result, "--n-top-genes", "50")[0] == 0
     command = ("evaluate", "cluster", result, "--label-key", "cell_type", "--layer", "sccr", "--seeds", "0")
     code, _, err = sccr(*command, "--n-top-genes", "20", "--n-restarts", "1")
-    assert code == 0 and "imputed genes are clustered" not in err
+    assert code == 0 and "is a result of sccr impute" not in err
 
 
 def test_relations_refuse_what_a_stored_graph_leaves_without_effect(refused, sccr, counts_file):
@@ -495,14 +495,14 @@ def test_relations_refuse_what_a_stored_graph_leaves_without_effect(refused, scc
     assert sccr("impute", counts_file, result, "--n-top-genes", "50")[0] == 0
     assert sccr("impute", counts_file, built, "--method", "scbfp")[0] == 0
     relations = ("evaluate", "relations")
-    refused(2, ["--method scbfp", "is of sccr", "--key"], *relations, result, "--method", "scbfp")
+    refused(2, ["--method scbfp", "(method sccr) is used", "--key"], *relations, result, "--method", "scbfp")
     refused(2, ["--n-top-genes", "no effect"], *relations, result, "--n-top-genes", "20")
     code, _, err = sccr(*relations, built, "--method", "sccr")  # a form passes the default too
-    assert code == 0 and "is of scbfp: --method sccr has no effect" in err
+    assert code == 0 and "(method scbfp) is used: --method sccr has no effect" in err
     code, _, err = sccr(*relations, built, "--method", "scbfp")
     assert code == 0 and "no effect" not in err
     code, _, err = sccr(*relations, result, "--method", "scbfp", "--key", "other")
-    assert code == 0 and "the gene graph of scbfp is built" in err
+    assert code == 0 and "building the gene graph of scBFP" in err
 
 
 def test_several_tables_are_written_all_or_none(refused, counts_file, monkeypatch):

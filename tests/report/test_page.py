@@ -88,7 +88,7 @@ def test_it_says_what_was_run(page, made):
         "layers[&#39;sccr&#39;]",
     ):
         assert said in page, said
-    for word in ("differential expression", "co-expression", "The counts are in the file as they were"):
+    for word in ("differential expression", "co-expression", "The counts in the file are unchanged"):
         assert word in page
     assert "0.2281" in page and "Mean absolute error" in page
 

@@ -130,7 +130,7 @@ def test_labels_of_every_kind(made):
     assert some.n_missing == 30 and (some.codes == -1).sum() == 30
     nothing = content_from(made.path, label_key="nothing")
     assert nothing.groupings[0].found_here
-    assert any("nothing has no value for any cell" in note for note in nothing.notes)
+    assert any(note == "Cells coloured by nothing: the column has no value for any cell." for note in nothing.notes)
 
 
 def test_a_missing_column_lists_those_there_are(made):
@@ -171,7 +171,7 @@ def test_the_record_adds_what_the_file_does_not_hold(made):
 
 def test_a_record_of_another_run_is_refused(made):
     record = RunRecord.model_validate(record_of(made, method="scfp"))
-    with pytest.raises(InputProblem, match="another run"):
+    with pytest.raises(InputProblem, match="belongs to a different run: it is of scfp"):
         content_from(made.path, record=record, with_cells=False)
 
 

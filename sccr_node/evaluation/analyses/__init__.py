@@ -1,7 +1,7 @@
-"""What the output of a method is judged by: one file per analysis, each with its declaration at its foot.
+"""The analyses that evaluate a method's output: one file per analysis, each with its declaration at the end.
 
-A file here *is* an analysis of the benchmark: it is found by its name, and loaded when it is used. It ends with
-``ANALYSIS = Analysis(…)``, which says what it needs, which columns it adds and which function fills them.
+Each file here *is* an analysis of the benchmark: it is found by name and loaded on use. It ends with
+``ANALYSIS = Analysis(…)``, which declares what it needs, which columns it adds and which function fills them.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from sccr_node.evaluation.metrics import METRICS, Metric
 from sccr_node.numerics import Progress
 
 Row = dict[str, Any]
-"""One line of a table, by column."""
+"""One row of a table, by column."""
 
 EARLIEST = ("recovery", "clustering")
-"""The analyses that the benchmark began with come first; later ones follow by name, and no column ever moves."""
+"""The benchmark's original analyses come first and later ones follow by name, so that no column ever moves."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What an analysis looks at.
+    """The input of an analysis.
 
     Attributes
     ----------
     expression
-        What the method was given: cells x genes, log-normalised, CSR.
+        The method's input: cells x genes, log-normalised, CSR.
     imputed
-        What it made of it: cells x genes, dense or sparse.
+        The method's output: cells x genes, dense or sparse.
     truth
-        The entries that were hidden from the method, CSR; None if nothing was.
+        The entries that were hidden from the method, CSR; None if none were.
     types
-        The type of each cell as a number from 0, -1 for cells without one; None without labels.
+        Type of each cell as a number from 0 (-1: no type); None without labels.
     seeds
-        For what is random in the analysis.
+        Seeds for the random steps of the analysis.
     settings
         The values of the parameters that the analysis declares.
     threads
-        How many may work. No result depends on it.
+        Number of threads. Does not affect the result.
     progress
-        Called with a stage's name and the share done.
+        Called with a stage's name and the finished fraction.
     """
 
     expression: Any
@@ -68,25 +68,25 @@ class Analysis:
     Attributes
     ----------
     title
-        What it does, in one or two words, for progress and messages.
+        One or two words for progress and messages.
     data
-        Whether the method is given the data with entries masked (once per rate and seed), or all of them (once).
+        Whether the method gets the data with masked entries (once per rate and seed) or the full data (once).
     task
-        Which output of the method is judged: the one that its authors evaluated for this task.
+        Selects the method's output: the one that its authors evaluated for this task.
     columns
-        What it adds to the table.
+        Columns it adds to the table.
     score
-        Makes the rows, without what identifies the run.
+        Returns the rows, without the columns that identify the run.
     summary
-        Says what the rows say, for the log.
+        Returns a one-line summary of the rows for the log.
     metrics
-        Metrics of its own; those that several commands print are in :data:`~sccr_node.evaluation.metrics.METRICS`.
+        Its own metrics; those that several commands print are in :data:`~sccr_node.evaluation.metrics.METRICS`.
     needs_labels
-        Whether it runs only where cell types are known.
+        Whether it requires known cell types.
     libraries
-        Modules that have to be installed.
+        Modules that must be installed.
     settings
-        The parameters of the benchmark that it reads, beyond the seeds.
+        Parameters of the benchmark that it reads, besides the seeds.
     """
 
     title: str
@@ -102,7 +102,7 @@ class Analysis:
 
 
 def names() -> list[str]:
-    """Return the names of all analyses, in the order of the table; none is loaded."""
+    """Return the names of all analyses, in the order of the table, without loading any."""
     found = sorted(module.name for module in iter_modules(__path__))
     return sorted(found, key=lambda name: EARLIEST.index(name) if name in EARLIEST else len(EARLIEST))
 
@@ -116,11 +116,11 @@ def load(name: str) -> Analysis:
 
 
 def missing_libraries(chosen: Iterable[str]) -> list[str]:
-    """Return the libraries that analyses need and that are not installed."""
+    """Return the libraries that analyses require and that are not installed."""
     needed = dict.fromkeys(library for name in chosen for library in load(name).libraries)
     return [library for library in needed if find_spec(library) is None]
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Return all metrics by name: those of the table, and those of single analyses."""
+    """Return all metrics by name: the shared ones and those of single analyses."""
     return {**METRICS, **{metric.name: metric for name in names() for metric in load(name).metrics}}

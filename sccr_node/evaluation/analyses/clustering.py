@@ -34,13 +34,13 @@ class Settings:
     Attributes
     ----------
     n_restarts
-        How many times k-means starts; the best of them counts.
+        Number of k-means restarts; the best one is kept.
     n_neighbors
-        How many nearest cells each cell is joined to for Leiden.
+        Number of neighbours per cell in Leiden's graph, counting the cell itself.
     resolution
         Resolution of Leiden.
     n_components
-        How many principal components to take; None takes the coordinates as they are.
+        Number of principal components; None uses the coordinates as they are.
     """
 
     n_restarts: int
@@ -51,7 +51,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Clustering:
-    """One clustering, compared with the cell types; the metrics' table explains each."""
+    """One clustering and its agreement with the cell types; for the metrics see ``metrics.py``."""
 
     algorithm: str
     seed: int
@@ -60,7 +60,7 @@ class Clustering:
     nmi: float
     accuracy: float
     silhouette: float
-    """NaN if it is not defined: one cluster, or one cell in each."""
+    """NaN if undefined: a single cluster, or one cell in each."""
     silhouette_types: float
 
 
@@ -87,9 +87,9 @@ def compare(
     settings
         How cells are clustered.
     seeds
-        One k-means and one Leiden clustering for each.
+        One k-means and one Leiden clustering per seed.
     threads
-        How many restarts run at a time. The result does not depend on it.
+        Number of k-means restarts that run at a time. Does not affect the result.
     progress
         Called with a stage's name and the finished fraction.
     """
@@ -124,7 +124,7 @@ def compare(
 
 
 def agreement(types: Labels, clusters: Labels) -> dict[str, float]:
-    """Return ``ari``, ``nmi`` and ``accuracy`` of clusters; their numbers may differ from the number of types."""
+    """Return ``ari``, ``nmi`` and ``accuracy``; there can be more or fewer clusters than types."""
     from sklearn import metrics
 
     return {
@@ -135,10 +135,10 @@ def agreement(types: Labels, clusters: Labels) -> dict[str, float]:
 
 
 def accuracy(types: Labels, clusters: Labels) -> float:
-    """Return the share of cells in the cluster of their type, under the best one-to-one match of clusters to types.
+    """Return the fraction of cells in their type's cluster, under the best one-to-one matching of clusters and types.
 
-    Where there are more clusters than types, the cells of the clusters that are left without a partner count as wrong;
-    where there are fewer, so do the cells of the types without one.
+    If there are more clusters than types, cells in unmatched clusters count as wrong; if there are fewer, so do the
+    cells of unmatched types.
     """
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import contingency_matrix
@@ -149,7 +149,7 @@ def accuracy(types: Labels, clusters: Labels) -> float:
 
 
 def silhouette(components: NDArray[np.float32], clusters: Labels) -> float:
-    """Return the mean silhouette (Euclidean); NaN where it is not defined: one cluster, or one cell in each."""
+    """Return the mean silhouette (Euclidean); NaN if undefined: a single cluster, or one cell in each."""
     from sklearn.metrics import silhouette_score
 
     if not 1 < len(np.unique(clusters)) < len(clusters):
@@ -158,12 +158,12 @@ def silhouette(components: NDArray[np.float32], clusters: Labels) -> float:
 
 
 def averages(found: Sequence[Clustering], types: Labels) -> list[Row]:
-    """Return one row for each algorithm: means and sample standard deviations (NaN for one seed) over the seeds.
+    """Return one row per algorithm: means and sample standard deviations (NaN for one seed) over the seeds.
 
     Parameters
     ----------
     found
-        One clustering for each algorithm and seed.
+        One clustering per algorithm and seed.
     types
         The types of the cells that were clustered.
     """
@@ -199,7 +199,7 @@ def score(case: Case) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Say the mean ARI of each algorithm."""
+    """Return the mean ARI of each algorithm as text."""
     algorithms = dict.fromkeys(row["algorithm"] for row in rows)
     means = {name: float(np.mean([row["ari"] for row in rows if row["algorithm"] == name])) for name in algorithms}
     return ", ".join(f"{name} {METRICS['ari'].shown(mean)}" for name, mean in means.items())

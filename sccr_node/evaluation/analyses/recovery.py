@@ -14,7 +14,7 @@ from sccr_node.evaluation.metrics import METRICS
 
 @dataclass(frozen=True)
 class Recovery:
-    """Distance between imputed and true log expression over the masked entries; the metrics' table explains each."""
+    """Errors of imputed log expression at the masked entries; for the metrics see ``metrics.py``."""
 
     n_entries: int
     rmse: float
@@ -27,14 +27,14 @@ def recovery(truth: NDArray[np.floating], imputed: NDArray[np.floating]) -> Reco
     """Compare imputed with true values.
 
     The published code of scFP, scBFP and scCR prints mean(sqrt(difference^2)) as "RMSE". That is the mean absolute
-    error; here each of the two has its own name.
+    error; here, each of the two has its own name.
 
     Parameters
     ----------
     truth
-        The values that were masked, one dimension.
+        The masked values, one-dimensional.
     imputed
-        What the method put at the same entries, in the same order.
+        The imputed values of the same entries, in the same order.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def recovery(truth: NDArray[np.floating], imputed: NDArray[np.floating]) -> Reco
         The lengths differ, nothing was masked, or a value is not finite.
     """
     if truth.shape != imputed.shape or truth.ndim != 1:
-        raise ValueError(f"truth and imputed values differ in shape: {truth.shape} and {imputed.shape}")
+        raise ValueError(f"true and imputed values differ in shape: {truth.shape} and {imputed.shape}")
     if truth.size == 0:
         raise ValueError("no entry was masked")
     true = truth.astype(np.float64)
@@ -67,7 +67,7 @@ def score(case: Case) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Say the errors of a run."""
+    """Return the errors of a run as text."""
     return ", ".join(METRICS[name].shown(rows[0][name]) for name in ("mae", "median_ae", "cosine"))
 
 

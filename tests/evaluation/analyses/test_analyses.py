@@ -78,4 +78,4 @@ def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
     lines = [line.split("\t") for line in out.splitlines()]
     assert code == 0 and [line[0] for line in lines] == ["task", "recovery", "recovery", "a_toy", "a_toy"]
     assert lines[0][-1] == "zeros" and 0 < float(lines[-1][-1]) < 1 and lines[1][-1] == ""
-    assert "[3/3] none, zeros: zeros 0." in err
+    assert "[3/3] no imputation, zeros: zeros 0." in err
