@@ -17,7 +17,7 @@ from sccr_node import __version__
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import Output
 from sccr_node.contract.record import BatchRecord
-from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import listing, reading
 from sccr_node.data.matrix import open_matrix
@@ -114,7 +114,7 @@ class Imputation:
         n_nonzero = summary.n_nonzeros - self.expression.nnz + self.n_nonzero[output]
         return n_nonzero <= SPARSE_BELOW * summary.n_cells * summary.n_genes
 
-    def blocks(self, data: InputData, output: Output, progress: Callable[[float], None]) -> Iterator[sparse.csr_matrix]:
+    def blocks(self, data: Dataset, output: Output, progress: Callable[[float], None]) -> Iterator[sparse.csr_matrix]:
         """Yield an output over all genes in blocks of cells; genes that were not imputed are scaled in the same way."""
         factors, genes, imputed = self.normalization.factors, self.preparation.genes, self.rows[output]
         for first, block in data.blocks(READ_BYTES):
@@ -145,7 +145,7 @@ class Sink(Protocol):
         """Write a nested record of numbers, strings, booleans and lists."""
 
 
-def write(imputation: Imputation, keys: ResultKeys, data: InputData, sink: Sink, progress: Progress) -> None:
+def write(imputation: Imputation, keys: ResultKeys, data: Dataset, sink: Sink, progress: Progress) -> None:
     """Write a result: the only writer.
 
     Parameters
@@ -246,14 +246,14 @@ class Result:
         Sorted column indices of the imputed genes.
     """
 
-    data: InputData
+    data: Dataset
     key: str
     about: Mapping[str, Any]
     genes: NDArray[np.intp]
     _made: tuple[ResultKeys, Imputation] | None = field(default=None, repr=False)
 
     @classmethod
-    def of_run(cls, data: InputData, keys: ResultKeys, imputation: Imputation) -> Result:
+    def of_run(cls, data: Dataset, keys: ResultKeys, imputation: Imputation) -> Result:
         """Return the result of a run from memory, without reading the input again."""
         return cls(data, keys.name, imputation.about(data.layer), imputation.preparation.genes, (keys, imputation))
 
@@ -370,27 +370,27 @@ def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
     InputProblem
         The file contains no result, not the one asked for, or several if none was asked for.
     """
-    with open_input(path) as data:
+    with open_dataset(path) as data:
         key = _the_result(data, key)
         about = about_result(data, key)
-    with open_input(path, about["params"].get("layer")) as data:
+    with open_dataset(path, about["params"].get("layer")) as data:
         genes = imputed_genes(data, key)
         if not len(genes):
             raise InputProblem(f"var['{key}_imputed'] of {path} marks no genes: this is not a result of sccr impute")
         yield Result(data, key, about, genes)
 
 
-def results_in(data: InputData) -> list[str]:
+def results_in(data: Dataset) -> list[str]:
     """Return the names of the results in a data set."""
     return [key for key in data.keys("uns") if data.has_key("var", ResultKeys(key).imputed)]
 
 
-def imputed_genes(data: InputData, key: str) -> NDArray[np.intp]:
+def imputed_genes(data: Dataset, key: str) -> NDArray[np.intp]:
     """Return the column indices of the genes that a result imputed."""
     return np.flatnonzero(np.asarray(data.var_column(ResultKeys(key).imputed), dtype=bool))
 
 
-def about_result(data: InputData, key: str) -> dict[str, Any]:
+def about_result(data: Dataset, key: str) -> dict[str, Any]:
     """Return the ``uns`` entry of a result.
 
     Raises
@@ -413,7 +413,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _the_result(data: InputData, key: str | None) -> str:
+def _the_result(data: Dataset, key: str | None) -> str:
     path = data.path
     if not data.is_stored:
         raise InputProblem(f"{path} is 10x output, not a result of sccr impute")

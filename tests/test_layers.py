@@ -58,6 +58,19 @@ def test_a_part_imports_only_what_lies_below_it(part):
         assert not beyond, f"{path.relative_to(ROOT)} imports {beyond}"
 
 
+def test_a_file_name_stands_twice_only_for_a_command_on_another_floor():
+    commands = {path.stem for path in (ROOT / "cli").glob("*.py")}
+    floors = {}
+    for path in ROOT.rglob("*.py"):
+        floors.setdefault(path.stem, set()).add(path.parent.relative_to(ROOT).parts[:1])
+    for name, folders in floors.items():
+        if len(folders) > 1 and name != "__init__":
+            assert name in commands, f"{name}.py is in {sorted(folders)}"
+    for folder in {path.parent for path in ROOT.rglob("*.py")}:
+        names = [path.stem for path in folder.rglob("*.py") if path.stem != "__init__"]
+        assert len(names) == len(set(names)) or folder == ROOT, folder
+
+
 def test_the_package_does_without_the_tools():
     # A checkout has both; an installed package has no tools/.
     for path in ROOT.rglob("*.py"):

@@ -16,9 +16,9 @@ import pandas as pd
 from scipy import sparse
 
 from sccr_node.data import tenx
+from sccr_node.data.frames import MemoryTable, StoredTable, Table, legacy_table
 from sccr_node.data.guard import listing, one_line, reading
-from sccr_node.data.matrix import BLOCK_BYTES, CompressedRows, DenseRows, Matrix, open_matrix, text_of
-from sccr_node.data.tables import MemoryTable, StoredTable, Table, legacy_table
+from sccr_node.data.matrix import BLOCK_BYTES, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
 from sccr_node.errors import InputMissing, InputProblem
 from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
@@ -37,7 +37,7 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
     return None if stat.S_ISDIR(state.st_mode) else (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-class InputData:
+class Dataset:
     """An opened input: its names, its tables, and its matrix in blocks.
 
     Parameters
@@ -187,7 +187,7 @@ class InputData:
 
 
 @contextmanager
-def open_input(path: str | os.PathLike[str], layer: str | None = None) -> Iterator[InputData]:
+def open_dataset(path: str | os.PathLike[str], layer: str | None = None) -> Iterator[Dataset]:
     """Open an input and check that it is what it claims to be; its content decides, not its name.
 
     Parameters
@@ -216,7 +216,7 @@ def _size(n_cells: int, n_genes: int) -> str:
     return f"{quantity(n_cells, 'cell')} and {quantity(n_genes, 'gene')}"
 
 
-def _open(path: Path, layer: str | None, opened: ExitStack) -> InputData:
+def _open(path: Path, layer: str | None, opened: ExitStack) -> Dataset:
     try:
         mode = path.stat().st_mode
         is_folder = stat.S_ISDIR(mode)
@@ -248,7 +248,7 @@ def _open(path: Path, layer: str | None, opened: ExitStack) -> InputData:
     raise InputProblem(f"{path} has an unknown format: give {ACCEPTED}")
 
 
-def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack) -> InputData:
+def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack) -> Dataset:
     with reading(path, "the contents"):
         root = opened.enter_context(store.opened(path))
         keys = set(root)
@@ -263,7 +263,7 @@ def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitS
     raise InputProblem(store.not_anndata(path))
 
 
-def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> InputData:
+def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dataset:
     layers = sorted(str(key) for key in root["layers"]) if "layers" in root else []
     if layer is None:
         element = root.get("X")
@@ -290,19 +290,19 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Inp
             f"{path} is inconsistent: {name} is {matrix.shape[0]} × {matrix.shape[1]}, but obs has "
             f"{quantity(frames[0].n_rows, 'row')} and var has {quantity(frames[1].n_rows, 'row')}"
         )
-    return InputData(path, store.name, layer, root, matrix, frames[0], frames[1], store)
+    return Dataset(path, store.name, layer, root, matrix, frames[0], frames[1], store)
 
 
-def _in_memory(path: Path, format: str, layer: str | None) -> InputData:
+def _in_memory(path: Path, format: str, layer: str | None) -> Dataset:
     if layer is not None:
         raise InputProblem(f"{path} is 10x output, which has no layers: leave out --layer {layer}")
     adata = tenx.read(path)
-    rows = CompressedRows(adata.X.data, adata.X.indices, adata.X.indptr, adata.X.shape)
+    rows = CsrMatrix(adata.X.data, adata.X.indices, adata.X.indptr, adata.X.shape)
     rows.in_memory_bytes = adata.X.data.nbytes + adata.X.indices.nbytes + adata.X.indptr.nbytes
-    return InputData(path, format, None, adata, rows, MemoryTable(adata.obs), MemoryTable(adata.var))
+    return Dataset(path, format, None, adata, rows, MemoryTable(adata.obs), MemoryTable(adata.var))
 
 
-def wrap_anndata(adata: Any, layer: str | None = None) -> InputData:
+def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:
     """Treat an AnnData object in memory as an opened input, without changing it.
 
     Parameters
@@ -333,9 +333,9 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> InputData:
     if sparse.issparse(values):
         made: Any = values
         rows = made.tocsr()  # left as it is: blocks are copies, and those are made canonical
-        matrix = CompressedRows(rows.data, rows.indices, rows.indptr, rows.shape)
+        matrix = CsrMatrix(rows.data, rows.indices, rows.indptr, rows.shape)
     else:
-        matrix = DenseRows(np.asarray(values))
+        matrix = DenseMatrix(np.asarray(values))
     if not all(matrix.shape):
         raise InputProblem(f"{path} is empty: it has {_size(*matrix.shape)}")
-    return InputData(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))
+    return Dataset(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))

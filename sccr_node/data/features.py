@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sccr_node.data.dataset import InputData
+from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.console import Finding
@@ -30,7 +30,7 @@ class Features(NamedTuple):
     findings: list[Finding]
 
 
-def choose_features(data: InputData, feature_type: str | None = None) -> Features:
+def choose_features(data: Dataset, feature_type: str | None = None) -> Features:
     """Choose the features that are counted and may be imputed.
 
     Parameters

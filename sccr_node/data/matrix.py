@@ -85,7 +85,7 @@ class _Rows:
         return sparse.vstack(pieces, format="csr", dtype=self._dtype)
 
 
-class CompressedRows(_Rows):
+class CsrMatrix(_Rows):
     """A CSR matrix given by its three arrays: HDF5 datasets, zarr arrays or numpy arrays."""
 
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
@@ -137,7 +137,7 @@ class CompressedRows(_Rows):
             first = last
 
 
-class DenseRows(_Rows):
+class DenseMatrix(_Rows):
     """A two-dimensional array, read in blocks of whole rows that follow its chunks, if it has any."""
 
     def __init__(self, array: Any) -> None:
@@ -158,7 +158,7 @@ class DenseRows(_Rows):
         return sparse.csr_matrix(np.asarray(self._array[first:last]).astype(self._dtype, copy=False))
 
 
-class CompressedColumns:
+class CscMatrix:
     """A CSC matrix: its cells are scattered over the file, so it is read whole and converted to CSR at first use.
 
     ``in_memory_bytes`` is what this requires while both forms exist.
@@ -168,13 +168,13 @@ class CompressedColumns:
 
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
         self.shape = shape
-        self._columns = CompressedRows(data, indices, indptr, (shape[1], shape[0]))
+        self._columns = CsrMatrix(data, indices, indptr, (shape[1], shape[0]))
         self.in_memory_bytes = 2 * int(data.shape[0]) * (np.dtype(data.dtype).itemsize + 4)
 
     @cached_property
-    def _rows(self) -> CompressedRows:
+    def _rows(self) -> CsrMatrix:
         turned = canonical(self._columns._slice(0, self.shape[1]).T.tocsr())
-        return CompressedRows(turned.data, turned.indices, turned.indptr, self.shape)
+        return CsrMatrix(turned.data, turned.indices, turned.indptr, self.shape)
 
     def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
         """Yield runs of whole rows: the first row and the canonical CSR block."""
@@ -197,14 +197,14 @@ def open_matrix(element: Any, name: str) -> Matrix:
     if not hasattr(element, "keys"):
         if len(element.shape or ()) != 2:
             raise ValueError(f"{name} is not a cells × genes matrix")
-        return DenseRows(element)
+        return DenseMatrix(element)
     # Files of AnnData before 0.7 use h5sparse_format and h5sparse_shape.
     encoding = text_of(attributes.get("encoding-type", attributes.get("h5sparse_format", "")))
     kind = encoding.removesuffix("_matrix")
     if kind not in ("csr", "csc"):
         raise ValueError(f"{name} is not a cells × genes matrix: it is stored as {encoding or 'an unknown type'}")
     sides = [int(n) for n in attributes.get("shape", attributes.get("h5sparse_shape", ()))]
-    make = CompressedRows if kind == "csr" else CompressedColumns
+    make = CsrMatrix if kind == "csr" else CscMatrix
     return make(element["data"], element["indices"], element["indptr"], (sides[0], sides[1]))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import reading
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.runtime.words import plural
@@ -21,7 +21,7 @@ from sccr_node.storage.store import Appender, StoreFormat
 from sccr_node.storage.targets import check_targets
 
 
-def check_keys(data: InputData, keys: Iterable[tuple[str, str]], *, overwrite: bool) -> None:
+def check_keys(data: Dataset, keys: Iterable[tuple[str, str]], *, overwrite: bool) -> None:
     """Refuse keys, as (slot, key), that the input already has.
 
     Raises
@@ -60,7 +60,7 @@ class StagedOutput:
     """
 
     def __init__(
-        self, staged_copy: Staged, appender: Appender, source: InputData, data: InputData, digest: str | None
+        self, staged_copy: Staged, appender: Appender, source: Dataset, data: Dataset, digest: str | None
     ) -> None:
         self._staged, self._appender = staged_copy, appender
         self._source, self.data = source, data
@@ -133,7 +133,7 @@ class StagedOutput:
 
 @contextmanager
 def stage_output(
-    data: InputData,
+    data: Dataset,
     output: str | os.PathLike[str],
     *,
     force: bool = False,
@@ -202,12 +202,12 @@ def stage_output(
 
 
 @contextmanager
-def _reread(data: InputData, copy: Path) -> Iterator[InputData]:
+def _reread(data: Dataset, copy: Path) -> Iterator[Dataset]:
     """Open a copy instead of the original, under the path that the user knows."""
     if not data.is_streamed or not data.is_stored:
         yield data
         return
-    with open_input(copy, data.layer) as copied:
+    with open_dataset(copy, data.layer) as copied:
         copied.path = data.path
         yield copied
 
@@ -222,7 +222,7 @@ def _check_room(output: Path, needed: int) -> None:
         )
 
 
-def _copy(data: InputData, target: Path, store: StoreFormat, hashed: bool) -> str | None:
+def _copy(data: Dataset, target: Path, store: StoreFormat, hashed: bool) -> str | None:
     """Copy an input, byte by byte if the formats match; return the digest if asked for and if bytes were copied."""
     if data.store is store:
         return store.copy(data.path, target, hashed=hashed)

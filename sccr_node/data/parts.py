@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sccr_node.data.dataset import InputData
+from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import reading
 from sccr_node.data.matrix import BLOCK_BYTES, canonical, open_matrix
 from sccr_node.errors import InputProblem
@@ -22,7 +22,7 @@ PART_KEY = "sccr_part"
 """The key in ``uns`` where a part records its rows in the whole: cell names can repeat, row indices cannot."""
 
 
-def write_part(data: InputData, rows: np.ndarray, path: Path, record: Mapping[str, Any]) -> None:
+def write_part(data: Dataset, rows: np.ndarray, path: Path, record: Mapping[str, Any]) -> None:
     """Write some cells of an input to an h5ad file.
 
     Parameters
@@ -49,7 +49,7 @@ def write_part(data: InputData, rows: np.ndarray, path: Path, record: Mapping[st
         temporary.commit()
 
 
-def _part(data: InputData, rows: np.ndarray) -> Any:
+def _part(data: Dataset, rows: np.ndarray) -> Any:
     import anndata
 
     root = data.root
@@ -117,7 +117,7 @@ def take_rows(element: Any, rows: np.ndarray) -> Any:
     return read_elem(element)[rows]
 
 
-def part_record(data: InputData) -> dict[str, Any]:
+def part_record(data: Dataset) -> dict[str, Any]:
     """Return what a part, imputed or not, records about the whole: ``rows``, ``n_cells``, and the choices made for it.
 
     Raises

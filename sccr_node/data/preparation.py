@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from sccr_node.contract.shared import GENE_CHOICES
-from sccr_node.data.dataset import InputData
+from sccr_node.data.dataset import Dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import listing
 from sccr_node.data.matrix import canonical, pieces
@@ -54,7 +54,7 @@ def variance_ranking(summary: MatrixSummary) -> np.ndarray:
 
 
 def choose_genes(
-    data: InputData,
+    data: Dataset,
     summary: MatrixSummary,
     *,
     genes: str = "top-variance",
@@ -104,7 +104,7 @@ def _top_variance(summary: MatrixSummary, n_top_genes: int, scale: Scale) -> Gen
     return GeneChoice(np.sort(ranking[:n_top_genes]), messages)
 
 
-def _highly_variable(data: InputData, counted: np.ndarray) -> GeneChoice:
+def _highly_variable(data: Dataset, counted: np.ndarray) -> GeneChoice:
     column = data.var_column("highly_variable")
     where = f"var['highly_variable'] of {data.path}"
     n_missing = int(column.isna().sum())
@@ -168,7 +168,7 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[tuple[str, int
     return names
 
 
-def _from_file(data: InputData, counted: np.ndarray, path: Path, from_config: bool) -> GeneChoice:
+def _from_file(data: Dataset, counted: np.ndarray, path: Path, from_config: bool) -> GeneChoice:
     wanted = read_gene_list(path, from_config)
     columns_of: dict[str, list[int]] = {}
     for column, name in enumerate(data.gene_names.tolist()):
@@ -224,7 +224,7 @@ def gene_list_lines(gene_names: np.ndarray, columns: np.ndarray) -> list[str]:
     ]
 
 
-def selected_values(data: InputData, columns: np.ndarray, progress: Progress | None = None) -> Any:
+def selected_values(data: Dataset, columns: np.ndarray, progress: Progress | None = None) -> Any:
     """Read the selected genes of all cells.
 
     Parameters
@@ -424,7 +424,7 @@ class Preparation:
         zeros = 1 - found.n_nonzeros / (found.n_cells * found.n_genes)
         return f"{found.source}: {found.n_cells:,} cells × {found.n_genes:,} genes, {zeros:.1%} zeros"
 
-    def read(self, data: InputData, progress: Progress | None = None) -> Prepared:
+    def read(self, data: Dataset, progress: Progress | None = None) -> Prepared:
         """Read the selected genes of all cells and normalise them.
 
         Raises
@@ -446,7 +446,7 @@ class Preparation:
 
 
 def decide_preparation(
-    data: InputData,
+    data: Dataset,
     *,
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",

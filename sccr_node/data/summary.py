@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sccr_node.data.dataset import InputData
+from sccr_node.data.dataset import Dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.matrix import pieces
 from sccr_node.errors import InputProblem
@@ -63,7 +63,7 @@ class MatrixSummary:
         return int((self.cell_totals == 0).sum())
 
 
-def scan(data: InputData, progress: Progress | None = None, *, counted: np.ndarray | None = None) -> MatrixSummary:
+def scan(data: Dataset, progress: Progress | None = None, *, counted: np.ndarray | None = None) -> MatrixSummary:
     """Read every stored value once.
 
     Parameters
@@ -102,7 +102,7 @@ def scan(data: InputData, progress: Progress | None = None, *, counted: np.ndarr
     return summary
 
 
-def _add_rows(summary: MatrixSummary, data: InputData, first: int, block: Any, weights: np.ndarray) -> None:
+def _add_rows(summary: MatrixSummary, data: Dataset, first: int, block: Any, weights: np.ndarray) -> None:
     last = first + block.shape[0]
     summary.n_nonzeros += block.nnz
     if not block.nnz:
@@ -130,7 +130,7 @@ def _add_rows(summary: MatrixSummary, data: InputData, first: int, block: Any, w
     summary.cell_totals[first:last] = block.astype(np.float64) @ weights
 
 
-def _note(kind: Offenders, where: np.ndarray, data: InputData, first: int, block: Any) -> None:
+def _note(kind: Offenders, where: np.ndarray, data: Dataset, first: int, block: Any) -> None:
     n = int(where.sum())
     if n and not kind.n:
         entry = int(np.argmax(where))

@@ -51,7 +51,7 @@ def read(path: Path) -> Any:
         ) from error
     reader: Callable[[Path], Any] = _read_folder if path.is_dir() else _read_hdf5
     with reading(path, "the 10x matrix"), warnings.catch_warnings():
-        # Names that are not unique are reported by InputData.notes instead.
+        # Names that are not unique are reported by Dataset.notes instead.
         warnings.simplefilter("ignore")
         try:
             adata = reader(path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sccr_node import __version__
 from sccr_node.contract.benchmark import BenchmarkParameters
-from sccr_node.data.dataset import open_input
+from sccr_node.data.dataset import open_dataset
 from sccr_node.errors import SccrError
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
@@ -59,7 +59,7 @@ def benchmark_file(
     check_targets(targets, [input_path, *asked.files_read()], force=asked.force)
     chosen = _chosen_analyses(asked, console)
     need_libraries(chosen)
-    with open_input(input_path, asked.layer) as data:
+    with open_dataset(input_path, asked.layer) as data:
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
         preparation, prepared = prepare(data, asked, console)
     about = {

@@ -23,7 +23,7 @@ from sccr_node.contract.impute import RELATING
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.shared import Parameters, PreparationParameters
-from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import listing
 from sccr_node.data.preparation import GeneChoice, Preparation, Prepared, decide_preparation, selected_values
 from sccr_node.data.summary import LARGEST_LOG, MatrixSummary, refuse_not_finite, scan
@@ -85,7 +85,7 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
             f"cannot write {output_path}: masked data are written as .h5ad; choose a name that ends in .h5ad"
         )
     check_targets([Target(output_path)], [input_path, *asked.files_read()], force=asked.force)
-    with open_input(input_path, asked.layer) as data:
+    with open_dataset(input_path, asked.layer) as data:
         preparation, prepared = prepare(data, asked, console)
         try:
             masked = mask_expression(prepared.expression, asked.rate, asked.mechanism, asked.seed)
@@ -195,7 +195,7 @@ def cluster_file(
             (*PREPARATION_FIELDS, "n_components"),
             f"the coordinates in obsm[{asked.obsm!r}] are clustered as they are",
         )
-    with open_input(input_path, asked.layer) as data:
+    with open_dataset(input_path, asked.layer) as data:
         types = read_types(data, asked.label_key, console)
         labelled = types >= 0
         cells = _expression_to_cluster(data, asked, console) if asked.obsm is None else read_obsm(data, asked.obsm)
@@ -258,10 +258,10 @@ def relations_file(
     """
     _check_tables([output, json_file, pairs_file], [input_path, *asked.files_read()], asked.force)
     key = ResultKeys(asked.key).gene_graph
-    with open_input(input_path, asked.layer) as data:
+    with open_dataset(input_path, asked.layer) as data:
         stored = data.is_stored and data.has_key("varp", key)
         layer = _imputed_layer(data, asked) if stored else asked.layer
-    with open_input(input_path, layer) as data:
+    with open_dataset(input_path, layer) as data:
         names = data.gene_names
         if stored:
             console.say(f"using the gene graph in varp[{key!r}] of {input_path}")
@@ -291,7 +291,7 @@ def relations_file(
 
 
 def prepare(
-    data: InputData,
+    data: Dataset,
     asked: PreparationParameters,
     console: Console,
     *,
@@ -369,16 +369,16 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
     -------
     One row of a table: the candidate, how the data were masked, and the metrics.
     """
-    with open_input(masked_path) as data:
+    with open_dataset(masked_path) as data:
         if not (data.has_key("uns", MASK_KEY) and data.has_key("layers", TRUTH_LAYER)):
             raise InputProblem(
                 f"cannot score against {masked_path}: it was not written by sccr evaluate mask (it lacks "
                 f"layers[{TRUTH_LAYER!r}] or uns[{MASK_KEY!r}]); give the masked data first, then the candidate"
             )
         record = data.element("uns", MASK_KEY)
-    with open_input(masked_path, TRUTH_LAYER) as masked:
+    with open_dataset(masked_path, TRUTH_LAYER) as masked:
         truth = selected_values(masked, np.arange(masked.n_genes))
-        with open_input(candidate_path, layer) as candidate:
+        with open_dataset(candidate_path, layer) as candidate:
             cells = matching(masked.cell_names, candidate.cell_names, "cell", candidate.source)
             genes = matching(masked.gene_names, candidate.gene_names, "gene", candidate.source)
             _refuse_other_scales(scan(candidate, console.progress, counted=np.ones(candidate.n_genes, bool)), console)
@@ -443,7 +443,7 @@ def _refuse_other_scales(summary: MatrixSummary, console: Console) -> None:
         )
 
 
-def _at_masked_entries(truth: sparse.csr_matrix, candidate: InputData) -> tuple[NDArray[Any], NDArray[Any]]:
+def _at_masked_entries(truth: sparse.csr_matrix, candidate: Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the true and the candidate's values at the masked entries, in the candidate's order."""
     truth.sort_indices()
     imputed = np.zeros(truth.nnz)
@@ -458,7 +458,7 @@ def _at_masked_entries(truth: sparse.csr_matrix, candidate: InputData) -> tuple[
     return truth.data, imputed
 
 
-def _expression_to_cluster(data: InputData, asked: EvaluateClusterParameters, console: Console) -> sparse.csr_matrix:
+def _expression_to_cluster(data: Dataset, asked: EvaluateClusterParameters, console: Console) -> sparse.csr_matrix:
     """Return the log expression to cluster, cells x genes."""
     # Genes that the user selected take precedence over those that the file records.
     genes = None if asked.model_fields_set & set(GENE_FIELDS) else genes_of_layer(data, asked.layer)
@@ -470,7 +470,7 @@ def _expression_to_cluster(data: InputData, asked: EvaluateClusterParameters, co
     return sparse.csr_matrix(prepared.expression)
 
 
-def read_types(data: InputData, label_key: str, console: Console) -> NDArray[np.int64]:
+def read_types(data: Dataset, label_key: str, console: Console) -> NDArray[np.int64]:
     """Return the type of each cell as a number from 0, or -1 if it has none.
 
     Parameters
@@ -517,7 +517,7 @@ def read_types(data: InputData, label_key: str, console: Console) -> NDArray[np.
     return types
 
 
-def genes_of_layer(data: InputData, layer: str | None) -> NDArray[np.intp] | None:
+def genes_of_layer(data: Dataset, layer: str | None) -> NDArray[np.intp] | None:
     """Return the genes that ``sccr impute`` imputed in a layer; None if the layer is not its result."""
     for key in results_in(data):
         if layer in [ResultKeys(key).layer(output) for output in ("denoised", "recovered")]:
@@ -525,7 +525,7 @@ def genes_of_layer(data: InputData, layer: str | None) -> NDArray[np.intp] | Non
     return None
 
 
-def read_obsm(data: InputData, key: str) -> NDArray[np.float32]:
+def read_obsm(data: Dataset, key: str) -> NDArray[np.float32]:
     """Return coordinates of the cells.
 
     Raises
@@ -561,7 +561,7 @@ def _share_row(pairs: str, shares: Shares) -> dict[str, Any]:
     }
 
 
-def _imputed_layer(data: InputData, asked: EvaluateRelationsParameters) -> str | None:
+def _imputed_layer(data: Dataset, asked: EvaluateRelationsParameters) -> str | None:
     """Return the layer that a result was imputed from, unless another was given."""
     if asked.layer is not None or not data.has_key("uns", asked.key):
         return asked.layer
@@ -570,7 +570,7 @@ def _imputed_layer(data: InputData, asked: EvaluateRelationsParameters) -> str |
 
 
 def _stored_graph(
-    data: InputData, asked: EvaluateRelationsParameters, console: Console
+    data: Dataset, asked: EvaluateRelationsParameters, console: Console
 ) -> tuple[sparse.csr_matrix, NDArray[np.intp], Prepared]:
     key = ResultKeys(asked.key).gene_graph
     _refuse_without_effect(
@@ -591,7 +591,7 @@ def _stored_graph(
     return sparse.csr_matrix(graph[genes][:, genes]), genes, prepared
 
 
-def _compare_methods(data: InputData, asked: EvaluateRelationsParameters, console: Console) -> None:
+def _compare_methods(data: Dataset, asked: EvaluateRelationsParameters, console: Console) -> None:
     """Refuse a method other than the stored graph's; only warn if it is the default, which forms always pass."""
     noted = data.element("uns", asked.key).get("method") if data.has_key("uns", asked.key) else None
     if "method" not in asked.model_fields_set or asked.method == noted:

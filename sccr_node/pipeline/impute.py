@@ -10,7 +10,7 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.record import RunRecord
 from sccr_node.contract.shared import AppendingParameters
-from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.output import StagedOutput, check_keys, stage_output
 from sccr_node.pipeline.plan import Plan, check_memory, make_plan
 from sccr_node.pipeline.run import run
@@ -51,7 +51,7 @@ def impute_file(
         Any failure that the user can act on; nothing is written in that case.
     """
     clock = console.clock()
-    with open_input(source, asked.layer) as data:
+    with open_dataset(source, asked.layer) as data:
         beside = SideFiles.of(asked)
         check_before(data, output, asked, beside)
         with clock.stage("read"):
@@ -137,7 +137,7 @@ def publish(copy: StagedOutput, texts: Mapping[Path, str], *, force: bool) -> No
 
 
 def check_before(
-    data: InputData, output: Path, asked: AppendingParameters, beside: SideFiles, inputs: Sequence[Path] = ()
+    data: Dataset, output: Path, asked: AppendingParameters, beside: SideFiles, inputs: Sequence[Path] = ()
 ) -> None:
     """Refuse, before any work, what could not be written or shown at the end.
 

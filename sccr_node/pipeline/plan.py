@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS, Output, Value
-from sccr_node.data.dataset import InputData
+from sccr_node.data.dataset import Dataset
 from sccr_node.data.preparation import GeneChoice, Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.methods import Shape, load
@@ -88,7 +88,7 @@ class Plan:
         What a reader of the result should know, as far as it is known before the run.
     """
 
-    data: InputData
+    data: Dataset
     preparation: Preparation
     batches: tuple[Batch, ...]
     batch_key: str | None
@@ -108,7 +108,7 @@ class Plan:
         return self.data.n_cells, len(self.preparation.genes)
 
 
-def make_plan(data: InputData, asked: ImputeParameters, console: Console, *, choice: GeneChoice | None = None) -> Plan:
+def make_plan(data: Dataset, asked: ImputeParameters, console: Console, *, choice: GeneChoice | None = None) -> Plan:
     """Read every value of the input, decide what to do with it, and show the findings.
 
     Parameters
@@ -149,7 +149,7 @@ def make_plan(data: InputData, asked: ImputeParameters, console: Console, *, cho
     )
 
 
-def batches_of(data: InputData, batch_key: str | None) -> tuple[Batch, ...]:
+def batches_of(data: Dataset, batch_key: str | None) -> tuple[Batch, ...]:
     """Return the batches, sorted by name; a single nameless batch if there is no batch column.
 
     Raises
@@ -182,7 +182,7 @@ def of_batches(batches: tuple[Batch, ...], batch_key: str | None, method: str) -
     return findings
 
 
-def _needs(data: InputData, asked: ImputeParameters, preparation: Preparation, batches: tuple[Batch, ...]) -> Needs:
+def _needs(data: Dataset, asked: ImputeParameters, preparation: Preparation, batches: tuple[Batch, ...]) -> Needs:
     summary, genes = preparation.summary, preparation.genes
     n_stored = int(summary.gene_nonzeros[genes].sum())
     threads = asked.threads or usable_cpus()

@@ -17,7 +17,7 @@ from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import BatchRecord, RunRecord
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
-from sccr_node.data.dataset import InputData, open_input
+from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import listing
 from sccr_node.data.parts import part_record, write_part
 from sccr_node.data.preparation import GeneChoice, decide_preparation, gene_list_lines
@@ -65,7 +65,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     """
     folder = Path(asked.outdir)
     target = PartsTarget(folder)
-    with open_input(source, asked.layer) as data:
+    with open_dataset(source, asked.layer) as data:
         check_targets([target], [source, *asked.files_read()], force=asked.force)
         batches = batches_of(data, asked.batch_key)
         preparation = decide_preparation(data, **asked.preparation(), progress=console.progress)
@@ -153,7 +153,7 @@ def gather_files(
     beside = SideFiles(record=None if asked.provenance is None else Path(asked.provenance))
     parts = [Part.read(path, asked.key_added) for path in part_paths]
     _check_parts_agree(parts)
-    with open_input(source, parts[0].preparation.get("layer")) as data:
+    with open_dataset(source, parts[0].preparation.get("layer")) as data:
         check_before(data, output, asked, beside, part_paths)
         _check_same_cells(data, parts)
         with clock.stage("read"):
@@ -210,7 +210,7 @@ class Part:
         InputProblem
             It is not a part, or contains no result of that name.
         """
-        with open_input(path) as data:
+        with open_dataset(path) as data:
             record = part_record(data)
             if key not in results_in(data):
                 raise InputProblem(
@@ -259,7 +259,7 @@ def collect(plan: Plan, of_batch: Mapping[str, Part], console: Console, scratch:
     return BatchResults(rows, n_nonzero, None, tuple(records))
 
 
-def _plan(data: InputData, parts: Sequence[Part], asked: GatherParameters, console: Console) -> Plan:
+def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console: Console) -> Plan:
     """Return the plan of the one run that the parts stand for."""
     first = parts[0]
     decided = {name: value for name, value in first.preparation.items() if name != "layer"}
@@ -359,9 +359,9 @@ def _check_as_split(part: Part) -> None:
         )
 
 
-def _check_same_cells(data: InputData, parts: Sequence[Part]) -> None:
+def _check_same_cells(data: Dataset, parts: Sequence[Part]) -> None:
     for part in parts:
-        with open_input(part.path) as opened:
+        with open_dataset(part.path) as opened:
             cells, genes = opened.cell_names, opened.gene_names
         if part.n_cells_whole != data.n_cells or not np.array_equal(data.cell_names[part.rows], cells):
             raise InputProblem(f"{part.path} was not split from {data.path}: its cells are different")

@@ -18,7 +18,7 @@ from sccr_node.contract.record import (
     ResultRecord,
     RunRecord,
 )
-from sccr_node.data.dataset import InputData
+from sccr_node.data.dataset import Dataset
 from sccr_node.numerics import level
 from sccr_node.pipeline.plan import Plan
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
@@ -100,7 +100,7 @@ def make_record(
     plan: Plan,
     imputation: Imputation,
     *,
-    source: InputData,
+    source: Dataset,
     sha256: str,
     output: Path,
     command: Sequence[str],

@@ -16,7 +16,7 @@ from sccr_node.contract.fields import extra_of
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import RunRecord
-from sccr_node.data.dataset import InputData
+from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing
 from sccr_node.data.summary import Progress
 from sccr_node.errors import InputProblem
@@ -127,7 +127,7 @@ def _check_record(path: Path, record: RunRecord | None, result: Result) -> None:
         )
 
 
-def _column_grouping(data: InputData, name: str, notes: list[str]) -> tuple[str, NDArray[np.object_]]:
+def _column_grouping(data: Dataset, name: str, notes: list[str]) -> tuple[str, NDArray[np.object_]]:
     column = data.obs_column(name)
     if column.isna().all():
         notes.append(f"Cells coloured by {name}: the column has no value for any cell.")

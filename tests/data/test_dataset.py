@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import io, sparse
 
-from sccr_node.data.dataset import open_input, wrap_anndata
+from sccr_node.data.dataset import open_dataset, wrap_anndata
 from sccr_node.data.features import choose_features
 from sccr_node.errors import InputMissing, InputProblem, SccrError, UsageProblem
 from tests.support.inputs import N_CELLS, N_GENES, counts, plain, rich, write_legacy_h5ad, write_ten_x_h5, write_zarr
@@ -50,7 +50,7 @@ def write(adata: anndata.AnnData, path: Path) -> Path:
 def test_stored_anndata(tmp_path, name, layer):
     adata = rich()
     matrix = adata.X if layer is None else adata.layers[layer]
-    with open_input(write(adata, tmp_path / name), layer) as data:
+    with open_dataset(write(adata, tmp_path / name), layer) as data:
         assert data.format == name[-4:].strip(".")
         assert data.is_streamed == (layer != "counts")  # stored by columns
         assert (data.n_cells, data.n_genes) == adata.shape
@@ -81,7 +81,7 @@ def test_stored_anndata(tmp_path, name, layer):
 
 def test_file_of_an_old_anndata(tmp_path):
     expected = write_legacy_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data:
+    with open_dataset(tmp_path / "in.h5ad") as data:
         np.testing.assert_array_equal(dense(data), expected)
         assert data.cell_names[3] == "cell3"
         assert data.gene_names[16] == "gene16"
@@ -97,14 +97,14 @@ def test_blocks_follow_chunks_and_sizes_not_the_threads(tmp_path):
         del file["X"]
         made = file.create_dataset("X", data=counts().astype(np.float32), chunks=(4, 3))
         made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    with open_input(path) as data:
+    with open_dataset(path) as data:
         firsts = [first for first, _ in data.blocks(max_bytes=10 * N_GENES * 4)]
         assert firsts == [0, 8, 16]
 
 
 def test_blocks_are_streamed(tmp_path):
     matrix = sparse.random(400, 50, 0.3, "csr", np.float32, rng=np.random.default_rng(0))
-    with open_input(write(plain(matrix), tmp_path / "in.h5ad")) as data:
+    with open_dataset(write(plain(matrix), tmp_path / "in.h5ad")) as data:
         sizes = [block.data.nbytes + block.indices.nbytes for _, block in data.blocks(max_bytes=4000)]
         assert len(sizes) > 5
         assert max(sizes) <= 4000
@@ -121,7 +121,7 @@ def test_disordered_sparse_rows_come_in_order(tmp_path):
         }.items():
             del file["X"][name]
             file["X"][name] = values
-    with open_input(path) as data:
+    with open_dataset(path) as data:
         np.testing.assert_array_equal(dense(data), [[1, 0, 0, 7], [0, 0, 0, 0], [0, 3, 0, 0]])
 
 
@@ -135,7 +135,7 @@ def test_odd_types(tmp_path, stored, given):
         del file["X"]
         made = file.create_dataset("X", data=values.astype(stored))
         made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    with open_input(path) as data:
+    with open_dataset(path) as data:
         result = dense(data)
         assert result.dtype == np.dtype(given)
         np.testing.assert_array_equal(result, values)
@@ -144,7 +144,7 @@ def test_odd_types(tmp_path, stored, given):
 def test_duplicate_names_are_kept_and_said(tmp_path):
     adata = plain()
     adata.var_names = ["same", "same", *[f"g{n}" for n in range(N_GENES - 4)], "twin", "twin"]
-    with open_input(write(adata, tmp_path / "in.h5ad")) as data:
+    with open_dataset(write(adata, tmp_path / "in.h5ad")) as data:
         assert data.gene_names[:2].tolist() == ["same", "same"]
         assert data.notes == ["2 gene names occur more than once (first: 'same'); they are kept"]
 
@@ -160,7 +160,7 @@ def test_ten_x(tmp_path, kind):
     else:
         source = tmp_path / "matrices"
         write_ten_x_folder(source, values, features, kind)
-    with open_input(source) as data:
+    with open_dataset(source) as data:
         assert data.format == ("10x_h5" if kind == "h5" else "10x_mtx")
         np.testing.assert_array_equal(dense(data), values)
         assert data.gene_names.tolist() == [name for _, name, _ in features]
@@ -176,7 +176,7 @@ def test_ten_x(tmp_path, kind):
         assert not data.has_key("layers", "sccr")
         assert data.has_key("var", "gene_ids")
         assert data.in_memory_bytes > 0
-    with pytest.raises(InputProblem, match="has no layers"), open_input(source, "counts"):
+    with pytest.raises(InputProblem, match="has no layers"), open_dataset(source, "counts"):
         pass
 
 
@@ -200,14 +200,14 @@ def write_ten_x_folder(folder: Path, values: np.ndarray, features: list, kind: s
 def test_ten_x_gene_called_na(tmp_path):
     features = [("ID0", "NA", "x"), ("ID1", "b", "x"), ("ID2", "c", "x")]
     write_ten_x_folder(tmp_path / "in", counts(3, 3), features, "v3 folder")
-    with open_input(tmp_path / "in") as data:
+    with open_dataset(tmp_path / "in") as data:
         assert data.gene_names.tolist() == ["ID0", "b", "c"]
 
 
 def test_ten_x_without_scanpy_names_the_extra(tmp_path, monkeypatch):
     write_ten_x_h5(tmp_path / "in.h5", counts(), FEATURES)
     monkeypatch.setitem(__import__("sys").modules, "scanpy", None)
-    with pytest.raises(UsageProblem, match=r"sccr-node\[full\]"), open_input(tmp_path / "in.h5"):
+    with pytest.raises(UsageProblem, match=r"sccr-node\[full\]"), open_dataset(tmp_path / "in.h5"):
         pass
 
 
@@ -216,7 +216,7 @@ def test_content_decides_where_the_name_is_ambiguous(tmp_path):
     write_ten_x_h5(tmp_path / "ten_x.h5ad", counts(), FEATURES)
     write(plain(), tmp_path / "in.zarr").rename(tmp_path / "folder.h5ad")
     for name, expected in {"anndata.h5": "h5ad", "ten_x.h5ad": "10x_h5", "folder.h5ad": "zarr"}.items():
-        with open_input(tmp_path / name) as data:
+        with open_dataset(tmp_path / name) as data:
             assert data.format == expected
 
 
@@ -327,7 +327,7 @@ def make_bad(folder: Path, what: str) -> tuple[Path, str | None]:
 )
 def test_bad_input_is_one_line_and_65(tmp_path, what, says):
     path, layer = make_bad(tmp_path, what)
-    with pytest.raises(InputProblem, match=says) as caught, open_input(path, layer) as data:
+    with pytest.raises(InputProblem, match=says) as caught, open_dataset(path, layer) as data:
         dense(data)
     message = str(caught.value)
     assert str(path) in message
@@ -339,14 +339,14 @@ def test_bad_input_is_one_line_and_65(tmp_path, what, says):
 def test_missing_input_is_66(tmp_path, name):
     (tmp_path / "in.h5ad").touch()
     (tmp_path / "broken link.h5ad").symlink_to(tmp_path / "gone")
-    with pytest.raises(InputMissing, match="does not exist"), open_input(tmp_path / name):
+    with pytest.raises(InputMissing, match="does not exist"), open_dataset(tmp_path / name):
         pass
 
 
 def test_missing_column_file_in_ten_x_folder(tmp_path):
     write_ten_x_folder(tmp_path / "in", counts(), FEATURES, "v3 folder")
     (tmp_path / "in" / "barcodes.tsv.gz").unlink()
-    with pytest.raises(InputProblem, match="cannot read the 10x matrix of .*"), open_input(tmp_path / "in"):
+    with pytest.raises(InputProblem, match="cannot read the 10x matrix of .*"), open_dataset(tmp_path / "in"):
         pass
 
 
@@ -354,19 +354,19 @@ def test_damaged_zarr_chunk(tmp_path):
     path = write(plain(), tmp_path / "in.zarr")
     chunk = path / "X" / "data" / "0"
     chunk.write_bytes(chunk.read_bytes()[:10])
-    with pytest.raises(InputProblem, match="damaged or incomplete"), open_input(path) as data:
+    with pytest.raises(InputProblem, match="damaged or incomplete"), open_dataset(path) as data:
         dense(data)
 
 
 def test_consumers_failures_are_their_own(tmp_path):
-    with pytest.raises(ValueError, match="mine"), open_input(write(plain(), tmp_path / "in.h5ad")) as data:
+    with pytest.raises(ValueError, match="mine"), open_dataset(write(plain(), tmp_path / "in.h5ad")) as data:
         for _ in data.blocks():
             raise ValueError("mine")
 
 
 def test_input_is_closed_and_never_locked(tmp_path):
     path = write(plain(), tmp_path / "in.h5ad")
-    with open_input(path), open_input(path) as data:
+    with open_dataset(path), open_dataset(path) as data:
         pass
     assert not data.root
     with h5py.File(path, "r+"):
@@ -389,7 +389,7 @@ def test_anndata_in_memory_is_read_and_not_changed():
 
 
 def test_real_data(shared_data):
-    with open_input(shared_data / "mouse_bladder_2100.h5ad") as data:
+    with open_dataset(shared_data / "mouse_bladder_2100.h5ad") as data:
         assert (data.n_cells, data.n_genes, data.is_streamed) == (2100, 20670, True)
         expected = anndata.read_h5ad(shared_data / "mouse_bladder_2100.h5ad").X
         blocks = [block for _, block in data.blocks(max_bytes=3 << 20)]
@@ -399,5 +399,5 @@ def test_real_data(shared_data):
 
 def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
     os.mkfifo(tmp_path / "pipe.h5ad")
-    with pytest.raises(InputProblem, match="is a pipe or a device"), open_input(tmp_path / "pipe.h5ad"):
+    with pytest.raises(InputProblem, match="is a pipe or a device"), open_dataset(tmp_path / "pipe.h5ad"):
         raise AssertionError("a pipe was opened")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sccr_node.data.dataset import open_input
+from sccr_node.data.dataset import open_dataset
 from sccr_node.data.output import check_keys, stage_output
 from sccr_node.errors import InputProblem, NotEnoughResources, OutputProblem, UsageProblem
 from sccr_node.storage.copying import copy_tree, sha256_of, size_on_disk
@@ -70,7 +70,7 @@ def additions(seed: int = 0, n_cells: int = N_CELLS, n_genes: int = N_GENES) -> 
 
 def write(source: Path, target: Path, made: dict | None = None, **options) -> dict:
     """Append one of each kind of thing to a copy of an input."""
-    with open_input(source) as data:
+    with open_dataset(source) as data:
         made = made or additions(0, data.n_cells, data.n_genes)
         with stage_output(data, target, **options) as output:
             layer = made["layer"]
@@ -253,7 +253,7 @@ def test_layer_of_many_chunks_and_its_bytes_do_not_hang_on_the_pieces(tmp_path, 
                 part[:] = layer[first : first + step]  # one buffer for all pieces, as the step has
                 yield sparse.csr_matrix(part) if sparse_layer else part
 
-        with open_input(source) as data, stage_output(data, target) as output:
+        with open_dataset(source) as data, stage_output(data, target) as output:
             output.write_layer("sccr", layer.shape, pieces(), sparse=sparse_layer)
             output.commit()
         result = anndata.read_h5ad(target) if suffix == "h5ad" else anndata.read_zarr(target)
@@ -278,7 +278,7 @@ def test_all_zero_layer_and_no_relations(tmp_path, suffix):
 def test_wrong_number_of_rows_is_an_internal_failure(tmp_path):
     source, target = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
     plain().write_h5ad(source)
-    with open_input(source) as data, pytest.raises(ValueError, match="3 rows given"):
+    with open_dataset(source) as data, pytest.raises(ValueError, match="3 rows given"):
         with stage_output(data, target) as output:
             output.write_layer("sccr", (N_CELLS, N_GENES), [sparse.csr_matrix((3, N_GENES), dtype=np.float32)])
     assert not target.exists()
@@ -290,7 +290,7 @@ def test_keys_that_exist_are_refused_or_replaced(tmp_path, suffix):
     source, middle, target = (tmp_path / f"{name}.{suffix}" for name in ("in", "middle", "out"))
     plain().write_h5ad(source) if suffix == "h5ad" else write_zarr(source, plain(), 2)
     write(source, middle)
-    with open_input(middle) as data:
+    with open_dataset(middle) as data:
         with pytest.raises(InputProblem, match=r"layers\['sccr'\].*--overwrite-keys.*--key-added"):
             check_keys(data, ADDED_KEYS, overwrite=False)
         check_keys(data, ADDED_KEYS, overwrite=True)
@@ -307,7 +307,7 @@ def test_output_that_exists_takes_force(tmp_path):
     source, target = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
     plain().write_h5ad(source)
     target.write_text("precious")
-    with open_input(source) as data:
+    with open_dataset(source) as data:
         with pytest.raises(OutputProblem, match="already exists.*--force"):
             check_output(data, target, force=False)
         with pytest.raises(OutputProblem), stage_output(data, target):
@@ -345,7 +345,7 @@ def test_output_equal_to_input_is_refused(tmp_path, way, monkeypatch):
     else:
         (tmp_path / "link").symlink_to(tmp_path)
         target = tmp_path / "link" / "in.h5ad"
-    with open_input(source) as data, pytest.raises(UsageProblem, match="it is the input"):
+    with open_dataset(source) as data, pytest.raises(UsageProblem, match="it is the input"):
         check_output(data, target, force=True)
     assert source.read_bytes() == before
 
@@ -353,20 +353,20 @@ def test_output_equal_to_input_is_refused(tmp_path, way, monkeypatch):
 @pytest.mark.parametrize("place", ["in.zarr/out.zarr", "in.zarr/layers/out.h5ad", "in.zarr"])
 def test_output_in_or_around_a_zarr_input_is_refused(tmp_path, place):
     write_zarr(tmp_path / "in.zarr", plain(), 2)
-    with open_input(tmp_path / "in.zarr") as data, pytest.raises(UsageProblem):
+    with open_dataset(tmp_path / "in.zarr") as data, pytest.raises(UsageProblem):
         check_output(data, tmp_path / place, force=True)
     # The input inside the store that would be replaced:
     inner = tmp_path / "outer.zarr" / "in.h5ad"
     inner.parent.mkdir()
     plain().write_h5ad(inner)
-    with open_input(inner) as data, pytest.raises(UsageProblem):
+    with open_dataset(inner) as data, pytest.raises(UsageProblem):
         check_output(data, tmp_path / "outer.zarr", force=True)
 
 
 @pytest.mark.parametrize("name", ["out.loom", "out", "out.h5", "out.h5ad.gz", "out.H5AD"])
 def test_unknown_ending_is_bad_usage(tmp_path, name):
     plain().write_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data, pytest.raises(UsageProblem, match=r"\.h5ad or \.zarr"):
+    with open_dataset(tmp_path / "in.h5ad") as data, pytest.raises(UsageProblem, match=r"\.h5ad or \.zarr"):
         check_output(data, tmp_path / name, force=False)
 
 
@@ -375,7 +375,7 @@ def test_folder_that_is_missing_or_of_another_kind(tmp_path):
     (tmp_path / "papers.zarr").mkdir()
     (tmp_path / "papers.zarr" / "thesis.txt").write_text("years of work")
     (tmp_path / "folder.h5ad").mkdir()
-    with open_input(tmp_path / "in.h5ad") as data:
+    with open_dataset(tmp_path / "in.h5ad") as data:
         with pytest.raises(OutputProblem, match="folder .* does not exist"):
             check_output(data, tmp_path / "nowhere" / "out.h5ad", force=False)
         with pytest.raises(OutputProblem, match="not a zarr store"):
@@ -389,7 +389,7 @@ def test_folder_that_is_missing_or_of_another_kind(tmp_path):
 def test_without_commit_nothing_is_left(tmp_path, suffix):
     source, target = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
     plain().write_h5ad(source) if suffix == "h5ad" else write_zarr(source, plain(), 3)
-    with open_input(source) as data, pytest.raises(KeyboardInterrupt), stage_output(data, target) as output:
+    with open_dataset(source) as data, pytest.raises(KeyboardInterrupt), stage_output(data, target) as output:
         output.write_obsm("X_sccr", additions()["embedding"])
         assert len(hidden(tmp_path)) == 1
         raise KeyboardInterrupt
@@ -402,7 +402,7 @@ def test_the_copy_is_read_while_it_is_appended_to(tmp_path, suffix):
     adata = plain()
     adata.obs["batch"] = ["a", "b"] * (adata.n_obs // 2) + ["a"] * (adata.n_obs % 2)
     adata.write_h5ad(source) if suffix == "h5ad" else write_zarr(source, adata, 2)
-    with open_input(source) as data, stage_output(data, tmp_path / f"out.{suffix}", hashed=True) as output:
+    with open_dataset(source) as data, stage_output(data, tmp_path / f"out.{suffix}", hashed=True) as output:
         digest = sha256_of(source)
         shutil.rmtree(source) if source.is_dir() else source.unlink()
         made = additions()
@@ -422,7 +422,7 @@ def test_the_copy_is_read_while_it_is_appended_to(tmp_path, suffix):
 
 def test_room_is_checked_before_copying(tmp_path):
     plain().write_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data, pytest.raises(NotEnoughResources, match="not enough disk"):
+    with open_dataset(tmp_path / "in.h5ad") as data, pytest.raises(NotEnoughResources, match="not enough disk"):
         with stage_output(data, tmp_path / "out.h5ad", added_bytes=2**60):
             pass
     assert os.listdir(tmp_path) == ["in.h5ad"]
@@ -477,7 +477,7 @@ def test_slots_that_cannot_be_appended_to_are_refused(tmp_path, slot, kind):
         del file[slot]
         file[slot] = np.ones(3) if kind == "array" else h5py.ExternalLink("other.h5ad", f"/{slot}")
     with (
-        open_input(tmp_path / "in.h5ad") as data,
+        open_dataset(tmp_path / "in.h5ad") as data,
         pytest.raises(InputProblem, match=f"cannot add to {slot} of .*in.h5ad: it is a"),
     ):
         check_keys(data, [(slot, "sccr")], overwrite=True)
@@ -493,7 +493,7 @@ def test_embeddings_of_an_old_anndata_get_one_more(tmp_path):
         file["obsm"] = records
     added = np.arange(N_CELLS * 2, dtype=np.float32).reshape(-1, 2)
     for source, target in (("old", "new"), ("new", "newer")):
-        with open_input(tmp_path / f"{source}.h5ad") as data:
+        with open_dataset(tmp_path / f"{source}.h5ad") as data:
             assert data.has_key("obsm", "X_sccr") == (source == "new")
             with stage_output(data, tmp_path / f"{target}.h5ad", replaced_keys=[("obsm", "X_sccr")]) as output:
                 output.write_obsm("X_sccr", added)
@@ -507,7 +507,7 @@ def test_embeddings_of_an_old_anndata_get_one_more(tmp_path):
 @pytest.mark.parametrize("way", ["written to", "replaced"])
 def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path, way):
     plain().write_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data:
+    with open_dataset(tmp_path / "in.h5ad") as data:
         if way == "replaced":
             shutil.copy2(tmp_path / "in.h5ad", tmp_path / "new.h5ad")
             (tmp_path / "new.h5ad").replace(tmp_path / "in.h5ad")

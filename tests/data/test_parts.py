@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sccr_node.data.dataset import open_input
+from sccr_node.data.dataset import open_dataset
 from sccr_node.data.parts import PART_KEY, part_record, write_part
 from sccr_node.errors import InputProblem
 from tests.support.inputs import N_CELLS, N_GENES, counts, plain, rich, write_legacy_h5ad, write_ten_x_h5, write_zarr
@@ -34,7 +34,7 @@ def test_part_holds_everything_of_its_cells(tmp_path, kind):
     source = tmp_path / f"in.{kind}"
     adata.write_h5ad(source, convert_strings_to_categoricals=False) if kind == "h5ad" else write_zarr(source, adata, 2)
     original = anndata.read_h5ad(source) if kind == "h5ad" else anndata.read_zarr(source)
-    with open_input(source) as data:
+    with open_dataset(source) as data:
         write_part(data, ROWS, tmp_path / "part.h5ad", {})
     part = anndata.read_h5ad(tmp_path / "part.h5ad")
     assert part.uns.pop(PART_KEY)["rows"].tolist() == ROWS.tolist()
@@ -49,18 +49,18 @@ def test_parts_of_ten_x_and_of_old_files(tmp_path):
     write_ten_x_h5(tmp_path / "in.h5", counts(), [(f"ID{n}", "same", "Gene Expression") for n in range(N_GENES)])
     write_legacy_h5ad(tmp_path / "old.h5ad")
     for name in ("in.h5", "old.h5ad"):
-        with open_input(tmp_path / name) as data:
+        with open_dataset(tmp_path / name) as data:
             write_part(data, ROWS, tmp_path / f"part of {name}.h5ad", {})
-        with open_input(tmp_path / f"part of {name}.h5ad") as data:
+        with open_dataset(tmp_path / f"part of {name}.h5ad") as data:
             assert part_record(data)["rows"].tolist() == ROWS.tolist()
             np.testing.assert_array_equal(data.rows(np.arange(6)).toarray(), counts()[ROWS])
 
 
 def test_part_knows_its_place_in_the_whole(tmp_path):
     plain().write_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data:
+    with open_dataset(tmp_path / "in.h5ad") as data:
         write_part(data, ROWS, tmp_path / "part.h5ad", {"batch": "é", "target_sum": 1.5})
-    with open_input(tmp_path / "part.h5ad") as data:
+    with open_dataset(tmp_path / "part.h5ad") as data:
         record = part_record(data)
     assert record.pop("rows").tolist() == ROWS.tolist()
     assert record == {"n_cells": N_CELLS, "batch": "é", "target_sum": 1.5}
@@ -68,11 +68,11 @@ def test_part_knows_its_place_in_the_whole(tmp_path):
 
 def test_part_that_lost_cells_since_is_refused(tmp_path):
     plain().write_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data:
+    with open_dataset(tmp_path / "in.h5ad") as data:
         write_part(data, ROWS, tmp_path / "part.h5ad", {})
     anndata.read_h5ad(tmp_path / "part.h5ad")[:4].copy().write_h5ad(tmp_path / "fewer.h5ad")
     with (
-        open_input(tmp_path / "fewer.h5ad") as data,
+        open_dataset(tmp_path / "fewer.h5ad") as data,
         pytest.raises(InputProblem, match="has 4 cells, but sccr split wrote"),
     ):
         part_record(data)
@@ -80,7 +80,7 @@ def test_part_that_lost_cells_since_is_refused(tmp_path):
 
 def test_whole_is_no_part(tmp_path):
     plain().write_h5ad(tmp_path / "in.h5ad")
-    with open_input(tmp_path / "in.h5ad") as data, pytest.raises(InputProblem, match="sccr split"):
+    with open_dataset(tmp_path / "in.h5ad") as data, pytest.raises(InputProblem, match="sccr split"):
         part_record(data)
 
 
@@ -90,6 +90,6 @@ def test_damaged_input_leaves_no_part(tmp_path):
     rich().write_h5ad(tmp_path / "in.h5ad")
     with h5py.File(tmp_path / "in.h5ad", "r+") as file:
         del file["obsm/frame/x"]
-    with open_input(tmp_path / "in.h5ad") as data, pytest.raises(InputProblem, match="cannot read the batch of .*"):
+    with open_dataset(tmp_path / "in.h5ad") as data, pytest.raises(InputProblem, match="cannot read the batch of .*"):
         write_part(data, ROWS, tmp_path / "part.h5ad", {})
     assert os.listdir(tmp_path) == ["in.h5ad"]

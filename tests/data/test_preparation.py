@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from sccr_node.data.dataset import open_input, wrap_anndata
+from sccr_node.data.dataset import open_dataset, wrap_anndata
 from sccr_node.data.preparation import (
     GeneChoice,
     choose_genes,
@@ -61,7 +61,7 @@ def test_top_variance_is_the_exact_ranking(values, n_top):
 
 
 def test_variance_of_the_real_counts(shared_data):
-    with open_input(shared_data / "mouse_bladder_2746_hvg2003.h5ad") as data:
+    with open_dataset(shared_data / "mouse_bladder_2746_hvg2003.h5ad") as data:
         summary = scan(data)
         choice = choose_genes(data, summary, n_top_genes=500)
         dense = sparse.vstack([block for _, block in data.blocks()]).toarray().astype(np.float64)

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from sccr_node.contract.evaluate import EvaluateMaskParameters
 from sccr_node.contract.shared import PreparationParameters
-from sccr_node.data.dataset import open_input
+from sccr_node.data.dataset import open_dataset
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses.recovery import recovery
@@ -194,7 +194,7 @@ def test_labels_that_tell_nothing_are_refused(labels, words):
 def test_values_of_other_tools_are_taken_as_they_are(few_cells, counts_file):
     values = prepared_by_hand(few_cells)[0] - 0.1
     ad.AnnData(values, few_cells.obs, few_cells.var).write_h5ad(counts_file)
-    with open_input(counts_file) as data:
+    with open_dataset(counts_file) as data:
         _, prepared = prepare(data, PreparationParameters(), QUIET, any_scale=True)
         np.testing.assert_allclose(prepared.expression.toarray(), values, rtol=1e-5, atol=1e-6)
         with pytest.raises(InputProblem, match="negative"):
@@ -207,7 +207,7 @@ def test_genes_of_a_result_are_those_that_were_imputed(few_cells, counts_file):
     result.uns["sccr"] = {"version": "1"}
     result.layers["sccr"] = result.layers["sccr_recovered"] = result.layers["other"] = result.X
     result.write_h5ad(counts_file)
-    with open_input(counts_file) as data:
+    with open_dataset(counts_file) as data:
         for layer in ("sccr", "sccr_recovered"):
             np.testing.assert_array_equal(genes_of_layer(data, layer), np.arange(0, 80, 4))
         assert genes_of_layer(data, "other") is None and genes_of_layer(data, None) is None

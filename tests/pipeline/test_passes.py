@@ -19,13 +19,13 @@ def counts(tmp_path):
 def walks(monkeypatch):
     """The files whose matrix was walked from end to end."""
     seen = []
-    blocks = dataset.InputData.blocks
+    blocks = dataset.Dataset.blocks
 
     def counted(self, *arguments):
         seen.append(self.root.filename if hasattr(self.root, "filename") else "memory")
         return blocks(self, *arguments)
 
-    monkeypatch.setattr(dataset.InputData, "blocks", counted)
+    monkeypatch.setattr(dataset.Dataset, "blocks", counted)
     return seen
 
 

@@ -32,7 +32,7 @@ WRITER = textwrap.dedent(
     """
     import os, sys
     import numpy as np
-    from sccr_node.data.dataset import open_input
+    from sccr_node.data.dataset import open_dataset
     from sccr_node.data.output import stage_output
     from sccr_node.errors import SccrError
 
@@ -42,7 +42,7 @@ WRITER = textwrap.dedent(
         os.setuid(65534)
     noise = np.random.default_rng(0).random((2000, 500), dtype=np.float32)
     try:
-        with open_input(source) as data, stage_output(data, target, compression=compression, force=True) as output:
+        with open_dataset(source) as data, stage_output(data, target, compression=compression, force=True) as output:
             output.write_layer("sccr", noise.shape, (noise[n : n + 100] for n in range(0, 2000, 100)), sparse=False)
             if stop == "stop":
                 print("written", flush=True)
