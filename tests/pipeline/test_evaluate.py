@@ -305,7 +305,16 @@ def test_mask_refuses(refused, counts_file):
     refused(2, ["choose a name that ends in .h5ad"], "evaluate", "mask", counts_file, counts_file.with_name("m.zarr"))
     refused(2, ["it is the input"], "evaluate", "mask", counts_file, counts_file, "--force")
     refused(66, ["does not exist"], "evaluate", "mask", counts_file.with_name("none.h5ad"), output)
-    refused(65, ["cannot mask", "would drop none of the", "--rate"], "evaluate", "mask", counts_file, output, "--rate", "1e-9")
+    refused(
+        65,
+        ["cannot mask", "would drop none of the", "--rate"],
+        "evaluate",
+        "mask",
+        counts_file,
+        output,
+        "--rate",
+        "1e-9",
+    )
     refused(65, ["'nolayer'"], "evaluate", "mask", counts_file, output, "--layer", "nolayer")
     output.write_text("kept")
     refused(73, ["already exists"], "evaluate", "mask", counts_file, output)
