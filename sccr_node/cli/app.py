@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as problem:
         context = getattr(problem, "ctx", None)
         where = context.command_path if context is not None else "sccr"
-        message = f"{problem.format_message()} (see {where} --help)"
+        message = f"{problem.format_message().removesuffix('.')} (see {where} --help)"
         last_words(message, UsageProblem.exit_code, as_json=manner.as_json)
         return UsageProblem.exit_code
     except SystemExit:

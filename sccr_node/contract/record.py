@@ -120,4 +120,5 @@ def read_record(path: Path) -> RunRecord:
         first = failure.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         what = f"--provenance {path} is not a run record of sccr impute"
-        raise InputProblem(f"{what}: {where} {first['msg']}") from failure
+        reason = str(first["msg"]).replace("Input should", "should")
+        raise InputProblem(f"{what}: {where} {reason}") from failure
