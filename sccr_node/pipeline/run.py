@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,7 @@ def prepare(plan: Plan, console: Console, clock: Clock) -> tuple[Prepared, tuple
     """Return the expression of the selected genes, and the findings about it."""
     with clock.stage("prepare"):
         prepared = plan.preparation.read(plan.data, console.progress)
+        prepared = replace(prepared, values=None)  # the counts are not needed any more: let go of them before the peak
     console.close_bar()
     findings = tuple(_findings(plan, prepared))
     console.show(findings)

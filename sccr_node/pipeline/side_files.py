@@ -21,9 +21,6 @@ from sccr_node.contract.record import (
 from sccr_node.data.dataset import Dataset
 from sccr_node.numerics import level
 from sccr_node.pipeline.plan import Plan
-from sccr_node.report.multiqc import multiqc_files, multiqc_target
-from sccr_node.report.page import render
-from sccr_node.report.reading import content_of, sample_name
 from sccr_node.results import Imputation, Result
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import peak_memory
@@ -70,7 +67,12 @@ class SideFiles:
     def targets(self, output: Path) -> list[Target]:
         """Return their targets, for the check before any work."""
         files: list[Target] = [Target(path) for path in (self.record, self.report) if path is not None]
-        return files if self.multiqc is None else [*files, multiqc_target(sample_name(output), self.multiqc)]
+        if self.multiqc is None:
+            return files
+        from sccr_node.report.multiqc import multiqc_target
+        from sccr_node.report.reading import sample_name
+
+        return [*files, multiqc_target(sample_name(output), self.multiqc)]
 
     def compose(self, output: Path, record: RunRecord, result: Result, console: Console) -> dict[Path, str]:
         """Return the text of every file that was asked for."""
@@ -79,6 +81,11 @@ class SideFiles:
             texts[self.record] = record.as_json()
         if self.report is None and self.multiqc is None:
             return texts
+        # Only now: a run without a report needs neither templates nor plots.
+        from sccr_node.report.multiqc import multiqc_files
+        from sccr_node.report.page import render
+        from sccr_node.report.reading import content_of
+
         content = content_of(
             result,
             shown_as=output,
