@@ -26,7 +26,7 @@ def impute(
     layer: str | None = None,
     key_added: str = "sccr",
     batch_key: str | None = None,
-    method: Literal["sccr", "scfp", "scbfp"] = "sccr",
+    method: str = "sccr",
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
     genes: str = "top-variance",

@@ -105,7 +105,7 @@ def test_the_keywords_are_those_of_the_contract():
 def test_the_choices_are_those_of_the_contract():
     hints = typing.get_type_hints(sccr_node.impute)
     for name, field in ImputeParameters.model_fields.items():
-        if name in hints:
+        if name in hints and name != "method":  # the catalogue names the methods
             assert choices(hints[name]) == choices(field.annotation), name
 
 

@@ -15,7 +15,7 @@ from sccr_node.runtime.console import Console
     extra_options=TABLE_OPTIONS,
     summary=(
         "Compare imputation methods on a data set. Measures dropout recovery for every rate and seed, clustering (with "
-        "--label-key), run time and peak memory. Running the same command with --output again resumes an interrupted "
+        "--label-key), run time and peak memory. With --output, running the same command again resumes an interrupted "
         "benchmark."
     ),
 )

@@ -37,8 +37,8 @@ def evaluate() -> None:
     arguments=[path_argument("input"), path_argument("output")],
     summary=(
         "Hide observed entries, to test how well a tool recovers them. INPUT is any data set that sccr impute reads; "
-        "OUTPUT is an .h5ad file with log expression in X and counts in layers['counts'], the same entries set to zero "
-        "in both, and their true values in layers['truth']. Run any tool on it, then sccr evaluate score."
+        "OUTPUT (.h5ad) has log expression in X and counts in layers['counts'], with the same entries set to zero in "
+        "both. The true values are in layers['truth']. Run any tool on it, then sccr evaluate score."
     ),
 )
 def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: Path) -> None:
@@ -77,8 +77,8 @@ def score(
     arguments=[path_argument("input")],
     extra_options=TABLE_OPTIONS,
     summary=(
-        "Cluster the cells and compare the clusters with known cell types. INPUT is clustered by k-means, as in the "
-        "papers, and by Leiden on a neighbour graph. Prints the mean and standard deviation over the seeds."
+        "Cluster the cells and compare the clusters with known cell types. Uses k-means, as in the papers, and "
+        "Leiden on a neighbour graph. Prints the mean and standard deviation over the seeds."
     ),
     epilog=explanations(("ari", "nmi", "accuracy", "silhouette", "silhouette_types")),
 )
@@ -99,8 +99,8 @@ def cluster(
         file_option("--pairs", help_text="Also write the strongest pairs of each kind to this file (TSV)."),
     ),
     summary=(
-        "Count positively and negatively correlated pairs of genes, among all pairs (data) and among the edges of the "
-        "gene graph (graph). The gene graph of INPUT is read if INPUT is an output of sccr impute, otherwise built."
+        "Count positively and negatively correlated pairs of genes, among all pairs (rows 'data') and among the edges "
+        "of the gene graph (rows 'graph'). The graph is read from INPUT if sccr impute wrote it, and built otherwise."
     ),
 )
 def relations(

@@ -105,7 +105,9 @@ def default_text(field: Any) -> str:
 
 
 def _written(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 CONFIG = click.Option(

@@ -20,8 +20,8 @@ from sccr_node.runtime.console import Console
         "all cells; INPUT need not fit in memory."
     ),
     epilog=(
-        "Impute each part with --genes DIR/genes.txt and, for counts, the --target-sum in DIR/target_sum.txt; then "
-        "gather."
+        "Impute each part with --genes DIR/genes.txt and, for counts, --target-sum with the number in "
+        "DIR/target_sum.txt; then run sccr gather."
     ),
 )
 def split(params: SplitParameters, console: Console, input: Path) -> None:
@@ -40,7 +40,7 @@ def split(params: SplitParameters, console: Console, input: Path) -> None:
     ],
     summary=(
         "Gather imputed batches into one data set. INPUT is the data set that was split, PARTS are the outputs of sccr "
-        "impute for every part; OUTPUT is byte for byte what one run of sccr impute --batch-key would write."
+        "impute for every part; OUTPUT is identical, byte for byte, to that of one run of sccr impute --batch-key."
     ),
 )
 def gather(params: GatherParameters, console: Console, input: Path, output: Path, parts: tuple[Path, ...]) -> None:

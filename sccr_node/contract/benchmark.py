@@ -43,7 +43,10 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     label_key: str | None = parameter(
         None,
         title="Label column",
-        description="Column of obs with the known cell types; also compares clusters of the imputed cells with them.",
+        description=(
+            "Column of obs with the known cell types. If given, imputed cells are also clustered and compared with "
+            "them."
+        ),
         group=DATA,
         metavar="COLUMN",
         min_length=1,

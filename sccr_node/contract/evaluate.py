@@ -31,7 +31,7 @@ class EvaluateMaskParameters(PreparationParameters, WritingParameters):
         title="Mechanism",
         description=(
             "mcar: drop observed entries at random; mnar: drop low expression more often, with probability "
-            "exp(-lambda x^2) for a log value x."
+            "exp(-lambda x^2) for a log value x, lambda set so that --rate is met."
         ),
         group=EVALUATION,
     )
@@ -112,7 +112,7 @@ class EvaluateRelationsParameters(PreparationParameters, WritingParameters, Thre
     key: str = parameter(
         "sccr",
         title="Name of the result",
-        description="Name of the result in INPUT whose gene graph, varp['NAME_relations'], is read if it exists.",
+        description="Read the gene graph of the result with this name (varp['NAME_relations']), if there is one.",
         group=DATA,
         metavar="NAME",
         pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",

@@ -87,7 +87,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
     k_denoising: int | None = parameter(
         None,
         title="Neighbours for denoising",
-        description="Number of nearest neighbours per cell in the last cell graph, used for denoising.",
+        description="Number of nearest neighbours per cell in the cell graph used for denoising.",
         group=NUMBERS,
         follows=followed_by("k_denoising"),
         ge=1,
@@ -111,7 +111,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
     n_denoising_iterations: int | None = parameter(
         None,
         title="Iterations for denoising",
-        description="Number of propagation steps over the last cell graph, used for denoising.",
+        description="Number of propagation steps over the cell graph used for denoising.",
         group=NUMBERS,
         follows=followed_by("n_denoising_iterations"),
         ge=1,
@@ -120,7 +120,8 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         None,
         title="Weight of the pre-imputation (alpha)",
         description=(
-            "Weight of the pre-imputed values in the recovered expression; the rest comes from the complete relation."
+            "Weight of the values after the first cell graph in the recovered expression; the rest comes by way of the"
+            " gene graph."
         ),
         group=NUMBERS,
         published=published_for("alpha"),
@@ -139,7 +140,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
     gamma: float | None = parameter(
         None,
         title="Weight of the recovered expression (gamma)",
-        description="Weight of the recovered expression in the denoised output.",
+        description="Weight of the recovered expression (before denoising) in the denoised output.",
         group=NUMBERS,
         published=published_for("gamma"),
         ge=0,
@@ -158,7 +159,7 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
     dissociating: bool | None = parameter(
         None,
         title="Dissociating gene relations",
-        description="Also relate genes by negative correlation (the paper's signed relations).",
+        description="Also connect negatively correlated genes (the paper's signed relations).",
         group=NUMBERS,
         published=published_for("dissociating"),
     )
@@ -176,8 +177,8 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         title="What to write",
         description=(
             "denoised: the layer for clustering; recovered: expression before denoising "
-            f"({', '.join(METHODS[name].title for name in _having('recovered'))} only); both; or embedding: no layer, "
-            "only the principal components and gene relations, which the other choices write too."
+            f"({', '.join(METHODS[name].title for name in _having('recovered'))} only); both; embedding: only the "
+            "principal components and gene relations, which the other choices write as well."
         ),
         group=OUTPUT,
     )

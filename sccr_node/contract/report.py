@@ -49,7 +49,7 @@ class ReportParameters(WritingParameters):
     multiqc: str | None = parameter(
         None,
         title="MultiQC content",
-        description="Also write MultiQC custom content to this folder; samples can share one.",
+        description="Also write MultiQC custom content to this folder; several samples can share one.",
         group=REPORTING,
         affects_result=False,
         metavar="DIR",

@@ -19,8 +19,8 @@ class SplitParameters(PreparationParameters, WritingParameters):
     outdir: str = parameter(
         title="Output folder",
         description=(
-            "New folder for the parts, genes.txt and, for counts, target_sum.txt. --force replaces one that sccr split"
-            " wrote."
+            "New folder for the parts, genes.txt and, for counts, target_sum.txt. --force replaces only a folder that"
+            " sccr split wrote."
         ),
         group=OUTPUT,
         affects_result=False,
@@ -35,7 +35,7 @@ class GatherParameters(AppendingParameters):
     n_components: int | None = parameter(
         None,
         title="Principal components",
-        description="Number of principal components over all cells (default: as for the parts).",
+        description="Number of principal components over all cells (default: the number used for the parts).",
         group=OUTPUT,
         ge=1,
     )

@@ -158,8 +158,8 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
         "auto",
         title="Compression",
         description=(
-            "Compression of the appended arrays. auto: gzip in .h5ad files, which every reader supports, and zstd in "
-            ".zarr folders."
+            "Compression of the appended arrays. auto: zstd in .zarr folders, and in .h5ad files gzip, which every "
+            "reader supports."
         ),
         group=OUTPUT,
         affects_result=False,
@@ -223,8 +223,8 @@ class PreparationParameters(RunningParameters):
         None,
         title="Feature types",
         description=(
-            "Labels in var['feature_types'] of the features to count and impute, separated by commas (default: the"
-            " usual labels of gene expression, such as Gene Expression, GEX or RNA)."
+            "Feature types to use, by their labels in var['feature_types'], separated by commas (default: gene "
+            "expression, under its usual labels: Gene Expression, GEX, RNA)."
         ),
         group=DATA,
         metavar="LABEL,...",
@@ -234,8 +234,8 @@ class PreparationParameters(RunningParameters):
         "auto",
         title="Input scale",
         description=(
-            "counts (also fractional ones, e.g. after ambient RNA removal) are normalised and log-transformed; log1p "
-            "values are used as they are; auto decides from the values."
+            "counts: normalise and log-transform (fractional counts are accepted, e.g. after ambient RNA removal); "
+            "log1p: use as they are; auto: decide from the values."
         ),
         group=DATA,
     )
@@ -255,14 +255,16 @@ class PreparationParameters(RunningParameters):
     n_top_genes: int = parameter(
         2000,
         title="Number of genes",
-        description="Number of genes for top-variance; all of them if there are fewer.",
+        description="Number of genes for top-variance; all genes if there are fewer.",
         group=GENES,
         ge=1,
     )
     normalize_by: Literal["selected", "all"] = parameter(
         "selected",
         title="Sequencing depth over",
-        description="Genes that make up a cell's sequencing depth: the selected genes (as published) or all genes.",
+        description=(
+            "Genes whose counts are summed to a cell's sequencing depth: the selected ones (as published) or all."
+        ),
         group=GENES,
     )
     target_sum: Literal["median"] | Annotated[float, Field(gt=0)] = parameter(

@@ -15,7 +15,8 @@ _HERE = Path(__file__).parent
 def _declared() -> tuple[StoreFormat, ...]:
     names = sorted(module.name for module in iter_modules([str(_HERE)]) if module.name != Path(__file__).stem)
     modules = [import_module(f"{__package__}.{name}") for name in names]
-    return tuple(module.FORMAT for module in modules if hasattr(module, "FORMAT"))
+    found = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
+    return tuple(sorted(found, key=lambda store: -store.precedence))
 
 
 FORMATS = _declared()
@@ -32,5 +33,6 @@ def format_of_output(path: Path) -> StoreFormat:
     for store in FORMATS:
         if path.suffix == store.suffix:
             return store
-    extensions = " or ".join(store.suffix for store in FORMATS)
+    *others, last = (store.suffix for store in FORMATS)
+    extensions = f"{', '.join(others)} or {last}"
     raise UsageProblem(f"cannot write {path}: unknown format; use the extension {extensions}")

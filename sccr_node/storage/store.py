@@ -31,6 +31,8 @@ class StoreFormat(ABC):
         Its name in records and messages.
     suffix
         The extension of outputs in this format.
+    precedence
+        A format that is also told by a more general one comes first: the higher number.
     is_folder
         Whether a store is a folder.
     """
@@ -38,6 +40,7 @@ class StoreFormat(ABC):
     name: ClassVar[str]
     suffix: ClassVar[str]
     is_folder: ClassVar[bool]
+    precedence: ClassVar[int] = 0
 
     @abstractmethod
     def matches(self, path: Path) -> bool:

@@ -52,7 +52,9 @@ def test_every_option_is_one_of_the_command(process: str) -> None:
 def test_bounds_and_choices_are_the_contracts() -> None:
     assert property_of("alpha") | {"minimum": 0.0, "maximum": 1.0, "methods": ["sccr"]} == property_of("alpha")
     assert property_of("k_gene")["methods"] == ["sccr", "scbfp"]
-    assert "methods" not in property_of("k_cell")
+    assert property_of("k_cell").get("methods", list(METHODS)) == [
+        name for name, method in METHODS.items() if "k_cell" in method.settings
+    ]
     assert property_of("imputation")["enum"] == ["none", *METHODS]
     assert property_of("target_sum")["type"] == ["string", "number"]
     median_or_number = {"type": "object", "properties": {"target_sum": property_of("target_sum")}}
