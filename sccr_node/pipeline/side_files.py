@@ -19,6 +19,7 @@ from sccr_node.contract.record import (
     RunRecord,
 )
 from sccr_node.data.dataset import Dataset
+from sccr_node.data.guard import one_line
 from sccr_node.numerics import level
 from sccr_node.pipeline.plan import Plan
 from sccr_node.results import Imputation, Result
@@ -75,12 +76,28 @@ class SideFiles:
         return [*files, multiqc_target(sample_name(output), self.multiqc)]
 
     def compose(self, output: Path, record: RunRecord, result: Result, console: Console) -> dict[Path, str]:
-        """Return the text of every file that was asked for."""
+        """Return the text of every file that was asked for.
+
+        A finished imputation is not thrown away for a picture: what cannot be composed is replaced by a short text that
+        says why, with one warning, which the record contains too.
+        """
         texts: dict[Path, str] = {}
+        if self.report is not None or self.multiqc is not None:
+            try:
+                texts |= self._shown(output, record, result, console)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the data are sound
+                console.close_bar()
+                problem = (
+                    f"cannot compose the report or the MultiQC content: {one_line(failure)}; the data are complete"
+                )
+                console.warn(problem)
+                record.messages.append(problem)
+                texts |= self._excused(output, problem)
         if self.record is not None:
             texts[self.record] = record.as_json()
-        if self.report is None and self.multiqc is None:
-            return texts
+        return texts
+
+    def _shown(self, output: Path, record: RunRecord, result: Result, console: Console) -> dict[Path, str]:
         # Only now: a run without a report needs neither templates nor plots.
         from sccr_node.report.multiqc import multiqc_files
         from sccr_node.report.page import render
@@ -96,10 +113,18 @@ class SideFiles:
             progress=console.progress,
         )
         console.close_bar()
-        if self.report is not None:
-            texts[self.report] = render(content)
+        texts = {} if self.report is None else {self.report: render(content)}
         if self.multiqc is not None:
             texts |= {self.multiqc / name: text for name, text in multiqc_files(content).items()}
+        return texts
+
+    def _excused(self, output: Path, problem: str) -> dict[Path, str]:
+        """Return a page and a MultiQC section that say what failed: a workflow's declared outputs then exist."""
+        from sccr_node.report.excuse import excuse_page, excuse_section
+
+        texts = {} if self.report is None else {self.report: excuse_page(output.name, problem)}
+        if self.multiqc is not None:
+            texts |= {self.multiqc / name: text for name, text in excuse_section(output, problem).items()}
         return texts
 
 

@@ -26,14 +26,29 @@ the second must stay uncached: numba would mistake one for the other."""
 def use_compiled_functions() -> None:
     """Have UMAP and scanpy's neighbour graphs use functions compiled earlier; call this before importing them."""
     _copy_compiled_functions()
-    if find_spec("umap") is None:
+    spec = find_spec("umap")
+    if spec is None:
         return
+    _find_a_place_to_write(Path(spec.origin or ".").parent)
     for module, names in UNCACHED.items():
         for name in names:
             function = getattr(import_module(module), name, None)
             # RuntimeError: numba has no place to write to
             with suppress(AttributeError, OSError, RuntimeError):
                 function.enable_caching()  # type: ignore[union-attr]
+
+
+def _find_a_place_to_write(package: Path) -> None:
+    """Give numba a temporary folder if it can write neither to the package nor to the user's cache: it would fail."""
+    if "numba" in sys.modules or os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    if os.access(package, os.W_OK) or os.access(next(p for p in (user, *user.parents) if p.exists()), os.W_OK):
+        return
+    with suppress(OSError):
+        folder = tempfile.mkdtemp(prefix="sccr-numba-")
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _copy_compiled_functions() -> None:

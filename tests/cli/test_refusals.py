@@ -16,7 +16,7 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
-from sccr_node.errors import NotEnoughResources
+from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.storage.formats import FORMATS
 from tests.support.simulated import simulated
 
@@ -493,6 +493,24 @@ def test_a_side_file_that_cannot_be_written_leaves_no_output(counts, tmp_path, c
     assert main([*command, "--quiet"]) == 75
     assert ": not enough disk space" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("cannot cache function"), MemoryError(), InputProblem("no such")])
+def test_an_imputation_is_not_thrown_away_for_a_picture(counts, tmp_path, capsys, monkeypatch, failure):
+    def broken(*_, **__):
+        raise failure
+
+    monkeypatch.setattr("sccr_node.report.reading.lay_out", broken)
+    command = ["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet", "--multiqc", str(tmp_path / "multiqc")]
+    command += ["--report", str(tmp_path / "report.html"), "--provenance", str(tmp_path / "run.json")]
+    assert main(command) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "report" in line]
+    assert warning.startswith("sccr: warning: cannot compose the report")
+    assert "sccr" in anndata.read_h5ad(tmp_path / "out.h5ad").layers
+    assert "No report on out.h5ad" in (tmp_path / "report.html").read_text()
+    (section,) = (tmp_path / "multiqc").glob("*_mqc.json")
+    assert json.loads(section.read_text())["plot_type"] == "html"
+    assert any("cannot compose" in message for message in json.loads((tmp_path / "run.json").read_text())["messages"])
 
 
 @pytest.mark.parametrize("place", ["multiqc", "report.html", "run.json"])

@@ -89,3 +89,16 @@ def test_every_function_of_umap_that_is_kept_exists():
     for module, names in numba_cache.UNCACHED.items():
         for name in names:
             assert getattr(import_module(module), name)._cache.cache_path
+
+
+def test_numba_gets_a_temporary_folder_where_it_could_write_nowhere(tmp_path, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    del sys.modules["numba"]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(numba_cache.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "made"))
+    numba_cache._find_a_place_to_write(tmp_path)
+    assert "NUMBA_CACHE_DIR" not in os.environ
+    monkeypatch.setattr(numba_cache.os, "access", lambda path, mode: False)
+    numba_cache._find_a_place_to_write(tmp_path)
+    assert os.environ.pop("NUMBA_CACHE_DIR") == str(tmp_path / "made")
