@@ -19,7 +19,7 @@ def test_the_journal_keeps_finished_runs_and_forgets_a_line_that_was_cut_off(tmp
     assert again.finished == {runs[0]: [{"mae": 0.5}], runs[-1]: [{"ari": 1.0}, {"ari": 0.25}]}
     again.add(runs[1], [{"mae": 0.75}])
     assert len(Journal(path, {"sha256": "a"}, force=False).finished) == 3
-    with pytest.raises(OutputProblem, match="other data or with other parameters"):
+    with pytest.raises(OutputProblem, match="different data or with different parameters"):
         Journal(path, {"sha256": "b"}, force=False)
     assert Journal(path, {"sha256": "b"}, force=True).finished == {}
     again.remove()
