@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 DEMO := demo-output
 
-.PHONY: help setup demo test test-platforms lint hooks faces changes lock benchmark clean
+.PHONY: help setup demo test test-platforms lint hooks faces changes lock campaign benchmark clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
@@ -46,6 +46,9 @@ changes: $(SETUP)  ## Show what the next release will say in CHANGELOG.md
 lock: $(SETUP)  ## Resolve the dependencies again
 	$(BIN)/python -m pip install --quiet uv
 	PATH="$(abspath $(BIN)):$$PATH" containers/lock.sh
+
+campaign: $(SETUP)  ## End a thousand runs of all commands by signals, and look for what must not be there
+	$(BIN)/python -m tests.campaigns.kills 1000
 
 benchmark: $(SETUP)  ## Compare the core with the published algorithm and MAGIC
 	$(BIN)/python tests/benchmarks/benchmark_core.py

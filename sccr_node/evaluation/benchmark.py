@@ -217,6 +217,7 @@ def _child(
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_do, args=(sender, run, folder, dict(settings), threads), daemon=True)
     process.start()
+    signals.block_again()
     sender.close()
     try:
         yield process, receiver

@@ -13,7 +13,6 @@ Only the command does this. As a library we leave the host's handlers and its si
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -81,13 +80,16 @@ class _Watch:
             self._note(number)
 
     def _note(self, number: int) -> None:
+        if self.committed:
+            return
         if self.received is not None:
             self._end()
             return
         self.received = number
         timer = threading.Timer(GRACE_SECONDS, self._end)
         timer.daemon = True
-        timer.start()
+        with suppress(RuntimeError):  # the interpreter is on its way out: no thread can start any more
+            timer.start()
 
     def _end(self) -> None:
         """End the process without the main thread, unless its results are in place: then it has succeeded."""
@@ -176,12 +178,20 @@ def temporary(path: Path) -> Iterator[None]:
 
 def remove_temporaries() -> None:
     """Remove all registered temporaries."""
+    import shutil  # slow to import, and a signal that comes before we watch for it ends in a traceback
+
     for path in list(_temporaries):
         with suppress(OSError):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def block_again() -> None:
+    """Block the ending signals once more: starting a process, multiprocessing unblocks them in the calling thread."""
+    if _watch is not None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _watch.numbers)
 
 
 def unblock() -> None:

@@ -89,6 +89,21 @@ def test_a_signal_ends_it_cleanly_and_keeps_what_is_finished(counts_file, number
     assert len(counts_file.with_name("b.tsv.runs.jsonl").read_text().splitlines()) >= 2
 
 
+def test_a_signal_after_the_table_stands_is_too_late(counts_file):
+    """Starting processes, multiprocessing unblocks signals; on the way out they must not spoil the exit code."""
+    program = (
+        "import atexit, os, signal, sys\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "from sccr_node.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    words = ["benchmark", counts_file, "--rates", "0.4", "--seeds", "0", "--methods", "none", "--quiet"]
+    words += ["-o", counts_file.with_name("b.tsv")]
+    command = [sys.executable, "-c", program, *map(str, words)]
+    assert subprocess.run(command, stderr=subprocess.PIPE, text=True).returncode == 0
+    assert counts_file.with_name("b.tsv").exists()
+
+
 def test_a_file_that_is_no_journal_is_never_replaced(refused, sccr, counts_file):
     output = counts_file.with_name("b.tsv")
     journal = counts_file.with_name("b.tsv.runs.jsonl")

@@ -1,0 +1,161 @@
+"""Ends every command at random moments with every signal, and looks for what must never be there.
+
+``python -m tests.campaigns.kills 1000`` ends a thousand runs and prints a table; it exits with 1 if any of them left a
+partial file, a temporary (after anything but SIGKILL), a traceback, a crash, a process that heard nothing, or a lost
+input. After SIGKILL the next run must leave nothing but its output.
+"""
+
+import argparse
+import collections
+import hashlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL)
+DEAF_SECONDS = 12.0
+"""Longer than the grace that a command gives itself."""
+
+
+def sccr(*words, cwd, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "sccr_node", *map(str, words)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def run(*words, cwd):
+    process = sccr(*words, cwd=cwd)
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    return said
+
+
+def inputs(folder):
+    """Make what the commands read, once."""
+    run("simulate", "data.h5ad", "--n-cells", "400", "--n-genes", "800", "--n-batches", "3", cwd=folder)
+    run("impute", "data.h5ad", "data.zarr", "--key-added", "first", cwd=folder)
+    run("split", "data.h5ad", "--batch-key", "batch", "--outdir", "parts", cwd=folder)
+    depth = (folder / "parts" / "target_sum.txt").read_text().strip()
+    for part in sorted((folder / "parts").glob("*.h5ad")):
+        options = ("--genes", "parts/genes.txt", "--target-sum", depth)
+        run("impute", part, folder / f"imputed_{part.name}", *options, cwd=folder)
+    run("evaluate", "mask", "data.h5ad", "masked.h5ad", cwd=folder)
+
+
+def commands(folder, out):
+    """Return every kind of command, its words and the outputs that it may leave."""
+    parts = sorted(str(path) for path in folder.glob("imputed_*.h5ad"))
+    side = ("--provenance", out / "p.json", "--multiqc", out / "mq")
+    return {
+        "impute h5ad": (("impute", "data.h5ad", out / "o.h5ad", *side), {"o.h5ad", "p.json", "mq"}),
+        "impute zarr": (("impute", "data.zarr", out / "o.zarr"), {"o.zarr"}),
+        "convert": (("impute", "data.h5ad", out / "o.zarr", "--batch-key", "batch"), {"o.zarr"}),
+        "split": (("split", "data.h5ad", "--batch-key", "batch", "--outdir", out / "s"), {"s"}),
+        "gather": (("gather", "data.h5ad", out / "g.h5ad", *parts), {"g.h5ad"}),
+        "report": (("report", "data.zarr", "-o", out / "r.html", "--multiqc", out / "mq"), {"r.html", "mq"}),
+        "mask": (("evaluate", "mask", "data.h5ad", out / "m.h5ad"), {"m.h5ad"}),
+        "simulate": (("simulate", out / "d.h5ad", "--n-cells", "800", "--n-genes", "2000"), {"d.h5ad"}),
+        "relations": (("evaluate", "relations", "data.h5ad", "-o", out / "t.tsv", "--json", out / "t.json"),
+                      {"t.tsv", "t.json"}),
+        "benchmark": (("benchmark", "data.h5ad", "--rates", "0.4", "--seeds", "0", "-o", out / "b.tsv"),
+                      {"b.tsv", "b.tsv.runs.jsonl"}),
+    }  # fmt: skip
+
+
+def digest(folder):
+    """Return a digest of all inputs."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and "out" not in path.relative_to(folder).parts)
+    return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+def one(folder, out, name, generator, seconds):
+    """End one run; return what is wrong with it, or nothing."""
+    words, allowed = commands(folder, out)[name]
+    number = generator.choice(SIGNALS)
+    process = sccr(*words, cwd=folder)
+    time.sleep(generator.uniform(0.0, seconds))
+    finished = process.poll() is not None
+    process.send_signal(number)
+    try:
+        said = process.communicate(timeout=DEAF_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return f"{name}: deaf to {number.name}"
+    wrong = []
+    code = process.returncode
+    expected = {0, -9} if number == signal.SIGKILL else {0, 128 + number}
+    # Before Python itself is ready a signal ends it as usual.
+    expected |= {-number}
+    if code not in expected:
+        wrong.append(f"exit {code} after {number.name}")
+    before_we_watch = code == -signal.SIGINT and said.rstrip().endswith("KeyboardInterrupt")
+    if ("Traceback" in said or "bug" in said) and not before_we_watch:
+        wrong.append("traceback: " + said.splitlines()[-1])
+    there = {path.name for path in out.iterdir()}
+    if number != signal.SIGKILL:
+        if any(item.startswith(".") for item in there):
+            wrong.append(f"left {sorted(there)} after {number.name}, exit {code}")
+        elif code == 0 and not finished and not there & allowed:
+            wrong.append("exit 0 without an output")
+        elif code != 0 and there - {"b.tsv.runs.jsonl"}:
+            wrong.append(f"exit {code}, yet there are {sorted(there)}")
+    else:
+        again = sccr(*words, "--force", cwd=folder)
+        said = again.communicate()[0]
+        there = {path.name for path in out.iterdir()}
+        if again.returncode != 0 or there - allowed:
+            wrong.append(
+                f"after SIGKILL the next run ended with {again.returncode}, left {sorted(there)}: {said[-200:]}"
+            )
+    return "; ".join(f"{name}: {what}" for what in wrong)
+
+
+def main():
+    """Run the campaign."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("n", type=int, help="how many runs to end")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    generator = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        folder = Path(name)
+        inputs(folder)
+        before = digest(folder)
+        out = folder / "out"
+        problems = collections.Counter()
+        names = list(commands(folder, out))
+        seconds = {}
+        for command in names:  # how long each takes when nobody ends it
+            out.mkdir()
+            begin = time.monotonic()
+            run(*commands(folder, out)[command][0], cwd=folder)
+            seconds[command] = 1.1 * (time.monotonic() - begin)
+            shutil.rmtree(out)
+        for number in range(arguments.n):
+            out.mkdir()
+            command = names[number % len(names)]
+            problem = one(folder, out, command, generator, seconds[command])
+            if problem:
+                problems[problem] += 1
+                print(f"{number}: {problem}", flush=True)
+            shutil.rmtree(out)
+        if digest(folder) != before:
+            problems["an input changed"] += 1
+    print(f"{arguments.n} runs ended, {sum(problems.values())} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
