@@ -14,7 +14,7 @@ from sccr_node.contract.evaluate import (
 )
 from sccr_node.contract.fields import NUMBERS, flag
 from sccr_node.contract.impute import ImputeParameters, methods_by_setting
-from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
+from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Method
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
 
 MODELS: dict[str, type[Parameters]] = {
@@ -158,8 +158,8 @@ def macros_text() -> str:
     """Return the text of ``galaxy/parameter_macros.xml``.
 
     There is one macro ``<model>_<field>`` per parameter that a tool offers; if commands share a parameter, the first
-    one's macro serves all of them. Each method's settings are together in ``impute_numbers_<method>``, and the token
-    ``@IMPUTE_NUMBERS_<METHOD>@`` contains their part of the command line.
+    one's macro serves all of them. The macro ``impute_method_choice`` contains all methods, each with its own outputs
+    and settings, and the token ``@IMPUTE_NUMBERS@`` contains the settings' part of the command line.
     """
     root = ElementTree.Element("macros")
     root.append(ElementTree.Comment(" Written by `make faces` from sccr_node/contract/: change it there. "))
@@ -167,20 +167,22 @@ def macros_text() -> str:
     written: dict[str, list[dict[str, Any]]] = {}
     for prefix, model in MODELS.items():
         fields = model.model_json_schema()["properties"]
+        numbers = {name: field for name, field in fields.items() if field["group"] == NUMBERS}
+        chosen_together = {"method", "write", *numbers} if numbers else set()
         for name, field in fields.items():
             known = written.setdefault(name, [])
-            if name in NOT_OFFERED or field["group"] == NUMBERS or field in known:
+            if name in NOT_OFFERED | chosen_together or field in known:
                 continue
             known.append(field)
             root.append(_macro(f"{prefix}_{name}", [_parameter(prefix, name, field)]))
-            if name == "write":
-                root.append(_macro(f"{prefix}_write_single", [_parameter(prefix, name, _single_output(field))]))
-        numbers = {name: field for name, field in fields.items() if field["group"] == NUMBERS}
-        for method in METHODS if numbers else ():
-            own = {name: field for name, field in numbers.items() if method in methods_by_setting()[name]}
-            root.append(_macro(f"{prefix}_numbers_{method}", [_number(name, own[name], method) for name in own]))
-            token = ElementTree.SubElement(root, "token", name=f"@{prefix.upper()}_NUMBERS_{method.upper()}@")
-            token.text = "\n" + "\n".join(_in_command(name, field) for name, field in own.items()) + "\n"
+        if numbers:
+            own = {
+                method: {name: field for name, field in numbers.items() if method in methods_by_setting()[name]}
+                for method in METHODS
+            }
+            root.append(_macro(f"{prefix}_method_choice", [_method_choice(prefix, fields, own)]))
+            token = ElementTree.SubElement(root, "token", name=f"@{prefix.upper()}_NUMBERS@")
+            token.text = _numbers_in_command(own)
     ElementTree.indent(root, INDENT)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -236,6 +238,30 @@ def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Ele
     return _text(name, field, kinds["string"], help_text)
 
 
+def _method_choice(
+    prefix: str, fields: dict[str, Any], numbers: dict[str, dict[str, dict[str, Any]]]
+) -> ElementTree.Element:
+    """Return the choice of a method; each one shows what it can write, and its own settings in a folded section."""
+    choice = ElementTree.Element("conditional", name="method_choice")
+    choice.append(_parameter(prefix, "method", fields["method"]))
+    for method, own in numbers.items():
+        when = ElementTree.SubElement(choice, "when", value=method)
+        when.append(_parameter(prefix, "write", _available_outputs(fields["write"], METHODS[method])))
+        title = f"Parameters of {METHODS[method].title} (published values: change them only with a reason)"
+        section = ElementTree.SubElement(when, "section", name="numbers", title=title, expanded="false")
+        section.extend(_number(name, field, method) for name, field in own.items())
+    return choice
+
+
+def _numbers_in_command(numbers: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Return the part of the command line with the settings of the method that was chosen."""
+    lines: list[str] = []
+    for method, own in numbers.items():
+        lines.append(f"#{'elif' if lines else 'if'} $method_choice.method == '{method}'")
+        lines += [_in_command(name, field) for name, field in own.items()]
+    return "\n" + "\n".join([*lines, "#end if"]) + "\n"
+
+
 def _number(name: str, field: dict[str, Any], method: str) -> ElementTree.Element:
     """Return one setting of a method, with the published value as its default, or empty if it follows another one."""
     if "follows" in field:
@@ -282,8 +308,10 @@ def _help(prefix: str, name: str, field: dict[str, Any]) -> str:
     return " ".join(filter(None, [FORM_HELP.get(macro, field["description"]), FORM_NOTES.get(macro, "")]))
 
 
-def _single_output(field: dict[str, Any]) -> dict[str, Any]:
-    """Return the choice of outputs for a method that has only one output."""
+def _available_outputs(field: dict[str, Any], method: Method) -> dict[str, Any]:
+    """Return the choice of outputs without those that need a recovered matrix, if the method has none."""
+    if "recovered" in method.outputs:
+        return field
     return {**field, "enum": [value for value in field["enum"] if value not in ("recovered", "both")]}
 
 

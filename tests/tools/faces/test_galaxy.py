@@ -36,12 +36,32 @@ def macro(name: str) -> ElementTree.Element:
     return found
 
 
-def parameter(name: str, number: str | None = None) -> ElementTree.Element:
-    found = macro(name).findall("param")
-    if number is None:
-        (only,) = found
-        return only
-    return next(param for param in found if param.get("argument") == "--" + number.replace("_", "-"))
+def parameter(name: str) -> ElementTree.Element:
+    (only,) = macro(name).findall("param")
+    return only
+
+
+def method_choice(method: str) -> ElementTree.Element:
+    """Return what the form shows once a method has been chosen."""
+    (found,) = (when for when in macro("impute_method_choice").iter("when") if when.get("value") == method)
+    return found
+
+
+def setting(method: str, name: str) -> ElementTree.Element:
+    return next(param for param in settings_of(method) if param.get("argument") == "--" + name.replace("_", "-"))
+
+
+def settings_of(method: str) -> list[ElementTree.Element]:
+    return method_choice(method).findall("section[@name='numbers']/param")
+
+
+def select(argument: str, within: ElementTree.Element) -> ElementTree.Element:
+    (found,) = (param for param in within.findall("param") if param.get("argument") == argument)
+    return found
+
+
+def values(choice: ElementTree.Element) -> list[str | None]:
+    return [option.get("value") for option in choice.findall("option")]
 
 
 def tool(name: str) -> ElementTree.Element:
@@ -61,7 +81,7 @@ def test_every_parameter_is_offered_or_said_not_to_be() -> None:
     assert fields >= NOT_OFFERED
     text = (TOOLS / "macros.xml").read_text() + "".join(path.read_text() for path in TOOLS.glob("sccr_*.xml"))
     used = set(re.findall(r'<expand macro="(\w+)"', text))
-    shown = {param.get("argument") for name in used & set(MACRO_NAMES) for param in macro(name).findall("param")}
+    shown = {param.get("argument") for name in used & set(MACRO_NAMES) for param in macro(name).iter("param")}
     for model in MODELS.values():
         assert {"--" + name.replace("_", "-") for name in offered(model)} <= shown
     # Nothing is derived for nobody.
@@ -70,21 +90,19 @@ def test_every_parameter_is_offered_or_said_not_to_be() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_numbers_have_the_published_defaults_and_reach_the_command(method: str) -> None:
-    (token,) = (
-        token.text or ""
-        for token in MACROS.findall("token")
-        if token.get("name") == f"@IMPUTE_NUMBERS_{method.upper()}@"
-    )
+    (command,) = (token.text or "" for token in MACROS.findall("token") if token.get("name") == "@IMPUTE_NUMBERS@")
+    assert re.findall(r"#(?:el)?if \$method_choice\.method == '(\w+)'", command) == list(METHODS)
+    token = command.split(f"$method_choice.method == '{method}'")[1].split("#elif")[0]
     own = {name: values[method] for name, values in published_defaults().items() if method in values}
     following = METHODS[method].follows
-    assert len(macro(f"impute_numbers_{method}").findall("param")) == len(own) + len(following)
+    assert len(settings_of(method)) == len(own) + len(following)
     for name in following:
-        shown = parameter(f"impute_numbers_{method}", name)
+        shown = setting(method, name)
         assert (shown.get("value"), shown.get("optional")) == ("", "true")
         value = f"$method_choice.numbers.{name}"
         assert f"#if str({value}) != ''\n--{name.replace('_', '-')} '{value}'\n#end if\n" in token
     for name, value in own.items():
-        shown = parameter(f"impute_numbers_{method}", name)
+        shown = setting(method, name)
         if isinstance(value, bool):
             assert shown.get("checked") == str(value).lower()
         else:
@@ -95,7 +113,7 @@ def test_numbers_have_the_published_defaults_and_reach_the_command(method: str) 
 
 
 def test_bounds_of_the_form_are_those_of_the_contract() -> None:
-    alpha = parameter("impute_numbers_sccr", "alpha")
+    alpha = setting("sccr", "alpha")
     assert (alpha.get("min"), alpha.get("max")) == ("0", "1")
     assert parameter("impute_n_top_genes").get("min") == "1"
     (above_zero,) = parameter("impute_target_sum").findall("validator")
@@ -108,26 +126,38 @@ def test_bounds_of_the_form_are_those_of_the_contract() -> None:
 
 
 def test_values_of_choices_are_the_command_lines() -> None:
+    together = {
+        "method": select("--method", next(macro("impute_method_choice").iter("conditional"))),
+        "write": select("--write", method_choice("sccr")),
+    }
     for name in ("input_scale", "normalize_by", "write", "compression", "method"):
         schema = ImputeParameters.model_json_schema()["properties"][name]
-        values = [option.get("value") for option in parameter(f"impute_{name}").findall("option")]
-        assert values == schema["enum"]
-        chosen = [option.get("value") for option in parameter(f"impute_{name}") if option.get("selected")]
-        assert chosen == [schema["default"]]
-    single = [option.get("value") for option in parameter("impute_write_single").findall("option")]
-    assert single == ["denoised", "embedding"]
+        shown = together.get(name)
+        if shown is None:
+            shown = parameter(f"impute_{name}")
+        assert values(shown) == schema["enum"]
+        assert [option.get("value") for option in shown if option.get("selected")] == [schema["default"]]
+
+
+def test_a_method_offers_only_what_it_can_write() -> None:
+    assert [when.get("value") for when in macro("impute_method_choice").iter("when")] == list(METHODS)
+    for name, method in METHODS.items():
+        offered_outputs = values(select("--write", method_choice(name)))
+        assert ("recovered" in offered_outputs) == ("both" in offered_outputs) == ("recovered" in method.outputs)
+        assert {"denoised", "embedding"} <= set(offered_outputs)
 
 
 def test_every_choice_is_said_in_words() -> None:
-    for select in MACROS.iter("param"):
-        if select.get("type") == "select":
-            name = (select.get("argument") or "")[2:].replace("-", "_")
-            assert {option.get("value") for option in select} <= set(OPTION_LABELS[name])
-            assert all(option.text for option in select)
+    for choice in MACROS.iter("param"):
+        if choice.get("type") == "select":
+            name = (choice.get("argument") or "")[2:].replace("-", "_")
+            assert set(values(choice)) <= set(OPTION_LABELS[name])
+            assert all(option.text for option in choice)
 
 
 def test_no_words_are_left_for_what_is_gone() -> None:
-    assert set(FORM_HELP) | set(FORM_NOTES) | set(FORM_TITLES) <= set(MACRO_NAMES)
+    # The method and its outputs are chosen together, in one macro.
+    assert set(FORM_HELP) | set(FORM_NOTES) | set(FORM_TITLES) <= {*MACRO_NAMES, "impute_method", "impute_write"}
     fields = set().union(*(model.model_fields for model in MODELS.values()))
     assert set(OPTION_LABELS) <= fields
 
