@@ -15,8 +15,8 @@ SECTION = {
     "parent_id": "sccr",
     "parent_name": "sccr",
     "parent_description": (
-        "imputes single-cell RNA-seq expression with scCR. Use imputed values for clustering and plots, not for tests "
-        "of differential expression or co-expression. The counts are unchanged."
+        "imputes single-cell RNA-seq expression with scCR or a related method. Use imputed values for "
+        "clustering and plots, not for tests of differential expression or co-expression. The counts are unchanged."
     ),
 }
 

@@ -1,8 +1,8 @@
 """Ends every command at random moments with every signal, and looks for what must never be there.
 
-``python -m tests.campaigns.kills 1000`` ends a thousand runs and prints a table; it exits with 1 if any of them left a
-partial file, a temporary (after anything but SIGKILL), a traceback, a crash, a process that heard nothing, or a lost
-input. After SIGKILL the next run must leave nothing but its output.
+``python -m tests.campaigns.kills 1000`` ends a thousand runs and prints how they ended; it exits with 1 if any of them
+left a partial file, a temporary (after anything but SIGKILL), a traceback, a crash, a process that heard nothing, or a
+lost input. After SIGKILL the next run must leave nothing but its output.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def digest(folder):
 
 
 def one(folder, out, name, generator, seconds):
-    """End one run; return what is wrong with it, or nothing."""
+    """End one run; return the signal, how the run ended, and what is wrong with it, or nothing."""
     words, allowed = commands(folder, out)[name]
     number = generator.choice(SIGNALS)
     process = sccr(*words, cwd=folder)
@@ -92,7 +92,7 @@ def one(folder, out, name, generator, seconds):
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return f"{name}: deaf to {number.name}"
+        return number.name, "deaf", f"{name}: deaf to {number.name}"
     wrong = []
     code = process.returncode
     expected = {0, -9} if number == signal.SIGKILL else {0, 128 + number}
@@ -119,7 +119,11 @@ def one(folder, out, name, generator, seconds):
             wrong.append(
                 f"after SIGKILL the next run ended with {again.returncode}, left {sorted(there)}: {said[-200:]}"
             )
-    return "; ".join(f"{name}: {what}" for what in wrong)
+    if code == 0:
+        outcome = "complete"
+    else:
+        outcome = "ended by itself" if code > 0 else "ended by the system"
+    return number.name, outcome, "; ".join(f"{name}: {what}" for what in wrong)
 
 
 def main():
@@ -129,12 +133,13 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     generator = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory(prefix="kills-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="kills-") as place:
+        folder = Path(place)
         inputs(folder)
         before = digest(folder)
         out = folder / "out"
         problems = collections.Counter()
+        outcomes = collections.Counter()
         names = list(commands(folder, out))
         seconds = {}
         for command in names:  # how long each takes when nobody ends it
@@ -146,13 +151,16 @@ def main():
         for number in range(arguments.n):
             out.mkdir()
             command = names[number % len(names)]
-            problem = one(folder, out, command, generator, seconds[command])
+            name, outcome, problem = one(folder, out, command, generator, seconds[command])
+            outcomes[f"{name}\t{outcome}"] += 1
             if problem:
                 problems[problem] += 1
                 print(f"{number}: {problem}", flush=True)
             shutil.rmtree(out)
         if digest(folder) != before:
             problems["an input changed"] += 1
+    for row in sorted(outcomes):
+        print(f"{row}\t{outcomes[row]}")
     print(f"{arguments.n} runs ended, {sum(problems.values())} problems")
     return 1 if problems else 0
 
