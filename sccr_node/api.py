@@ -158,7 +158,7 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
         fields = ImputeParameters.model_fields
         asked = ImputeParameters(**{name: value for name, value in given.items() if value != fields[name].default})
     except ValidationError as failure:
-        raise UsageProblem(first_problem(failure)) from None
+        raise UsageProblem(first_problem(failure, ImputeParameters)) from None
     console = Console(quiet=asked.quiet, redirectable=True)
     data = wrap_anndata(adata, asked.layer)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)

@@ -25,6 +25,7 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         group=EVALUATION,
         metavar="METHOD,METHOD,...",
         pattern="^({0})(,({0}))*$".format("|".join(("none", *METHODS))),
+        expects=f"names separated by commas, of these: {', '.join(('none', *METHODS))}",
     )
     rates: str = parameter(
         "0.2,0.4,0.8",
@@ -33,6 +34,7 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         group=EVALUATION,
         metavar="RATE,RATE,...",
         pattern=r"^0?\.\d+(,0?\.\d+)*$",
+        expects="numbers between 0 and 1, separated by commas, such as 0.2,0.4",
     )
     mechanism: Mechanism = parameter(
         "mcar",

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from sccr_node.contract.fields import DATA, EVALUATION, METHOD, parameter
 from sccr_node.contract.impute import RELATING, RelatingMethodName
 from sccr_node.contract.shared import (
+    RESULT_NAME,
     ClusteringParameters,
     Mechanism,
     PreparationParameters,
@@ -115,7 +116,7 @@ class EvaluateRelationsParameters(PreparationParameters, WritingParameters, Thre
         description="Read the gene graph of the result with this name (varp['NAME_relations']), if there is one.",
         group=DATA,
         metavar="NAME",
-        pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
+        **RESULT_NAME,
     )
     n_pairs: int = parameter(
         50,

@@ -20,6 +20,7 @@ def parameter(
     published: Mapping[str, Value] | None = None,
     follows: str | None = None,
     metavar: str | None = None,
+    expects: str | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare one parameter: a pydantic field that also carries what help pages, forms and tables need.
@@ -42,6 +43,8 @@ def parameter(
         Parameter whose value this one takes unless it is given.
     metavar
         Placeholder for the value in help pages.
+    expects
+        What a text looks like that matches ``pattern``, for messages: "should be ...".
     **bounds
         Constraints that pydantic checks (``ge``, ``le``, ``gt``, ``lt``, ``pattern``).
     """
@@ -52,6 +55,8 @@ def parameter(
         extra["follows"] = follows
     if metavar is not None:
         extra["metavar"] = metavar
+    if expects is not None:
+        extra["expects"] = expects
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
 
 

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from sccr_node.contract.fields import flag
+from sccr_node.contract.fields import extra_of, flag
 from sccr_node.contract.shared import Parameters
 from sccr_node.errors import InputMissing, UsageProblem
 
@@ -126,7 +127,7 @@ class Merged(Generic[Model]):
         try:
             return self.model(**self.values).settled(self.sources, self.config)
         except ValidationError as failure:
-            raise UsageProblem(first_problem(failure, self.sources)) from None
+            raise UsageProblem(first_problem(failure, self.model, self.sources)) from None
 
 
 def merge(
@@ -186,13 +187,17 @@ def _closest(name: str, model: type[Parameters]) -> str | None:
     return next(iter(get_close_matches(name.replace("-", "_"), model.model_fields, 1)), None)
 
 
-def first_problem(failure: ValidationError, origin: Mapping[str, str] = MappingProxyType({})) -> str:
+def first_problem(
+    failure: ValidationError, model: type[Parameters], origin: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Return the first error of a validation as one line.
 
     Parameters
     ----------
     failure
         What pydantic raised.
+    model
+        The model that was validated.
     origin
         What the user typed for each parameter (default: its flag).
     """
@@ -204,10 +209,12 @@ def first_problem(failure: ValidationError, origin: Mapping[str, str] = MappingP
     if first["type"] == "missing":
         return f"{flag(name)} is required"
     # A parameter of several types (median|NUMBER) has one error per type: the message needs all of them.
-    complaints = [_plain(problem["msg"]) for problem in problems if problem["loc"][:1] == (name,)]
+    complaints = [_plain(problem, model) for problem in problems if problem["loc"][:1] == (name,)]
     return f"{origin.get(name, flag(name))}: {', or '.join(dict.fromkeys(complaints))} (given: {first['input']!r})"
 
 
-def _plain(message: str) -> str:
-    message = message.removeprefix("Value error, ").replace("Input should be", "should be")
+def _plain(problem: ErrorDetails, model: type[Parameters]) -> str:
+    if problem["type"] == "string_pattern_mismatch":
+        return f"should be {extra_of(model.model_fields[str(problem['loc'][0])])['expects']}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     return message[:1].lower() + message[1:]

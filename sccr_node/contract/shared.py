@@ -41,6 +41,13 @@ GENE_CHOICES = ("top-variance", "highly-variable", "all")
 """The keywords of ``--genes``; anything else is the path to a file with gene names."""
 
 
+RESULT_NAME: Mapping[str, Any] = {
+    "pattern": r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
+    "expects": "a letter or an underscore, followed by letters, digits, underscores, dots or hyphens",
+}
+"""What the name of a result may be: it becomes part of keys that all readers must accept."""
+
+
 SMALLEST_BARE_SIZE = 1_000_000
 """A size without a unit is in bytes; below this one the unit was forgotten."""
 
@@ -152,7 +159,7 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
         ),
         group=OUTPUT,
         metavar="NAME",
-        pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$",
+        **RESULT_NAME,
     )
     compression: Literal["auto", "gzip", "none"] = parameter(
         "auto",
@@ -319,6 +326,7 @@ class SeedsParameters(WritingParameters):
         group=EVALUATION,
         metavar="SEED,SEED,...",
         pattern=r"^\d{1,9}(,\d{1,9})*$",
+        expects="whole numbers of up to 9 digits, separated by commas, such as 0,1,2",
     )
 
     @field_validator("seeds")

@@ -17,3 +17,9 @@ def test_the_schema_accepts_the_defaults_and_refuses_what_the_model_refuses():
     assert not list(validate.iter_errors(ImputeParameters().model_dump(mode="json")))
     for wrong in ({"alpha": 2}, {"k_cell": 0}, {"method": "magic"}, {"unknown": 1}, {"target_sum": -1}):
         assert list(validate.iter_errors(wrong)), wrong
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_pattern_is_also_said_in_words(name):
+    for field in schema(name).get("properties", {}).values():
+        assert ("pattern" in field) == ("expects" in field)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.settings import settle, unknown_variables
 from sccr_node.errors import InputMissing, UsageProblem
@@ -91,6 +92,28 @@ def test_a_missing_config_file_is_missing_input(tmp_path):
 def test_problems_are_named_as_their_user_wrote_them(flags, environ, message):
     with pytest.raises(UsageProblem, match=message):
         settle(ImputeParameters, flags, environ=environ)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            {"rates": "2"},
+            "--rates: should be numbers between 0 and 1, separated by commas, such as 0.2,0.4 (given: '2')",
+        ),
+        (
+            {"seeds": ""},
+            "--seeds: should be whole numbers of up to 9 digits, separated by commas, such as 0,1,2 (given: '')",
+        ),
+        ({"methods": "sccr,foo"}, "--methods: should be names separated by commas, of these: none, sccr, scfp, scbfp"),
+        ({"key_added": "a b"}, "--key-added: should be a letter or an underscore, followed by letters, digits,"),
+    ],
+)
+def test_a_text_of_the_wrong_form_is_told_the_right_one(flags, message):
+    model = BenchmarkParameters if "key_added" not in flags else ImputeParameters
+    with pytest.raises(UsageProblem) as refusal:
+        settle(model, flags, environ={})
+    assert str(refusal.value).startswith(message)
 
 
 def test_variables_that_stand_for_nothing_are_found():

@@ -143,12 +143,6 @@ FORM_NOTES = {
 }
 """What the form adds to the contract's description, by the name of the macro."""
 
-PATTERN_MESSAGES = {
-    "seeds": "Whole numbers separated by commas, such as 0,1,2.",
-    "rates": "Numbers between 0 and 1 separated by commas, such as 0.2,0.4.",
-}
-"""Error messages for texts that do not match the contract's pattern; all others are names."""
-
 HIGHEST_SLIDER = 1_000_000
 
 INDENT = "    "
@@ -360,14 +354,8 @@ def _text(name: str, field: dict[str, Any], kind: dict[str, Any], help_text: str
     if required:
         ElementTree.SubElement(text, "validator", type="empty_field", message="This name is required.")
     if "pattern" in kind:
-        check = ElementTree.SubElement(
-            text,
-            "validator",
-            type="regex",
-            message=PATTERN_MESSAGES.get(
-                name, "A name begins with a letter or an underscore, followed by letters, digits or _ . - characters."
-            ),
-        )
+        message = f"{field['expects'][0].upper()}{field['expects'][1:]}."
+        check = ElementTree.SubElement(text, "validator", type="regex", message=message)
         check.text = kind["pattern"]
     return text
 
