@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from anndata import AnnData
 from pydantic import ValidationError
@@ -11,9 +12,10 @@ from pydantic import ValidationError
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.settings import first_problem
+from sccr_node.contract.shared import GENE_CHOICES
 from sccr_node.data.dataset import wrap_anndata
 from sccr_node.data.output import check_keys
-from sccr_node.errors import UsageProblem
+from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.pipeline.plan import check_memory, make_plan
 from sccr_node.pipeline.run import run
 from sccr_node.results import InMemory, write
@@ -149,7 +151,31 @@ def impute(
     >>> sc.pp.neighbors(adata, use_rep="X_sccr")  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name not in ("adata", "copy")}
-    return _impute(adata, given, copy=copy)
+    try:
+        return _impute(adata, given, copy=copy)
+    except SccrError as failure:
+        failure.args = (in_python(str(failure)),)
+        raise
+
+
+def in_python(message: str) -> str:
+    """Return a message with keyword arguments where it has the command's flags.
+
+    Examples
+    --------
+    >>> in_python("give --input-scale counts, or choose another matrix with --layer")
+    "give input_scale='counts', or choose another matrix with layer"
+    """
+
+    def keyword(found: re.Match[str]) -> str:
+        name, value = found[1].replace("-", "_"), found[2]
+        field = ImputeParameters.model_fields.get(name)
+        if field is None:
+            return found[0]
+        choices = (*get_args(field.annotation), *(GENE_CHOICES if name == "genes" else ()))
+        return f"{name}={value!r}" if value in choices else name + found[0].removeprefix(f"--{found[1]}")
+
+    return re.sub(r"--([a-z][a-z-]*)(?: ([a-z0-9-]+))?", keyword, message)
 
 
 def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:

@@ -133,3 +133,13 @@ def test_what_is_said_goes_to_the_host_s_log(adata, caplog, capsys):
 def test_unknown_attributes_are_unknown():
     with pytest.raises(AttributeError, match="nothing_such"):
         _ = sccr_node.nothing_such
+
+
+def test_refusals_speak_of_keyword_arguments(adata):
+    with pytest.raises(UsageProblem, match=r"^write='recovered' requires method='sccr': scfp has only one output"):
+        sccr_node.impute(adata, quiet=True, write="recovered", method="scfp")
+    with pytest.raises(UsageProblem, match=r"^key_added: should be a letter or an underscore"):
+        sccr_node.impute(adata, quiet=True, key_added=";x")
+    adata.X = -adata.X
+    with pytest.raises(InputProblem, match=r"another matrix with layer$"):
+        sccr_node.impute(adata, quiet=True)
