@@ -93,3 +93,15 @@ def test_damaged_input_leaves_no_part(tmp_path):
     with open_dataset(tmp_path / "in.h5ad") as data, pytest.raises(InputProblem, match="cannot read the batch of .*"):
         write_part(data, ROWS, tmp_path / "part.h5ad", {})
     assert os.listdir(tmp_path) == ["in.h5ad"]
+
+
+def test_a_part_from_zarr_is_the_same_in_every_run(tmp_path):
+    adata = rich()
+    del adata.uns["ranks"]
+    adata.uns |= {f"key_{i}": {f"{i}_{j}": j for j in range(9, 0, -1)} for i in range(9, 0, -1)}
+    write_zarr(tmp_path / "in.zarr", adata, 2)
+    adata.write_h5ad(tmp_path / "in.h5ad", convert_strings_to_categoricals=False)
+    for name, source in (("first", "in.zarr"), ("second", "in.zarr")):
+        with open_dataset(tmp_path / source) as data:
+            write_part(data, ROWS, tmp_path / f"{name}.h5ad", {})
+    assert (tmp_path / "first.h5ad").read_bytes() == (tmp_path / "second.h5ad").read_bytes()
