@@ -334,7 +334,7 @@ def test_hostile_names_come_through_as_data(planemo: Path, server: GalaxyServer,
     assert "$(touch PWNED)" in answer["job"]["stderr"]
 
     refused = run_tool(planemo, server, tmp_path, inputs | {"result": {"key_added": "x; touch PWNED"}}, uploads)
-    assert "starts with a letter" in refused["refused"]
+    assert "A letter or an underscore, followed by" in refused["refused"]
     assert not list(server.folder.rglob("PWNED*"))
     assert not list(Path.home().glob("PWNED*"))
 
