@@ -63,14 +63,14 @@ def _part(data: Dataset, rows: np.ndarray) -> Any:
         return ordered(read_elem(root[slot])) if slot in root else None
 
     def by_rows(slot: str) -> dict[str, Any]:
-        return {key: take_rows(root[slot][key], rows) for key in sorted(data.keys(slot))}
+        return {key: take_rows(root[slot][key], rows) for key in data.keys(slot)}
 
     raw = None
     if "raw" in root and hasattr(root["raw"], "keys"):  # zarr stores a missing raw as an empty array
         raw = {"X": take_rows(root["raw/X"], rows), "var": read_elem(root["raw/var"])}
         if "varm" in root["raw"]:
             raw["varm"] = ordered(read_elem(root["raw/varm"]))
-    pairs = {key: sparse.csr_matrix(take_rows(root["obsp"][key], rows)) for key in sorted(data.keys("obsp"))}
+    pairs = {key: sparse.csr_matrix(take_rows(root["obsp"][key], rows)) for key in data.keys("obsp")}
     return anndata.AnnData(
         X=take_rows(root["X"], rows) if "X" in root else None,
         obs=read_elem(root["obs"]).iloc[rows],

@@ -20,12 +20,12 @@ from sccr_node.contract.evaluate import (
     EvaluateScoreParameters,
 )
 from sccr_node.contract.impute import RELATING
-from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.shared import Parameters, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import listing
-from sccr_node.data.preparation import GeneChoice, Preparation, Prepared, decide_preparation, selected_values
+from sccr_node.data.preparation import GeneChoice, Preparation, Prepared, selected_values
 from sccr_node.data.summary import LARGEST_LOG, MatrixSummary, refuse_not_finite, scan
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation import analyses
@@ -35,6 +35,7 @@ from sccr_node.evaluation.masks import drop_entries, mask_expression, positions
 from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_graph, strongest_pairs
 from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
+from sccr_node.pipeline.plan import decide_and_show
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.results import imputed_genes, results_in
 from sccr_node.runtime.console import Console
@@ -319,11 +320,7 @@ def prepare(
         The input cannot be prepared, or contains NaN or infinite values.
     """
     choice = None if genes is None else GeneChoice(genes, [])
-    preparation = decide_preparation(
-        data, **asked.preparation(), choice=choice, any_scale=any_scale, progress=console.progress
-    )
-    console.say(preparation.headline())
-    console.show(preparation.findings)
+    preparation = decide_and_show(data, console, **asked.preparation(), choice=choice, any_scale=any_scale)
     return preparation, preparation.read(data, console.progress)
 
 
@@ -520,7 +517,7 @@ def read_types(data: Dataset, label_key: str, console: Console) -> NDArray[np.in
 def genes_of_layer(data: Dataset, layer: str | None) -> NDArray[np.intp] | None:
     """Return the genes that ``sccr impute`` imputed in a layer; None if the layer is not its result."""
     for key in results_in(data):
-        if layer in [ResultKeys(key).layer(output) for output in ("denoised", "recovered")]:
+        if ("layers", layer) in possible_keys(key):
             return imputed_genes(data, key)
     return None
 

@@ -128,9 +128,8 @@ def make_plan(data: Dataset, asked: ImputeParameters, console: Console, *, choic
         The input cannot be imputed as asked.
     """
     batches = batches_of(data, asked.batch_key)
-    preparation = decide_preparation(data, **asked.preparation(), choice=choice, progress=console.progress)
-    findings = [*preparation.findings, *of_batches(batches, asked.batch_key, asked.method)]
-    console.say(preparation.headline())
+    preparation = decide_and_show(data, console, **asked.preparation(), choice=choice)
+    findings = of_batches(batches, asked.batch_key, asked.method)
     console.show(findings)
     return Plan(
         data=data,
@@ -145,8 +144,16 @@ def make_plan(data: Dataset, asked: ImputeParameters, console: Console, *, choic
         noted=asked.result_parameters(),
         params=asked.effective_parameters(),
         needs=_needs(data, asked, preparation, batches),
-        findings=tuple(findings),
+        findings=(*preparation.findings, *findings),
     )
+
+
+def decide_and_show(data: Dataset, console: Console, **asked: Any) -> Preparation:
+    """Decide how a matrix becomes expression (:func:`~sccr_node.data.preparation.decide_preparation`), and say so."""
+    preparation = decide_preparation(data, progress=console.progress, **asked)
+    console.say(preparation.headline())
+    console.show(preparation.findings)
+    return preparation
 
 
 def batches_of(data: Dataset, batch_key: str | None) -> tuple[Batch, ...]:

@@ -20,7 +20,7 @@ from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import listing
 from sccr_node.data.parts import part_record, write_part
-from sccr_node.data.preparation import GeneChoice, decide_preparation, gene_list_lines
+from sccr_node.data.preparation import GeneChoice, gene_list_lines
 from sccr_node.errors import InputProblem
 from sccr_node.pipeline.impute import check_before, produce
 from sccr_node.pipeline.plan import (
@@ -30,6 +30,7 @@ from sccr_node.pipeline.plan import (
     Plan,
     batches_of,
     check_memory,
+    decide_and_show,
     of_batches,
     written_bytes,
 )
@@ -68,9 +69,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     with open_dataset(source, asked.layer) as data:
         check_targets([target], [source, *asked.files_read()], force=asked.force)
         batches = batches_of(data, asked.batch_key)
-        preparation = decide_preparation(data, **asked.preparation(), progress=console.progress)
-        console.say(preparation.headline())
-        console.show(preparation.findings)
+        preparation = decide_and_show(data, console, **asked.preparation())
         console.say(f"{quantity(len(batches), 'batch', 'batches')} in obs[{asked.batch_key!r}], one file per batch")
         depth = preparation.read(data, console.progress).normalization.target_sum
         record = {
@@ -265,7 +264,7 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
     decided = {name: value for name, value in first.preparation.items() if name != "layer"}
     choice = GeneChoice(first.genes, list(first.gene_messages))
     batches = batches_of(data, first.batch_key)
-    preparation = decide_preparation(data, **decided, choice=choice, progress=console.progress)
+    preparation = decide_and_show(data, console, **decided, choice=choice)
     run = first.run["params"]
     method, written = str(run["method"]), str(run["write"])
     n_components = int(run["n_components"]) if asked.n_components is None else asked.n_components
@@ -278,8 +277,7 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
             "n_components": n_components,
         }
     )
-    findings = (*preparation.findings, *of_batches(batches, first.batch_key, method))
-    console.say(preparation.headline())
+    findings = of_batches(batches, first.batch_key, method)
     console.show(findings)
     keys = ResultKeys(asked.key_added, layers_of(written), relations=False)
     settings = METHODS[method].complete({name: run.get(name) for name in METHODS[method].settings})
@@ -304,7 +302,7 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
             seconds=2.0,
             threads=asked.threads or usable_cpus(),
         ),
-        findings=findings,
+        findings=(*preparation.findings, *findings),
     )
 
 
