@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from sccr_node.contract.fields import DATA, METHOD, NUMBERS, OUTPUT, REPORTING, RUNNING, extra_of, flag, parameter
-from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters
 
@@ -235,9 +235,9 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
             if name in given and self.method not in methods:
                 having = " or ".join(methods)
                 raise ValueError(f"{flag(name)} requires --method {having}: {self.method} does not have it")
-        if self.layer is not None and self.layer in (self.key_added, f"{self.key_added}_recovered"):
+        if ("layers", self.layer) in possible_keys(self.key_added):
             raise ValueError(f"--key-added {self.key_added} would replace the layer to impute: choose another name")
-        if self.wants_recovered and self.method not in _having("recovered"):
+        if "recovered" in self.outputs and self.method not in _having("recovered"):
             having = " or ".join(_having("recovered"))
             raise ValueError(f"--write {self.write} requires --method {having}: {self.method} has only one output")
         return self
@@ -246,11 +246,6 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
     def outputs(self) -> tuple[Output, ...]:
         """The matrices that the method must produce; the principal components are always those of the denoised one."""
         return outputs_of(self.write)
-
-    @property
-    def wants_recovered(self) -> bool:
-        """Whether the recovered expression is among the outputs."""
-        return self.write in ("recovered", "both")
 
     def result_keys(self) -> ResultKeys:
         """Return the keys of the result."""
@@ -277,15 +272,22 @@ class ImputeParameters(AppendingParameters, PreparationParameters):
         return noted_parameters({name: value for name, value in values.items() if not self._only_follows(name)})
 
 
+_LAYERS: Mapping[str, tuple[Output, ...]] = {
+    "denoised": ("denoised",),
+    "recovered": ("recovered",),
+    "both": ("denoised", "recovered"),
+    "embedding": (),
+}
+
+
 def layers_of(write: str) -> tuple[Output, ...]:
     """Return the outputs that ``--write`` makes layers."""
-    layers: dict[str, tuple[Output, ...]] = {"both": ("denoised", "recovered"), "embedding": ()}
-    return layers.get(write, ("recovered",) if write == "recovered" else ("denoised",))
+    return _LAYERS[write]
 
 
 def outputs_of(write: str) -> tuple[Output, ...]:
     """Return the outputs that ``--write`` needs; the denoised one always, for the principal components."""
-    return ("denoised", "recovered") if write in ("recovered", "both") else ("denoised",)
+    return ("denoised", "recovered") if "recovered" in _LAYERS[write] else ("denoised",)
 
 
 def noted_parameters(values: Mapping[str, Any]) -> dict[str, Any]:

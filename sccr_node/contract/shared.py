@@ -214,6 +214,9 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
         return size
 
 
+_PREPARATION = ("feature_type", "input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
+
+
 class PreparationParameters(RunningParameters):
     """Parameters of all commands that prepare a matrix: which layer, which genes, how counts become expression."""
 
@@ -292,13 +295,11 @@ class PreparationParameters(RunningParameters):
 
     def preparation(self) -> dict[str, Any]:
         """Return how counts become expression, as keywords for ``decide_preparation``."""
-        names = ("feature_type", "input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
-        return {name: getattr(self, name) for name in names} | {"genes_from_config": self.from_config("genes")}
+        return {name: getattr(self, name) for name in _PREPARATION} | {"genes_from_config": self.from_config("genes")}
 
     def noted_preparation(self) -> dict[str, Any]:
         """Return the layer and the preparation, as ``sccr split`` records them in each part."""
-        names = ("layer", "feature_type", "input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        return {name: value for name in ("layer", *_PREPARATION) if (value := getattr(self, name)) is not None}
 
     def files_read(self) -> list[Path]:
         """Return the config file and the gene file."""
