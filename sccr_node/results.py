@@ -28,10 +28,10 @@ from sccr_node.data.preparation import (
     take_columns,
     with_imputed,
 )
-from sccr_node.data.summary import Progress, Scale, scan
+from sccr_node.data.summary import Scale, scan
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.row_store import ImputedRows
-from sccr_node.runtime.console import Finding
+from sccr_node.runtime.console import Finding, Progress
 
 WRITE_ROWS = 1024
 """Cells whose imputed and other genes are merged at a time; few, because the imputed genes are dense."""

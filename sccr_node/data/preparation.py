@@ -15,9 +15,9 @@ from sccr_node.data.dataset import Dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import listing
 from sccr_node.data.matrix import canonical, pieces
-from sccr_node.data.summary import MatrixSummary, Progress, Scale, decide_scale, scan
+from sccr_node.data.summary import MatrixSummary, Scale, decide_scale, scan
 from sccr_node.errors import InputMissing, InputProblem, UsageProblem
-from sccr_node.runtime.console import Finding
+from sccr_node.runtime.console import Finding, Progress
 from sccr_node.runtime.words import plural, quantity
 
 # Values processed at a time, so that the float64 temporaries fit in the cache.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,10 +11,10 @@ from sccr_node.data.dataset import Dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.matrix import pieces
 from sccr_node.errors import InputProblem
+from sccr_node.runtime.console import Progress
 from sccr_node.runtime.words import quantity
 
 Scale = Literal["counts", "log1p"]
-Progress = Callable[[str, float], None]
 
 # Results are stored as float32, and sums of squares of larger values could overflow even float64.
 LARGEST_VALUE = float(np.finfo(np.float32).max)

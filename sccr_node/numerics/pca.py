@@ -9,7 +9,8 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from threadpoolctl import threadpool_limits
 
-from sccr_node.numerics.workspace import Progress, Workspace
+from sccr_node.numerics.workspace import Workspace
+from sccr_node.runtime.console import Progress
 
 GRAM_GENES = 4096  # up to here the genes x genes products are kept; above it, every step reads the matrix again
 BLOCK_VALUES = 2 << 20  # values per block of rows, which is converted to float64

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.runtime import signals
+from sccr_node.runtime.console import Progress
 from sccr_node.runtime.resources import usable_cpus
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-Progress = Callable[[str, float], None]
 
 _POLL_SECONDS = 0.1  # how often the calling thread reports progress, and how soon it sees a signal
 

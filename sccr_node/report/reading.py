@@ -18,7 +18,6 @@ from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import RunRecord
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing
-from sccr_node.data.summary import Progress
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.masks import positions
 from sccr_node.report.content import (
@@ -38,6 +37,7 @@ from sccr_node.report.content import (
 )
 from sccr_node.report.layout import SEED, components_of, find_clusters, lay_out
 from sccr_node.results import Result
+from sccr_node.runtime.console import Progress
 from sccr_node.runtime.words import plural, quantity
 
 CELLS_DRAWN = 8000

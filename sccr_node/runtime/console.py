@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +17,9 @@ from sccr_node.runtime import signals
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+Progress = Callable[[str, float], None]
+"""Called with a stage's name and the fraction done, from 0 to 1; it can raise to stop."""
 
 LOGGER = logging.getLogger("sccr_node")
 """Every message is also a log record here, for users who attach their own handler."""
