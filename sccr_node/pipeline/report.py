@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sccr_node.contract.record import read_record
+from sccr_node.contract.record import RunRecord, read_record
 from sccr_node.contract.report import ReportParameters
+from sccr_node.report.content import ScoreTable
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
 from sccr_node.report.page import render
 from sccr_node.report.reading import content_of, sample_name
 from sccr_node.report.scores import read_scores
-from sccr_node.results import open_result
+from sccr_node.results import Result, open_result
 from sccr_node.runtime.console import Console
 from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.files import staged_texts
@@ -54,22 +55,67 @@ def report_file(
     if key is None and record is not None:
         key = record.params.get("key_added")
     with open_result(result, key) as opened:
-        content = content_of(
+        texts = report_texts(
             opened,
+            output,
+            folder,
             shown_as=result,
             record=record,
             label_key=asked.label_key,
             batch_key=asked.batch_key,
-            with_cells=output is not None,
-            progress=console.progress,
+            scores=tables,
+            console=console,
         )
-    console.close_bar()
-    texts = {} if output is None else {output: render(replace(content, scores=tables))}
-    if folder is not None:
-        texts |= {folder / name: text for name, text in multiqc_files(content).items()}
     with staged_texts(texts, replace=asked.force) as staged:
         commit_all(staged)
     if output is not None:
         console.say(f"wrote {output}")
     if folder is not None:
         console.say(f"wrote MultiQC content to {folder}")
+
+
+def report_texts(
+    result: Result,
+    page: Path | None,
+    folder: Path | None,
+    *,
+    shown_as: Path,
+    record: RunRecord | None,
+    label_key: str | None,
+    batch_key: str | None,
+    console: Console,
+    scores: Sequence[ScoreTable] = (),
+) -> dict[Path, str]:
+    """Return the text of the page and of every MultiQC file, by path.
+
+    Parameters
+    ----------
+    result
+        The result.
+    page, folder
+        The HTML file, and the folder of the MultiQC content; None if not asked for.
+    shown_as
+        The file of the result, which names the sample.
+    record
+        The record of the same run.
+    label_key, batch_key
+        Columns of obs that colour the cells.
+    console
+        Shows progress.
+    scores
+        Evaluation tables to show.
+    """
+    content = content_of(
+        result,
+        shown_as=shown_as,
+        record=record,
+        label_key=label_key,
+        batch_key=batch_key,
+        with_cells=page is not None,
+        progress=console.progress,
+    )
+    console.close_bar()
+    texts = {} if page is None else {page: render(replace(content, scores=list(scores)))}
+    if folder is not None:
+        texts |= {folder / name: text for name, text in multiqc_files(content).items()}
+    return texts

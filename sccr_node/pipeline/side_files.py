@@ -99,24 +99,18 @@ class SideFiles:
 
     def _shown(self, output: Path, record: RunRecord, result: Result, console: Console) -> dict[Path, str]:
         # Only now: a run without a report needs neither templates nor plots.
-        from sccr_node.report.multiqc import multiqc_files
-        from sccr_node.report.page import render
-        from sccr_node.report.reading import content_of
+        from sccr_node.pipeline.report import report_texts
 
-        content = content_of(
+        return report_texts(
             result,
+            self.report,
+            self.multiqc,
             shown_as=output,
             record=record,
             label_key=self.label_key,
             batch_key=self.batch_key,
-            with_cells=self.report is not None,
-            progress=console.progress,
+            console=console,
         )
-        console.close_bar()
-        texts = {} if self.report is None else {self.report: render(content)}
-        if self.multiqc is not None:
-            texts |= {self.multiqc / name: text for name, text in multiqc_files(content).items()}
-        return texts
 
     def _excused(self, output: Path, problem: str) -> dict[Path, str]:
         """Return a page and a MultiQC section that say what failed: a workflow's declared outputs then exist."""

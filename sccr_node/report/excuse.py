@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 from pathlib import Path
 
 from sccr_node.report.content import readable
-from sccr_node.report.multiqc import SECTION, multiqc_file_name
+from sccr_node.report.multiqc import SECTION, as_files
 from sccr_node.report.reading import sample_name
 
 
@@ -50,4 +49,4 @@ def excuse_section(output: Path, problem: str) -> dict[str, str]:
         "plot_type": "html",
         "data": f"<p>{escape(readable(sample))}: {escape(readable(problem))}.</p>",
     }
-    return {multiqc_file_name(sample, "sccr_imputation"): json.dumps(section, indent=1, ensure_ascii=False) + "\n"}
+    return as_files(sample, {section["id"]: section})

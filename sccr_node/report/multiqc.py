@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,14 @@ def multiqc_target(sample: str, folder: Path) -> SharedFolder:
 
 def multiqc_files(content: Content) -> dict[str, str]:
     """Return the ``*_mqc.json`` files of a result: text by file name."""
+    return as_files(content.sample, multiqc_content(content))
+
+
+def as_files(sample: str, parts: Mapping[str, Any]) -> dict[str, str]:
+    """Return a sample's parts, given by id, as files: text by file name."""
     return {
-        multiqc_file_name(content.sample, content_id): json.dumps(part, indent=1, ensure_ascii=False) + "\n"
-        for content_id, part in multiqc_content(content).items()
+        multiqc_file_name(sample, content_id): json.dumps(part, indent=1, ensure_ascii=False) + "\n"
+        for content_id, part in parts.items()
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sccr_node.errors import InputMissing, InputProblem
+from sccr_node.errors import InputMissing, InputProblem, reason_of
 from sccr_node.report.content import ScoreTable, readable
 
 MOST_ROWS = 200
@@ -36,7 +36,7 @@ def read_scores(path: Path) -> ScoreTable:
     except (UnicodeDecodeError, IsADirectoryError) as failure:
         raise InputProblem(f"cannot read --scores {path}: it is not a text file; give a TSV or JSON table") from failure
     except OSError as failure:
-        raise InputMissing(f"cannot read --scores {path}: {(failure.strerror or str(failure)).lower()}") from failure
+        raise InputMissing(f"cannot read --scores {path}: {reason_of(failure)}") from failure
     records = _json_records(path, text) if text.lstrip()[:1] in ("[", "{") else _tsv_records(path, text)
     columns = list(dict.fromkeys(name for record in records for name in record))
     rows = [[record.get(column) for column in columns] for record in records]
