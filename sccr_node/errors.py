@@ -74,6 +74,11 @@ def error_number(error: BaseException | None) -> int:
     return 0
 
 
+def reason_of(error: OSError) -> str:
+    """Return what the system says of an error, in lower case, for the end of a message."""
+    return (error.strerror or str(error)).lower()
+
+
 def problem_of_reading(error: BaseException, what: str) -> SccrError | None:
     """Return what a system error means while reading; None if it is not in the table.
 
@@ -88,11 +93,7 @@ def problem_of_reading(error: BaseException, what: str) -> SccrError | None:
     reason = os.strerror(code).lower()
     if code in FORBIDDEN:
         return InputMissing(f"cannot read {what}: {reason}")
-    if code in EXHAUSTED:
-        return NotEnoughResources(f"cannot read {what}: {reason}; try again later")
-    if code in PASSING:
-        return NotEnoughResources(f"cannot read {what}: the file system failed ({reason}); try again")
-    return None
+    return _problem_for_now(code, f"cannot read {what}")
 
 
 def problem_of_writing(error: BaseException, what: object) -> SccrError | None:
@@ -111,10 +112,6 @@ def problem_of_writing(error: BaseException, what: object) -> SccrError | None:
         return NotEnoughResources(
             f"cannot write {what}: not enough disk space ({reason}); free some, or write elsewhere"
         )
-    if code in EXHAUSTED:
-        return NotEnoughResources(f"cannot write {what}: {reason}; try again later")
-    if code in PASSING:
-        return NotEnoughResources(f"cannot write {what}: the file system failed ({reason}); try again")
     if code in FORBIDDEN:
         return OutputProblem(f"cannot write {what}: {reason}")
     if code in UNSUPPORTED:
@@ -123,4 +120,14 @@ def problem_of_writing(error: BaseException, what: object) -> SccrError | None:
         return OutputProblem(
             f"cannot write {what}: {reason}; check that its folder still exists and that its name is not too long"
         )
+    return _problem_for_now(code, f"cannot write {what}")
+
+
+def _problem_for_now(code: int, failed: str) -> NotEnoughResources | None:
+    """Return the problem for a system error that may be gone at the next attempt; None if it is not of that kind."""
+    reason = os.strerror(code).lower()
+    if code in EXHAUSTED:
+        return NotEnoughResources(f"{failed}: {reason}; try again later")
+    if code in PASSING:
+        return NotEnoughResources(f"{failed}: the file system failed ({reason}); try again")
     return None

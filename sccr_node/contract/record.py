@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sccr_node.errors import InputMissing, InputProblem
+from sccr_node.errors import InputMissing, InputProblem, reason_of
 
 
 class _Record(BaseModel):
@@ -114,8 +114,7 @@ def read_record(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json(path.read_bytes())
     except OSError as failure:
-        reason = failure.strerror.lower() if failure.strerror else failure
-        raise InputMissing(f"cannot read --provenance {path}: {reason}") from failure
+        raise InputMissing(f"cannot read --provenance {path}: {reason_of(failure)}") from failure
     except ValidationError as failure:
         first = failure.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from sccr_node.contract.fields import extra_of, flag
 from sccr_node.contract.shared import Parameters
-from sccr_node.errors import InputMissing, UsageProblem
+from sccr_node.errors import InputMissing, UsageProblem, reason_of
 
 ENVIRONMENT_PREFIX = "SCCR_"
 
@@ -51,8 +51,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise UsageProblem(f"cannot read config file {path}: not a text file; expected JSON or YAML") from None
     except OSError as failure:
-        reason = failure.strerror.lower() if failure.strerror else failure
-        raise InputMissing(f"cannot read config file {path}: {reason}") from None
+        raise InputMissing(f"cannot read config file {path}: {reason_of(failure)}") from None
     if path.suffix == ".json":
         try:
             values = json.loads(text)

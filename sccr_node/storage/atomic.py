@@ -175,15 +175,21 @@ def rename_new(path: Path, target: Path) -> None:
 
 def _renameat2(path: Path, target: Path) -> bool:
     """Rename without replacing, by the dedicated system call; return False if that is not available."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    names = _AT_FDCWD, os.fsencode(path), _AT_FDCWD, os.fsencode(target)
+    return _system_call("renameat2", *names, _RENAME_NOREPLACE, about=target)
+
+
+def _system_call(name: str, *arguments: int | bytes, about: Path) -> bool:
+    """Make a system call that Python does not offer; return False if there is none, or it is not supported here."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     if call is None:
         return False
-    if call(_AT_FDCWD, os.fsencode(path), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+    if call(*arguments) == 0:
         return True
     code = ctypes.get_errno()
     if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
         return False
-    raise OSError(code, os.strerror(code), str(target))
+    raise OSError(code, os.strerror(code), str(about))
 
 
 @contextmanager
@@ -313,16 +319,8 @@ def flush_tree(path: Path) -> None:
 
 def _flush_file_system(path: Path) -> bool:
     """Flush the whole file system to disk; return False if there is no such call, or it is not supported."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if call is None:
-        return False
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        if call(descriptor) == 0:
-            return True
+        return _system_call("syncfs", descriptor, about=path)
     finally:
         os.close(descriptor)
-    code = ctypes.get_errno()
-    if code in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-        return False
-    raise OSError(code, os.strerror(code), str(path))

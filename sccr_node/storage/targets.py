@@ -61,7 +61,7 @@ class Target:
 
     def check_replaceable(self) -> None:
         """Refuse to replace something of a different kind; checked again at the commit, last of all."""
-        if self.path.is_dir() and not self.path.is_symlink():
+        if _is_folder(self.path):
             raise OutputProblem(f"cannot replace {self.path} by a file: it is a folder; give another name")
         _refuse_devices(self.path)
 
@@ -76,7 +76,7 @@ class StoreTarget(Target):
         _refuse_devices(self.path)
         if not self.path.is_dir():
             raise OutputProblem(f"cannot replace {self.path} by a folder: it is a file; give another name")
-        if not any((self.path / name).exists() for name in (".zgroup", "zarr.json")):
+        if not has_zarr_group(self.path):
             raise OutputProblem(f"cannot replace {self.path}: it is not a zarr store; give another name")
         foreign = next(foreign_in_zarr(self.path), None)
         if foreign is not None:
@@ -92,7 +92,7 @@ class PartsTarget(Target):
 
     def check_replaceable(self) -> None:
         """Refuse to replace anything but what ``sccr split`` wrote."""
-        if self.path.is_symlink() or not self.path.is_dir():
+        if not _is_folder(self.path):
             raise OutputProblem(f"cannot replace {self.path} by a folder: it is a file or a link; give another name")
         own = {MARKER, *self._listed()}
         foreign = sorted(name for name in os.listdir(self.path) if name not in own or _is_folder(self.path / name))
@@ -215,6 +215,11 @@ def check_folder(path: Path) -> None:
         raise OutputProblem(f"cannot write {path}: the folder {folder} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputProblem(f"cannot write {path}: the folder {folder} is read-only or permission is denied")
+
+
+def has_zarr_group(folder: Path) -> bool:
+    """Return whether a folder is a zarr group (version 2) or node (version 3)."""
+    return any((folder / name).exists() for name in (".zgroup", "zarr.json"))
 
 
 def foreign_in_zarr(store: Path) -> Iterator[Path]:

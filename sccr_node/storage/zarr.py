@@ -14,7 +14,7 @@ import numpy as np
 from sccr_node.errors import InputProblem
 from sccr_node.storage.copying import copy_tree
 from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, quiet
-from sccr_node.storage.targets import StoreTarget, Target
+from sccr_node.storage.targets import StoreTarget, Target, has_zarr_group
 
 
 class ZarrFormat(StoreFormat):
@@ -26,7 +26,7 @@ class ZarrFormat(StoreFormat):
 
     def matches(self, path: Path) -> bool:
         """Return whether this is a folder with a zarr group."""
-        return any((path / name).exists() for name in (".zgroup", "zarr.json"))
+        return has_zarr_group(path)
 
     def not_anndata(self, path: Path) -> str:
         """Return the error message for a zarr folder without obs and var."""
