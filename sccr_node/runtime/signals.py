@@ -178,14 +178,19 @@ def temporary(path: Path) -> Iterator[None]:
 
 def remove_temporaries() -> None:
     """Remove all registered temporaries."""
-    import shutil  # slow to import, and a signal that comes before we watch for it ends in a traceback
-
     for path in list(_temporaries):
         with suppress(OSError):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with its contents, if it exists."""
+    import shutil  # slow to import, and a signal that comes before we watch for it ends in a traceback
+
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def block_again() -> None:

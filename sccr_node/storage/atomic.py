@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -94,12 +93,12 @@ class Staged:
     def withdraw(self) -> None:
         """Undo the commit, if the target did not exist before."""
         if self.committed and not self._replace:
-            remove(self.target)
+            signals.remove(self.target)
 
     def close(self) -> None:
         """Remove the temporary if it was not committed, and release the lock."""
         if not self.committed:
-            remove(self.path)
+            signals.remove(self.path)
         os.close(self._lock)
 
     def _swap(self) -> None:
@@ -113,7 +112,7 @@ class Staged:
         except BaseException:
             former.rename(self.target)
             raise
-        remove(former)
+        signals.remove(former)
         if former_lock is not None:
             os.close(former_lock)
 
@@ -244,7 +243,7 @@ def _make(path: Path, folder: bool) -> int:
     try:
         lock = os.open(path, os.O_RDONLY)
     except BaseException:
-        remove(path)
+        signals.remove(path)
         raise
     with suppress(OSError):  # a file system without locks: nobody can mistake this for abandoned there
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -281,16 +280,8 @@ def remove_stale(target: Path) -> None:
             if path.suffix == _FORMER and not os.path.lexists(target):
                 path.rename(target)
             else:
-                remove(path)
+                signals.remove(path)
         os.close(lock)
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with its contents, if it exists."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
