@@ -15,17 +15,21 @@ from sccr_node.contract.shared import (
 )
 
 
+COMPARED = ("none", *METHODS)
+"""What a benchmark can compare: the data without imputation, and all methods."""
+
+
 class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedParameters):
     """Parameters of ``sccr benchmark``."""
 
     methods: str = parameter(
-        ",".join(("none", *METHODS)),
+        ",".join(COMPARED),
         title="Methods",
         description="Methods to compare, separated by commas. none does not impute: it is the baseline.",
         group=EVALUATION,
         metavar="METHOD,METHOD,...",
-        pattern="^({0})(,({0}))*$".format("|".join(("none", *METHODS))),
-        expects=f"names separated by commas, of these: {', '.join(('none', *METHODS))}",
+        pattern="^({0})(,({0}))*$".format("|".join(COMPARED)),
+        expects=f"names separated by commas, of these: {', '.join(COMPARED)}",
     )
     rates: str = parameter(
         "0.2,0.4,0.8",

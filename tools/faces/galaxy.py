@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.contract.benchmark import COMPARED, BenchmarkParameters
 from sccr_node.contract.evaluate import (
     EvaluateClusterParameters,
     EvaluateMaskParameters,
@@ -293,7 +293,7 @@ def _choices(name: str, field: dict[str, Any]) -> list[str]:
     if name == "genes":
         return [*GENE_CHOICES, "file"]
     if name == "methods":
-        return ["none", *METHODS]
+        return list(COMPARED)
     return list(field.get("enum", []))
 
 
