@@ -31,6 +31,7 @@ def impute(
     method: str = "sccr",
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
+    log_base: float | None = None,
     genes: str = "top-variance",
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",
@@ -75,6 +76,9 @@ def impute(
     input_scale
         Whether the matrix contains counts, which are normalised first, or log-normalised values; ``"auto"`` decides
         from the values.
+    log_base
+        Base of the logarithm in log-normalised input (default: ``uns['log1p']['base']``, or e). The result is in
+        natural logarithms.
     genes
         Genes to impute: ``"top-variance"``, ``"highly-variable"`` (``var['highly_variable']``), ``"all"``, or the path
         to a file with one gene name per line.

@@ -28,7 +28,8 @@ from sccr_node.data.preparation import (
     take_columns,
     with_imputed,
 )
-from sccr_node.data.summary import Scale, scan
+from sccr_node.data.scale import recorded_scaling
+from sccr_node.data.summary import scan
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.row_store import ImputedRows
 from sccr_node.runtime.console import Finding, Progress
@@ -99,7 +100,7 @@ class Imputation:
             "method": self.method,
             "params": dict(self.noted),
             "input": {
-                "scale": self.preparation.scale,
+                **self.preparation.scaling.noted(),
                 "layer": "X" if layer is None else layer,
                 "genes": self.noted["genes"],
             },
@@ -118,6 +119,7 @@ class Imputation:
         """Yield an output over all genes in blocks of cells; genes that were not imputed are scaled in the same way."""
         factors, genes, imputed = self.normalization.factors, self.preparation.genes, self.rows[output]
         for first, block in data.blocks(READ_BYTES):
+            self.preparation.scaling.convert(block)
             for start in range(0, block.shape[0], WRITE_ROWS):
                 part = block[start : start + WRITE_ROWS]
                 cells = slice(first + start, first + start + part.shape[0])
@@ -284,13 +286,12 @@ class Result:
         if self._made is not None:
             return self._made[1].expression
         target = self.params.get("target_sum", "median")
-        scale = cast(Scale, str(self.about["input"]["scale"]))
+        scaling = recorded_scaling(self.about["input"])
         features = choose_features(self.data, self.params.get("feature_type"))
-        summary = scan(self.data, progress, counted=features.counted)
+        summary = scan(self.data, progress, counted=features.counted, convert=scaling.convert)
         preparation = Preparation(
             summary=summary,
-            scale=scale,
-            scale_reason="",
+            scaling=scaling,
             genes=self.genes,
             genes_choice="",
             gene_messages=(),

@@ -214,7 +214,7 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
         return size
 
 
-_PREPARATION = ("feature_type", "input_scale", "genes", "n_top_genes", "normalize_by", "target_sum")
+_PREPARATION = ("feature_type", "input_scale", "log_base", "genes", "n_top_genes", "normalize_by", "target_sum")
 
 
 class PreparationParameters(RunningParameters):
@@ -248,6 +248,16 @@ class PreparationParameters(RunningParameters):
             "log1p: use as they are; auto: decide from the values."
         ),
         group=DATA,
+    )
+    log_base: float | None = parameter(
+        None,
+        title="Base of the logarithm",
+        description=(
+            "Base of the logarithm in log-normalised input (default: the one in uns['log1p'], or e). The result is in "
+            "natural logarithms."
+        ),
+        group=DATA,
+        gt=1,
     )
 
     # --- genes and normalisation
@@ -310,6 +320,8 @@ class PreparationParameters(RunningParameters):
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
         if "n_top_genes" in given and self.genes != "top-variance":
             raise ValueError(f"--n-top-genes requires --genes top-variance, not --genes {self.genes}")
+        if self.input_scale == "counts" and "log_base" in given:
+            raise ValueError("--log-base applies only to logarithms: it contradicts --input-scale counts")
         if self.input_scale == "log1p":
             for name in ("normalize_by", "target_sum"):
                 if name in given:

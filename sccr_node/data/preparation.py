@@ -15,7 +15,8 @@ from sccr_node.data.dataset import Dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import listing
 from sccr_node.data.matrix import canonical, pieces
-from sccr_node.data.summary import MatrixSummary, Scale, decide_scale, scan
+from sccr_node.data.scale import Scale, Scaling, decide_scale, log_mark
+from sccr_node.data.summary import MatrixSummary, scan
 from sccr_node.errors import InputMissing, InputProblem, UsageProblem
 from sccr_node.runtime.console import Finding, Progress
 from sccr_node.runtime.words import plural, quantity
@@ -224,7 +225,9 @@ def gene_list_lines(gene_names: np.ndarray, columns: np.ndarray) -> list[str]:
     ]
 
 
-def selected_values(data: Dataset, columns: np.ndarray, progress: Progress | None = None) -> Any:
+def selected_values(
+    data: Dataset, columns: np.ndarray, progress: Progress | None = None, *, scaling: Scaling | None = None
+) -> Any:
     """Read the selected genes of all cells.
 
     Parameters
@@ -235,6 +238,8 @@ def selected_values(data: Dataset, columns: np.ndarray, progress: Progress | Non
         Sorted column indices.
     progress
         Called with the stage's name and the fraction done; an exception stops the reading.
+    scaling
+        How stored values become counts or natural logarithms (default: as they are).
 
     Returns
     -------
@@ -245,7 +250,8 @@ def selected_values(data: Dataset, columns: np.ndarray, progress: Progress | Non
     for first, block in data.blocks():
         if progress is not None:
             progress("select", first / data.n_cells)
-        blocks.extend(take_columns(rows, columns) for _, rows in pieces(block))
+        converted = block if scaling is None else scaling.convert(block)
+        blocks.extend(take_columns(rows, columns) for _, rows in pieces(converted))
     selected = blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
     if progress is not None:
         progress("select", 1.0)
@@ -396,8 +402,8 @@ class Preparation:
     ----------
     summary
         The findings of one pass over every value.
-    scale, scale_reason
-        Counts or logs, and the reason.
+    scaling
+        What the stored values are, and how they become counts or natural logarithms.
     genes, genes_choice
         Sorted column indices of the selected genes, and the choice that was asked for.
     gene_messages
@@ -409,14 +415,18 @@ class Preparation:
     """
 
     summary: MatrixSummary
-    scale: Scale
-    scale_reason: str
+    scaling: Scaling
     genes: np.ndarray
     genes_choice: str
     gene_messages: tuple[str, ...]
     normalize_by: Literal["selected", "all"]
     target_sum: float | Literal["median"]
     findings: tuple[Finding, ...]
+
+    @property
+    def scale(self) -> Scale:
+        """Counts or logarithms."""
+        return self.scaling.scale
 
     def headline(self) -> str:
         """Describe the matrix in one line."""
@@ -432,7 +442,7 @@ class Preparation:
         InputProblem
             The selected genes are zero in every cell.
         """
-        values = selected_values(data, self.genes, progress)
+        values = selected_values(data, self.genes, progress, scaling=self.scaling)
         if not values.nnz:
             raise InputProblem(
                 f"the selected genes are zero in every cell of {data.source}: select others with --genes"
@@ -450,6 +460,7 @@ def decide_preparation(
     *,
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
+    log_base: float | None = None,
     genes: str = "top-variance",
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",
@@ -465,7 +476,7 @@ def decide_preparation(
     ----------
     data
         The opened input.
-    feature_type, input_scale, genes, n_top_genes, normalize_by, target_sum
+    feature_type, input_scale, log_base, genes, n_top_genes, normalize_by, target_sum
         As in the contract.
     genes_from_config
         Whether a config file named the gene file: a missing file is then missing input.
@@ -483,21 +494,23 @@ def decide_preparation(
     """
     features = choose_features(data, feature_type)
     summary = scan(data, progress, counted=features.counted)
-    scale, reason = decide_scale(summary, input_scale, any_scale=any_scale)
+    scaling = decide_scale(summary, input_scale, mark=log_mark(data), log_base=log_base, any_scale=any_scale)
+    if not scaling.as_stored:
+        summary = scan(data, progress, counted=features.counted, convert=scaling.convert)
     if choice is None:
         choice = choose_genes(
-            data, summary, genes=genes, n_top_genes=n_top_genes, scale=scale, from_config=genes_from_config
+            data, summary, genes=genes, n_top_genes=n_top_genes, scale=scaling.scale, from_config=genes_from_config
         )
     findings = [
-        Finding(f"input treated as {scale}: {reason}"),
+        Finding(f"input treated as {scaling.scale}: {scaling.reason}"),
+        *(Finding(warning, warning=True) for warning in scaling.warnings),
         *(Finding(note, warning=True) for note in data.notes),
         *features.findings,
         *(Finding(message) for message in choice.messages),
     ]
     return Preparation(
         summary=summary,
-        scale=scale,
-        scale_reason=reason,
+        scaling=scaling,
         genes=choice.columns,
         genes_choice=genes,
         gene_messages=tuple(choice.messages),

@@ -26,7 +26,8 @@ from sccr_node.contract.shared import Parameters, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import listing
 from sccr_node.data.preparation import GeneChoice, Preparation, Prepared, selected_values
-from sccr_node.data.summary import LARGEST_LOG, MatrixSummary, refuse_not_finite, scan
+from sccr_node.data.scale import LARGEST_LOG, refuse_not_finite
+from sccr_node.data.summary import MatrixSummary, scan
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses.clustering import SUMMARY_COLUMNS, Settings, averages, compare
@@ -57,7 +58,7 @@ SHARE_COLUMNS = ("pairs", "n_pairs", "n_associating", "n_dissociating", "associa
 PAIR_COLUMNS = ("kind", "gene_1", "gene_2", "r")
 
 GENE_FIELDS = ("genes", "n_top_genes")
-PREPARATION_FIELDS = ("input_scale", *GENE_FIELDS, "normalize_by", "target_sum")
+PREPARATION_FIELDS = ("input_scale", "log_base", *GENE_FIELDS, "normalize_by", "target_sum")
 
 
 def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters, console: Console) -> None:

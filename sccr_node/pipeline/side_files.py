@@ -164,7 +164,7 @@ def make_record(
             bytes=size_on_disk(source.path),
             layer=source.layer,
             scale=preparation.scale,
-            scale_reason=preparation.scale_reason,
+            scale_reason=preparation.scaling.reason,
             n_cells=summary.n_cells,
             n_genes=summary.n_genes,
             n_nonzero=summary.n_nonzeros,

@@ -89,6 +89,10 @@ FORM_HELP = {
         "Counts are normalised and log-transformed before imputation; log-normalised values are used as they are. "
         "Detection checks every value and reports what it found."
     ),
+    "impute_log_base": (
+        "Only if the base is neither e nor written in the data (uns: log1p); for example 2. The result is in natural "
+        "logarithms."
+    ),
     "impute_n_top_genes": "Number of most variable genes to impute; if there are fewer genes, all of them are imputed.",
     "impute_layer": (
         "Name of the layer that contains the values to impute, e.g. counts. Leave empty for the main matrix (X)."

@@ -1,0 +1,257 @@
+"""Counts, logarithms to any base, roots, fractions: the scale is recognised by its evidence, or refused with it."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from sccr_node.data.dataset import wrap_anndata
+from sccr_node.data.scale import LogMark, decide_scale, log_mark, recorded_scaling
+from sccr_node.data.summary import scan
+from sccr_node.errors import InputProblem
+from tests.support.inputs import plain
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def wrapped(values, types=None, dtype=None):
+    adata = plain(sparse.csr_matrix(values, dtype=dtype))
+    if types is not None:
+        adata.var["feature_types"] = types
+    return wrap_anndata(adata)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0])
+@pytest.mark.parametrize("input_scale", ["auto", "counts", "log1p"])
+def test_one_bad_value_at_the_very_end_is_found(value, input_scale):
+    values = np.ones((50, 40))
+    values[-1, -1] = value
+    with pytest.raises(InputProblem, match="cell 'cell49', gene 'gene39'"):
+        decide_scale(scan(wrapped(values)), input_scale)
+
+
+def test_negative_values_are_called_scaled():
+    with pytest.raises(InputProblem, match="z-scored.*--layer"):
+        decide_scale(scan(wrapped(np.array([[0.5, -0.5], [1.0, 2.0]]))), "auto")
+
+
+@pytest.mark.parametrize("types", [None, ["Gene Expression", "Antibody Capture"]])
+def test_nothing_but_zeros(types):
+    values = np.zeros((3, 2)) if types is None else np.array([[0, 1], [0, 2]])
+    with pytest.raises(InputProblem, match="contains only zeros"):
+        decide_scale(scan(wrapped(values, types)), "auto")
+
+
+@pytest.mark.parametrize(
+    ("values", "input_scale", "expected"),
+    [
+        ([1, 2, 3000], "auto", "counts"),
+        ([1.0, 2.0, 3000.0], "auto", "counts"),
+        ([0, 1, 1], "auto", "counts"),
+        ([0.5, 2.0, 15.0], "auto", "log1p"),
+        ([0.5, 2.0, 15.001], "auto", None),
+        ([0.5, 2.0, 300.0], "auto", None),
+        ([0.5, 2.0, 300.0], "counts", "counts"),
+        ([0.5, 2.0, 3.0], "counts", "counts"),
+        ([1, 2, 3], "counts", "counts"),
+        ([0.5, 2.0, 3.0], "log1p", "log1p"),
+        ([0.5, 2.0, 18.0], "log1p", "log1p"),
+        ([0.5, 2.0, 300.0], "log1p", None),
+        ([1, 2, 3], "log1p", None),
+    ],
+)
+def test_scale(values, input_scale, expected):
+    summary = scan(wrapped(np.array([values])))
+    if expected is None:
+        with pytest.raises(InputProblem, match="--input-scale .*--layer"):
+            decide_scale(summary, input_scale)
+        return
+    found = decide_scale(summary, input_scale)
+    assert found.scale == expected
+    assert f"{max(values):g}" in found.reason
+    if max(values) == 18.0:
+        assert "although" in found.reason
+
+
+@pytest.mark.parametrize("input_scale", ["auto", "counts"])
+def test_values_whose_sums_would_overflow(input_scale):
+    """They gave NaN, and no error, before they were refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        summary = scan(wrapped(np.array([[1.7e308, 1.0], [1.0, 1.7e308]])))
+    with pytest.raises(InputProblem, match=r"1\.7e\+308, too large for counts"):
+        decide_scale(summary, input_scale)
+
+
+# --- the evidence
+
+
+def counts(n_cells=60, n_genes=90, seed=3):
+    rng = np.random.default_rng(seed)
+    values = rng.poisson(rng.gamma(0.6, 2.0, n_genes) * rng.lognormal(0, 0.5, n_cells)[:, None])
+    values[np.arange(n_cells), np.arange(n_cells) % n_genes] += 1
+    return values.astype(np.float64)
+
+
+COUNTS = counts()
+SCALED = COUNTS / COUNTS.sum(axis=1, keepdims=True) * 1000
+PANEL = SCALED[:, ::2]  # genes chosen after normalisation: the totals differ from cell to cell
+CORRECTED = COUNTS * np.random.default_rng(0).uniform(0.7, 1.0, COUNTS.shape)
+
+
+def decided(values, input_scale="auto", dtype=np.float32, **others):
+    return decide_scale(scan(wrapped(values, dtype=dtype)), input_scale, **others)
+
+
+@pytest.mark.parametrize("values", [np.log1p(SCALED), np.log1p(PANEL)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logarithms_are_confirmed_by_totals_or_by_multiples(values, dtype):
+    found = decided(values, dtype=dtype)
+    assert (found.scale, found.base, found.rounded, found.warnings) == ("log1p", None, False, ())
+    assert "undone, the " in found.reason
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1, 1000])
+def test_counts_off_by_float_rounding_are_rounded(dtype, factor):
+    exact = COUNTS * factor
+    values = np.expm1(np.log1p(exact.astype(dtype))).astype(dtype)
+    assert (values != exact).any()
+    found = decided(values, dtype=dtype)
+    assert (found.scale, found.rounded) == ("counts", True)
+    assert "rounded" in found.reason
+    np.testing.assert_array_equal(found.convert(sparse.csr_matrix(values)).toarray(), exact)
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "way_out"),
+    [
+        (SCALED / 1000, "without a logarithm (as they are, the totals of all cells are equal)", "--input-scale counts"),
+        (PANEL / 100, "without a logarithm (as they are, the values of each cell are mul", "--input-scale counts"),
+        (np.sqrt(COUNTS), "square roots (squared, the values of each cell are multiples", "--input-scale log1p"),
+        (np.sqrt(SCALED / 10), "square roots (squared, the totals of all cells are equal", "--input-scale log1p"),
+        (np.log1p(np.log1p(SCALED)), "taken twice (both undone, the totals", "--input-scale log1p"),
+        (np.log1p(np.log1p(PANEL)), "taken twice (both undone, the values", "--input-scale log1p"),
+        (np.log2(1 + SCALED), "logarithms to base 2 (undone, the totals", "--log-base 2"),
+        (np.log2(1 + PANEL), "logarithms to base 2 (undone, the values", "--log-base 2"),
+        (np.log10(1 + SCALED), "logarithms to base 10 (undone, the totals", "--log-base 10"),
+        (SCALED, "without a logarithm (as they are, the totals", "--input-scale counts"),
+    ],
+)
+def test_evidence_against_logarithms_is_refused_with_the_flag_that_settles_it(values, words, way_out):
+    with pytest.raises(InputProblem) as caught:
+        decided(values)
+    assert words in str(caught.value)
+    assert way_out in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [SCALED / 1000, np.sqrt(COUNTS), np.log1p(np.log1p(SCALED)), np.log2(1 + PANEL)])
+def test_an_explicit_scale_wins_with_a_warning(values):
+    found = decided(values, "log1p")
+    assert (found.scale, found.base) == ("log1p", None)
+    assert "log1p values were requested, but the values look like" in found.warnings[0]
+
+
+@pytest.mark.parametrize("values", [np.log1p(SCALED), np.log2(1 + PANEL), np.sqrt(COUNTS)])
+def test_counts_requested_of_what_is_none(values):
+    found = decided(values, "counts")
+    assert found.scale == "counts"
+    assert "counts were requested, but the values look like" in found.warnings[0]
+
+
+@pytest.mark.parametrize("values", [SCALED / 1000, CORRECTED, SCALED])
+def test_fractional_counts_requested(values):
+    found = decided(values, "counts")
+    assert (found.scale, found.rounded, found.warnings) == ("counts", False, ())
+
+
+def test_counts_requested_of_a_matrix_with_the_mark_of_a_logarithm():
+    found = decided(CORRECTED, "counts", mark=LogMark(True))
+    assert found.warnings == ("uns['log1p'] says that X is log-transformed, but counts were requested",)
+
+
+@pytest.mark.parametrize("values", [np.minimum(CORRECTED, 6), np.log1p(CORRECTED), np.log1p(CORRECTED)[:9]])
+def test_evidence_that_is_merely_missing_is_a_warning(values):
+    found = decided(values)
+    assert found.scale == "log1p"
+    assert "nothing confirms it: if they are counts, give --input-scale counts" in found.warnings[0]
+    assert decided(values, mark=LogMark(True)).warnings == ()
+
+
+@pytest.mark.parametrize("values", [SCALED, PANEL, CORRECTED])
+@pytest.mark.parametrize("base", [2.0, 10.0, 3.0])
+def test_a_base_in_uns_or_given_is_honoured(values, base):
+    logs = np.log1p(values) / np.log(base)
+    for how in ({"mark": LogMark(True, base)}, {"log_base": base}):
+        found = decided(logs, **how)
+        assert (found.scale, found.base) == ("log1p", base)
+        assert f"to base {base:g}" in found.reason
+        natural = found.convert(sparse.csr_matrix(logs.astype(np.float32))).toarray()
+        np.testing.assert_allclose(natural, np.log1p(values), rtol=1e-6)
+        assert recorded_scaling(found.noted()).base == base
+        assert decided(logs, "log1p", **how).base == base
+
+
+def test_large_logarithms_to_base_2_are_possible_if_the_base_is_known():
+    logs = np.log2(1 + SCALED * 1000)
+    assert logs.max() > 15
+    with pytest.raises(InputProblem, match="base 2"):
+        decided(logs)
+    assert decided(logs, mark=LogMark(True, 2.0)).base == 2.0
+
+
+def test_a_base_in_uns_that_the_values_contradict_is_refused():
+    with pytest.raises(InputProblem, match=r"look like natural logarithms .*correct uns\['log1p'\]\['base'\]"):
+        decided(np.log1p(SCALED), mark=LogMark(True, 2.0))
+    assert decided(np.log1p(SCALED), mark=LogMark(True, 2.0), log_base=np.e).base is None
+
+
+def test_e_is_no_other_base():
+    adata = plain(sparse.csr_matrix(np.log1p(SCALED)))
+    for base, expected in ((None, LogMark(True)), (float(np.e), LogMark(True)), (np.float64(2), LogMark(True, 2.0))):
+        adata.uns["log1p"] = {"base": base}
+        assert log_mark(wrap_anndata(adata)) == expected
+    adata.uns["log1p"] = {}
+    assert log_mark(wrap_anndata(adata)) == LogMark(True)
+
+
+@pytest.mark.parametrize("base", ["two", 1.0, -3, float("nan"), float("inf")])
+def test_a_base_that_is_none_is_refused(base):
+    adata = plain(sparse.csr_matrix(np.log1p(SCALED)))
+    adata.uns["log1p"] = {"base": base}
+    with pytest.raises(InputProblem, match="not the base of a logarithm"):
+        log_mark(wrap_anndata(adata))
+
+
+def test_identical_cells_prove_nothing_against_logarithms():
+    assert decided(np.repeat(np.log1p(SCALED[:1]), 40, axis=0)).scale == "log1p"
+
+
+def test_what_other_tools_make_is_used_as_it_is():
+    found = decided(np.sqrt(SCALED / 10), any_scale=True)
+    assert found.scale == "log1p"
+    assert "look like square roots" in found.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["worm_neuron", "mouse_bladder_2100", "pbmc"])
+@pytest.mark.parametrize("genes", [slice(None), slice(0, None, 3)])
+def test_real_data_normalised_in_every_way(shared_data, name, genes):
+    """Logarithms of real data are confirmed, also of a part of the genes; nothing else is taken for logarithms."""
+    import anndata
+
+    raw = anndata.read_h5ad(next(shared_data.glob(f"{name}*.h5ad"))).X
+    raw = sparse.csr_matrix(raw, dtype=np.float64)[:300]
+    raw = raw[np.asarray(raw.sum(axis=1)).ravel() > 0]
+    scaled = sparse.csr_matrix(raw.multiply(1e4 / raw.sum(axis=1)))
+    scaled = scaled[:, genes]
+    assert decided(scaled.log1p()).warnings == ()
+    for wrong in (
+        scaled / 1e4,
+        scaled.sqrt(),
+        scaled.log1p().log1p(),
+        scaled.log1p() / np.log(2),
+        raw[:, genes].sqrt(),
+    ):
+        with pytest.raises(InputProblem, match="look like|neither"):
+            decided(wrong)
