@@ -224,7 +224,7 @@ class PreparationParameters(RunningParameters):
     layer: str | None = parameter(
         None,
         title="Layer",
-        description="Layer with the matrix to impute (default: X).",
+        description="Layer with the matrix to impute; raw is raw.X (default: X).",
         group=DATA,
         metavar="NAME",
         min_length=1,

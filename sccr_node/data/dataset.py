@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -18,14 +20,34 @@ from scipy import sparse
 from sccr_node.data import tenx
 from sccr_node.data.frames import MemoryTable, StoredTable, Table, legacy_table
 from sccr_node.data.guard import listing, one_line, reading
-from sccr_node.data.matrix import BLOCK_BYTES, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
+from sccr_node.data.matrix import BLOCK_BYTES, ColumnsOf, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
 from sccr_node.errors import InputMissing, InputProblem, reason_of
 from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.store import StoreFormat
 
+RAW = "raw"
+"""The name that stands for ``.raw.X``, unless a layer has it."""
+
 ACCEPTED = "an .h5ad file, an AnnData .zarr folder, a 10x .h5 file or a 10x folder with matrix.mtx"
+
+
+_BARCODE = re.compile(r"(?:^|[^A-Za-z])[ACGT]{8,}(?:$|[^A-Za-z])")
+_GENE_ID = re.compile(r"^ENS[A-Z]*G\d{6,}")
+"""How the names of cells and of genes look that cannot be mistaken."""
+
+_COUNT_LAYERS = ("counts", "count", "raw", "raw_counts", "raw_count", "umi", "umis", "umi_counts")
+
+
+_PEEKED = 100_000
+"""Values that are looked at to tell whether another matrix contains counts."""
+
+
+def _share(pattern: re.Pattern[str], names: np.ndarray) -> float:
+    """Return the share of the first names that match a pattern."""
+    first = names[:1000].tolist()
+    return sum(bool(pattern.search(str(name))) for name in first) / max(1, len(first))
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
@@ -73,6 +95,7 @@ class Dataset:
         self.n_cells, self.n_genes = matrix.shape
         self.in_memory_bytes = matrix.in_memory_bytes
         self._stamp = _stamp(path)
+        self.of_raw = layer == RAW and not self.has_key("layers", RAW)
 
     def check_unchanged(self) -> None:
         """Raise InputProblem if the file was changed or replaced since it was opened."""
@@ -82,6 +105,8 @@ class Dataset:
     @property
     def source(self) -> str:
         """The name of the matrix, for messages."""
+        if self.of_raw:
+            return f"raw.X of {self.path}"
         return f"layer {self.layer!r} of {self.path}" if self.layer is not None else f"X of {self.path}"
 
     @cached_property
@@ -123,7 +148,46 @@ class Dataset:
                     f"{quantity(n, f'{what} name')} {plural(n, 'occurs', 'occur')} more than once "
                     f"(first: {str(repeated[0])!r}); {plural(n, 'it is', 'they are')} kept"
                 )
+        if _share(_BARCODE, self.gene_names) > 0.5 or _share(_GENE_ID, self.cell_names) > 0.5:
+            found.append(
+                f"genes and cells seem to be swapped (gene {str(self.gene_names[0])!r}, cell "
+                f"{str(self.cell_names[0])!r}): the matrix should be cells × genes; transpose it"
+            )
+        if self.layer == RAW and not self.of_raw and self._has_raw:
+            found.append("--layer raw is the layer of that name, not .raw")
         return found
+
+    @property
+    def _has_raw(self) -> bool:
+        if not self.is_stored:
+            return self.root.raw is not None
+        return hasattr(self.root.get(RAW), "keys")
+
+    def counts_elsewhere(self) -> list[str]:
+        """Return the values of --layer under which there seem to be counts: layers with a usual name, and raw."""
+        names = [name for name in self.keys("layers") if name.casefold() in _COUNT_LAYERS and name != self.layer]
+        if self._has_raw and self.layer != RAW and RAW not in names:
+            names.append(RAW)
+        return [name for name in names if self._is_counts(name)]
+
+    def _is_counts(self, layer: str) -> bool:
+        """Return whether the first values of another matrix are counts."""
+        root = self.root
+        if layer in self.keys("layers"):
+            element = root["layers"][layer] if self.is_stored else root.layers[layer]
+        else:
+            element = root[RAW]["X"] if self.is_stored else root.raw.X
+        with reading(self.path, f"layer {layer!r}"):
+            if hasattr(element, "keys"):
+                values = np.asarray(element["data"][:_PEEKED])
+            elif sparse.issparse(element):
+                stored: Any = element
+                values = np.asarray(stored.data[:_PEEKED])
+            else:
+                values = np.asarray(element[: max(1, _PEEKED // max(1, element.shape[1]))])
+        if values.dtype.kind not in "iuf" or not values.any():
+            return False
+        return bool((values >= 0).all() and (values == np.rint(values)).all())
 
     def keys(self, slot: str) -> list[str]:
         """Return the keys of a slot ("layers", "obsm", "varp", "uns", ...), or the columns of "obs" or "var"."""
@@ -273,9 +337,12 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dat
             raise InputProblem(f"{path} has no X: choose a layer with --layer; its layers: {listing(layers)}")
     elif layer in layers:
         element = root["layers"][layer]
+    elif layer == RAW and hasattr(root.get(RAW), "keys"):  # zarr stores a missing raw as an empty array
+        element = root[RAW]["X"]
     else:
-        raise InputProblem(f"{path} has no layer {layer!r}; its layers: {listing(layers)}")
-    name = "X" if layer is None else f"layer {layer!r}"
+        raise InputProblem(f"{path} has no layer {layer!r}; its layers: {listing(layers)}{_raw_hint(root.get(RAW))}")
+    of_raw = layer == RAW and layer not in layers
+    name = "X" if layer is None else "raw.X" if of_raw else f"layer {layer!r}"
     try:
         matrix = open_matrix(element, name)
     except ValueError as error:
@@ -285,12 +352,53 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dat
         StoredTable(root[slot]) if hasattr(root[slot], "keys") else legacy_table(root[slot], uns)
         for slot in ("obs", "var")
     ]
+    if of_raw:
+        matrix = _by_names(matrix, StoredTable(root[RAW]["var"]).names(), frames[1].names(), path)
     if (frames[0].n_rows, frames[1].n_rows) != matrix.shape:
         raise InputProblem(
             f"{path} is inconsistent: {name} is {matrix.shape[0]} × {matrix.shape[1]}, but obs has "
             f"{quantity(frames[0].n_rows, 'row')} and var has {quantity(frames[1].n_rows, 'row')}"
         )
     return Dataset(path, store.name, layer, root, matrix, frames[0], frames[1], store)
+
+
+def _raw_hint(raw: Any) -> str:
+    return "; there is .raw: give --layer raw" if hasattr(raw, "keys") else ""
+
+
+def _by_names(raw: Matrix, found: np.ndarray, wanted: np.ndarray, path: Path) -> Matrix:
+    """Return the columns of ``raw.X`` that belong to the genes of ``var``, matched by name.
+
+    Raises
+    ------
+    InputProblem
+        A gene is not in raw, or its name does not tell which one it is.
+    """
+    if len(found) != raw.shape[1]:
+        raise InputProblem(
+            f"{path} is inconsistent: raw.X has {quantity(raw.shape[1], 'column')}, but raw.var has "
+            f"{quantity(len(found), 'row')}"
+        )
+    if np.array_equal(found, wanted):
+        return raw
+    columns_of: dict[str, list[int]] = {}
+    for column, name in enumerate(found.tolist()):
+        columns_of.setdefault(name, []).append(column)
+    missing = [name for name in wanted.tolist() if name not in columns_of]
+    if missing:
+        raise InputProblem(
+            f"cannot use raw.X of {path}: {quantity(len(missing), 'gene')} of var {plural(len(missing), 'is', 'are')} "
+            f"not in raw.var ({listing(missing, 5)})"
+        )
+    repeats = Counter(wanted.tolist())
+    unclear = [name for name, n in repeats.items() if n != len(columns_of[name])]
+    if unclear:
+        raise InputProblem(
+            f"cannot use raw.X of {path}: raw.var has {quantity(len(unclear), 'name')} more often than var "
+            f"({listing(unclear, 5)}); make the names unique"
+        )
+    in_order = {name: iter(columns) for name, columns in columns_of.items()}
+    return ColumnsOf(raw, np.array([next(in_order[name]) for name in wanted.tolist()], dtype=np.intp))
 
 
 def _in_memory(path: Path, format: str, layer: str | None) -> Dataset:
@@ -327,8 +435,11 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:
             )
     elif layer in adata.layers:
         values = adata.layers[layer]
+    elif layer == RAW and adata.raw is not None:
+        values = adata.raw.X
     else:
-        raise InputProblem(f"{path} has no layer {layer!r}; its layers: {listing(list(adata.layers))}")
+        hint = "" if adata.raw is None else "; there is .raw: give --layer raw"
+        raise InputProblem(f"{path} has no layer {layer!r}; its layers: {listing(list(adata.layers))}{hint}")
     matrix: Matrix
     if sparse.issparse(values):
         made: Any = values
@@ -336,6 +447,8 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:
         matrix = CsrMatrix(rows.data, rows.indices, rows.indptr, rows.shape)
     else:
         matrix = DenseMatrix(np.asarray(values))
+    if layer == RAW and layer not in adata.layers:
+        matrix = _by_names(matrix, np.asarray(adata.raw.var_names), np.asarray(adata.var_names), path)
     if not all(matrix.shape):
         raise InputProblem(f"{path} is empty: it has {_size(*matrix.shape)}")
     return Dataset(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))

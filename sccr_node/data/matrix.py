@@ -185,6 +185,24 @@ class CscMatrix:
         return self._rows.rows(rows)
 
 
+class ColumnsOf:
+    """Some columns of a matrix, in any order."""
+
+    def __init__(self, matrix: Matrix, columns: np.ndarray) -> None:
+        self.shape = (matrix.shape[0], len(columns))
+        self.in_memory_bytes, self.streamed = matrix.in_memory_bytes, matrix.streamed
+        self._matrix, self._columns = matrix, columns
+
+    def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
+        """Yield runs of whole rows: the first row and the canonical CSR block."""
+        for first, block in self._matrix.blocks(max_bytes):
+            yield first, canonical(block[:, self._columns])
+
+    def rows(self, rows: np.ndarray) -> Any:
+        """Return some rows (sorted indices) as one canonical CSR matrix."""
+        return canonical(self._matrix.rows(rows)[:, self._columns])
+
+
 def open_matrix(element: Any, name: str) -> Matrix:
     """Open a matrix in a store: a CSR or CSC group in any of AnnData's encodings, or a 2-D array.
 

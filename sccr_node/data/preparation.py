@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from sccr_node.contract.shared import GENE_CHOICES
-from sccr_node.data.dataset import Dataset
+from sccr_node.data.dataset import RAW, Dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import listing
 from sccr_node.data.matrix import canonical, pieces
@@ -494,7 +494,12 @@ def decide_preparation(
     """
     features = choose_features(data, feature_type)
     summary = scan(data, progress, counted=features.counted)
-    scaling = decide_scale(summary, input_scale, mark=log_mark(data), log_base=log_base, any_scale=any_scale)
+    try:
+        scaling = decide_scale(summary, input_scale, mark=log_mark(data), log_base=log_base, any_scale=any_scale)
+    except InputProblem as problem:
+        if places := data.counts_elsewhere():
+            raise InputProblem(f"{problem}; counts seem to be there with --layer {places[0]}") from problem
+        raise
     if not scaling.as_stored:
         summary = scan(data, progress, counted=features.counted, convert=scaling.convert)
     if choice is None:
@@ -504,6 +509,7 @@ def decide_preparation(
     findings = [
         Finding(f"input treated as {scaling.scale}: {scaling.reason}"),
         *(Finding(warning, warning=True) for warning in scaling.warnings),
+        *(_of_counts_elsewhere(data) if scaling.scale == "log1p" and not any_scale else []),
         *(Finding(note, warning=True) for note in data.notes),
         *features.findings,
         *(Finding(message) for message in choice.messages),
@@ -518,3 +524,12 @@ def decide_preparation(
         target_sum=target_sum,
         findings=tuple(findings),
     )
+
+
+def _of_counts_elsewhere(data: Dataset) -> list[Finding]:
+    places = data.counts_elsewhere()
+    if not places:
+        return []
+    where = "raw.X" if places[0] == RAW else f"layers[{places[0]!r}]"
+    text = f"logarithms are imputed, although {where} contains counts: to use them, give --layer {places[0]}"
+    return [Finding(text, warning=True)]

@@ -381,6 +381,8 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
             genes = matching(masked.gene_names, candidate.gene_names, "gene", candidate.source)
             _refuse_other_scales(scan(candidate, console.progress, counted=np.ones(candidate.n_genes, bool)), console)
             true, imputed = _at_masked_entries(truth[cells][:, genes].tocsr(), candidate)
+            if layer is None and not imputed.any():
+                _refuse_untouched(candidate, masked)
     return {
         "candidate": str(candidate_path),
         "layer": layer or "X",
@@ -423,6 +425,16 @@ def matching(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) -
             f"unique; keep the order of the {what}s, or make their names unique before masking"
         )
     return np.asarray(pd.Index(wanted).get_indexer(pd.Index(found)), dtype=np.intp)
+
+
+def _refuse_untouched(candidate: Dataset, masked: Dataset) -> None:
+    """Refuse a candidate whose X has nothing at the masked entries, if it has layers that the masked data do not."""
+    others = [name for name in candidate.keys("layers") if name not in masked.keys("layers")]
+    if others:
+        raise InputProblem(
+            f"cannot score {candidate.source}: it is zero at every masked entry, as if nothing had been imputed; name "
+            f"the layer to score with --layer: {listing(others)}"
+        )
 
 
 def _refuse_other_scales(summary: MatrixSummary, console: Console) -> None:

@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.impute import ImputeParameters
-from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.preparation import GeneChoice, Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.methods import Shape, load
+from sccr_node.results import results_in
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
-from sccr_node.runtime.words import quantity
+from sccr_node.runtime.words import plural, quantity
 
 WORKING_BYTES = 300_000_000
 """What a run needs in addition to the estimated arrays: libraries, blocks, what the allocator keeps."""
@@ -127,10 +129,11 @@ def make_plan(data: Dataset, asked: ImputeParameters, console: Console, *, choic
     SccrError
         The input cannot be imputed as asked.
     """
+    imputed_again = of_imputed_again(data, asked)
     batches = batches_of(data, asked.batch_key)
     preparation = decide_and_show(data, console, **asked.preparation(), choice=choice)
-    findings = of_batches(batches, asked.batch_key, asked.method)
-    console.show(findings)
+    findings = [*imputed_again, *of_batches(batches, asked.batch_key, asked.method)]
+    console.show([*findings, *_of_small_groups(data, asked)])
     return Plan(
         data=data,
         preparation=preparation,
@@ -179,6 +182,24 @@ def batches_of(data: Dataset, batch_key: str | None) -> tuple[Batch, ...]:
     return tuple(Batch(str(name), np.flatnonzero(codes == code)) for code, name in enumerate(names))
 
 
+def of_imputed_again(data: Dataset, asked: PreparationParameters) -> list[Finding]:
+    """Return a warning if the matrix is a result of sccr impute itself.
+
+    Raises
+    ------
+    InputProblem
+        It is, and the scale that only a result has was not asked for.
+    """
+    if not any(("layers", data.layer) in possible_keys(key) for key in results_in(data)):
+        return []
+    if asked.input_scale != "log1p":
+        raise InputProblem(
+            f"{data.source} is a result of sccr impute already: leave out --layer to impute X, or give --input-scale "
+            "log1p to impute the result again"
+        )
+    return [Finding(f"layer {data.layer!r} is a result of sccr impute already, and is imputed again", warning=True)]
+
+
 def of_batches(batches: tuple[Batch, ...], batch_key: str | None, method: str) -> list[Finding]:
     """Return what a reader of the result should know about the batches."""
     if batch_key is None:
@@ -187,6 +208,25 @@ def of_batches(batches: tuple[Batch, ...], batch_key: str | None, method: str) -
     if METHODS[method].relation is not None:
         findings.append(Finding("no gene relations are written, because each batch has its own gene graph"))
     return findings
+
+
+def _of_small_groups(data: Dataset, asked: ImputeParameters) -> list[Finding]:
+    """Return a warning about labels with too few cells; only shown, because labels do not affect the result."""
+    k_cell = int(asked.method_parameters().get("k_cell", 0))
+    if asked.label_key is None or not k_cell:
+        return []
+    sizes = data.obs_column(asked.label_key).astype(str).value_counts()
+    # A column of as many labels as cells is not one of groups.
+    small = sizes[sizes < k_cell] if len(sizes) < data.n_cells / 2 else sizes[:0]
+    if not len(small):
+        return []
+    which = plural(len(small), "group", "groups")
+    text = (
+        f"{len(small)} {which} in obs[{asked.label_key!r}] {plural(len(small), 'has', 'have')} fewer than "
+        f"k_cell = {k_cell} cells (the smallest: {str(small.index[-1])!r}, {int(small.iloc[-1])}): most of their "
+        "neighbours are cells of other groups, and imputation makes them more alike"
+    )
+    return [Finding(text, warning=True)]
 
 
 def _needs(data: Dataset, asked: ImputeParameters, preparation: Preparation, batches: tuple[Batch, ...]) -> Needs:

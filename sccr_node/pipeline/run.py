@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -173,9 +173,7 @@ def _findings(plan: Plan, prepared: Prepared) -> list[Finding]:
         what = f"{quantity(n_empty, 'selected gene')} {plural(n_empty, 'is', 'are')} not expressed in any cell"
         findings.append(Finding(f"{what}; {_skipped(n_empty)}", warning=True))
     findings += _of_constant_genes(prepared.expression, used_cells)
-    for batch in plan.batches:
-        findings += _of_few_cells(batch, int(plan.settings.get("k_cell", 0)))
-    return findings
+    return findings + _of_neighbors(plan)
 
 
 def _skipped(n: int) -> str:
@@ -197,12 +195,34 @@ def _of_constant_genes(expression: sparse.csr_matrix, used_cells: NDArray[np.boo
     return [Finding(said, warning=True)]
 
 
-def _of_few_cells(batch: Batch, k_cell: int) -> list[Finding]:
-    n_cells = len(batch.cells)
-    which = f"batch {batch.name!r} has" if batch.name else f"there {plural(n_cells, 'is', 'are')}"
-    if n_cells == 1:
-        return [Finding(f"{which} only 1 cell: its values pass through unchanged", warning=True)]
-    if n_cells <= k_cell:
-        few = f"only {n_cells} cells, fewer than k_cell + 1 = {k_cell + 1}"
-        return [Finding(f"{which} {few}: every cell becomes a neighbour of every other", warning=True)]
-    return []
+def _of_neighbors(plan: Plan) -> list[Finding]:
+    """Return warnings about groups that are too small for the numbers of neighbours."""
+    findings = []
+    n_genes, k_gene = plan.shape[1], int(plan.settings.get("k_gene", 0))
+    if 1 < n_genes <= k_gene:
+        text = f"only {n_genes} genes for k_gene = {k_gene}: every gene becomes a neighbour of every other"
+        findings.append(Finding(text, warning=True))
+    single = [batch for batch in plan.batches if len(batch.cells) == 1]
+    if single:
+        text = f"{_of_those(single, plan)} only 1 cell: its values pass through unchanged"
+        findings.append(Finding(text, warning=True))
+    k_cell = max(int(plan.settings.get(name, 0)) for name in ("k_cell", "k_denoising"))
+    few = [batch for batch in plan.batches if 1 < len(batch.cells) <= k_cell]
+    if few:
+        n_cells = min(len(batch.cells) for batch in few)
+        what = f"only {n_cells} cells" if len(few) == 1 else f"{k_cell} cells or fewer (the smallest: {n_cells})"
+        text = (
+            f"{_of_those(few, plan)} {what} for {k_cell} neighbours: every cell becomes a neighbour of every other, "
+            "whatever its type"
+        )
+        findings.append(Finding(text, warning=True))
+    return findings
+
+
+def _of_those(batches: Sequence[Batch], plan: Plan) -> str:
+    """Begin a sentence on some batches, or on the whole data set if there is no batch column."""
+    if plan.batch_key is None:
+        return "there is" if len(batches[0].cells) == 1 else "there are"
+    if len(batches) == 1:
+        return f"batch {batches[0].name!r} has"
+    return f"{len(batches):,} of {len(plan.batches):,} batches (first: {batches[0].name!r}) have"

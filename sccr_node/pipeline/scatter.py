@@ -32,6 +32,7 @@ from sccr_node.pipeline.plan import (
     check_memory,
     decide_and_show,
     of_batches,
+    of_imputed_again,
     written_bytes,
 )
 from sccr_node.pipeline.run import BatchResults, assemble, prepare, waiting_rows
@@ -68,6 +69,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     target = PartsTarget(folder)
     with open_dataset(source, asked.layer) as data:
         check_targets([target], [source, *asked.files_read()], force=asked.force)
+        console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation())
         console.say(f"{quantity(len(batches), 'batch', 'batches')} in obs[{asked.batch_key!r}], one file per batch")

@@ -347,7 +347,7 @@ def test_constant_genes_few_genes_and_few_cells(counts, tmp_path, capsys):
     result = impute(source, tmp_path / "out.h5ad")
     message = said(capsys)
     assert "2,000 genes were requested, but there are only 8" in result.uns["sccr"]["messages"][1]
-    assert "there are only 6 cells, fewer than k_cell + 1 = 16: every cell becomes a neighbour" in message
+    assert "there are only 6 cells for 15 neighbours: every cell becomes a neighbour of every other" in message
     assert result.obsm["X_sccr"].shape == (6, 5)
     assert np.isfinite(dense(result.layers["sccr"])).all()
 
