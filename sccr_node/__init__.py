@@ -17,3 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return impute
     raise AttributeError(f"module 'sccr_node' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

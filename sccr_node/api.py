@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from anndata import AnnData
@@ -14,6 +15,7 @@ from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.settings import first_problem
 from sccr_node.contract.shared import GENE_CHOICES
 from sccr_node.data.dataset import wrap_anndata
+from sccr_node.data.genes import ListedGene
 from sccr_node.data.output import check_keys
 from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.pipeline.plan import check_memory, make_plan
@@ -32,7 +34,8 @@ def impute(
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
     log_base: float | None = None,
-    genes: str = "top-variance",
+    genes: str | Iterable[str] = "top-variance",
+    genes_missing: Literal["error", "skip"] = "error",
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",
     target_sum: float | Literal["median"] = "median",
@@ -80,8 +83,10 @@ def impute(
         Base of the logarithm in log-normalised input (default: ``uns['log1p']['base']``, or e). The result is in
         natural logarithms.
     genes
-        Genes to impute: ``"top-variance"``, ``"highly-variable"`` (``var['highly_variable']``), ``"all"``, or the path
-        to a file with one gene name per line.
+        Genes to impute: ``"top-variance"``, ``"highly-variable"`` (``var['highly_variable']``), ``"all"``, their names,
+        or the path to a file with one name per line.
+    genes_missing
+        Whether listed genes that are not in the data are an error or skipped.
     n_top_genes
         Number of genes with the highest variance, for ``"top-variance"``.
     normalize_by
@@ -182,7 +187,34 @@ def in_python(message: str) -> str:
     return re.sub(r"--([a-z][a-z-]*)(?: ([a-z0-9-]+))?", keyword, message)
 
 
+def _checked(adata: object, copy: bool) -> AnnData:
+    """Return the object if it is one that can be imputed."""
+    if not isinstance(adata, AnnData):
+        is_path = isinstance(adata, str | os.PathLike)
+        way_out = "read the file first, or use the command sccr impute" if is_path else "put the matrix into one"
+        raise UsageProblem(f"cannot impute an object of type {type(adata).__name__}: give an AnnData object; {way_out}")
+    if copy and adata.isbacked:
+        raise UsageProblem("cannot copy an AnnData object in backed mode: give copy=False, or adata.to_memory()")
+    return adata
+
+
+def _names(genes: object) -> list[ListedGene]:
+    """Return a list of gene names from whatever iterable they come in."""
+    names = list(genes) if isinstance(genes, Iterable) else [genes]
+    listed: list[ListedGene] = [(name, None) for name in names if isinstance(name, str)]
+    if not listed or len(listed) < len(names):
+        wrong = [name for name in names if not isinstance(name, str)]
+        given = repr(wrong[0]) if wrong else "no names"
+        raise UsageProblem(f"genes should be names of genes, or {', '.join(map(repr, GENE_CHOICES))} (given: {given})")
+    return listed
+
+
 def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:
+    adata = _checked(adata, copy)
+    listed = None
+    if not isinstance(given["genes"], str):
+        listed = _names(given["genes"])
+        given = {**given, "genes": "the list"}
     try:
         # Values at their default count as not given: n_top_genes=2000 does not contradict genes="all".
         fields = ImputeParameters.model_fields
@@ -192,7 +224,7 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
     console = Console(quiet=asked.quiet, redirectable=True)
     data = wrap_anndata(adata, asked.layer)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
-    plan = make_plan(data, asked, console)
+    plan = make_plan(data, asked, console, listed=listed)
     check_memory(plan, console)
     imputation = run(plan, console, Clock())
     made = InMemory()

@@ -19,7 +19,7 @@ from sccr_node.contract.methods import Output
 from sccr_node.contract.record import BatchRecord
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
-from sccr_node.data.guard import listing, reading
+from sccr_node.data.guard import among, listing, reading
 from sccr_node.data.matrix import open_matrix
 from sccr_node.data.preparation import (
     Normalization,
@@ -420,7 +420,7 @@ def _the_result(data: Dataset, key: str | None) -> str:
         raise InputProblem(f"{path} is 10x output, not a result of sccr impute")
     found = results_in(data)
     if key is not None and key not in found:
-        raise InputProblem(f"{path} contains no result {key!r} of sccr impute; its results: {listing(found)}")
+        raise InputProblem(f"{path} contains no result {key!r} of sccr impute; its results: {among(key, found)}")
     if not found:
         raise InputProblem(f"{path} contains no result of sccr impute (no uns entry with a column *_imputed in var)")
     if key is None and len(found) > 1:

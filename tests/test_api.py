@@ -143,3 +143,106 @@ def test_refusals_speak_of_keyword_arguments(adata):
     adata.X = -adata.X
     with pytest.raises(InputProblem, match=r"another matrix with layer$"):
         sccr_node.impute(adata, quiet=True)
+
+
+# --- what it takes
+
+
+@pytest.mark.parametrize("storage", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, np.asarray])
+@pytest.mark.parametrize("mode", ["r", "r+"])
+@pytest.mark.parametrize("place", ["X", "raw"])
+def test_backed_objects_give_the_same(adata, tmp_path, storage, mode, place):
+    layer = None
+    matrix = storage(adata.X.toarray())
+    if place == "raw":
+        layer, adata.raw = "raw", anndata.AnnData(matrix, obs=adata.obs, var=adata.var)
+    adata.X = matrix
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    before = (tmp_path / "in.h5ad").read_bytes()
+    backed = anndata.read_h5ad(tmp_path / "in.h5ad", backed=mode)
+    sccr_node.impute(backed, layer=layer, quiet=True)
+    sccr_node.impute(adata, layer=layer, quiet=True)
+    assert same(backed.layers["sccr"], adata.layers["sccr"])
+    with pytest.raises(UsageProblem, match="cannot copy an AnnData object in backed mode"):
+        sccr_node.impute(backed, copy=True, quiet=True, key_added="again")
+    backed.file.close()
+    if mode == "r":
+        assert (tmp_path / "in.h5ad").read_bytes() == before
+
+
+class Delayed:
+    """An array that some library computes later, as dask's."""
+
+    shape, dtype, ndim = (60, 80), np.dtype(float), 2
+
+    def compute(self):
+        raise AssertionError
+
+
+class Elsewhere:
+    """An object that is nothing of the kind, as cupy's arrays."""
+
+    shape, dtype, ndim = (60, 80), np.dtype(float), 2
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            Delayed(),
+            r"X is a test_api\.Delayed; give a numpy array .* matrix \(call \.compute\(\) first\)$",
+        ),
+        (Elsewhere(), r"X is a test_api\.Elsewhere; give a numpy array or a scipy sparse matrix$"),
+        (np.ones((60, 80), complex), "its values are not numbers but complex128"),
+        (sparse.csr_matrix(np.ones((60, 80), complex)), "its values are not numbers but complex128"),
+        (np.full((60, 80), "x", dtype=object), "its values are not numbers but object"),
+    ],
+)
+def test_matrices_that_cannot_be_read(adata, values, words):
+    class Holder(anndata.AnnData):
+        X = property(lambda self: values)
+
+    with pytest.raises(InputProblem, match=f"cannot use the matrix of the AnnData object: {words}"):
+        sccr_node.impute(Holder(obs=adata.obs, var=adata.var), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("data.h5ad", "of type str: give an AnnData object; read the file first, or use the command sccr impute"),
+        (np.ones((3, 3)), "of type ndarray: give an AnnData object; put the matrix into one"),
+        (None, "of type NoneType: give an AnnData object"),
+    ],
+)
+def test_other_objects_are_refused(what, words):
+    with pytest.raises(UsageProblem, match=f"cannot impute an object {words}"):
+        sccr_node.impute(what, quiet=True)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, iter])
+def test_genes_by_name(adata, tmp_path, kind):
+    names = [str(name) for name in adata.var_names[[3, 5, 8, 13, 21, 34]]]
+    (tmp_path / "genes.txt").write_text("\n".join(names))
+    listed = sccr_node.impute(adata, genes=kind(names), quiet=True, copy=True)
+    from_file = sccr_node.impute(adata, genes=str(tmp_path / "genes.txt"), quiet=True, copy=True)
+    assert same(listed.layers["sccr"], from_file.layers["sccr"])
+    assert listed.uns["sccr"] == from_file.uns["sccr"]
+    assert listed.var_names[listed.var["sccr_imputed"]].tolist() == names
+
+
+def test_genes_that_are_missing(adata, caplog):
+    names = [*adata.var_names[:9], "no", "none"]
+    with pytest.raises(InputProblem, match=r"2 of the 11 genes in the list are not in .*; give genes_missing='skip'"):
+        sccr_node.impute(adata, genes=names, quiet=True)
+    with caplog.at_level("WARNING", logger="sccr_node"):
+        sccr_node.impute(adata, genes=names, genes_missing="skip", quiet=True)
+    assert "2 of the 11 genes in the gene list are not in the data and skipped: 'no', 'none'" in caplog.messages
+    assert adata.uns["sccr"]["params"]["genes_missing"] == "skip"
+    for wrong in ([], [1, 2], 7, None):
+        with pytest.raises(UsageProblem, match="genes should be names of genes, or 'top-variance'"):
+            sccr_node.impute(adata, genes=wrong, quiet=True, key_added="x")
+
+
+def test_the_package_lists_what_there_is():
+    assert dir(sccr_node) == ["__version__", "impute"]
+    assert all(hasattr(sccr_node, name) for name in dir(sccr_node))

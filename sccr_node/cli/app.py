@@ -14,6 +14,7 @@ from sccr_node.cli.manner import Manner
 from sccr_node.errors import NotEnoughResources, SccrError, UsageProblem, problem_of_writing
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import last_words, mute
+from sccr_node.runtime.words import did_you_mean
 
 ISSUES = "https://github.com/sccr-node/sccr-node/issues"
 
@@ -61,7 +62,7 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as problem:
         context = getattr(problem, "ctx", None)
         where = context.command_path if context is not None else "sccr"
-        message = f"{problem.format_message().removesuffix('.')} (see {where} --help)"
+        message = f"{_told(problem).removesuffix('.')} (see {where} --help)"
         last_words(message, UsageProblem.exit_code, as_json=manner.as_json)
         return UsageProblem.exit_code
     except SystemExit:
@@ -86,6 +87,14 @@ def run(arguments: list[str]) -> int:
         message, exit_code = _explained(failure)
         last_words(message, exit_code, as_json=manner.as_json)
         return exit_code
+
+
+def _told(problem: click.ClickException) -> str:
+    """Return click's message; of the options that may have been meant, only the closest."""
+    if not isinstance(problem, click.NoSuchOption):
+        return problem.format_message()
+    names = [] if problem.ctx is None else [name for each in problem.ctx.command.params for name in each.opts]
+    return f"{problem.message.removesuffix('.')}{did_you_mean(problem.option_name, names)}"
 
 
 def _explained(failure: Exception) -> tuple[str, int]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from sccr_node.runtime.words import did_you_mean
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is called."""
@@ -27,6 +29,15 @@ class LazyGroup(click.Group):
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command, or name the one that may have been meant."""
+        name = arguments[0]
+        if name not in self._lazy and not name.startswith("-"):
+            context.fail(f"No such command {name!r}{did_you_mean(name, self._lazy)}")
+        return super().resolve_command(context, arguments)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any of them."""

@@ -299,6 +299,8 @@ def noted_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     if noted["genes"] != "top-variance":
         noted.pop("n_top_genes", None)
+    if noted.get("genes_missing") == "error":
+        noted.pop("genes_missing")  # then all of them are there
     if noted["genes"] not in GENE_CHOICES:
         noted["genes"] = "file"  # where the file was says nothing about the result
     return noted

@@ -214,7 +214,9 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
         return size
 
 
-_PREPARATION = ("feature_type", "input_scale", "log_base", "genes", "n_top_genes", "normalize_by", "target_sum")
+_PREPARATION = (
+    "feature_type", "input_scale", "log_base", "genes", "genes_missing", "n_top_genes", "normalize_by", "target_sum",
+)  # fmt: skip
 
 
 class PreparationParameters(RunningParameters):
@@ -272,6 +274,12 @@ class PreparationParameters(RunningParameters):
         metavar="top-variance|highly-variable|all|FILE",
         min_length=1,
     )
+    genes_missing: Literal["error", "skip"] = parameter(
+        "error",
+        title="Listed genes that are missing",
+        description="For a list of genes: stop if any of them is not in the data (error), or impute the others (skip).",
+        group=GENES,
+    )
     n_top_genes: int = parameter(
         2000,
         title="Number of genes",
@@ -320,6 +328,8 @@ class PreparationParameters(RunningParameters):
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
         if "n_top_genes" in given and self.genes != "top-variance":
             raise ValueError(f"--n-top-genes requires --genes top-variance, not --genes {self.genes}")
+        if self.genes_missing == "skip" and self.genes in GENE_CHOICES:
+            raise ValueError(f"--genes-missing requires a list of genes, not --genes {self.genes}")
         if self.input_scale == "counts" and "log_base" in given:
             raise ValueError("--log-base applies only to logarithms: it contradicts --input-scale counts")
         if self.input_scale == "log1p":

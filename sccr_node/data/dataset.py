@@ -19,7 +19,7 @@ from scipy import sparse
 
 from sccr_node.data import tenx
 from sccr_node.data.frames import MemoryTable, StoredTable, Table, legacy_table
-from sccr_node.data.guard import listing, one_line, reading
+from sccr_node.data.guard import among, listing, one_line, reading
 from sccr_node.data.matrix import BLOCK_BYTES, ColumnsOf, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
 from sccr_node.errors import InputMissing, InputProblem, reason_of
 from sccr_node.runtime import signals
@@ -36,6 +36,9 @@ ACCEPTED = "an .h5ad file, an AnnData .zarr folder, a 10x .h5 file or a 10x fold
 _BARCODE = re.compile(r"(?:^|[^A-Za-z])[ACGT]{8,}(?:$|[^A-Za-z])")
 _GENE_ID = re.compile(r"^ENS[A-Z]*G\d{6,}")
 """How the names of cells and of genes look that cannot be mistaken."""
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)")
+"""A URL as pathlib leaves it, with one slash."""
 
 _COUNT_LAYERS = ("counts", "count", "raw", "raw_counts", "raw_count", "umi", "umis", "umi_counts")
 
@@ -131,7 +134,7 @@ class Dataset:
 
     def _column(self, slot: str, frame: Table, name: str, names: np.ndarray) -> pd.Series[Any]:
         if name not in frame.columns():
-            raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {listing(frame.columns())}")
+            raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {among(name, frame.columns())}")
         with reading(self.path, f"{slot}[{name!r}]"):
             return pd.Series(frame.column(name), index=names, name=name)
 
@@ -293,6 +296,10 @@ def _open(path: Path, layer: str | None, opened: ExitStack) -> Dataset:
     except PermissionError as error:
         raise InputMissing(f"cannot read {path}: permission denied") from error
     except (FileNotFoundError, NotADirectoryError) as error:
+        if url := _URL.match(str(path)):
+            raise InputMissing(
+                f"cannot read {url[1]}://{url[2]}: URLs are not supported; download the file and give its path"
+            ) from error
         raise InputMissing(f"{path} does not exist") from error
     except OSError as error:
         raise InputMissing(f"cannot open {path}: {reason_of(error)}") from error
@@ -340,7 +347,7 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dat
     elif layer == RAW and hasattr(root.get(RAW), "keys"):  # zarr stores a missing raw as an empty array
         element = root[RAW]["X"]
     else:
-        raise InputProblem(f"{path} has no layer {layer!r}; its layers: {listing(layers)}{_raw_hint(root.get(RAW))}")
+        raise _no_layer(path, layer, layers, hasattr(root.get(RAW), "keys"))
     of_raw = layer == RAW and layer not in layers
     name = "X" if layer is None else "raw.X" if of_raw else f"layer {layer!r}"
     try:
@@ -362,8 +369,9 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dat
     return Dataset(path, store.name, layer, root, matrix, frames[0], frames[1], store)
 
 
-def _raw_hint(raw: Any) -> str:
-    return "; there is .raw: give --layer raw" if hasattr(raw, "keys") else ""
+def _no_layer(path: Path, layer: str, layers: list[str], has_raw: bool) -> InputProblem:
+    hint = "; there is also .raw: give --layer raw" if has_raw else ""
+    return InputProblem(f"{path} has no layer {layer!r}; its layers: {among(layer, layers)}{hint}")
 
 
 def _by_names(raw: Matrix, found: np.ndarray, wanted: np.ndarray, path: Path) -> Matrix:
@@ -438,17 +446,36 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:
     elif layer == RAW and adata.raw is not None:
         values = adata.raw.X
     else:
-        hint = "" if adata.raw is None else "; there is .raw: give --layer raw"
-        raise InputProblem(f"{path} has no layer {layer!r}; its layers: {listing(list(adata.layers))}{hint}")
-    matrix: Matrix
-    if sparse.issparse(values):
-        made: Any = values
-        rows = made.tocsr()  # left as it is: blocks are copies, and those are made canonical
-        matrix = CsrMatrix(rows.data, rows.indices, rows.indptr, rows.shape)
-    else:
-        matrix = DenseMatrix(np.asarray(values))
+        raise _no_layer(path, layer, list(adata.layers), adata.raw is not None)
+    try:
+        matrix = _matrix_of(values, "X" if layer is None else f"layer {layer!r}")
+    except ValueError as error:
+        raise InputProblem(f"cannot use the matrix of {path}: {one_line(error)}") from error
     if layer == RAW and layer not in adata.layers:
         matrix = _by_names(matrix, np.asarray(adata.raw.var_names), np.asarray(adata.var_names), path)
     if not all(matrix.shape):
         raise InputProblem(f"{path} is empty: it has {_size(*matrix.shape)}")
     return Dataset(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))
+
+
+def _matrix_of(values: Any, name: str) -> Matrix:
+    """Open a matrix in memory, or the one in the file behind an object in backed mode.
+
+    Raises
+    ------
+    ValueError
+        It is of a kind, or contains values, that cannot be read.
+    """
+    if sparse.issparse(values):
+        stored: Any = values
+        rows = stored.tocsr()  # left as it is: blocks are copies, and those are made canonical
+        return CsrMatrix(rows.data, rows.indices, rows.indptr, rows.shape)
+    if isinstance(values, np.ndarray | h5py.Dataset):
+        return DenseMatrix(values)
+    if hasattr(values, "group"):  # anndata's sparse matrix in backed mode
+        return open_matrix(values.group, name)
+    kind = f"{type(values).__module__.split('.')[0]}.{type(values).__name__}"
+    raise ValueError(
+        f"{name} is a {kind}; give a numpy array or a scipy sparse matrix"
+        + (" (call .compute() first)" if hasattr(values, "compute") else "")
+    )

@@ -11,7 +11,7 @@ from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.console import Finding
-from sccr_node.runtime.words import plural, quantity
+from sccr_node.runtime.words import did_you_mean, plural, quantity
 
 COLUMNS = ("feature_types", "feature_type")
 
@@ -75,7 +75,8 @@ def _asked(plain: pd.Series[str], named: pd.Series[str], feature_type: str, wher
     wanted = [label.strip() for label in feature_type.split(",") if label.strip()]
     unknown = [label for label in wanted if not (plain == label.casefold()).any()]
     if unknown or not wanted:
-        raise InputProblem(f"{where} has no label {listing(unknown)}; it has {listing(_distinct(named))}")
+        hint = did_you_mean(unknown[0], _distinct(named)) if unknown else ""
+        raise InputProblem(f"{where} has no label {listing(unknown)}; it has {listing(_distinct(named))}{hint}")
     return np.asarray(plain.isin([label.casefold() for label in wanted]).fillna(False), dtype=bool)
 
 

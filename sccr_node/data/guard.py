@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sccr_node.errors import InputProblem, SccrError, problem_of_reading
+from sccr_node.runtime.words import did_you_mean
 
 READ_FAILURES = (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError)
 
@@ -48,3 +49,8 @@ def listing(names: Sequence[str], most: int = 10) -> str:
         return "none"
     shown = ", ".join(repr(str(name)) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def among(name: str, names: Sequence[str]) -> str:
+    """Return the names among which a name was not found, and the one that may have been meant."""
+    return listing(names) + did_you_mean(name, [str(known) for known in names])

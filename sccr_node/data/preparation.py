@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,23 +13,15 @@ from scipy import sparse
 from sccr_node.contract.shared import GENE_CHOICES
 from sccr_node.data.dataset import RAW, Dataset
 from sccr_node.data.features import choose_features
-from sccr_node.data.guard import listing
+from sccr_node.data.genes import GeneChoice, ListedGene, choose_genes, read_gene_list
 from sccr_node.data.matrix import canonical, pieces
 from sccr_node.data.scale import Scale, Scaling, decide_scale, log_mark
 from sccr_node.data.summary import MatrixSummary, scan
-from sccr_node.errors import InputMissing, InputProblem, UsageProblem
+from sccr_node.errors import InputProblem
 from sccr_node.runtime.console import Finding, Progress
-from sccr_node.runtime.words import plural, quantity
 
 # Values processed at a time, so that the float64 temporaries fit in the cache.
 _CHUNK = 1 << 16
-
-
-class GeneChoice(NamedTuple):
-    """Sorted column indices of the genes to impute, and messages about the choice."""
-
-    columns: np.ndarray
-    messages: list[str]
 
 
 class Normalization(NamedTuple):
@@ -37,192 +29,6 @@ class Normalization(NamedTuple):
 
     factors: np.ndarray | None
     target_sum: float | None
-
-
-def variance_ranking(summary: MatrixSummary) -> np.ndarray:
-    """Rank the counted columns by decreasing variance over non-empty cells; ties go to the lower column.
-
-    Returns
-    -------
-    numpy.ndarray
-        Column indices, the most variable first.
-    """
-    n = summary.n_cells - summary.n_empty_cells
-    # n² times the variance: exact for counts, so that equal variances tie exactly.
-    spread = n * summary.gene_sums_of_squares - summary.gene_sums**2
-    columns = np.flatnonzero(summary.counted)
-    return columns[np.argsort(-spread[columns], kind="stable")]
-
-
-def choose_genes(
-    data: Dataset,
-    summary: MatrixSummary,
-    *,
-    genes: str = "top-variance",
-    n_top_genes: int = 2000,
-    scale: Scale = "counts",
-    from_config: bool = False,
-) -> GeneChoice:
-    """Choose the genes to impute among the counted features.
-
-    Parameters
-    ----------
-    data
-        Where names and ``var['highly_variable']`` come from.
-    summary
-        From ``scan``.
-    genes
-        "top-variance", "highly-variable", "all", or the path to a file with one gene name per line.
-    n_top_genes
-        Number of genes, for "top-variance".
-    scale
-        The scale of the values, for the message.
-    from_config
-        Whether ``genes`` comes from a config file: a missing file is then missing input, not bad usage.
-
-    Raises
-    ------
-    UsageProblem, InputMissing, InputProblem
-        The file does not exist, a name is not in the data, or ``highly_variable`` is missing or incomplete.
-    """
-    counted = summary.counted
-    if genes == "all":
-        return GeneChoice(np.flatnonzero(counted), [])
-    if genes == "top-variance":
-        return _top_variance(summary, n_top_genes, scale)
-    if genes == "highly-variable":
-        return _highly_variable(data, counted)
-    return _from_file(data, counted, Path(genes), from_config)
-
-
-def _top_variance(summary: MatrixSummary, n_top_genes: int, scale: Scale) -> GeneChoice:
-    ranking = variance_ranking(summary)
-    messages = []
-    if n_top_genes > len(ranking):
-        messages.append(f"{n_top_genes:,} genes were requested, but there are only {len(ranking):,}: all are imputed")
-    elif scale == "log1p":
-        messages.append("genes were selected by the variance of their log1p values, because there are no counts")
-    return GeneChoice(np.sort(ranking[:n_top_genes]), messages)
-
-
-def _highly_variable(data: Dataset, counted: np.ndarray) -> GeneChoice:
-    column = data.var_column("highly_variable")
-    where = f"var['highly_variable'] of {data.path}"
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        first = column.index[column.isna()][0]
-        raise InputProblem(
-            f"{where} has {quantity(n_missing, 'missing value')} (first: gene {str(first)!r}): fill in what is missing "
-            "or use --genes top-variance"
-        )
-    if not column.isin([True, False]).all():
-        raise InputProblem(
-            f"{where} contains values other than true and false: use --genes top-variance, all or a FILE"
-        )
-    marked = column.astype(bool).to_numpy()
-    columns = np.flatnonzero(marked & counted)
-    if not len(columns):
-        raise InputProblem(f"{where} marks no genes: use --genes top-variance, all or a FILE")
-    n_left = int(marked.sum()) - len(columns)
-    if not n_left:
-        return GeneChoice(columns, [])
-    what = f"{quantity(n_left, 'highly variable feature')} {plural(n_left, 'is', 'are')} excluded by feature type"
-    return GeneChoice(columns, [what])
-
-
-def read_gene_list(path: Path, from_config: bool = False) -> list[tuple[str, int | None]]:
-    """Read gene names, one per line; ``name<TAB>n`` means only the n-th gene of that name (written by ``sccr split``).
-
-    Raises
-    ------
-    UsageProblem
-        The file does not exist (InputMissing if the config file named it).
-    InputMissing
-        It cannot be read.
-    InputProblem
-        It is not a text file, or contains no names.
-    """
-    try:
-        # Not splitlines: a name could contain the other line breaks that it recognises.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if from_config:
-            raise InputMissing(f"{path}, the gene file named in the config file, does not exist") from error
-        raise UsageProblem(
-            f"--genes {path} is neither one of {', '.join(GENE_CHOICES)} nor an existing file"
-        ) from error
-    except PermissionError as error:
-        raise InputMissing(f"cannot read {path}: permission denied") from error
-    except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            raise UsageProblem(
-                f"--genes {str(path)[:40]}... is too long for a file name: write the genes to a file, one per line"
-            ) from error
-        raise InputProblem(f"{path} is not a text file with one gene name per line") from error
-    names: list[tuple[str, int | None]] = []
-    for line in lines:
-        name, _, number = line.strip().partition("\t")
-        if name:
-            names.append((name.strip(), int(number) if number.isdecimal() else None))
-    if not names:
-        raise InputProblem(f"{path} contains no gene names: write one per line")
-    return names
-
-
-def _from_file(data: Dataset, counted: np.ndarray, path: Path, from_config: bool) -> GeneChoice:
-    wanted = read_gene_list(path, from_config)
-    columns_of: dict[str, list[int]] = {}
-    for column, name in enumerate(data.gene_names.tolist()):
-        columns_of.setdefault(name, []).append(column)
-    messages = []
-    distinct = list(dict.fromkeys(wanted))
-    if len(distinct) < len(wanted):
-        n = len(wanted) - len(distinct)
-        messages.append(f"the gene list contains {quantity(n, 'repeated name')}; each gene is imputed once")
-    missing = [name for name, number in distinct if not 1 <= (number or 1) <= len(columns_of.get(name, ()))]
-    if missing:
-        raise InputProblem(
-            f"{len(missing)} of the {quantity(len(distinct), 'gene')} in {path} {plural(len(missing), 'is', 'are')} "
-            f"not in {data.path}: {listing(missing, 5)}"
-        )
-    chosen: list[int] = []
-    n_ambiguous = 0
-    for name, number in distinct:
-        columns = columns_of[name]
-        if number is not None:
-            chosen.append(columns[number - 1])
-        else:
-            chosen.extend(columns)
-            n_ambiguous += len(columns) > 1
-    if n_ambiguous:
-        what = f"{quantity(n_ambiguous, 'name')} in the gene list {plural(n_ambiguous, 'matches', 'match')}"
-        messages.append(f"{what} more than one gene; all matching genes are imputed")
-    others = [column for column in chosen if not counted[column]]
-    if others:
-        raise InputProblem(
-            f"{quantity(len(others), 'name')} in {path} {plural(len(others), 'is', 'are')} excluded by feature type: "
-            f"{listing([data.gene_names[column] for column in others], 5)}"
-        )
-    return GeneChoice(np.unique(np.asarray(chosen, dtype=np.intp)), messages)
-
-
-def gene_list_lines(gene_names: np.ndarray, columns: np.ndarray) -> list[str]:
-    """Return the lines of a gene file that selects exactly these columns, even if names are duplicated."""
-    for name in gene_names[columns].tolist():
-        if name != name.strip() or not name or any(mark in name for mark in "\t\n\r"):
-            raise InputProblem(
-                f"cannot write the gene name {name!r} to a gene file: it is empty, or has outer spaces, tabs or line "
-                "breaks; rename the gene"
-            )
-    occurrence: dict[str, int] = {}
-    numbers = []
-    for name in gene_names.tolist():
-        occurrence[name] = occurrence.get(name, 0) + 1
-        numbers.append(occurrence[name])
-    return [
-        str(gene_names[column]) + (f"\t{numbers[column]}" if occurrence[str(gene_names[column])] > 1 else "")
-        for column in columns
-    ]
 
 
 def selected_values(
@@ -465,7 +271,9 @@ def decide_preparation(
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",
     target_sum: float | Literal["median"] = "median",
+    genes_missing: Literal["error", "skip"] = "error",
     genes_from_config: bool = False,
+    listed: Sequence[ListedGene] | None = None,
     choice: GeneChoice | None = None,
     any_scale: bool = False,
     progress: Progress | None = None,
@@ -476,10 +284,12 @@ def decide_preparation(
     ----------
     data
         The opened input.
-    feature_type, input_scale, log_base, genes, n_top_genes, normalize_by, target_sum
+    feature_type, input_scale, log_base, genes, n_top_genes, normalize_by, target_sum, genes_missing
         As in the contract.
     genes_from_config
         Whether a config file named the gene file: a missing file is then missing input.
+    listed
+        The genes, if they are listed elsewhere than in a file.
     choice
         The genes, if they have been chosen already.
     any_scale
@@ -492,6 +302,8 @@ def decide_preparation(
     SccrError
         The matrix cannot be prepared as asked.
     """
+    if choice is None and listed is None and genes not in GENE_CHOICES:
+        listed = read_gene_list(Path(genes), genes_from_config)
     features = choose_features(data, feature_type)
     summary = scan(data, progress, counted=features.counted)
     try:
@@ -504,7 +316,13 @@ def decide_preparation(
         summary = scan(data, progress, counted=features.counted, convert=scaling.convert)
     if choice is None:
         choice = choose_genes(
-            data, summary, genes=genes, n_top_genes=n_top_genes, scale=scaling.scale, from_config=genes_from_config
+            data,
+            summary,
+            genes=genes,
+            n_top_genes=n_top_genes,
+            scale=scaling.scale,
+            listed=listed,
+            missing=genes_missing,
         )
     findings = [
         Finding(f"input treated as {scaling.scale}: {scaling.reason}"),
@@ -512,14 +330,14 @@ def decide_preparation(
         *(_of_counts_elsewhere(data) if scaling.scale == "log1p" and not any_scale else []),
         *(Finding(note, warning=True) for note in data.notes),
         *features.findings,
-        *(Finding(message) for message in choice.messages),
+        *choice.findings,
     ]
     return Preparation(
         summary=summary,
         scaling=scaling,
         genes=choice.columns,
         genes_choice=genes,
-        gene_messages=tuple(choice.messages),
+        gene_messages=tuple(finding.text for finding in choice.findings),
         normalize_by=normalize_by,
         target_sum=target_sum,
         findings=tuple(findings),

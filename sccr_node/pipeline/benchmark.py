@@ -11,13 +11,13 @@ import numpy as np
 
 from sccr_node import __version__
 from sccr_node.contract.benchmark import BenchmarkParameters
-from sccr_node.data.dataset import open_dataset
 from sccr_node.errors import SccrError
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
 from sccr_node.pipeline.evaluate import need_libraries, prepare, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
+from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
@@ -59,7 +59,7 @@ def benchmark_file(
     check_targets(targets, [input_path, *asked.files_read()], force=asked.force)
     chosen = _chosen_analyses(asked, console)
     need_libraries(chosen)
-    with open_dataset(input_path, asked.layer) as data:
+    with open_input(input_path, asked) as data:
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
         preparation, prepared = prepare(data, asked, console)
     about = {

@@ -24,8 +24,9 @@ from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.shared import Parameters, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
-from sccr_node.data.guard import listing
-from sccr_node.data.preparation import GeneChoice, Preparation, Prepared, selected_values
+from sccr_node.data.genes import GeneChoice
+from sccr_node.data.guard import among, listing
+from sccr_node.data.preparation import Preparation, Prepared, selected_values
 from sccr_node.data.scale import LARGEST_LOG, refuse_not_finite
 from sccr_node.data.summary import MatrixSummary, scan
 from sccr_node.errors import InputProblem, UsageProblem
@@ -36,7 +37,7 @@ from sccr_node.evaluation.masks import drop_entries, mask_expression, positions
 from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_graph, strongest_pairs
 from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
-from sccr_node.pipeline.plan import decide_and_show
+from sccr_node.pipeline.plan import decide_and_show, open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.results import imputed_genes, results_in
 from sccr_node.runtime.console import Console
@@ -87,7 +88,7 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
             f"cannot write {output_path}: masked data are written as .h5ad; choose a name that ends in .h5ad"
         )
     check_targets([Target(output_path)], [input_path, *asked.files_read()], force=asked.force)
-    with open_dataset(input_path, asked.layer) as data:
+    with open_input(input_path, asked) as data:
         preparation, prepared = prepare(data, asked, console)
         try:
             masked = mask_expression(prepared.expression, asked.rate, asked.mechanism, asked.seed)
@@ -197,7 +198,7 @@ def cluster_file(
             (*PREPARATION_FIELDS, "n_components"),
             f"the coordinates in obsm[{asked.obsm!r}] are clustered as they are",
         )
-    with open_dataset(input_path, asked.layer) as data:
+    with open_input(input_path, asked) as data:
         types = read_types(data, asked.label_key, console)
         labelled = types >= 0
         cells = _expression_to_cluster(data, asked, console) if asked.obsm is None else read_obsm(data, asked.obsm)
@@ -260,7 +261,7 @@ def relations_file(
     """
     _check_tables([output, json_file, pairs_file], [input_path, *asked.files_read()], asked.force)
     key = ResultKeys(asked.key).gene_graph
-    with open_dataset(input_path, asked.layer) as data:
+    with open_input(input_path, asked) as data:
         stored = data.is_stored and data.has_key("varp", key)
         layer = _imputed_layer(data, asked) if stored else asked.layer
     with open_dataset(input_path, layer) as data:
@@ -544,7 +545,7 @@ def read_obsm(data: Dataset, key: str) -> NDArray[np.float32]:
         There is no such key, or it contains a value that is not a finite number.
     """
     if not data.has_key("obsm", key):
-        raise InputProblem(f"{data.path} has no obsm[{key!r}]; it has {listing(data.keys('obsm'))}")
+        raise InputProblem(f"{data.path} has no obsm[{key!r}]; it has {among(key, data.keys('obsm'))}")
     element = data.element("obsm", key)
     try:
         dense = element if isinstance(element, np.ndarray | pd.DataFrame) else element.toarray()

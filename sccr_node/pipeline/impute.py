@@ -10,9 +10,9 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.record import RunRecord
 from sccr_node.contract.shared import AppendingParameters
-from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.dataset import Dataset
 from sccr_node.data.output import StagedOutput, check_keys, stage_output
-from sccr_node.pipeline.plan import Plan, check_memory, make_plan
+from sccr_node.pipeline.plan import Plan, check_memory, make_plan, open_input
 from sccr_node.pipeline.run import run
 from sccr_node.pipeline.side_files import SideFiles, make_record
 from sccr_node.results import Imputation, Result, write
@@ -51,7 +51,7 @@ def impute_file(
         Any failure that the user can act on; nothing is written in that case.
     """
     clock = console.clock()
-    with open_dataset(source, asked.layer) as data:
+    with open_input(source, asked) as data:
         beside = SideFiles.of(asked)
         check_before(data, output, asked, beside)
         with clock.stage("read"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,10 @@ from numpy.typing import NDArray
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS, Output, Value
-from sccr_node.contract.shared import PreparationParameters
-from sccr_node.data.dataset import Dataset
-from sccr_node.data.preparation import GeneChoice, Preparation, decide_preparation
+from sccr_node.contract.shared import GENE_CHOICES, PreparationParameters
+from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.genes import ListedGene, read_gene_list
+from sccr_node.data.preparation import Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.methods import Shape, load
 from sccr_node.results import results_in
@@ -110,7 +113,18 @@ class Plan:
         return self.data.n_cells, len(self.preparation.genes)
 
 
-def make_plan(data: Dataset, asked: ImputeParameters, console: Console, *, choice: GeneChoice | None = None) -> Plan:
+@contextmanager
+def open_input(path: Path, asked: PreparationParameters) -> Iterator[Dataset]:
+    """Open the input of a command; a gene list that cannot be read is refused before it is."""
+    if asked.genes not in GENE_CHOICES:
+        read_gene_list(Path(asked.genes), asked.from_config("genes"))
+    with open_dataset(path, asked.layer) as data:
+        yield data
+
+
+def make_plan(
+    data: Dataset, asked: ImputeParameters, console: Console, *, listed: Sequence[ListedGene] | None = None
+) -> Plan:
     """Read every value of the input, decide what to do with it, and show the findings.
 
     Parameters
@@ -121,8 +135,8 @@ def make_plan(data: Dataset, asked: ImputeParameters, console: Console, *, choic
         The parameters.
     console
         Shows findings and progress.
-    choice
-        The genes, if they have been chosen already.
+    listed
+        The genes, if they are listed elsewhere than in a file.
 
     Raises
     ------
@@ -131,7 +145,7 @@ def make_plan(data: Dataset, asked: ImputeParameters, console: Console, *, choic
     """
     imputed_again = of_imputed_again(data, asked)
     batches = batches_of(data, asked.batch_key)
-    preparation = decide_and_show(data, console, **asked.preparation(), choice=choice)
+    preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
     findings = [*imputed_again, *of_batches(batches, asked.batch_key, asked.method)]
     console.show([*findings, *_of_small_groups(data, asked)])
     return Plan(

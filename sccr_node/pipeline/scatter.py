@@ -18,9 +18,9 @@ from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import BatchRecord, RunRecord
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.genes import GeneChoice, gene_list_lines
 from sccr_node.data.guard import listing
 from sccr_node.data.parts import part_record, write_part
-from sccr_node.data.preparation import GeneChoice, gene_list_lines
 from sccr_node.errors import InputProblem
 from sccr_node.pipeline.impute import check_before, produce
 from sccr_node.pipeline.plan import (
@@ -33,12 +33,13 @@ from sccr_node.pipeline.plan import (
     decide_and_show,
     of_batches,
     of_imputed_again,
+    open_input,
     written_bytes,
 )
 from sccr_node.pipeline.run import BatchResults, assemble, prepare, waiting_rows
 from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in
-from sccr_node.runtime.console import Clock, Console
+from sccr_node.runtime.console import Clock, Console, Finding
 from sccr_node.runtime.resources import memory_limit, usable_cpus
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.files import written_folder
@@ -67,7 +68,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     """
     folder = Path(asked.outdir)
     target = PartsTarget(folder)
-    with open_dataset(source, asked.layer) as data:
+    with open_input(source, asked) as data:
         check_targets([target], [source, *asked.files_read()], force=asked.force)
         console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
@@ -264,7 +265,7 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
     """Return the plan of the one run that the parts stand for."""
     first = parts[0]
     decided = {name: value for name, value in first.preparation.items() if name != "layer"}
-    choice = GeneChoice(first.genes, list(first.gene_messages))
+    choice = GeneChoice(first.genes, [Finding(message) for message in first.gene_messages])
     batches = batches_of(data, first.batch_key)
     preparation = decide_and_show(data, console, **decided, choice=choice)
     run = first.run["params"]

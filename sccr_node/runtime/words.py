@@ -1,4 +1,6 @@
-"""Singular and plural in messages."""
+"""Words in messages: singular and plural, and near matches."""
+
+from collections.abc import Iterable
 
 
 def plural(n: int, singular: str, other: str | None = None) -> str:
@@ -19,3 +21,12 @@ def plural(n: int, singular: str, other: str | None = None) -> str:
 def quantity(n: int, singular: str, other: str | None = None) -> str:
     """Return a number and the word that it counts, such as ``1 cell`` or ``2,000 cells``."""
     return f"{n:,} {plural(n, singular, other)}"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return the end of a message that names the closest of some names; empty if none is close."""
+    import difflib
+
+    plain = {known.casefold(): known for known in names}
+    close = difflib.get_close_matches(name.casefold(), plain, n=1)
+    return f"; did you mean {plain[close[0]]!r}?" if close else ""

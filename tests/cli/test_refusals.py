@@ -540,3 +540,33 @@ def test_a_result_that_would_replace_the_layer_to_impute(refused, counts):
 def test_more_neighbours_than_there_are_take_no_more_memory(counts, tmp_path):
     options = ["--k-cell", "1000000000", "--k-gene", "1000000000", "--dry-run", "--quiet"]
     assert main(["impute", str(counts), str(tmp_path / "out.h5ad"), *options]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["imput", "a", "b"], "No such command 'imput'; did you mean 'impute'? (see sccr --help)"),
+        (["evaluate", "scor"], "No such command 'scor'; did you mean 'score'? (see sccr evaluate --help)"),
+        (["impute", "a", "b", "--methd", "x"], "No such option '--methd'; did you mean '--method'? (see sccr impute"),
+        (["impute", "a", "b", "--xyzzy"], "No such option '--xyzzy' (see sccr impute --help)"),
+    ],
+)
+def test_misspelt_commands_and_options_name_the_closest(arguments, words, capsys):
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_misspelt_columns_and_layers_name_the_closest(refused, counts):
+    assert "did you mean 'batch'?" in refused(counts, 65, "--batch-key", "Bacth")
+    assert "did you mean 'cell_type'?" in refused(counts, 65, "--label-key", "celltype", "--report", "r.html")
+    assert "did you mean 'complete_counts'?" in refused(counts, 65, "--layer", "complete_count")
+
+
+def test_a_gene_list_that_is_none_is_refused_before_the_input_is_read(refused, tmp_path):
+    (tmp_path / "not-data.h5ad").write_text("no HDF5")
+    assert "--genes hvg is neither one of" in refused(tmp_path / "not-data.h5ad", 2, "--genes", "hvg")
+
+
+def test_a_url_is_called_one(refused):
+    message = refused("https://example.org/pbmc.h5ad", 66)
+    assert "cannot read https://example.org/pbmc.h5ad: URLs are not supported; download the file" in message

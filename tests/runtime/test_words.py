@@ -1,8 +1,8 @@
-"""Singular and plural."""
+"""Singular and plural; near matches."""
 
 import pytest
 
-from sccr_node.runtime.words import plural, quantity
+from sccr_node.runtime.words import did_you_mean, plural, quantity
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,17 @@ def test_numbers_agree_with_what_they_count(n, text):
 def test_irregular_forms():
     assert [quantity(n, "batch", "batches") for n in (1, 3)] == ["1 batch", "3 batches"]
     assert [plural(n, "it is", "they are") for n in (0, 1, 2)] == ["they are", "it is", "they are"]
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "text"),
+    [
+        ("sampel", ["batch", "sample"], "; did you mean 'sample'?"),
+        ("KIND", ["kind", "sort"], "; did you mean 'kind'?"),
+        ("--methd", ["--beta", "--threads", "--method"], "; did you mean '--method'?"),
+        ("x", ["batch", "sample"], ""),
+        ("x", [], ""),
+    ],
+)
+def test_the_closest_name_is_named(name, names, text):
+    assert did_you_mean(name, names) == text

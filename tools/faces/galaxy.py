@@ -52,6 +52,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "all": "All genes",
         "file": "Genes from a list",
     },
+    "genes_missing": {"error": "Stop if a gene is not in the data", "skip": "Impute the others"},
     "normalize_by": {"selected": "The genes to impute (as published)", "all": "All genes"},
     "write": {
         "denoised": "Denoised expression: for clustering and embedding",
@@ -81,6 +82,7 @@ FORM_HELP = {
         "Only these genes are imputed and used to find similar cells; no gene is removed from the data. The "
         "paper uses the 2,000 genes with the highest variance."
     ),
+    "impute_genes_missing": "What to do if a gene of the list is not in the data.",
     "impute_write": (
         "The principal components of the imputed genes are always written, and so are the gene relations if there is "
         "one gene graph (scFP builds none; with a batch column, each batch has its own)."
