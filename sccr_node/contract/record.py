@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sccr_node.errors import InputMissing, InputProblem, reason_of
+from sccr_node.runtime.texts import read_small
 
 
 class _Record(BaseModel):
@@ -112,7 +113,7 @@ def read_record(path: Path) -> RunRecord:
         It is not a run record.
     """
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        return RunRecord.model_validate_json(read_small(path))
     except OSError as failure:
         raise InputMissing(f"cannot read --provenance {path}: {reason_of(failure)}") from failure
     except ValidationError as failure:

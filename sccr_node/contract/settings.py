@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 from sccr_node.contract.fields import extra_of, flag
 from sccr_node.contract.shared import Parameters
 from sccr_node.errors import InputMissing, UsageProblem, reason_of
+from sccr_node.runtime.texts import read_small
 
 ENVIRONMENT_PREFIX = "SCCR_"
 
@@ -41,16 +43,14 @@ def read_config(path: Path) -> dict[str, Any]:
         It does not contain a flat mapping of parameters.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_CONFIG + 1)
-        if len(content) > LARGEST_CONFIG:
-            raise UsageProblem(
-                f"config file {path} is larger than {LARGEST_CONFIG // 2**20} MiB: not a list of parameters"
-            )
-        text = content.decode("utf-8")
+        text = read_small(path, LARGEST_CONFIG).decode("utf-8")
     except UnicodeDecodeError:
         raise UsageProblem(f"cannot read config file {path}: not a text file; expected JSON or YAML") from None
     except OSError as failure:
+        if failure.errno == errno.EFBIG:
+            raise UsageProblem(
+                f"config file {path} is larger than {LARGEST_CONFIG // 2**20} MiB: not a list of parameters"
+            ) from None
         raise InputMissing(f"cannot read config file {path}: {reason_of(failure)}") from None
     if path.suffix == ".json":
         try:

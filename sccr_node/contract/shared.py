@@ -313,7 +313,7 @@ class PreparationParameters(RunningParameters):
 
     def preparation(self) -> dict[str, Any]:
         """Return how counts become expression, as keywords for ``decide_preparation``."""
-        return {name: getattr(self, name) for name in _PREPARATION} | {"genes_from_config": self.from_config("genes")}
+        return {name: getattr(self, name) for name in _PREPARATION}
 
     def noted_preparation(self) -> dict[str, Any]:
         """Return the layer and the preparation, as ``sccr split`` records them in each part."""

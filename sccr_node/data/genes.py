@@ -17,6 +17,7 @@ from sccr_node.data.scale import Scale
 from sccr_node.data.summary import MatrixSummary
 from sccr_node.errors import InputMissing, InputProblem, UsageProblem
 from sccr_node.runtime.console import Finding
+from sccr_node.runtime.texts import read_small
 from sccr_node.runtime.words import plural, quantity
 
 ListedGene = tuple[str, int | None]
@@ -141,7 +142,7 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[ListedGene]:
     """
     try:
         # Not splitlines: a name could contain the other line breaks that it recognises.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_small(path).decode("utf-8-sig").split("\n")
     except (FileNotFoundError, NotADirectoryError) as error:
         if from_config:
             raise InputMissing(f"{path}, the gene file named in the config file, does not exist") from error

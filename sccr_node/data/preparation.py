@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from sccr_node.contract.shared import GENE_CHOICES
 from sccr_node.data.dataset import RAW, Dataset
 from sccr_node.data.features import choose_features
-from sccr_node.data.genes import GeneChoice, ListedGene, choose_genes, read_gene_list
+from sccr_node.data.genes import GeneChoice, ListedGene, choose_genes
 from sccr_node.data.matrix import canonical, pieces
 from sccr_node.data.scale import Scale, Scaling, decide_scale, log_mark
 from sccr_node.data.summary import MatrixSummary, scan
@@ -272,7 +270,6 @@ def decide_preparation(
     normalize_by: Literal["selected", "all"] = "selected",
     target_sum: float | Literal["median"] = "median",
     genes_missing: Literal["error", "skip"] = "error",
-    genes_from_config: bool = False,
     listed: Sequence[ListedGene] | None = None,
     choice: GeneChoice | None = None,
     any_scale: bool = False,
@@ -286,10 +283,8 @@ def decide_preparation(
         The opened input.
     feature_type, input_scale, log_base, genes, n_top_genes, normalize_by, target_sum, genes_missing
         As in the contract.
-    genes_from_config
-        Whether a config file named the gene file: a missing file is then missing input.
     listed
-        The genes, if they are listed elsewhere than in a file.
+        The genes, if they are listed; ``genes`` is then what the list is called in messages.
     choice
         The genes, if they have been chosen already.
     any_scale
@@ -302,8 +297,6 @@ def decide_preparation(
     SccrError
         The matrix cannot be prepared as asked.
     """
-    if choice is None and listed is None and genes not in GENE_CHOICES:
-        listed = read_gene_list(Path(genes), genes_from_config)
     features = choose_features(data, feature_type)
     summary = scan(data, progress, counted=features.counted)
     try:

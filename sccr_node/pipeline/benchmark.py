@@ -59,9 +59,9 @@ def benchmark_file(
     check_targets(targets, [input_path, *asked.files_read()], force=asked.force)
     chosen = _chosen_analyses(asked, console)
     need_libraries(chosen)
-    with open_input(input_path, asked) as data:
+    with open_input(input_path, asked) as (data, listed):
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
-        preparation, prepared = prepare(data, asked, console)
+        preparation, prepared = prepare(data, asked, console, listed=listed)
     about = {
         "version": __version__,
         "sha256": sha256_of(input_path),

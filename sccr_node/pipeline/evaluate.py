@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.shared import Parameters, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
-from sccr_node.data.genes import GeneChoice
+from sccr_node.data.genes import GeneChoice, ListedGene
 from sccr_node.data.guard import among, listing
 from sccr_node.data.preparation import Preparation, Prepared, selected_values
 from sccr_node.data.scale import LARGEST_LOG, refuse_not_finite
@@ -88,8 +88,8 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
             f"cannot write {output_path}: masked data are written as .h5ad; choose a name that ends in .h5ad"
         )
     check_targets([Target(output_path)], [input_path, *asked.files_read()], force=asked.force)
-    with open_input(input_path, asked) as data:
-        preparation, prepared = prepare(data, asked, console)
+    with open_input(input_path, asked) as (data, listed):
+        preparation, prepared = prepare(data, asked, console, listed=listed)
         try:
             masked = mask_expression(prepared.expression, asked.rate, asked.mechanism, asked.seed)
         except ValueError as problem:
@@ -198,10 +198,13 @@ def cluster_file(
             (*PREPARATION_FIELDS, "n_components"),
             f"the coordinates in obsm[{asked.obsm!r}] are clustered as they are",
         )
-    with open_input(input_path, asked) as data:
+    with open_input(input_path, asked) as (data, listed):
         types = read_types(data, asked.label_key, console)
         labelled = types >= 0
-        cells = _expression_to_cluster(data, asked, console) if asked.obsm is None else read_obsm(data, asked.obsm)
+        if asked.obsm is None:
+            cells: Any = _expression_to_cluster(data, asked, console, listed)
+        else:
+            cells = read_obsm(data, asked.obsm)
     settings = Settings(
         n_restarts=asked.n_restarts,
         n_neighbors=asked.n_neighbors,
@@ -261,7 +264,7 @@ def relations_file(
     """
     _check_tables([output, json_file, pairs_file], [input_path, *asked.files_read()], asked.force)
     key = ResultKeys(asked.key).gene_graph
-    with open_input(input_path, asked) as data:
+    with open_input(input_path, asked) as (data, listed):
         stored = data.is_stored and data.has_key("varp", key)
         layer = _imputed_layer(data, asked) if stored else asked.layer
     with open_dataset(input_path, layer) as data:
@@ -270,7 +273,7 @@ def relations_file(
             console.say(f"using the gene graph in varp[{key!r}] of {input_path}")
             graph, genes, prepared = _stored_graph(data, asked, console)
         else:
-            preparation, prepared = prepare(data, asked, console)
+            preparation, prepared = prepare(data, asked, console, listed=listed)
             genes = preparation.genes
             console.say(f"{input_path} has no varp[{key!r}]: building the gene graph of {METHODS[asked.method].title}")
             graph = _built_graph(prepared, asked, console)
@@ -298,6 +301,7 @@ def prepare(
     asked: PreparationParameters,
     console: Console,
     *,
+    listed: Sequence[ListedGene] | None = None,
     genes: NDArray[np.intp] | None = None,
     any_scale: bool = False,
 ) -> tuple[Preparation, Prepared]:
@@ -311,6 +315,8 @@ def prepare(
         Genes and target depth.
     console
         Shows findings and progress.
+    listed
+        The genes, if they are listed.
     genes
         Columns to use instead of selecting genes.
     any_scale
@@ -322,7 +328,9 @@ def prepare(
         The input cannot be prepared, or contains NaN or infinite values.
     """
     choice = None if genes is None else GeneChoice(genes, [])
-    preparation = decide_and_show(data, console, **asked.preparation(), choice=choice, any_scale=any_scale)
+    preparation = decide_and_show(
+        data, console, **asked.preparation(), listed=listed, choice=choice, any_scale=any_scale
+    )
     return preparation, preparation.read(data, console.progress)
 
 
@@ -469,7 +477,9 @@ def _at_masked_entries(truth: sparse.csr_matrix, candidate: Dataset) -> tuple[ND
     return truth.data, imputed
 
 
-def _expression_to_cluster(data: Dataset, asked: EvaluateClusterParameters, console: Console) -> sparse.csr_matrix:
+def _expression_to_cluster(
+    data: Dataset, asked: EvaluateClusterParameters, console: Console, listed: Sequence[ListedGene] | None
+) -> sparse.csr_matrix:
     """Return the log expression to cluster, cells x genes."""
     # Genes that the user selected take precedence over those that the file records.
     genes = None if asked.model_fields_set & set(GENE_FIELDS) else genes_of_layer(data, asked.layer)
@@ -477,7 +487,7 @@ def _expression_to_cluster(data: Dataset, asked: EvaluateClusterParameters, cons
         console.say(
             f"layers[{asked.layer!r}] is a result of sccr impute: using its {quantity(len(genes), 'imputed gene')}"
         )
-    _, prepared = prepare(data, asked, console, genes=genes, any_scale=True)
+    _, prepared = prepare(data, asked, console, listed=listed, genes=genes, any_scale=True)
     return sparse.csr_matrix(prepared.expression)
 
 

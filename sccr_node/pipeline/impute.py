@@ -51,11 +51,11 @@ def impute_file(
         Any failure that the user can act on; nothing is written in that case.
     """
     clock = console.clock()
-    with open_input(source, asked) as data:
+    with open_input(source, asked) as (data, listed):
         beside = SideFiles.of(asked)
         check_before(data, output, asked, beside)
         with clock.stage("read"):
-            plan = make_plan(data, asked, console)
+            plan = make_plan(data, asked, console, listed=listed)
         check_memory(plan, console)
         if asked.dry_run:
             console.say("dry run: nothing was written")

@@ -114,12 +114,11 @@ class Plan:
 
 
 @contextmanager
-def open_input(path: Path, asked: PreparationParameters) -> Iterator[Dataset]:
-    """Open the input of a command; a gene list that cannot be read is refused before it is."""
-    if asked.genes not in GENE_CHOICES:
-        read_gene_list(Path(asked.genes), asked.from_config("genes"))
+def open_input(path: Path, asked: PreparationParameters) -> Iterator[tuple[Dataset, Sequence[ListedGene] | None]]:
+    """Read the list of genes, if there is one, and open the input; a bad list is refused before a long reading."""
+    listed = None if asked.genes in GENE_CHOICES else read_gene_list(Path(asked.genes), asked.from_config("genes"))
     with open_dataset(path, asked.layer) as data:
-        yield data
+        yield data, listed
 
 
 def make_plan(

@@ -68,11 +68,11 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     """
     folder = Path(asked.outdir)
     target = PartsTarget(folder)
-    with open_input(source, asked) as data:
+    with open_input(source, asked) as (data, listed):
         check_targets([target], [source, *asked.files_read()], force=asked.force)
         console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
-        preparation = decide_and_show(data, console, **asked.preparation())
+        preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
         console.say(f"{quantity(len(batches), 'batch', 'batches')} in obs[{asked.batch_key!r}], one file per batch")
         depth = preparation.read(data, console.progress).normalization.target_sum
         record = {

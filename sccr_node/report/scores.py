@@ -11,6 +11,7 @@ from typing import Any
 
 from sccr_node.errors import InputMissing, InputProblem, reason_of
 from sccr_node.report.content import ScoreTable, readable
+from sccr_node.runtime.texts import read_small
 
 MOST_ROWS = 200
 
@@ -32,7 +33,7 @@ def read_scores(path: Path) -> ScoreTable:
         The file is not a table.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_small(path).decode("utf-8-sig")
     except (UnicodeDecodeError, IsADirectoryError) as failure:
         raise InputProblem(f"cannot read --scores {path}: it is not a text file; give a TSV or JSON table") from failure
     except OSError as failure:
