@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from sccr_node.runtime import signals
@@ -19,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         after the command, so its signal handlers are restored.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments is None and "--debug" not in words:
+        silence_libraries()
 
     def farewell(interruption: signals.Interrupted) -> None:
         from sccr_node.runtime.console import last_words
@@ -38,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except signals.Interrupted as interruption:
             farewell(interruption)
             return interruption.exit_code
+
+
+def silence_libraries() -> None:
+    """Keep what libraries print of their own troubles off the user's terminal: our lines say what matters."""
+    warnings.simplefilter("ignore")
+    # zarr's tasks that nobody waits for any more, once one of them has failed; objects that cannot be taken apart.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = lambda _: None
 
 
 def open_standard_streams() -> None:

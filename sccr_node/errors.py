@@ -67,7 +67,9 @@ def error_number(error: BaseException | None) -> int:
         told = re.search(r"errno = (\d+)", str(error))
         if told:
             return int(told[1])
-        for code in FULL:
+        if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+            return errno.EAGAIN
+        for code in (*FULL, *EXHAUSTED):
             if os.strerror(code) in str(error):
                 return code
         error = error.__cause__ or error.__context__

@@ -106,7 +106,7 @@ def _explained(failure: Exception) -> tuple[str, int]:
             "out of memory: provide more, or use fewer cells or genes",
             NotEnoughResources.exit_code,
         )
-    problem = problem_of_writing(failure, "a file") if isinstance(failure, OSError) else None
+    problem = problem_of_writing(failure, "a file") if isinstance(failure, OSError | RuntimeError) else None
     if isinstance(problem, NotEnoughResources):
         return f"{problem} ({failure})", problem.exit_code
     kind = type(failure).__name__

@@ -21,7 +21,7 @@ from sccr_node.data import tenx
 from sccr_node.data.frames import MemoryTable, StoredTable, Table, legacy_table
 from sccr_node.data.guard import among, listing, one_line, reading
 from sccr_node.data.matrix import BLOCK_BYTES, ColumnsOf, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
-from sccr_node.errors import InputMissing, InputProblem, reason_of
+from sccr_node.errors import InputMissing, InputProblem, problem_of_reading, reason_of
 from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.formats import FORMATS
@@ -302,7 +302,7 @@ def _open(path: Path, layer: str | None, opened: ExitStack) -> Dataset:
             ) from error
         raise InputMissing(f"{path} does not exist") from error
     except OSError as error:
-        raise InputMissing(f"cannot open {path}: {reason_of(error)}") from error
+        raise problem_of_reading(error, str(path)) or InputMissing(f"cannot open {path}: {reason_of(error)}") from error
     for store in FORMATS:
         if store.matches(path):
             return _open_store(path, store, layer, opened)

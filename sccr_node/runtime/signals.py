@@ -108,6 +108,10 @@ class _Watch:
 
 _watch: _Watch | None = None
 _temporaries: set[Path] = set()
+_reserve: list[int] = []
+
+_RESERVED = 4
+"""Descriptors kept back from the first temporary on: removing a folder takes one per level, even if they ran out."""
 
 
 @contextmanager
@@ -169,6 +173,8 @@ def committing() -> Iterator[None]:
 @contextmanager
 def temporary(path: Path) -> Iterator[None]:
     """Have a file or folder removed if the process ends inside the block without unwinding."""
+    if not _reserve:
+        _reserve.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(_RESERVED))
     _temporaries.add(path)
     try:
         yield
@@ -187,6 +193,8 @@ def remove(path: Path) -> None:
     """Remove a file, a link or a folder with its contents, if it exists."""
     import shutil  # slow to import, and a signal that comes before we watch for it ends in a traceback
 
+    while _reserve:
+        os.close(_reserve.pop())
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
