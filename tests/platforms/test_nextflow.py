@@ -217,7 +217,11 @@ def test_contradictions_between_parameters_and_samples(nextflow: Nextflow, tmp_p
     earlier = tmp_path / "results" / "imputed" / "second_imputed.h5ad"
     earlier.parent.mkdir(parents=True)
     (tmp_path / "link.h5ad").symlink_to(shutil.copy(SECOND, earlier))
-    sheet = samplesheet(tmp_path, "second,link.h5ad")
+    # What is not imputed replaces nothing.
+    kept = earlier.with_name("third_imputed.h5ad")
+    sheet = samplesheet(
+        tmp_path, "second,link.h5ad,", f"third,{shutil.copy(SECOND, kept)},none", header="sample,path,imputation"
+    )
     replaced = f"sample second: its result would replace {earlier}, the input of sample second; give another --outdir, "
     for written in ("recovered", "embedding"):
         arguments = ("--input", sheet, *batches, "--imputed_integration", "--write", written)

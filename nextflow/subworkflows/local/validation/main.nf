@@ -241,17 +241,18 @@ def combination_problems(given, samples, scatter) {
     def without_layer = working && given.write in ['recovered', 'embedding']
         ? ["--imputed_integration requires the denoised expression: --write denoised or both, not ${given.write}"]
         : []
-    return misplaced + unscatterable + others + incomplete + without_layer + replaced_inputs(given.outdir, samples)
+    def results = imputed.collect { meta, _path -> [meta.id, 'imputed'] } + working.collect { meta, _path -> [meta.id, 'working'] }
+    return misplaced + unscatterable + others + incomplete + without_layer + replaced_inputs(given.outdir, samples, results)
 }
 
-/** Return the samples whose files the published results would replace, one line each. */
-def replaced_inputs(outdir, samples) {
+/** Return which results, as [sample, kind], would replace the file of a sample when they are published, one line each. */
+def replaced_inputs(outdir, samples, results) {
     def inputs = samples.findAll { _meta, path -> path.scheme == 'file' }.collectEntries { meta, path -> [path.toRealPath(), meta.id] }
-    return samples.collectMany { meta, _path ->
-        ['imputed', 'working']
-            .collectMany { kind -> ['h5ad', 'zarr'].collect { suffix -> named("${outdir}/imputed/${meta.id}_${kind}.${suffix}") } }
+    return results.collectMany { sample, kind ->
+        ['h5ad', 'zarr']
+            .collect { suffix -> named("${outdir}/imputed/${sample}_${kind}.${suffix}") }
             .findAll { target -> target.scheme == 'file' && target.exists() && inputs[target.toRealPath()] }
-            .collect { target -> "sample ${meta.id}: its result would replace ${target}, the input of sample ${inputs[target.toRealPath()]}; give another --outdir, or name the sample otherwise" }
+            .collect { target -> "sample ${sample}: its result would replace ${target}, the input of sample ${inputs[target.toRealPath()]}; give another --outdir, or name the sample otherwise" }
     }
 }
 
