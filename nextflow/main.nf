@@ -6,9 +6,14 @@ include { SCCR_BENCHMARK } from './modules/sccr/benchmark'
 include { MULTIQC        } from './modules/local/multiqc'
 include {
     combination_problems ;
+    handover_problem ;
+    help_text ;
+    named ;
     parameter_problems ;
+    parameter_warnings ;
     read_samplesheet ;
-    tell_failures
+    tell_failures ;
+    version_text
 } from './subworkflows/local/validation'
 
 def is_true(value) {
@@ -17,10 +22,16 @@ def is_true(value) {
 
 workflow {
     main:
+    if (is_true(params.help) || is_true(params.version)) {
+        println(is_true(params.help) ? help_text() : version_text())
+        System.exit(0)
+    }
+    parameter_warnings(params).each { warning -> log.warn(warning) }
     def problems = parameter_problems(params)
-    def genes_file = params.genes && !(params.genes in ['top-variance', 'highly-variable', 'all']) ? file(params.genes) : null
-    if (genes_file && !genes_file.exists()) {
-        problems += ["--genes ${params.genes}: not top-variance, highly-variable, all, or an existing file"]
+    def genes_file = params.genes && !(params.genes in ['top-variance', 'highly-variable', 'all']) ? named(params.genes) : null
+    if (genes_file) {
+        def problem = genes_file.exists() ? handover_problem(genes_file) : 'not top-variance, highly-variable, all, or an existing file'
+        problems += problem ? ["--genes ${params.genes}: ${problem}"] : []
     }
     def defaults = [
         batch_key: params.batch_key,
@@ -66,11 +77,11 @@ workflow {
     if (is_true(params.multiqc)) {
         MULTIQC(
             IMPUTATION.out.multiqc.map { _meta, content -> content }.collect(),
-            file("${projectDir}/assets/multiqc_config.yml", checkIfExists: true)
+            named("${projectDir}/assets/multiqc_config.yml")
         )
     }
 
-    def trace = file("${params.outdir}/pipeline_info/execution_trace_${params.trace_report_suffix}.txt")
+    def trace = named("${params.outdir}/pipeline_info/execution_trace_${params.trace_report_suffix}.txt")
     workflow.onComplete {
         tell_failures(trace)
     }

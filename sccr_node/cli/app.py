@@ -28,6 +28,7 @@ COMMANDS = {
     "report": ("sccr_node.cli.report:report", "Write an HTML report on an imputation."),
     "split": ("sccr_node.cli.scatter:split", "Split a data set into batches, to impute each on a different machine."),
     "gather": ("sccr_node.cli.scatter:gather", "Gather imputed batches into one data set."),
+    "promote": ("sccr_node.cli.promote:promote", "Make an imputed layer the matrix X."),
     "simulate": ("sccr_node.cli.simulate:simulate", "Write a simulated data set with known ground truth."),
     "schema": ("sccr_node.cli.schema:schema", "Print the JSON Schema of a command or of the run record."),
 }

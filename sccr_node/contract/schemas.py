@@ -15,6 +15,7 @@ from sccr_node.contract.evaluate import (
     EvaluateScoreParameters,
 )
 from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.promote import PromoteParameters
 from sccr_node.contract.record import RunRecord
 from sccr_node.contract.report import ReportParameters
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
@@ -32,6 +33,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "evaluate-relations": EvaluateRelationsParameters,
     "benchmark": BenchmarkParameters,
     "report": ReportParameters,
+    "promote": PromoteParameters,
     "simulate": SimulateParameters,
     "provenance": RunRecord,
 }

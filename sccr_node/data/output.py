@@ -109,6 +109,11 @@ class StagedOutput:
         with writing(self.target):
             self._appender.write_record("uns", key, record)
 
+    def move(self, old: str, new: str) -> None:
+        """Rename an element; paths as in ``layers/counts``."""
+        with writing(self.target):
+            self._appender.move(old, new)
+
     def finish(self) -> None:
         """Close the store; nothing more can be appended."""
         if not self._finished:

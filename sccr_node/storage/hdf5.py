@@ -112,6 +112,11 @@ class Hdf5Appender(Appender):
         if self._file.failure is not None:
             raise self._file.failure
 
+    def move(self, old: str, new: str) -> None:
+        """Rename an element, and leave the file's other bytes as they are."""
+        self.root.move(old, new)
+        self.check()
+
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         # h5py replaces an attribute via a randomly named one; deleting it first keeps the file's bytes reproducible.
         if attribute in group.attrs:

@@ -125,6 +125,10 @@ class Appender:
         elif key in self.root[slot]:
             del self.root[slot][key]
 
+    def move(self, old: str, new: str) -> None:
+        """Rename an element, without a copy; the group of the new name exists."""
+        raise NotImplementedError
+
     def write_csr(
         self, slot: str, key: str, shape: tuple[int, int], blocks: Iterable[Any], dtype: Any = np.float32
     ) -> int:

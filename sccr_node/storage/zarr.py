@@ -92,6 +92,10 @@ class ZarrAppender(Appender):
     def abandon(self) -> None:
         """Do nothing: there is nothing to release."""
 
+    def move(self, old: str, new: str) -> None:
+        """Rename an element's folder."""
+        (self._path / old).rename(self._path / new)
+
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         group.attrs[attribute] = names
 

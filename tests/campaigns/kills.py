@@ -63,6 +63,7 @@ def commands(folder, out):
         "convert": (("impute", "data.h5ad", out / "o.zarr", "--batch-key", "batch"), {"o.zarr"}),
         "split": (("split", "data.h5ad", "--batch-key", "batch", "--outdir", out / "s"), {"s"}),
         "gather": (("gather", "data.h5ad", out / "g.h5ad", *parts), {"g.h5ad"}),
+        "promote": (("promote", parts[0], out / "x.h5ad"), {"x.h5ad"}),
         "report": (("report", "data.zarr", "-o", out / "r.html", "--multiqc", out / "mq"), {"r.html", "mq"}),
         "mask": (("evaluate", "mask", "data.h5ad", out / "m.h5ad"), {"m.h5ad"}),
         "simulate": (("simulate", out / "d.h5ad", "--n-cells", "800", "--n-genes", "2000"), {"d.h5ad"}),

@@ -221,6 +221,8 @@ def test_name_of_the_data_heads_the_report_and_harms_nothing(planemo: Path, tmp_
         "": "cells",
         "Größe": "Größe",
         "x" * 500: "x" * 100,
+        "細" * 100: "細" * 33,  # 300 bytes: no file system would take them with an ending
+        "x" + "𝒳" * 100: "x" + "𝒳" * 24,  # no letter is cut in two
     }
     results = rendered(planemo, "sccr_impute", [{"input": name} for name in names])
     for (name, expected), result in zip(names.items(), results, strict=True):
@@ -228,6 +230,7 @@ def test_name_of_the_data_heads_the_report_and_harms_nothing(planemo: Path, tmp_
         assert expected in (None, written), name
         assert re.fullmatch(r"[\w][\w.-]*", written) and "PWNED; " not in result["command"]
         understood(result["command"], result["free_text"], tmp_path)
+        (tmp_path / f"{written}.h5ad").touch()
 
 
 # --- the server ---

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -94,21 +95,70 @@ def refused(nextflow: Nextflow, folder: Path, *arguments: object, parser: str = 
 
 @pytest.mark.parametrize("parser", PARSERS)
 def test_wrong_parameters_are_named_before_any_task(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
-    wrong = ("--kcell", 3, "--scatter", "maybe", "--alpha", 7, "--beta", "much", "--write", "all", "--colour", "red")
+    wrong = ("--scatter", "maybe", "--alpha", 7, "--beta", "much", "--write", "all", "--target_sum", "mean")
+    wrong += ("--max_memory", "lots", "--max_time", "soon")
     assert refused(nextflow, tmp_path, "--input", "nowhere.csv", *wrong, parser=parser) == [
-        "unknown parameter --kcell: did you mean --k_cell?",
-        "unknown parameter --colour (nextflow_schema.json lists all parameters)",
+        "--target_sum mean: must be median or a number",
         "--alpha 7: must be at most 1",
         "--beta much: must be a number",
         "--write all: must be one of denoised, recovered, both, embedding",
         "--scatter maybe: must be true or false",
+        "--max_memory lots: must be a number and a unit, such as 128.GB",
+        "--max_time soon: must be numbers and units, such as 48.h or 2d 12h",
         "--input nowhere.csv: no such file",
     ]
 
 
-def test_a_missing_samplesheet(nextflow: Nextflow, tmp_path: Path) -> None:
-    (line,) = refused(nextflow, tmp_path)
-    assert line == "--input is missing: give a samplesheet, a CSV file with the columns sample and path"
+SITE = """
+params {
+    config_profile_description = 'A cluster'
+    config_profile_contact     = 'Somebody (@somebody)'
+    config_profile_url         = 'https://example.org'
+    custom_config_base         = 'https://example.org/configs'
+    custom_config_version      = 'master'
+    hostnames                  = [cluster: ['.example.org']]
+    igenomes_base              = '/genomes'
+    igenomes_ignore            = true
+    schema_ignore_params       = 'genomes,hostnames'
+    project_id                 = 'lab'
+    max_memory                 = 2.TB
+    max_cpus                   = 1
+    max_time                   = '71hours 59minutes'
+    queue                      = ''
+}
+"""
+"""What institutions' configuration files set, for all pipelines of a site."""
+
+
+def test_misspelt_parameters_are_told_and_a_sites_own_are_not(nextflow: Nextflow, tmp_path: Path) -> None:
+    (tmp_path / "site.config").write_text(SITE)
+    misspelt = ("--kcell", 3, "--k-gene", 3, "--alhpa", 7, "--imputaton", "scfp", "--colour", "red")
+    run = nextflow.workflow(tmp_path, "-c", tmp_path / "site.config", *misspelt)
+    assert run.returncode != 0
+    said = [line for line in run.log.splitlines() if line.startswith("WARN: --")]
+    assert said == [
+        f"WARN: --{name} is not a parameter and has no effect: did you mean --{meant}?"
+        for name, meant in (("kcell", "k_cell"), ("kGene", "k_gene"), ("alhpa", "alpha"), ("imputaton", "imputation"))
+    ]
+    problems = [line for line in run.log.splitlines() if "--" in line and line not in said and "Check" not in line]
+    assert [line.removeprefix("ERROR ~ ") for line in problems] == [
+        "--input is missing: give a samplesheet, a CSV file with the columns sample and path"
+    ]
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_help_and_version_answer_whatever_else_is_given(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
+    (tmp_path / "site.config").write_text(SITE)
+    asked = {"v1": "--help", "v2": "--version"}[parser]
+    run = nextflow.workflow(tmp_path, "-c", tmp_path / "site.config", asked, "--alpha", 7, parser=parser)
+    assert run.returncode == 0, run.log
+    if asked == "--version":
+        assert f"sccr-node/sccr-node {__version__}" in run.log.splitlines()
+        return
+    sections = json.loads((NEXTFLOW / "nextflow_schema.json").read_text())["$defs"].values()
+    listed = re.findall(r"^  --(\w+) +\S", run.log, re.MULTILINE)
+    assert listed == [name for part in sections for name, body in part["properties"].items() if "hidden" not in body]
+    assert not run.results.exists()
 
 
 def test_a_missing_column(nextflow: Nextflow, tmp_path: Path) -> None:
@@ -118,6 +168,10 @@ def test_a_missing_column(nextflow: Nextflow, tmp_path: Path) -> None:
 
 
 def test_wrong_samples(nextflow: Nextflow, tmp_path: Path) -> None:
+    # Nextflow's own scripts name files without quotes: a shell would make something else of these.
+    names = {"braces": "a{1,2}.h5ad", "dollar": "a$1.h5ad", "brackets": "a[12].h5ad"}
+    for name in (*names.values(), "a1.h5ad"):
+        shutil.copy(FIRST, tmp_path / name)
     sheet = samplesheet(
         tmp_path,
         f"first,{FIRST},",
@@ -126,14 +180,26 @@ def test_wrong_samples(nextflow: Nextflow, tmp_path: Path) -> None:
         f"a b,{FIRST},",
         f",{FIRST},",
         f"magic,{FIRST},magic",
-        header="sample,path,imputation",
+        f"perhaps,{FIRST},,perhaps",
+        f"{'x' * 101},{FIRST},",
+        *(f'{sample},"{name}",' for sample, name in names.items()),
+        header="sample,path,imputation,imputed_integration",
     )
     assert refused(nextflow, tmp_path, "--input", sheet) == [
         "samplesheet.csv, sample lost: path no/such/file.h5ad does not exist",
         "samplesheet.csv, sample a b: sample a b must begin with a letter or digit; "
-        "only letters, digits and _ . - may follow",
+        "only letters, digits and _ . - may follow, up to 100 in all",
         "samplesheet.csv, sample in row 5: sample is missing",
         "samplesheet.csv, sample magic: imputation magic must be one of none, sccr, scfp, scbfp",
+        "samplesheet.csv, sample perhaps: imputed_integration perhaps must be true or false",
+        f"samplesheet.csv, sample {'x' * 101}: sample {'x' * 101} must begin with a letter or digit; "
+        "only letters, digits and _ . - may follow, up to 100 in all",
+        "samplesheet.csv, sample braces: path a{1,2}.h5ad contains {1,2}, which Nextflow cannot pass to a task; "
+        "rename it, or give a link to it",
+        "samplesheet.csv, sample dollar: path a$1.h5ad contains $, which Nextflow cannot pass to a task; "
+        "rename it, or give a link to it",
+        "samplesheet.csv, sample brackets: path a[12].h5ad is a pattern that also fits a1.h5ad, and Nextflow might "
+        "pass that to a task; rename it, or give a link to it",
         "samplesheet.csv, sample first: 2 samples have this name",
     ]
 
@@ -148,11 +214,23 @@ def test_contradictions_between_parameters_and_samples(nextflow: Nextflow, tmp_p
         "--scatter requires a batch_key (in the samplesheet, or --batch_key): no sample has one",
     ]
     batches = ("--batch_key", "batch", "--scatter", "--imputation", "sccr")
-    sheet = samplesheet(tmp_path, f"second,{SECOND}")
+    earlier = tmp_path / "results" / "imputed" / "second_imputed.h5ad"
+    earlier.parent.mkdir(parents=True)
+    (tmp_path / "link.h5ad").symlink_to(shutil.copy(SECOND, earlier))
+    # What is not imputed replaces nothing.
+    kept = earlier.with_name("third_imputed.h5ad")
+    sheet = samplesheet(
+        tmp_path, "second,link.h5ad,", f"third,{shutil.copy(SECOND, kept)},none", header="sample,path,imputation"
+    )
+    replaced = f"sample second: its result would replace {earlier}, the input of sample second; give another --outdir, "
     for written in ("recovered", "embedding"):
-        assert refused(nextflow, tmp_path, "--input", sheet, *batches, "--write", written) == [
-            f"--scatter requires the denoised expression: --write denoised or both, not {written}"
+        arguments = ("--input", sheet, *batches, "--imputed_integration", "--write", written)
+        assert refused(nextflow, tmp_path, *arguments) == [
+            f"--scatter requires the denoised expression: --write denoised or both, not {written}",
+            f"--imputed_integration requires the denoised expression: --write denoised or both, not {written}",
+            replaced + "or name the sample otherwise",
         ]
+    assert sha256(earlier) == sha256(SECOND)
 
 
 # --- stub runs
@@ -160,10 +238,14 @@ def test_contradictions_between_parameters_and_samples(nextflow: Nextflow, tmp_p
 
 @pytest.mark.parametrize("parser", PARSERS)
 def test_a_stub_run_publishes_everything(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
-    run = nextflow.workflow(
-        tmp_path, "-profile", "test", "-stub", "--benchmark", "--scatter", "--imputed_integration", parser=parser
-    )
+    arguments = ("-profile", "test", "-stub", "--benchmark", "--scatter", "--imputed_integration")
+    # The strict parser of 25.04 shows configuration files no parameter of the command line.
+    mode = {"v1": "move", "v2": "copy"}[parser]
+    run = nextflow.workflow(tmp_path, *arguments, "--publish_dir_mode", mode, parser=parser)
     assert run.returncode == 0, run.log
+    left = {path.name for path in tmp_path.glob("work/*/*/*")}
+    assert {"first_imputed.h5ad", "second_imputed.h5ad", "second_imputed_multiqc"} <= left  # other tasks read them
+    assert ("second_imputed.html" in left) == ("first_working.h5ad" in left) == (mode == "copy")
     assert run.published == {
         "imputed/first_imputed.h5ad",
         "imputed/first_imputed.provenance.json",
@@ -296,6 +378,86 @@ def test_too_little_memory_is_tried_again_with_more(nextflow: Nextflow, tmp_path
     assert "imputed/second_imputed.h5ad" in run.published
 
 
+@pytest.fixture(scope="module")
+def one_bad_sample_of_each_kind(nextflow: Nextflow, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run in which one sample fails at each step, for a site, with the names that people give to files."""
+    folder = tmp_path_factory.mktemp("bad kinds")
+    data = folder / "my [data]"
+    data.mkdir()
+    shutil.copy(FIRST, data / "pbmc[v1] {a}*?.h5ad")
+    shutil.copy(SECOND, data / "second_imputed.h5ad")
+    unsuitable(data)
+    first = anndata.read_h5ad(FIRST)
+    empty = first.copy()
+    empty.X = empty.X.multiply((empty.obs["batch"] != "batch_1").to_numpy()[:, None]).tocsr()
+    empty.write_h5ad(data / "empty_batch.h5ad")
+    shutil.copy(FIRST, data / "linked.h5ad")
+    with h5py.File(data / "linked.h5ad", "r+") as file, h5py.File(data / "uns.h5", "w") as other:
+        file.copy("uns", other)
+        del file["uns"]
+        file["uns"] = h5py.ExternalLink(str(data / "uns.h5"), "/uns")
+    taken = first.copy()
+    taken.layers["unimputed"] = taken.X
+    taken.write_h5ad(data / "taken.h5ad")
+    (data / "genes [1].txt").write_text("\n".join(first.var_names[:60]))
+    # As a spreadsheet program may save it, with a blank line before all.
+    rows = (
+        "",
+        " ",
+        "sample,path,batch_key,imputed_integration",
+        "split,my [data]/negative.h5ad,batch,no",
+        "part,my [data]/empty_batch.h5ad,batch,F",
+        "gather,my [data]/linked.h5ad,batch,0",
+        "working,my [data]/taken.h5ad,,T",
+        "",
+        "first,my [data]/pbmc[v1] {a}*?.h5ad,batch,TRUE",
+        "second,my [data]/second_imputed.h5ad,,",
+    )
+    (data / "sheet [1].csv").write_bytes(("\ufeff" + "\r\n".join(rows)).encode())
+    lost = "process { withName: 'SCCR_BENCHMARK' { beforeScript = 'no_such_module load' } }\n"
+    (folder / "site.config").write_text(SITE + lost)
+    names = ("--input", data / "sheet [1].csv", "--genes", data / "genes [1].txt")
+    options = ("--scatter", "--benchmark", "--report", "false", "--publish_dir_mode", "move", "--max_memory", "4.GB")
+    return nextflow.workflow(folder, "-c", folder / "site.config", *names, *options)
+
+
+def test_one_bad_sample_of_each_kind_fails_alone(one_bad_sample_of_each_kind: Run) -> None:
+    run = one_bad_sample_of_each_kind
+    assert run.returncode != 0
+    failed = re.findall(r"ERROR ~ \S+:(\w+ \(\w+\)) failed with exit status 65: sccr: error:", run.log)
+    assert sorted(failed) == [
+        "SCCR_GATHER (gather)",
+        "SCCR_IMPUTE_BATCH (part_batch_1)",
+        "SCCR_SPLIT (split)",
+        "WORKINGMATRIX (working)",
+    ]
+    assert {name for name in run.published if name.endswith(".h5ad")} == {
+        "imputed/first_imputed.h5ad",
+        "imputed/first_working.h5ad",
+        "imputed/second_imputed.h5ad",
+        "imputed/working_imputed.h5ad",
+    }
+    assert "WARN: --" not in run.log
+
+
+def test_a_task_that_never_came_to_its_command_says_why(one_bad_sample_of_each_kind: Run) -> None:
+    said = [line for line in one_bad_sample_of_each_kind.log.splitlines() if "SCCR_BENCHMARK (first) failed" in line]
+    assert len(said) == 1
+    assert "no_such_module: command not found" in said[0]
+
+
+def test_names_with_brackets_and_the_results_own_name(one_bad_sample_of_each_kind: Run, tmp_path: Path) -> None:
+    run = one_bad_sample_of_each_kind
+    genes = run.folder / "my [data]" / "genes [1].txt"
+    second = host_run(tmp_path / "second.h5ad", "--genes", genes, SECOND)
+    assert sha256(run.results / "imputed/second_imputed.h5ad") == second
+    first = host_run(tmp_path / "first.h5ad", "--genes", genes, "--batch-key", "batch", FIRST)
+    assert sha256(run.results / "imputed/first_imputed.h5ad") == first
+    working = anndata.read_h5ad(run.results / "imputed/first_working.h5ad")
+    imputed = anndata.read_h5ad(tmp_path / "first.h5ad")
+    assert (working.X != imputed.layers["sccr"]).nnz == 0
+
+
 def test_in_containers_of_the_shipped_image(nextflow: Nextflow, podman: Podman, tmp_path: Path) -> None:
     hardened = tmp_path / "container.config"
     # No --tmpfs /tmp: a checkout below /tmp has Nextflow mount that, and podman itself makes one over a read-only root.
@@ -372,7 +534,8 @@ NAMES = {
 
 
 def test_the_modules_alone(nextflow: Nextflow, tmp_path: Path) -> None:
-    run, outputs = modules_alone(nextflow, tmp_path, FIRST)
+    # The input may have the name of the output.
+    run, outputs = modules_alone(nextflow, tmp_path, Path(shutil.copy(FIRST, tmp_path / "test_imputed.h5ad")))
     assert run.returncode == 0, run.log
     assert set(outputs) == NAMES
     keys = anndata.read_h5ad(outputs["test_imputed.h5ad"])
@@ -400,13 +563,6 @@ def test_the_modules_fail_on_what_is_not_anndata(nextflow: Nextflow, tmp_path: P
     assert run.returncode != 0
     assert run.log.count("terminated with an error exit status (65)") == 2
     assert not outputs
-
-
-def test_a_result_of_the_inputs_name_is_refused(nextflow: Nextflow, tmp_path: Path) -> None:
-    same = shutil.copy(FIRST, tmp_path / "test_imputed.h5ad")
-    run, _outputs = modules_alone(nextflow, tmp_path, same, "-stub")
-    assert run.returncode != 0
-    assert 'Input and output names are the same, use "task.ext.prefix" to disambiguate!' in run.log
 
 
 SUBWORKFLOW_ALONE = """

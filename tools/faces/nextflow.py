@@ -35,6 +35,9 @@ PLATFORM = "Platform"
 QUOTE_FREE = "^[^']+$"
 """Pattern for every free text: it is passed to a shell between single quotes."""
 
+WITHOUT_QUOTES = "given, without single quotes"
+"""What matches it, in words."""
+
 
 class WorkflowParameters(Parameters):
     """The workflow's own parameters, besides those of the imputation and the benchmark."""
@@ -44,14 +47,16 @@ class WorkflowParameters(Parameters):
         title="Samplesheet",
         description="CSV file with columns sample and path; optionally batch_key, imputation, imputed_integration.",
         group=DATA,
-        pattern=r"^\S+\.csv$",
+        pattern=r"^[^']+\.csv$",
+        expects="the path to a file whose name ends in .csv, without single quotes",
     )
     outdir: str = parameter(
         "results",
         title="Output folder",
         description="Folder to which the results are published.",
         group=OUTPUT,
-        pattern=r"^[^']+$",
+        pattern=QUOTE_FREE,
+        expects=WITHOUT_QUOTES,
     )
     imputation: Imputation = parameter(
         DEFAULT_METHOD,
@@ -107,27 +112,31 @@ class WorkflowParameters(Parameters):
         description="No task requests more memory than this, not even when it is retried.",
         group=PLATFORM,
         pattern=r"^\d+(\.\d+)?\.?\s*[KMGT]?B$",
+        expects="a number and a unit, such as 128.GB",
     )
     max_time: str = parameter(
         "48.h",
         title="Maximum time",
         description="No task requests more time than this.",
         group=PLATFORM,
-        pattern=r"^(\d+\.?\s*(s|m|h|d)\s*)+$",
+        pattern=r"^(\d+\.?\s*(s(ec(onds?)?)?|m(in(utes?)?)?|h(ours?)?|d(ays?)?)\s*)+$",
+        expects="numbers and units, such as 48.h or 2d 12h",
     )
     queue: str | None = parameter(
         None,
         title="Queue",
         description="Partition (slurm) or job queue (awsbatch).",
         group=PLATFORM,
-        pattern=QUOTE_FREE,
+        pattern=r"^[^']*$",
+        expects=WITHOUT_QUOTES,
     )
     cluster_options: str | None = parameter(
         None,
         title="Cluster options",
         description="Further options for the scheduler, such as an account (slurm).",
         group=PLATFORM,
-        pattern=QUOTE_FREE,
+        pattern=r"^[^']*$",
+        expects=WITHOUT_QUOTES,
     )
     bucket: str | None = parameter(
         None,
@@ -135,33 +144,47 @@ class WorkflowParameters(Parameters):
         description="Bucket or container of the work folder (awsbatch: s3://…, googlebatch: gs://…, azurebatch: az://…).",
         group=PLATFORM,
         pattern=r"^(s3|gs|az)://[^'\s]+$",
+        expects="an address that begins with s3://, gs:// or az://, without blanks and single quotes",
     )
     region: str | None = parameter(
         None,
         title="Region",
         description="Region (awsbatch) or location (googlebatch, azurebatch).",
         group=PLATFORM,
-        pattern=r"^[A-Za-z0-9-]+$",
+        pattern=r"^[A-Za-z0-9-]*$",
+        expects="letters, digits and -",
     )
     project: str | None = parameter(
-        None, title="Project", description="Project (googlebatch).", group=PLATFORM, pattern=r"^[A-Za-z0-9:.-]+$"
+        None,
+        title="Project",
+        description="Project (googlebatch).",
+        group=PLATFORM,
+        pattern=r"^[A-Za-z0-9:._-]*$",
+        expects="letters, digits and : . _ -",
     )
     account: str | None = parameter(
         None,
         title="Account",
         description="Name of the Batch and storage account (azurebatch); keys come from the environment.",
         group=PLATFORM,
-        pattern=r"^[A-Za-z0-9-]+$",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        expects="letters, digits and . _ -",
     )
     namespace: str | None = parameter(
-        None, title="Namespace", description="Namespace (k8s).", group=PLATFORM, pattern=r"^[A-Za-z0-9-]+$"
+        None,
+        title="Namespace",
+        description="Namespace (k8s).",
+        group=PLATFORM,
+        pattern=r"^[A-Za-z0-9-]*$",
+        expects="letters, digits and -",
     )
     storage_claim: str | None = parameter(
         None,
         title="Storage claim",
         description="Persistent volume claim that contains the work folder (k8s).",
         group=PLATFORM,
-        pattern=r"^[A-Za-z0-9.-]+$",
+        pattern=r"^[A-Za-z0-9.-]*$",
+        expects="letters, digits and . -",
     )
     trace_report_suffix: str | None = parameter(
         None,
@@ -169,6 +192,11 @@ class WorkflowParameters(Parameters):
         description="Distinguishes the execution reports of several runs in one folder (default: the start time).",
         group=PLATFORM,
         pattern=r"^[A-Za-z0-9_.-]+$",
+        expects="letters, digits and _ . -",
+    )
+    help: bool = parameter(False, title="Help", description="Print all parameters and stop.", group=RUNNING)
+    version: bool = parameter(
+        False, title="Version", description="Print the workflow's version and stop.", group=RUNNING
     )
 
 
@@ -240,6 +268,7 @@ def property_of(name: str) -> dict[str, Any]:
     """
     field = workflow_fields()[name]
     own = name in WorkflowParameters.model_fields
+    expected = extra_of(field).get("expects", WITHOUT_QUOTES)
     model = WorkflowParameters if own else BenchmarkParameters if name.startswith("benchmark_") else ImputeParameters
     body = dict(model.model_json_schema()["properties"][name.removeprefix("benchmark_") if not own else name])
     alternatives = [choice for choice in body.pop("anyOf", []) if choice.get("type") != "null"]
@@ -248,7 +277,9 @@ def property_of(name: str) -> dict[str, Any]:
     elif alternatives:
         # "median" or a number: nf-core's builder knows no anyOf; a pattern binds text only, a bound numbers only.
         body["type"] = [choice["type"] for choice in alternatives]
-        body["pattern"] = "^(" + "|".join(choice["const"] for choice in alternatives if "const" in choice) + ")$"
+        words = [choice["const"] for choice in alternatives if "const" in choice]
+        body["pattern"] = f"^({'|'.join(words)})$"
+        expected = " or ".join([*words, "a number"])
         for choice in alternatives:
             body.update({key: value for key, value in choice.items() if key.startswith("exclusive")})
     schema: dict[str, Any] = {"type": body["type"]}
@@ -266,6 +297,8 @@ def property_of(name: str) -> dict[str, Any]:
         schema["format"] = "directory-path"
     if schema["type"] == "string" and not {"enum", "pattern"} & set(schema):
         schema["pattern"] = QUOTE_FREE
+    if "pattern" in schema:
+        schema["errorMessage"] = f"must be {expected}"
     if not own:
         schema["help_text"] = _help_text(field)
     having = methods_by_setting().get(name, METHODS)
@@ -322,9 +355,12 @@ def samplesheet_schema() -> dict[str, Any]:
             "properties": {
                 "sample": {
                     "type": "string",
-                    "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+                    # The files of a scattered batch have two such names and an ending; a file name has 255 bytes.
+                    "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
                     "description": "Name of the sample; its results are named after it.",
-                    "errorMessage": "must begin with a letter or digit; only letters, digits and _ . - may follow",
+                    "errorMessage": (
+                        "must begin with a letter or digit; only letters, digits and _ . - may follow, up to 100 in all"
+                    ),
                     "meta": ["id"],
                 },
                 "path": {
@@ -332,12 +368,19 @@ def samplesheet_schema() -> dict[str, Any]:
                     "format": "path",
                     "exists": True,
                     "pattern": QUOTE_FREE,
+                    "errorMessage": f"must be {WITHOUT_QUOTES}",
                     "description": (
                         "The sample after quality control: .h5ad, .zarr, 10x .h5 or a 10x folder. A relative path is "
                         "looked up in the launch folder, then in the samplesheet's folder."
                     ),
                 },
-                "batch_key": {"type": "string", "pattern": QUOTE_FREE, "description": batch_key, "meta": ["batch_key"]},
+                "batch_key": {
+                    "type": "string",
+                    "pattern": QUOTE_FREE,
+                    "errorMessage": f"must be {WITHOUT_QUOTES}",
+                    "description": batch_key,
+                    "meta": ["batch_key"],
+                },
                 "imputation": {
                     "type": "string",
                     "enum": choices,

@@ -11,7 +11,14 @@ import yaml
 from sccr_node import __version__
 from sccr_node.cli.app import cli
 from sccr_node.contract.methods import METHODS
-from tools.faces.nextflow import OPTIONS, derived_texts, parameters_schema, property_of, workflow_fields
+from tools.faces.nextflow import (
+    OPTIONS,
+    derived_texts,
+    parameters_schema,
+    property_of,
+    samplesheet_schema,
+    workflow_fields,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NEXTFLOW = REPOSITORY / "nextflow"
@@ -70,6 +77,20 @@ def test_no_text_can_leave_its_quotes(name: str) -> None:
     schema = property_of(name)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate("x'; touch y; '", schema)
+
+
+def test_every_pattern_is_explained_in_words() -> None:
+    schemas = [property_of(name) for name in workflow_fields()]
+    schemas += samplesheet_schema()["items"]["properties"].values()
+    patterned = [schema for schema in schemas if "pattern" in schema]
+    assert len(patterned) > 20
+    for schema in patterned:
+        assert re.fullmatch(r"must [^\\^$*+?{}]+", schema["errorMessage"]), schema
+
+
+@pytest.mark.parametrize("spelling", ["48.h", "72h", "21.days", "71hours 59minutes", "1d 12h", "30 min"])
+def test_a_time_has_every_spelling_that_nextflow_takes(spelling: str) -> None:
+    jsonschema.validate({"max_time": spelling}, {"properties": {"max_time": property_of("max_time")}})
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.parent.name)

@@ -8,18 +8,20 @@ process WORKINGMATRIX {
         'ghcr.io/sccr-node/sccr-node:0.1.0' }"
 
     input:
-    tuple val(meta), path(anndata)
+    tuple val(meta), path(anndata, stageAs: 'input/*')
     val layer
 
     output:
     tuple val(meta), path("*_working.{h5ad,zarr}"), emit: anndata
 
     script:
-    output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"
-    template('workingmatrix.py')
+    def output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"
+    """
+    sccr promote --layer '${layer}' ${anndata} ${output}
+    """
 
     stub:
-    output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"
+    def output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"
     """
     ${output.endsWith('.zarr') ? 'mkdir' : 'touch'} ${output}
     """

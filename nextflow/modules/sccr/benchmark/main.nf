@@ -8,7 +8,7 @@ process SCCR_BENCHMARK {
         'ghcr.io/sccr-node/sccr-node:0.1.0' }"
 
     input:
-    tuple val(meta), path(anndata)
+    tuple val(meta), path(anndata, stageAs: 'input/*')
     val input_layer
     val label_key
 

@@ -8,7 +8,7 @@ process SCCR_GATHER {
         'ghcr.io/sccr-node/sccr-node:0.1.0' }"
 
     input:
-    tuple val(meta), path(anndata), path(parts, stageAs: 'parts/*')
+    tuple val(meta), path(anndata, stageAs: 'input/*'), path(parts, stageAs: 'parts/*')
 
     output:
     tuple val(meta), path("*.h5ad")           , emit: h5ad
@@ -22,9 +22,6 @@ process SCCR_GATHER {
     def args = task.ext.args ?: ''
     def prefix   = task.ext.prefix ?: "${meta.id}_imputed"
     def memory_option = task.memory ? "--max-memory ${task.memory.toMega()}MiB" : ''
-    if ("${prefix}.h5ad" == anndata.name) {
-        error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
-    }
     """
     sccr gather \\
         ${args} \\
@@ -38,9 +35,6 @@ process SCCR_GATHER {
 
     stub:
     def prefix = task.ext.prefix ?: "${meta.id}_imputed"
-    if ("${prefix}.h5ad" == anndata.name) {
-        error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
-    }
     """
     touch ${prefix}.h5ad
     touch ${prefix}.provenance.json

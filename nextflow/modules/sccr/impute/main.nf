@@ -8,7 +8,7 @@ process SCCR_IMPUTE {
         'ghcr.io/sccr-node/sccr-node:0.1.0' }"
 
     input:
-    tuple val(meta), path(anndata), path(genes)
+    tuple val(meta), path(anndata, stageAs: 'input/*'), path(genes, stageAs: 'genes/*')
     val method
     val input_layer
     val batch_key
@@ -35,9 +35,6 @@ process SCCR_IMPUTE {
     def depth_option  = target_sum ? "--target-sum ${target_sum}" : ''
     def report_option = with_report ? "--report ${prefix}.html --multiqc ${prefix}_multiqc" : ''
     def memory_option = task.memory ? "--max-memory ${task.memory.toMega()}MiB" : ''
-    if (output == anndata.name) {
-        error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
-    }
     """
     export MPLCONFIGDIR=./tmp/mpl
     export NUMBA_CACHE_DIR=./tmp/numba
@@ -60,9 +57,6 @@ process SCCR_IMPUTE {
     stub:
     def prefix = task.ext.prefix ?: "${meta.id}_imputed"
     def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
-    if (output == anndata.name) {
-        error("Input and output names are the same, use \"task.ext.prefix\" to disambiguate!")
-    }
     """
     ${output.endsWith('.zarr') ? 'mkdir' : 'touch'} ${output}
     touch ${prefix}.provenance.json

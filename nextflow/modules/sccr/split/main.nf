@@ -8,7 +8,7 @@ process SCCR_SPLIT {
         'ghcr.io/sccr-node/sccr-node:0.1.0' }"
 
     input:
-    tuple val(meta), path(anndata), path(genes)
+    tuple val(meta), path(anndata, stageAs: 'input/*'), path(genes, stageAs: 'genes/*')
     val input_layer
     val batch_key
     val target_sum

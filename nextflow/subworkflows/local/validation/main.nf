@@ -1,9 +1,47 @@
 // Checks the user's parameters and samplesheet before any task starts, against the schemas derived from the contract; no plugin needed.
 
+/** Find a file or folder by its name, taken as it is: brackets, * and ? are letters like any other. */
+def named(path) {
+    return file(path, glob: false)
+}
+
+/** Read a JSON file of the workflow. */
+def json_of(path) {
+    return new groovy.json.JsonSlurper().parse(named("${projectDir}/${path}").toFile())
+}
+
 /** Return the parameters that the schema describes, by name. */
 def schema_properties() {
-    def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/nextflow_schema.json").toFile())
-    return schema['$defs'].values().collectEntries { section -> section.properties }
+    return json_of('nextflow_schema.json')['$defs'].values().collectEntries { section -> section.properties }
+}
+
+/** Return what --help prints: every parameter, from the schema. */
+def help_text() {
+    def schema = json_of('nextflow_schema.json')
+    def usage = 'Usage: nextflow run nextflow/ -profile docker --input samplesheet.csv --outdir results'
+    def sections = schema['$defs'].values().collect { section ->
+        def shown = section.properties.findAll { _name, property -> !property.hidden }
+        ([section.title] + shown.collect { name, property -> help_line(name, property) }).join('\n')
+    }
+    return (["${version_text()}: ${schema.description}", usage] + sections).join('\n\n')
+}
+
+/** Return what --help prints of one parameter. */
+def help_line(name, property) {
+    def choices = property['enum'] ? "(${property['enum'].join(', ')})" : ''
+    def preset = property['default'] != null ? "[default: ${property['default']}]" : property.help_text
+    return '  --' + ([name.padRight(25), property.description, choices, preset].findAll().join(' '))
+}
+
+/** Return what --version prints. */
+def version_text() {
+    return "${workflow.manifest.name} ${workflow.manifest.version}"
+}
+
+/** Return true or false, as text, for what spreadsheets and people write for them, and anything else as it is. */
+def plain_boolean(text) {
+    def word = text.toString().toLowerCase()
+    return word in ['true', 't', 'yes', 'y', '1'] ? 'true' : word in ['false', 'f', 'no', 'n', '0'] ? 'false' : text
 }
 
 /** Return what is wrong with one value, or null. Covers the JSON Schema keywords that the schemas use. */
@@ -39,7 +77,7 @@ def problem_with(value, schema) {
         }
     }
     else if (schema.pattern && !(text =~ schema.pattern)) {
-        return schema.errorMessage ?: schema.pattern == "^[^']+\$" ? 'must be given, without single quotes' : "does not match ${schema.pattern}"
+        return schema.errorMessage
     }
     return null
 }
@@ -49,28 +87,73 @@ def plain_name(name) {
     return name.toString().toLowerCase().replaceAll(/[-_]/, '')
 }
 
-/** Return the problems with the parameters: unknown names and invalid values, one line each. */
-def parameter_problems(given) {
-    def known = schema_properties()
-    def unknown = given.keySet()
-        .findAll { name -> !(name in known.keySet()) }
-        .collectEntries { name -> [plain_name(name), name] }
-        .collect { key, name ->
-            def meant = known.keySet().find { candidate -> plain_name(candidate) == key }
-            "unknown parameter --${name}${meant ? ": did you mean --${meant}?" : ' (nextflow_schema.json lists all parameters)'}"
+/** Return how many letters must be changed, added, left out or exchanged with their neighbour to make one name the other. */
+def edit_distance(one, other) {
+    def rows = [(0..other.size()).toList()]
+    one.toList().eachWithIndex { letter, i ->
+        def row = [i + 1]
+        other.toList().eachWithIndex { wanted, j ->
+            def ways = [row[j] + 1, rows[i][j + 1] + 1, rows[i][j] + (letter == wanted ? 0 : 1)]
+            if (i && j && letter == other[j - 1] && wanted == one[i - 1]) {
+                ways << rows[i - 1][j - 1] + 1
+            }
+            row << ways.min()
         }
-    def wrong = known.collectMany { name, schema ->
+        rows << row
+    }
+    return rows[-1][-1]
+}
+
+/** Return the parameter that an unknown name was probably meant to be, or null: at most one letter in five is wrong. */
+def meant_by(name, known) {
+    def typed = plain_name(name)
+    def nearest = known.min { candidate -> edit_distance(typed, plain_name(candidate)) }
+    def distance = edit_distance(typed, plain_name(nearest))
+    return typed.size() > 3 && distance <= Math.max(1, typed.size().intdiv(5)) ? nearest : null
+}
+
+/** Return a warning for each unknown parameter that looks like a misspelt one; sites' own parameters are not our concern. */
+def parameter_warnings(given) {
+    def known = schema_properties().keySet()
+    return given.keySet()
+        .findAll { name -> !(name in known) }
+        .collectEntries { name -> [plain_name(name), name] }
+        .values()
+        .collectEntries { name -> [name, meant_by(name, known)] }
+        .findAll { _name, meant -> meant }
+        .collect { name, meant -> "--${name} is not a parameter and has no effect: did you mean --${meant}?" }
+}
+
+/** Return the problems with the parameters: invalid values, one line each. */
+def parameter_problems(given) {
+    return schema_properties().collectMany { name, schema ->
         def value = given[name]
         def problem = value == null ? null : problem_with(value, schema)
         problem ? ["--${name} ${value}: ${problem}"] : []
     }
-    return unknown + wrong
 }
 
 /** Find the file of a path in the samplesheet: a relative path is looked up in the launch folder, then in the samplesheet's. */
 def located(path, sheet) {
-    def here = file(path)
+    def here = named(path)
     return here.exists() || path.startsWith('/') || path.contains('://') ? here : sheet.parent.resolve(path)
+}
+
+/**
+ * Return why Nextflow could not hand over an existing file, or null.
+ * Its own scripts name files without quotes; what it leaves to the shell is expanded there.
+ */
+def handover_problem(path) {
+    def text = path.toString()
+    if (path.scheme != 'file') {
+        return null
+    }
+    def special = text.findAll(/[$\t\n\r]|\{[^{}]*(?:,|\.\.)[^{}]*\}/)
+    if (special) {
+        return "contains ${special[0].trim() ?: 'white space other than blanks'}, which Nextflow cannot pass to a task; rename it, or give a link to it"
+    }
+    def others = text =~ /[*?\[]/ ? [files(text, type: 'any', hidden: true)].flatten().findAll { other -> other.toString() != text } : []
+    return others ? "is a pattern that also fits ${others[0].name}, and Nextflow might pass that to a task; rename it, or give a link to it" : null
 }
 
 /** Return the samples and the problems of the samplesheet: a list of [meta, path], and one line per problem. */
@@ -78,21 +161,25 @@ def read_samplesheet(path, defaults) {
     if (!path) {
         return [[], ['--input is missing: give a samplesheet, a CSV file with the columns sample and path']]
     }
-    def sheet = file(path)
-    if (!sheet.exists()) {
-        return [[], ["--input ${path}: no such file"]]
+    def sheet = named(path.toString())
+    if (!sheet.isFile()) {
+        return [[], ["--input ${path}: ${sheet.exists() ? 'is a folder, not a CSV file' : 'no such file'}"]]
     }
-    def schema = new groovy.json.JsonSlurper().parse(file("${projectDir}/assets/schema_input.json").toFile())
+    def schema = json_of('assets/schema_input.json')
     def columns = schema.items.properties
-    // Spreadsheet programs put a byte order mark before the first name.
-    def first_line = sheet.text.replace('\uFEFF', '').readLines().find { line -> line.trim() } ?: ''
-    def header = first_line.split(',').collect { name -> name.trim().replaceAll('^"|"$', '') }
+    // Spreadsheet programs put a byte order mark before the first name, and leave blank lines.
+    def lines = sheet.splitCsv(strip: true, quote: '"', charset: 'UTF-8')
+        .collect { cells -> cells.collect { cell -> cell ? cell.replace('\uFEFF', '').replaceAll('^"|"$', '').trim() : '' } }
+        .findAll { cells -> cells.any() }
+    def header = lines ? lines[0] : []
     def missing = schema.items.required.findAll { name -> !(name in header) }
     if (missing) {
         return [[], missing.collect { name -> "${sheet.name}: column ${name} is missing (available: ${header.join(', ')})" }]
     }
     header.findAll { name -> !(name in columns.keySet()) }.each { name -> log.warn("${sheet.name}: column ${name} is ignored") }
-    def rows = sheet.splitCsv(header: header, skip: 1, strip: true, quote: '"').findAll { row -> row.values().any { value -> value } }
+    def rows = lines.drop(1).collect { cells ->
+        [header, cells].transpose().collectEntries { name, value -> [name, columns[name]?.type == 'boolean' ? plain_boolean(value) : value] }
+    }
     if (!rows) {
         return [[], ["${sheet.name}: contains no samples"]]
     }
@@ -107,7 +194,11 @@ def read_samplesheet(path, defaults) {
             if (problem) {
                 return ["${place}: ${name} ${value} ${problem}"]
             }
-            return column.exists && !located(value, sheet).exists() ? ["${place}: ${name} ${value} does not exist"] : []
+            if (column.exists) {
+                def found = located(value, sheet)
+                problem = found.exists() ? handover_problem(found) : 'does not exist'
+            }
+            return problem ? ["${place}: ${name} ${value} ${problem}"] : []
         }
     }
     def doubled = rows.collect { row -> row.sample }.countBy { name -> name }.findAll { name, count -> name && count > 1 }
@@ -146,7 +237,23 @@ def combination_problems(given, samples, scatter) {
     def incomplete = scattered && given.write in ['recovered', 'embedding']
         ? ["--scatter requires the denoised expression: --write denoised or both, not ${given.write}"]
         : []
-    return misplaced + unscatterable + others + incomplete
+    def working = imputed.findAll { meta, _path -> "${meta.imputed_integration != null ? meta.imputed_integration : given.imputed_integration}" == 'true' }
+    def without_layer = working && given.write in ['recovered', 'embedding']
+        ? ["--imputed_integration requires the denoised expression: --write denoised or both, not ${given.write}"]
+        : []
+    def results = imputed.collect { meta, _path -> [meta.id, 'imputed'] } + working.collect { meta, _path -> [meta.id, 'working'] }
+    return misplaced + unscatterable + others + incomplete + without_layer + replaced_inputs(given.outdir, samples, results)
+}
+
+/** Return which results, as [sample, kind], would replace the file of a sample when they are published, one line each. */
+def replaced_inputs(outdir, samples, results) {
+    def inputs = samples.findAll { _meta, path -> path.scheme == 'file' }.collectEntries { meta, path -> [path.toRealPath(), meta.id] }
+    return results.collectMany { sample, kind ->
+        ['h5ad', 'zarr']
+            .collect { suffix -> named("${outdir}/imputed/${sample}_${kind}.${suffix}") }
+            .findAll { target -> target.scheme == 'file' && target.exists() && inputs[target.toRealPath()] }
+            .collect { target -> "sample ${sample}: its result would replace ${target}, the input of sample ${inputs[target.toRealPath()]}; give another --outdir, or name the sample otherwise" }
+    }
 }
 
 /** Report which tasks failed for good, and why, one line each: Nextflow itself only says that it continued. */
@@ -156,8 +263,12 @@ def tell_failures(trace) {
     }
     def last_attempts = trace.splitCsv(header: true, sep: '\t').groupBy { task -> task.name }.values().collect { tasks -> tasks.max { task -> task.attempt as Integer } }
     last_attempts.findAll { task -> task.status == 'FAILED' }.each { task ->
-        def said = file("${task.workdir}/.command.err")
-        def lines = said.exists() ? said.readLines().findAll { line -> line.trim() } : []
+        // What fails outside the command (a container that does not start, say) is only in .command.log.
+        def lines = ['.command.err', '.command.log', '.command.out']
+            .collect { name -> named("${task.workdir}/${name}") }
+            .findAll { said -> said.exists() }
+            .collect { said -> said.readLines().findAll { line -> line.trim() } }
+            .find { said -> said } ?: []
         log.error("${task.name} failed with exit status ${task.exit}: ${lines ? lines[-1] : 'no message'} (work folder: ${task.workdir})")
     }
 }

@@ -1,0 +1,55 @@
+"""Make a layer of a data set its matrix X, for tools that read only X."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sccr_node.contract.promote import PromoteParameters
+from sccr_node.data.dataset import open_dataset
+from sccr_node.data.output import check_keys, stage_output
+from sccr_node.errors import InputProblem, UsageProblem
+from sccr_node.pipeline.impute import publish
+from sccr_node.runtime.console import Console
+from sccr_node.storage.formats import format_of_output
+from sccr_node.storage.targets import check_targets
+
+
+def promote_file(source: Path, output: Path, asked: PromoteParameters, *, console: Console) -> None:
+    """Copy a data set, and rename in the copy: X to a layer, and another layer to X.
+
+    Parameters
+    ----------
+    source
+        ``.h5ad`` or ``.zarr``.
+    output
+        The copy, in the same format.
+    asked
+        The layers.
+    console
+        Shows what was written.
+
+    Raises
+    ------
+    SccrError
+        Any failure that the user can act on; nothing is written in that case.
+    """
+    store = format_of_output(output)
+    with open_dataset(source, asked.layer) as data:
+        check_targets([store.target(output)], [source, *asked.files_read()], force=asked.force)
+        if data.store is not store:
+            raise UsageProblem(
+                f"cannot write {output}: the format of {source} is kept; choose a name that ends in "
+                f"{data.store.suffix if data.store else '.h5ad or .zarr'}"
+            )
+        if data.has_key("layers", asked.former):
+            raise InputProblem(f"{source} already has layers[{asked.former!r}]: give another --former")
+        check_keys(data, [("layers", asked.former)], overwrite=True)
+        had_matrix = "X" in data.root
+        with stage_output(data, output, force=asked.force) as copy:
+            if had_matrix:
+                copy.move("X", f"layers/{asked.former}")
+            copy.move(f"layers/{asked.layer}", "X")
+            copy.finish()
+            publish(copy, {}, force=asked.force)
+    moved = f"; the former X is layers[{asked.former!r}]" if had_matrix else ""
+    console.say(f"wrote {output}: X is the former layers[{asked.layer!r}]{moved}")
