@@ -14,7 +14,6 @@ from sccr_node.contract.shared import (
     _without_repeats,
 )
 
-
 COMPARED = ("none", *METHODS)
 """What a benchmark can compare: the data without imputation, and all methods."""
 
