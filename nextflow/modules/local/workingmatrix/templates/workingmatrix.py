@@ -20,7 +20,8 @@ else:
 
     # Renaming inside the file costs no memory, however large the matrices are.
     shutil.copyfile(source, target)
-    with h5py.File(target, "r+") as file:
+    # Shared file systems may refuse locks; nobody else knows this copy.
+    with h5py.File(target, "r+", locking=False) as file:
         if f"layers/{layer}" not in file:
             sys.exit(f"cannot make layer {layer!r} the working matrix: not in {source}; use --write denoised or both")
         if "X" in file:
