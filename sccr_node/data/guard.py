@@ -56,7 +56,7 @@ def _reason(error: BaseException, path: Path) -> str:
     # HDF5's own failures come as KeyError too, and numpy's complaint about a cut chunk as ValueError.
     if isinstance(error, DAMAGE) or re.search(r"[Uu]nable to (?!.*doesn't exist)|reshape|buffer", told):
         return f"damaged or incomplete ({told}); copy or create the file again"
-    return f"its contents are not what they should be ({told}); create the file again, e.g. with anndata"
+    return f"it is not stored as expected ({told}); create the file again, e.g. with anndata"
 
 
 def _missing_filters(path: Path) -> list[str]:

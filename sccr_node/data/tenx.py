@@ -93,7 +93,7 @@ def read_hdf5(path: Path, file: h5py.File) -> TenX:
 
 
 def _texts(dataset: Any) -> list[str]:
-    values = dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
+    values = dataset.asstr("utf-8")[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
     return [str(value) for value in values]
 
 

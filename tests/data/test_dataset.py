@@ -254,7 +254,7 @@ def make_bad(folder: Path, what: str) -> tuple[Path, str | None]:
         ("negative column", "column index out of range"),
         ("pointers fall", "does not match"),
         ("values missing", "does not match"),
-        ("no indptr", "not what they should be .*indptr"),
+        ("no indptr", "not stored as expected .*indptr"),
         ("shorter obs", "is inconsistent"),
         ("strings", "not numbers"),
         ("one dimension", "is not a cells × genes matrix"),

@@ -273,6 +273,15 @@ def test_two_genomes_of_cell_ranger_2_and_how_to_go_on(tmp_path):
     np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "hg19.h5ad").X.toarray(), counts())
 
 
+def test_h5_names_beyond_ascii(tmp_path):
+    path = tmp_path / "in.h5"
+    write_ten_x_h5(path, counts(), [tuple(line.split("\t")) for line in FEATURES])
+    with h5py.File(path, "r+") as file:
+        del file["matrix/features/name"]
+        file["matrix/features/name"] = np.array([name.replace("gene", "gène").encode() for name in GENES])
+    assert read(path)[1].var_names.tolist() == [name.replace("gene", "gène") for name in GENES]
+
+
 def test_probes_are_not_genes(tmp_path):
     path = tmp_path / "raw_probe_bc_matrix.h5"
     write_ten_x_h5(path, counts(), [(f"ENSG1|A|{n}", "A", "Gene Expression") for n in range(N_GENES)])
@@ -289,7 +298,7 @@ def test_probes_are_not_genes(tmp_path):
             lambda values: values[:-1],
             f"{N_CELLS} cells, but it names {N_GENES} genes and {N_CELLS - 1} cells",
         ),
-        ("indptr", lambda values: values[:-1], "not what they should be (the indptr"),
+        ("indptr", lambda values: values[:-1], "not stored as expected (the indptr"),
         ("indices", lambda values: values + N_GENES, "column index out of range"),
     ],
 )
