@@ -93,7 +93,7 @@ def problem_of_reading(error: BaseException, what: str) -> SccrError | None:
     """
     code = error_number(error)
     reason = os.strerror(code).lower()
-    if code in FORBIDDEN:
+    if code in (*FORBIDDEN, *MISSING):
         return InputMissing(f"cannot read {what}: {reason}")
     return _problem_for_now(code, f"cannot read {what}")
 

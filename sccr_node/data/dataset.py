@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sccr_node.data import tenx
+from sccr_node.data import foreign, tenx
 from sccr_node.data.frames import MemoryTable, StoredTable, Table, legacy_table
 from sccr_node.data.guard import among, listing, one_line, reading
 from sccr_node.data.matrix import BLOCK_BYTES, ColumnsOf, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
@@ -29,8 +29,6 @@ from sccr_node.storage.store import StoreFormat
 
 RAW = "raw"
 """The name that stands for ``.raw.X``, unless a layer has it."""
-
-ACCEPTED = "an .h5ad file, an AnnData .zarr folder, a 10x .h5 file or a 10x folder with matrix.mtx"
 
 
 _BARCODE = re.compile(r"(?:^|[^A-Za-z])[ACGT]{8,}(?:$|[^A-Za-z])")
@@ -97,6 +95,7 @@ class Dataset:
         self._matrix, self._obs, self._var = matrix, obs, var
         self.n_cells, self.n_genes = matrix.shape
         self.in_memory_bytes = matrix.in_memory_bytes
+        self.remarks: list[str] = []
         self._stamp = _stamp(path)
         self.of_raw = layer == RAW and not self.has_key("layers", RAW)
 
@@ -140,8 +139,8 @@ class Dataset:
 
     @cached_property
     def notes(self) -> list[str]:
-        """What is unusual, but accepted, about the names: one sentence each."""
-        found = []
+        """What is unusual, but accepted, about the file and the names: one sentence each."""
+        found = list(self.remarks)
         for what, names in (("gene", self.gene_names), ("cell", self.cell_names)):
             distinct, how_often = np.unique(names, return_counts=True)
             repeated = distinct[how_often > 1]
@@ -303,35 +302,24 @@ def _open(path: Path, layer: str | None, opened: ExitStack) -> Dataset:
         raise InputMissing(f"{path} does not exist") from error
     except OSError as error:
         raise problem_of_reading(error, str(path)) or InputMissing(f"cannot open {path}: {reason_of(error)}") from error
-    for store in FORMATS:
-        if store.matches(path):
-            return _open_store(path, store, layer, opened)
-    if is_folder:
-        if tenx.is_folder(path):
-            return _in_memory(path, "10x_mtx", layer)
-        raise InputProblem(f"{path} is a folder that is neither an AnnData zarr store nor 10x output with matrix.mtx")
-    if not h5py.is_hdf5(path):
-        size = path.stat().st_size
-        raise InputProblem(
-            f"{path} is {'empty' if not size else 'not an HDF5 file'}: give {ACCEPTED}"
-            + (" (unpack it first)" if path.suffix in (".zip", ".gz", ".tar") else "")
-        )
-    raise InputProblem(f"{path} has an unknown format: give {ACCEPTED}")
+    with reading(path, "the contents"):
+        for store in FORMATS:
+            if store.matches(path):
+                return _open_store(path, store, layer, opened)
+        if is_folder and tenx.is_folder(path):
+            return _in_memory(path, "10x_mtx", layer, lambda: tenx.read_folder(path))
+        raise InputProblem(f"{path} is {foreign.folder(path) if is_folder else foreign.file(path)}")
 
 
 def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack) -> Dataset:
-    with reading(path, "the contents"):
-        root = opened.enter_context(store.opened(path))
-        keys = set(root)
-        if "obs" in keys and "var" in keys:
-            return _stored(path, store, layer, root)
-        is_tenx = isinstance(root, h5py.File) and tenx.is_hdf5(root)
-    if is_tenx:
-        root.close()
-        return _in_memory(path, "10x_h5", layer)
-    if "mod" in keys:
-        raise InputProblem(f"{path} is a MuData file: write its RNA modality to a separate .h5ad file first")
-    raise InputProblem(store.not_anndata(path))
+    root = opened.enter_context(store.opened(path))
+    keys = set(root)
+    if "obs" in keys and "var" in keys:
+        return _stored(path, store, layer, root)
+    if isinstance(root, h5py.File) and tenx.matrices(root):
+        return _in_memory(path, "10x_h5", layer, lambda: tenx.read_hdf5(path, root))
+    what = foreign.stored(keys)
+    raise InputProblem(f"{path} is {what}" if what else store.not_anndata(path))
 
 
 def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dataset:
@@ -353,6 +341,8 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dat
     try:
         matrix = open_matrix(element, name)
     except ValueError as error:
+        if type(error) is not ValueError:  # a library's: a codec that it does not know, JSON that is cut
+            raise
         raise InputProblem(f"cannot use {name} of {path}: {one_line(error)}") from error
     uns = root.get("uns")
     frames: list[Table] = [
@@ -409,13 +399,15 @@ def _by_names(raw: Matrix, found: np.ndarray, wanted: np.ndarray, path: Path) ->
     return ColumnsOf(raw, np.array([next(in_order[name]) for name in wanted.tolist()], dtype=np.intp))
 
 
-def _in_memory(path: Path, format: str, layer: str | None) -> Dataset:
+def _in_memory(path: Path, format: str, layer: str | None, read: Callable[[], tenx.TenX]) -> Dataset:
     if layer is not None:
         raise InputProblem(f"{path} is 10x output, which has no layers: leave out --layer {layer}")
-    adata = tenx.read(path)
+    adata, remarks = read()
     rows = CsrMatrix(adata.X.data, adata.X.indices, adata.X.indptr, adata.X.shape)
     rows.in_memory_bytes = adata.X.data.nbytes + adata.X.indices.nbytes + adata.X.indptr.nbytes
-    return Dataset(path, format, None, adata, rows, MemoryTable(adata.obs), MemoryTable(adata.var))
+    data = Dataset(path, format, None, adata, rows, MemoryTable(adata.obs), MemoryTable(adata.var))
+    data.remarks += remarks
+    return data
 
 
 def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:

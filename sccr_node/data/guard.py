@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from sccr_node.errors import InputProblem, SccrError, problem_of_reading
 from sccr_node.runtime.words import did_you_mean
+from sccr_node.storage.hdf5 import FORMAT as HDF5
+from sccr_node.storage.hdf5 import missing_filters
 
-READ_FAILURES = (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError)
+DAMAGE = (OSError, EOFError, RuntimeError, zlib.error, json.JSONDecodeError)
+"""What the libraries raise where bytes are missing or checksums fail."""
+READ_FAILURES = (*DAMAGE, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 @contextmanager
@@ -31,9 +38,34 @@ def reading(path: Path, what: str) -> Iterator[None]:
         problem = problem_of_reading(error, f"{what} of {path}")
         if problem is not None:
             raise problem from error
-        raise InputProblem(
-            f"cannot read {what} of {path}: damaged or incomplete ({one_line(error)}); copy or create the file again"
-        ) from error
+        raise InputProblem(f"cannot read {what} of {path}: {_reason(error, path)}") from error
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    """Return why data cannot be decoded, and how to go on."""
+    told = one_line(error)
+    if codec := re.search(r"codec not available: \W*([\w.-]+)|Unknown codec: \W*([\w.-]+)", told):
+        return (
+            f"it is compressed with {codec[1] or codec[2]!r}, which is not installed here; install a package with this "
+            "codec for zarr, or write the store with another compression"
+        )
+    if re.search("filter|plugin", told) and (filters := _missing_filters(path)):
+        return (
+            f"it is compressed with {listing(filters)}, an HDF5 filter that is not installed here; "
+            "pip install hdf5plugin, or write the file with compression='gzip'"
+        )
+    # HDF5's own failures come as KeyError too, and numpy's complaint about a cut chunk as ValueError.
+    if isinstance(error, DAMAGE) or re.search(r"[Uu]nable to (?!.*doesn't exist)|reshape|buffer", told):
+        return f"damaged or incomplete ({told}); copy or create the file again"
+    return f"it is not stored as expected ({told}); create the file again, e.g. with anndata"
+
+
+def _missing_filters(path: Path) -> list[str]:
+    try:
+        with HDF5.opened(path) as file:
+            return missing_filters(file)
+    except (OSError, RuntimeError):
+        return []
 
 
 def one_line(error: BaseException) -> str:

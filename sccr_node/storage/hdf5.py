@@ -7,6 +7,7 @@ import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ from sccr_node.runtime import signals
 from sccr_node.storage.copying import copy_file
 from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, quiet
 from sccr_node.storage.targets import Target
+
+FILTERS = {
+    4: "szip", 305: "lzo", 307: "bzip2", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp",
+    32015: "zstd", 32017: "sz", 32024: "sz3", 32026: "blosc2", 32028: "sperr",
+}  # fmt: skip
+"""The usual filters by their registered numbers: what a file says about them is often a sentence."""
 
 
 class H5adFormat(StoreFormat):
@@ -47,6 +54,8 @@ class H5adFormat(StoreFormat):
             file = h5py.File(path, "r", locking="best-effort")
         except OSError:
             file = h5py.File(path, "r", locking=False)
+        if find_spec("hdf5plugin") is not None and missing_filters(file):
+            import hdf5plugin  # noqa: F401  (which registers its filters)
         return file
 
     def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
@@ -61,8 +70,14 @@ class H5adFormat(StoreFormat):
         """Read the whole file as AnnData."""
         import anndata
 
-        with quiet():
-            return anndata.read_h5ad(path)
+        with self.opened(path), quiet():  # which registers filters, if there are others than HDF5's own
+            try:
+                return anndata.read_h5ad(path)
+            except (
+                OSError
+            ):  # anndata opens files with a lock, which some file systems refuse; HDF5 locks no file object
+                with path.open("rb") as file:
+                    return anndata.read_h5ad(file)
 
     def write(self, path: Path, adata: Any) -> None:
         """Write AnnData to the file."""
@@ -298,6 +313,23 @@ def write_h5ad(path: Path, adata: Any) -> None:
         file.close()
     if file.failure is not None:
         raise file.failure
+
+
+def missing_filters(file: h5py.File) -> list[str]:
+    """Return the names of the filters, such as compressions, that a file uses and that are not installed."""
+    found: dict[int, str] = {}
+
+    def look(name: bytes, info: Any) -> None:
+        if info.type == h5py.h5o.TYPE_DATASET:
+            options = h5py.h5d.open(file.id, name).get_create_plist()
+            for number in range(options.get_nfilters()):
+                code, _, _, label = options.get_filter(number)
+                if not h5py.h5z.filter_avail(code):
+                    said = label.decode("utf-8", "replace").removeprefix("HDF5 ").partition(";")[0]
+                    found[code] = FILTERS.get(code) or said or f"number {code}"
+
+    h5py.h5o.visit(file.id, look, info=True)
+    return list(dict.fromkeys(found.values()))
 
 
 FORMAT = H5adFormat()

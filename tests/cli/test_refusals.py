@@ -76,6 +76,19 @@ def test_a_directory(refused, tmp_path):
     assert "neither an AnnData zarr store nor 10x" in refused(tmp_path / "folder", 65)
 
 
+def test_samples_in_one_folder(refused, tmp_path):
+    for sample in "AB":
+        for name in ("matrix.mtx", "features.tsv", "barcodes.tsv"):
+            (tmp_path / "geo").mkdir(exist_ok=True)
+            (tmp_path / "geo" / f"GSM{sample}_{name}").touch()
+    assert "2 samples ('GSMA_matrix.mtx', 'GSMB_matrix.mtx')" in refused(tmp_path / "geo", 65)
+
+
+def test_an_object_of_r(refused, tmp_path):
+    (tmp_path / "seurat.rds").write_bytes(b"RDX3")
+    assert "an R object" in refused(tmp_path / "seurat.rds", 65)
+
+
 def test_a_truncated_file(refused, tmp_path, counts):
     (tmp_path / "cut.h5ad").write_bytes(counts.read_bytes()[:-3000])
     assert "cut.h5ad" in refused(tmp_path / "cut.h5ad", 65)

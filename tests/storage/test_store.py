@@ -1,15 +1,20 @@
 """Chunks are what the formats' filters would make; errors of the disk are kept from HDF5, and not lost."""
 
+import fcntl
 import os
+import subprocess
+import sys
 
+import anndata
 import h5py
 import numpy as np
 import pytest
 
 from sccr_node.errors import InputProblem
-from sccr_node.storage.hdf5 import CarefulFile, Hdf5Appender, write_h5ad
+from sccr_node.storage.hdf5 import FORMAT, CarefulFile, Hdf5Appender, write_h5ad
 from sccr_node.storage.store import storable
 from sccr_node.storage.zarr import is_consolidated, write_zarr
+from tests.conftest import REPOSITORY
 from tests.support.inputs import plain, rich
 from tests.support.inputs import write_zarr as write_zarr_store
 from tests.support.trees import assert_same
@@ -62,6 +67,31 @@ def test_refusal_is_kept_from_hdf5_and_raised_by_check(tmp_path, error):
     with pytest.raises(type(error)):
         appender.close()
     appender.abandon()
+
+
+def test_no_file_is_locked(tmp_path):
+    """As if the file system refused the lock: somebody else has it."""
+    plain().write_h5ad(tmp_path / "in.h5ad")
+    with (tmp_path / "in.h5ad").open("rb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError):
+            h5py.File(tmp_path / "in.h5ad", "r")
+        assert_same(FORMAT.read(tmp_path / "in.h5ad"), plain())
+        with FORMAT.opened(tmp_path / "in.h5ad") as root:
+            assert root["X/data"].shape == (plain().X.nnz,)
+
+
+def test_nextflow_template_locks_no_file(tmp_path):
+    adata = plain(None, sccr=plain().X * 2)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    template = REPOSITORY / "nextflow/modules/local/workingmatrix/templates/workingmatrix.py"
+    script = template.read_text().replace("${anndata}", "in.h5ad").replace("${output}", "out.h5ad")
+    with (tmp_path / "out.h5ad").open("wb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        subprocess.run([sys.executable, "-c", script.replace("${layer}", "sccr")], cwd=tmp_path, check=True)
+    result = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert (result.X != plain().X * 2).nnz == 0
+    assert (result.layers["unimputed"] != plain().X).nnz == 0
 
 
 def test_careful_file_is_a_file(tmp_path):

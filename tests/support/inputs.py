@@ -1,5 +1,6 @@
 """Inputs for the tests: an AnnData object with everything in it, and files with unusual storage."""
 
+import gzip
 from pathlib import Path
 
 import anndata
@@ -140,3 +141,19 @@ def write_ten_x_h5(path: Path, values: np.ndarray, features: list[tuple[str, str
             parts[name] = np.array(column, dtype="S")
         parts["genome"] = np.array(["mm10"] * len(features), dtype="S")
         parts["_all_tag_keys"] = np.array(["genome"], dtype="S")
+
+
+def write_texts(folder: Path, texts: dict[str, list[str]], newline: str = "\n") -> Path:
+    """A folder of text files, given by their lines; those whose names end in .gz are packed."""
+    folder.mkdir(exist_ok=True)
+    for name, lines in texts.items():
+        content = "".join(line + newline for line in lines).encode()
+        (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    return folder
+
+
+def mtx_lines(values: np.ndarray, kind: str = "integer general") -> list[str]:
+    """A Matrix Market file of genes × cells, given cells × genes, ordered by cells."""
+    entries = [f"{gene + 1} {cell + 1} {values[cell, gene]}" for cell, gene in np.argwhere(values)]
+    sizes = f"{values.shape[1]} {values.shape[0]} {len(entries)}"
+    return [f"%%MatrixMarket matrix coordinate {kind}", "%", sizes, *entries]
