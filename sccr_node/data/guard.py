@@ -24,12 +24,17 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except SccrError:
+    except (SccrError, MemoryError):
         raise
-    except READ_FAILURES as error:
+    except Exception as error:
         problem = problem_of_reading(error, f"{what} of {path}")
         if problem is not None:
             raise problem from error
+        if type(error).__name__ == "IORegistryError":
+            raise InputProblem(
+                f"cannot read {what} of {path}: it is stored in a way that this version of anndata does not know; "
+                "write it with another version, or remove it"
+            ) from error
         raise InputProblem(
             f"cannot read {what} of {path}: damaged or incomplete ({one_line(error)}); copy or create the file again"
         ) from error

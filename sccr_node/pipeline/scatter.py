@@ -18,6 +18,7 @@ from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import BatchRecord, RunRecord
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.elements import check_cells
 from sccr_node.data.guard import listing
 from sccr_node.data.parts import part_record, write_part
 from sccr_node.data.preparation import GeneChoice, gene_list_lines
@@ -68,6 +69,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     target = PartsTarget(folder)
     with open_dataset(source, asked.layer) as data:
         check_targets([target], [source, *asked.files_read()], force=asked.force)
+        check_cells(data)
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation())
         console.say(f"{quantity(len(batches), 'batch', 'batches')} in obs[{asked.batch_key!r}], one file per batch")
