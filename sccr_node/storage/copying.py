@@ -37,9 +37,9 @@ def tree(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
             if entry.is_file():
                 names.append(entry.name)
             elif not entry.is_dir():
-                what = "a link to nothing" if entry.is_symlink() and not os.path.exists(entry.path) else "not a file"
+                what = "a link to nothing" if entry.is_symlink() and not os.path.exists(entry) else "a pipe or a device"
                 raise InputProblem(
-                    f"cannot read {path}: {entry.path} is {what}; restore that file, or copy the folder again"
+                    f"cannot read {entry.path}: it is {what}, not a file; restore the file, or copy the folder again"
                 )
             elif Path(os.path.realpath(entry.path)) not in above:
                 folders.append(entry.name)

@@ -22,6 +22,8 @@ from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text
 from sccr_node.storage.targets import Target
 
 _HEADER_BYTES = 60_000
+_REFERENCE_BYTES = 16
+"""What a text takes in an array of texts."""
 
 
 class H5adFormat(StoreFormat):
@@ -122,7 +124,7 @@ class Hdf5Appender(Appender):
         """Create a group with attributes."""
         stored = {key: _attribute(value) for key, value in attributes.items()}
         # More than HDF5 keeps in an object's header (64 KiB) goes elsewhere only if their order is tracked.
-        size = sum(value.size * 16 for value in stored.values() if isinstance(value, np.ndarray))
+        size = sum(value.size * _REFERENCE_BYTES for value in stored.values() if isinstance(value, np.ndarray))
         group = parent.create_group(name, track_order=size > _HEADER_BYTES or None)
         self._set(group, stored)
         return group
@@ -148,10 +150,26 @@ class Hdf5Appender(Appender):
         parent.create_dataset(name, data=np.array(value, dtype=dtype), dtype=dtype)
 
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
+        if len(names) * _REFERENCE_BYTES > _HEADER_BYTES:
+            group = self._with_room(group)
         # h5py replaces an attribute via a randomly named one; deleting it first keeps the file's bytes reproducible.
         if attribute in group.attrs:
             del group.attrs[attribute]
         group.attrs.create(attribute, np.array(names, dtype=object), dtype=h5py.string_dtype())
+
+    def _with_room(self, group: Any) -> Any:
+        """Return a group, replaced if need be by the same one with room for attributes above 64 KiB."""
+        if group.id.get_create_plist().get_attr_creation_order():
+            return group
+        roomy = self.root.create_group(None, track_order=True)
+        for key in group:
+            link = group.get(key, getlink=True)
+            roomy[key] = group[key] if isinstance(link, h5py.HardLink) else link
+        self._set(roomy, dict(group.attrs))
+        name = group.name
+        del self.root[name]
+        self.root[name] = roomy
+        return roomy
 
     def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
         """Rewrite a table of AnnData before 0.7, which is one compound dataset, with one field more or less."""

@@ -123,6 +123,11 @@ class ZarrAppender(Appender):
             raise ValueError(f"values of the type {dtype}, or of varying length, or references to other elements")
         return np.dtype(dtype.str) if dtype.itemsize else np.dtype("S1")  # without what h5py notes in a type
 
+    def _records(self, values: np.ndarray) -> np.ndarray:
+        if any(field[0].subdtype for field in (values.dtype.fields or {}).values()):
+            raise ValueError("records with several values in a field")  # zarr writes them, but does not read them
+        return super()._records(values)
+
     def _field(self, column: np.ndarray) -> np.ndarray:
         if not is_text(column.dtype):
             return super()._field(column)
