@@ -124,8 +124,9 @@ class ZarrAppender(Appender):
         return np.dtype(dtype.str) if dtype.itemsize else np.dtype("S1")  # without what h5py notes in a type
 
     def _records(self, values: np.ndarray) -> np.ndarray:
-        if any(field[0].subdtype for field in (values.dtype.fields or {}).values()):
-            raise ValueError("records with several values in a field")  # zarr writes them, but does not read them
+        # zarr writes them, but does not read them.
+        if any(field[0].subdtype or field[0].names for field in (values.dtype.fields or {}).values()):
+            raise ValueError("records with several values in a field")
         return super()._records(values)
 
     def _field(self, column: np.ndarray) -> np.ndarray:
