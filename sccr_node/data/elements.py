@@ -59,7 +59,9 @@ def copy_cells(data: Dataset, appender: Appender, rows: np.ndarray) -> None:
         elif name == "obsp":
             copier.copy(data.root[name], appender.root, name, Cells(rows, data.n_cells, pairs=True))
         elif name == "raw" and hasattr(data.root["raw"], "keys"):
-            copier.copy(data.root[name], appender.root, name, Cells(rows, data.n_cells), over={"X"})
+            copier.copy(
+                data.root[name], appender.root, name, Cells(rows, data.n_cells), over={"X"} & set(data.root["raw"])
+            )
         elif name != "raw":
             copier.copy(data.root[name], appender.root, name)
     copier.attributes(data.root, appender.root)
@@ -77,6 +79,9 @@ def check_cells(data: Dataset) -> None:
         if data.has_tables and slot in data.root:
             with reading(data.path, slot):
                 _check_element(data, data.root[slot])
+    if data.has_tables and "raw/X" in data.root:
+        with reading(data.path, "raw/X"):
+            _check_element(data, data.root["raw/X"])
 
 
 def _check_element(data: Dataset, element: Any) -> None:
@@ -96,7 +101,7 @@ def encoding_of(element: Any) -> str:
 def _over_cells(data: Dataset, group: Any) -> set[str]:
     """Return the members of a group over cells, as paths, that have a row per cell."""
     encoding = encoding_of(group)
-    if encoding == "dataframe":
+    if "_index" in group.attrs:  # a table, with or without an encoding
         names = [*group.attrs.get("column-order", ()), group.attrs["_index"]]
         return {text_of(name) for name in names}
     if encoding == "categorical":
@@ -109,7 +114,7 @@ def _over_cells(data: Dataset, group: Any) -> set[str]:
     slot, _, key = place.partition("/")
     raise InputProblem(
         f"cannot split {data.path}: {place} is stored as {encoding}, of which single cells cannot be taken; remove it "
-        f"first (del adata.{slot}[{key!r}]), or use sccr impute --batch-key"
+        f"first (del adata.{slot if slot == 'raw' else f'{slot}[{key!r}]'}), or use sccr impute --batch-key"
     )
 
 
@@ -194,9 +199,9 @@ class _Copier:
             missing = sorted(path for path in over if path not in group)
             if missing:
                 raise KeyError(f"no {missing[0]}")
-        if encoding_of(group) == "dataframe" and "__categories" in keys:
+        if "_index" in attributes and "__categories" in keys:
             keys.remove("__categories")  # its factors are copied as AnnData stores them today
-            attributes["encoding-version"] = "0.2.0"
+            attributes.update({"encoding-type": "dataframe", "encoding-version": "0.2.0"})
         made = self._appender.create_group(parent, name, attributes)
         for key in keys:
             with reading(self._data.path, f"{group.name.strip('/')}/{key}"):

@@ -11,6 +11,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from sccr_node.data.dataset import open_dataset
+from sccr_node.data.elements import check_cells
 from sccr_node.data.output import stage_output
 from sccr_node.data.parts import write_part
 from sccr_node.errors import InputProblem
@@ -90,6 +91,26 @@ def test_rows_that_do_not_fit_are_named(tmp_path):
     with open_dataset(tmp_path / "in.h5ad") as data, pytest.raises(InputProblem, match=r"obsm/spatial has the shape"):
         write_part(data, ROWS, tmp_path / "part.h5ad", {})
     assert os.listdir(tmp_path) == ["in.h5ad"]
+
+
+def test_tables_without_an_encoding_and_raw_of_an_unknown_one(tmp_path):
+    with h5py.File(written(tmp_path / "in.h5ad", everything()), "r+") as file:
+        for name in ("encoding-type", "encoding-version"):
+            del file["obs"].attrs[name]
+        file["obs/other"] = np.arange(3)  # in no column: of no cell
+    with open_dataset(tmp_path / "in.h5ad") as data:
+        check_cells(data)
+        write_part(data, ROWS, tmp_path / "part.h5ad", {})
+    with h5py.File(tmp_path / "in.h5ad", "r+") as whole, h5py.File(tmp_path / "part.h5ad") as part:
+        for name in ("int", "level", "note", "_index"):
+            assert list(read_elem(part["obs"][name])) == list(read_elem(whole["obs"][name])[ROWS]), name
+        assert part["obs/other"][()].tolist() == [0, 1, 2]
+        whole["raw/X"].attrs["encoding-type"] = "of-tomorrow"
+    with (
+        open_dataset(tmp_path / "in.h5ad") as data,
+        pytest.raises(InputProblem, match="raw/X is stored as of-tomorrow"),
+    ):
+        check_cells(data)
 
 
 def test_names_and_links_of_the_other_format(tmp_path):

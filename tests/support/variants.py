@@ -101,7 +101,7 @@ def awkward(path):
 def unknown_encoding_over_cells(path):
     with h5py.File(written(path), "r+") as file:
         file.create_dataset("obs/age", data=np.arange(N_CELLS)).attrs["encoding-type"] = "array"
-        group = file.create_group("obs/when")
+        group = file.create_group("obs/when")  # none that anybody knows
         group.attrs.update({"encoding-type": "datetime-of-tomorrow", "encoding-version": "9.9"})
         group["days"] = np.arange(N_CELLS)
         file["obs"].attrs["column-order"] = np.array(["sample", "age", "when"], dtype=object)
