@@ -146,6 +146,10 @@ class Hdf5Appender(Appender):
         stored: np.dtype[Any] = h5py.string_dtype() if text else h5py.opaque_dtype(dtype) if times else dtype
         return stored
 
+    def _write_small(self, parent: Any, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+        parent.create_dataset(name, data=values, dtype=self._stored_type(values.dtype))
+        self.set_attributes(parent[name], attributes)
+
     def _create_scalar(self, parent: Any, name: str, value: Any, dtype: np.dtype[Any]) -> None:
         parent.create_dataset(name, data=np.array(value, dtype=dtype), dtype=dtype)
 

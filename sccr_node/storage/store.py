@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -18,6 +19,8 @@ from sccr_node.storage.targets import Target
 
 # Entries per chunk: 256 KiB of float32, a few dozen cells, so that reading some cells does not decode the whole layer.
 CHUNK_ENTRIES = 1 << 16
+SMALL_BYTES = 1 << 14
+"""An array up to this size is written in one piece: threads and chunks cost more than they save."""
 # Chunks compressed at a time: bounds what waits in memory.
 _CHUNKS_A_WAVE = 16
 
@@ -221,12 +224,17 @@ class Appender:
             stored, blocks = records.dtype, [records]
         else:
             stored = self._stored_type(dtype)
-        with ThreadPoolExecutor(self._threads) as pool:
-            array = self._growing(parent, name, stored, row, pool)
-            for block in blocks:
-                array.append(block)
-            array.finish()
-        self.set_attributes(parent[name], attributes)
+        waiting = iter(blocks)
+        read = list(islice(waiting, 2))
+        if len(read) == 1 and 0 < read[0].nbytes <= SMALL_BYTES:
+            self._write_small(parent, name, read[0].astype(stored), attributes)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                array = self._growing(parent, name, stored, row, pool)
+                for block in chain(read, waiting):
+                    array.append(block)
+                array.finish()
+            self.set_attributes(parent[name], attributes)
         self.check()
 
     def write_scalar(
@@ -330,6 +338,10 @@ class Appender:
 
     def _field(self, column: np.ndarray) -> np.ndarray:
         return self._records(column) if column.dtype.names else column.astype(self._stored_type(column.dtype))
+
+    def _write_small(self, parent: Any, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+        """Write an array that is not worth threads and chunks, with its attributes: tables have thousands of them."""
+        raise NotImplementedError
 
     def _create_scalar(self, parent: Any, name: str, value: Any, dtype: np.dtype[Any]) -> None:
         raise NotImplementedError

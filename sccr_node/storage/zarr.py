@@ -135,6 +135,12 @@ class ZarrAppender(Appender):
         # Records of zarr have no text of variable length.
         return np.array([_str(value) for value in column.ravel()], dtype=str).reshape(column.shape)
 
+    def _write_small(self, parent: Any, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+        place = self._path / parent.path / name
+        store = _ZarrChunks(parent, name, values.dtype, values.shape[1:], place, self._compression)
+        store.create(values.shape, values.shape, {key: _json(value) for key, value in attributes.items()})
+        store.put(0, store.pack(values))
+
     def _create_scalar(self, parent: Any, name: str, value: Any, dtype: np.dtype[Any]) -> None:
         text = dtype.hasobject
         array = parent.create_array(name, shape=(), dtype=str if text else dtype)
@@ -168,7 +174,9 @@ class _ZarrChunks:
         self._array: Any = None
         self._pack: Callable[[bytes], Any] = bytes
 
-    def create(self, chunks: tuple[int, ...]) -> None:
+    def create(
+        self, chunks: tuple[int, ...], shape: tuple[int, ...] = (), attributes: Mapping[str, Any] | None = None
+    ) -> None:
         import numcodecs
         from zarr.codecs import GzipCodec, ZstdCodec
 
@@ -182,7 +190,12 @@ class _ZarrChunks:
             self._pack = numcodecs.Zstd(1).encode
         dtype = str if self._dtype.hasobject else self._dtype
         self._array = self._group.create_array(
-            self._name, shape=(0, *self._row), chunks=chunks, dtype=dtype, compressors=codec
+            self._name,
+            shape=shape or (0, *self._row),
+            chunks=chunks,
+            dtype=dtype,
+            compressors=codec,
+            attributes=dict(attributes or {}),
         )
 
     def pack(self, chunk: np.ndarray) -> bytes:
