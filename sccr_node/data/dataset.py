@@ -215,6 +215,11 @@ class Dataset:
         return self.store is not None
 
     @property
+    def has_tables(self) -> bool:
+        """Whether this is a store whose tables are groups of columns, as AnnData writes them since version 0.7."""
+        return self.is_stored and all(hasattr(self.root[slot], "keys") for slot in ("obs", "var"))
+
+    @property
     def is_streamed(self) -> bool:
         """Whether the matrix is read from its file block by block, instead of being kept in memory."""
         return self._matrix.streamed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,6 +68,10 @@ class StoredTable:
 
     def columns(self) -> list[str]:
         """Return the names of the columns."""
+        return self._columns
+
+    @cached_property
+    def _columns(self) -> list[str]:
         return [text_of(name) for name in self._group.attrs.get("column-order", ())]
 
     def column(self, name: str) -> Any:

@@ -32,9 +32,9 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except SccrError:
+    except (SccrError, MemoryError):
         raise
-    except READ_FAILURES as error:
+    except Exception as error:
         problem = problem_of_reading(error, f"{what} of {path}")
         if problem is not None:
             raise problem from error
@@ -44,6 +44,11 @@ def reading(path: Path, what: str) -> Iterator[None]:
 def _reason(error: BaseException, path: Path) -> str:
     """Return why data cannot be decoded, and how to go on."""
     told = one_line(error)
+    if type(error).__name__ == "IORegistryError":
+        return (
+            "it is stored in a way that this version of anndata does not know; write it with another version, or "
+            "remove it"
+        )
     if codec := re.search(r"codec not available: \W*([\w.-]+)|Unknown codec: \W*([\w.-]+)", told):
         return (
             f"it is compressed with {codec[1] or codec[2]!r}, which is not installed here; install a package with this "

@@ -85,6 +85,19 @@ class _Rows:
         return sparse.vstack(pieces, format="csr", dtype=self._dtype)
 
 
+def check_pointers(pointers: np.ndarray, n: int, data: Any, indices: Any) -> None:
+    """Raise ValueError if the pointers of n rows or columns do not match the values of a sparse matrix."""
+    n_stored = int(data.shape[0])
+    if (
+        pointers.shape != (n + 1,)
+        or pointers[0] != 0
+        or pointers[-1] != n_stored
+        or indices.shape[0] != n_stored
+        or (np.diff(pointers) < 0).any()
+    ):
+        raise ValueError("the indptr of the sparse matrix does not match its values")
+
+
 class CsrMatrix(_Rows):
     """A CSR matrix given by its three arrays: HDF5 datasets, zarr arrays or numpy arrays."""
 
@@ -93,15 +106,7 @@ class CsrMatrix(_Rows):
         self._data, self._indices = data, indices
         self._dtype = _supported(np.dtype(data.dtype))
         self._indptr = np.asarray(indptr[:], dtype=np.int64)
-        n_stored = int(data.shape[0])
-        if (
-            self._indptr.shape != (shape[0] + 1,)
-            or self._indptr[0] != 0
-            or self._indptr[-1] != n_stored
-            or indices.shape[0] != n_stored
-            or (np.diff(self._indptr) < 0).any()
-        ):
-            raise ValueError("the indptr of the sparse matrix does not match its values")
+        check_pointers(self._indptr, shape[0], data, indices)
         self.in_memory_bytes = self._indptr.nbytes
 
     def _slice(self, first: int, last: int) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.elements import copy_store
 from sccr_node.data.guard import reading
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.runtime.words import plural
@@ -150,8 +151,8 @@ def stage_output(
 ) -> Iterator[StagedOutput]:
     """Copy the input next to the output, open for appending; without ``commit`` the copy is removed.
 
-    Between h5ad files and between zarr folders the copy is made byte by byte. Between different formats, and from 10x,
-    it goes through anndata, in memory.
+    Between h5ad files and between zarr folders the copy is made byte by byte, between different formats element by
+    element. From 10x, and from tables of AnnData before 0.7, it goes through anndata, in memory.
 
     Parameters
     ----------
@@ -189,7 +190,7 @@ def stage_output(
         ExitStack() as opened,
     ):
         with writing(output):
-            digest = _copy(data, temporary.path, store, hashed)
+            digest = _copy(data, temporary, store, threads, hashed)
             data.check_unchanged()
         # Opened before the appender marks the file as open for writing.
         copied = opened.enter_context(_reread(data, temporary.path))
@@ -227,13 +228,22 @@ def _check_room(output: Path, needed: int) -> None:
         )
 
 
-def _copy(data: Dataset, target: Path, store: StoreFormat, hashed: bool) -> str | None:
+def _copy(data: Dataset, copy: Staged, store: StoreFormat, threads: int | None, hashed: bool) -> str | None:
     """Copy an input, byte by byte if the formats match; return the digest if asked for and if bytes were copied."""
     if data.store is store:
-        return store.copy(data.path, target, hashed=hashed)
+        return store.copy(data.path, copy.path, hashed=hashed)
+    if data.has_tables:
+        appender = store.appender(copy.path, "auto", threads, new=True)
+        try:
+            copy_store(data, appender, copy.target)
+            appender.close()
+        except BaseException:
+            appender.abandon()
+            raise
+        return None
     adata = data.root
     if data.store is not None:
         with reading(data.path, "the data"):
             adata = data.store.read(data.path)
-    store.write(target, adata)
+    store.write(copy.path, adata)
     return None

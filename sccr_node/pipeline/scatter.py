@@ -18,6 +18,7 @@ from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import BatchRecord, RunRecord
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.elements import check_cells
 from sccr_node.data.genes import GeneChoice, gene_list_lines
 from sccr_node.data.guard import listing
 from sccr_node.data.parts import part_record, write_part
@@ -70,6 +71,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     target = PartsTarget(folder)
     with open_input(source, asked) as (data, listed):
         check_targets([target], [source, *asked.files_read()], force=asked.force)
+        check_cells(data)
         console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)

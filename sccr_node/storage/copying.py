@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sccr_node.errors import InputProblem
 from sccr_node.runtime import signals
 
 _COPY_BYTES = 4 * 2**20
@@ -21,12 +22,30 @@ def size_on_disk(path: Path) -> int:
 
 
 def tree(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk a folder like ``os.walk``, also into linked folders, but never around a loop of links."""
-    for folder, folders, names in os.walk(path, followlinks=True):
-        here = Path(os.path.realpath(folder))
-        above = {here, *here.parents}
-        folders[:] = sorted(name for name in folders if Path(os.path.realpath(Path(folder, name))) not in above)
-        yield folder, folders, names
+    """Walk a folder like ``os.walk``, also into linked folders, but never around a loop of links.
+
+    Raises
+    ------
+    InputProblem
+        There is something that is neither a file nor a folder: reading it could block or never end.
+    """
+    here = Path(os.path.realpath(path))
+    above = {here, *here.parents}
+    folders, names = [], []
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_file():
+                names.append(entry.name)
+            elif not entry.is_dir():
+                what = "a link to nothing" if entry.is_symlink() and not os.path.exists(entry) else "a pipe or a device"
+                raise InputProblem(
+                    f"cannot read {entry.path}: it is {what}, not a file; restore the file, or copy the folder again"
+                )
+            elif Path(os.path.realpath(entry.path)) not in above:
+                folders.append(entry.name)
+    yield str(path), folders, names
+    for name in folders:
+        yield from tree(path / name)
 
 
 def sha256_of(path: Path) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
@@ -17,7 +19,7 @@ import numpy as np
 from sccr_node.errors import InputProblem
 from sccr_node.runtime import signals
 from sccr_node.storage.copying import copy_file
-from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, quiet
+from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet
 from sccr_node.storage.targets import Target
 
 FILTERS = {
@@ -25,6 +27,9 @@ FILTERS = {
     32015: "zstd", 32017: "sz", 32024: "sz3", 32026: "blosc2", 32028: "sperr",
 }  # fmt: skip
 """The usual filters by their registered numbers: what a file says about them is often a sentence."""
+_HEADER_BYTES = 60_000
+_REFERENCE_BYTES = 16
+"""What a text takes in an array of texts."""
 
 
 class H5adFormat(StoreFormat):
@@ -58,9 +63,9 @@ class H5adFormat(StoreFormat):
             import hdf5plugin  # noqa: F401  (which registers its filters)
         return file
 
-    def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
+    def appender(self, path: Path, compression: str, threads: int | None, *, new: bool = False) -> Appender:
         """Open the file for appending."""
-        return Hdf5Appender(path, compression, threads)
+        return Hdf5Appender(path, compression, threads, new=new)
 
     def copy(self, source: Path, target: Path, *, hashed: bool) -> str | None:
         """Copy the file."""
@@ -104,10 +109,12 @@ class H5adFormat(StoreFormat):
 class Hdf5Appender(Appender):
     """Appends to an HDF5 file."""
 
-    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
+    noun = "an HDF5 file"
+
+    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None, *, new: bool = False) -> None:
         super().__init__(path, compression, threads)
         self._file = CarefulFile(path)
-        self.root = h5py.File(self._file, "r+")
+        self.root = h5py.File(self._file, "w" if new else "r+")
 
     def close(self) -> None:
         """Write what HDF5 still buffers, and raise if the disk refused any of it."""
@@ -132,11 +139,60 @@ class Hdf5Appender(Appender):
         self.root.move(old, new)
         self.check()
 
+    def create_group(self, parent: Any, name: str, attributes: Mapping[str, Any]) -> Any:
+        """Create a group with attributes."""
+        stored = {key: _attribute(value) for key, value in attributes.items()}
+        # More than HDF5 keeps in an object's header (64 KiB) goes elsewhere only if their order is tracked.
+        size = sum(value.size * _REFERENCE_BYTES for value in stored.values() if isinstance(value, np.ndarray))
+        group = parent.create_group(name, track_order=size > _HEADER_BYTES or None)
+        self._set(group, stored)
+        return group
+
+    def set_attributes(self, element: Any, attributes: Mapping[str, Any]) -> None:
+        """Set attributes; what is not a value or an array of one type (JSON of zarr) is stored as JSON text."""
+        self._set(element, {key: _attribute(value) for key, value in attributes.items()})
+
+    @staticmethod
+    def _set(element: Any, stored: Mapping[str, Any]) -> None:
+        for key, value in stored.items():
+            text = isinstance(value, np.ndarray) and value.dtype.kind == "O"
+            element.attrs.create(key, value, dtype=h5py.string_dtype() if text else None)
+
+    def _stored_type(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        if dtype.kind == "O" and not is_text(dtype):
+            raise ValueError("values of varying length, or references to other elements")
+        text, times = is_text(dtype), dtype.kind in "mM"
+        stored: np.dtype[Any] = h5py.string_dtype() if text else h5py.opaque_dtype(dtype) if times else dtype
+        return stored
+
+    def _write_small(self, parent: Any, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+        parent.create_dataset(name, data=values, dtype=self._stored_type(values.dtype))
+        self.set_attributes(parent[name], attributes)
+
+    def _create_scalar(self, parent: Any, name: str, value: Any, dtype: np.dtype[Any]) -> None:
+        parent.create_dataset(name, data=np.array(value, dtype=dtype), dtype=dtype)
+
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
+        if len(names) * _REFERENCE_BYTES > _HEADER_BYTES:
+            group = self._with_room(group)
         # h5py replaces an attribute via a randomly named one; deleting it first keeps the file's bytes reproducible.
         if attribute in group.attrs:
             del group.attrs[attribute]
         group.attrs.create(attribute, np.array(names, dtype=object), dtype=h5py.string_dtype())
+
+    def _with_room(self, group: Any) -> Any:
+        """Return a group, replaced if need be by the same one with room for attributes above 64 KiB."""
+        if group.id.get_create_plist().get_attr_creation_order():
+            return group
+        roomy = self.root.create_group(None, track_order=True)
+        for key in group:
+            link = group.get(key, getlink=True)
+            roomy[key] = group[key] if isinstance(link, h5py.HardLink) else link
+        self._set(roomy, dict(group.attrs))
+        name = group.name
+        del self.root[name]
+        self.root[name] = roomy
+        return roomy
 
     def _write_legacy_column(self, slot: str, key: str, values: np.ndarray | None) -> None:
         """Rewrite a table of AnnData before 0.7, which is one compound dataset, with one field more or less."""
@@ -165,6 +221,8 @@ class Hdf5Appender(Appender):
     def _growing(
         self, group: Any, name: str, dtype: Any, row: tuple[int, ...], pool: ThreadPoolExecutor, noisy: bool = False
     ) -> GrowingArray:
+        if np.dtype(dtype).hasobject:
+            return GrowingArray(_Hdf5Objects(self, group, name, np.dtype(dtype), row), dtype, row, pool)
         packed = self._compression != "none"
         return GrowingArray(_Hdf5Chunks(self, group, name, np.dtype(dtype), row, packed, noisy), dtype, row, pool)
 
@@ -212,6 +270,50 @@ class _Hdf5Chunks:
 
     def resize(self, n_rows: int) -> None:
         self._dataset.resize((n_rows, *self._row))
+
+
+class _Hdf5Objects:
+    """Chunks of text or records with text, whose values lie outside the chunks: HDF5 itself has to write them."""
+
+    def __init__(self, appender: Appender, group: Any, name: str, dtype: np.dtype[Any], row: tuple[int, ...]) -> None:
+        self._appender, self._group, self._name = appender, group, name
+        self._dtype, self._row = dtype, row
+        self._dataset: Any = None
+
+    def create(self, chunks: tuple[int, ...]) -> None:
+        limits = (None, *[side or None for side in self._row])
+        self._dataset = self._group.create_dataset(
+            self._name, shape=(0, *self._row), maxshape=limits, chunks=chunks, dtype=self._dtype
+        )
+
+    def pack(self, chunk: np.ndarray) -> np.ndarray:
+        return chunk
+
+    def put(self, number: int, stream: np.ndarray) -> None:
+        first = number * self._dataset.chunks[0]
+        last = min(first + len(stream), self._dataset.shape[0])
+        self._dataset[first:last] = stream[: last - first].astype(self._dtype)
+        self._appender.check()
+
+    def resize(self, n_rows: int) -> None:
+        self._dataset.resize((n_rows, *self._row))
+
+
+def _attribute(value: Any) -> Any:
+    """Return an attribute as HDF5 can store it; JSON that is more than a value or an array becomes text."""
+    if value is None:
+        return h5py.Empty("f")
+    if isinstance(value, (list, dict)):
+        plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        try:
+            array = np.array(value, dtype=object if plain else None)
+        except ValueError:  # lists of different lengths
+            return json.dumps(value)
+        return array if plain or array.dtype.kind in "biuf" else json.dumps(value)
+    dtype = getattr(value, "dtype", None)
+    if isinstance(value, h5py.Reference) or (dtype is not None and dtype.kind == "O" and not is_text(dtype)):
+        raise ValueError("an attribute with references, or with values of varying length")
+    return value
 
 
 class CarefulFile(io.RawIOBase):
@@ -300,12 +402,13 @@ class CarefulFile(io.RawIOBase):
 
 def write_h5ad(path: Path, adata: Any) -> None:
     """Write an AnnData object as it is (strings stay strings) to an existing HDF5 file of ours."""
+    import anndata
     from anndata.io import write_elem
 
     # Not AnnData.write_h5ad: it locks the file, which is already locked for staging, and can crash on a full disk.
     file = CarefulFile(path)
     try:
-        with quiet(), h5py.File(file, "w") as root:
+        with quiet(), anndata.settings.override(allow_write_nullable_strings=True), h5py.File(file, "w") as root:
             write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
             if adata.raw is None:
                 root.pop("raw", None)  # stored as "null", which anndata before 0.12 cannot read

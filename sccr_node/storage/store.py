@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -18,6 +19,8 @@ from sccr_node.storage.targets import Target
 
 # Entries per chunk: 256 KiB of float32, a few dozen cells, so that reading some cells does not decode the whole layer.
 CHUNK_ENTRIES = 1 << 16
+SMALL_BYTES = 1 << 14
+"""An array up to this size is written in one piece: threads and chunks cost more than they save."""
 # Chunks compressed at a time: bounds what waits in memory.
 _CHUNKS_A_WAVE = 16
 
@@ -55,8 +58,8 @@ class StoreFormat(ABC):
         """Open a store for reading; the context is its root, an h5py or zarr group."""
 
     @abstractmethod
-    def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
-        """Open a store for appending."""
+    def appender(self, path: Path, compression: str, threads: int | None, *, new: bool = False) -> Appender:
+        """Open a store for appending; ``new``: make an empty one of an existing file or folder of ours first."""
 
     @abstractmethod
     def copy(self, source: Path, target: Path, *, hashed: bool) -> str | None:
@@ -88,6 +91,13 @@ class StoreFormat(ABC):
 class Appender:
     """Adds elements to a store; what all formats have in common.
 
+    Attributes
+    ----------
+    root
+        The store's root.
+    noun
+        What the store is, for messages.
+
     Parameters
     ----------
     path
@@ -99,6 +109,7 @@ class Appender:
     """
 
     root: Any
+    noun: ClassVar[str]
 
     def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
         self._path = path
@@ -139,29 +150,8 @@ class Appender:
         group = self._slot(slot).create_group(key)
         self._mark(group, "csr_matrix", "0.1.0")
         group.attrs["shape"] = [int(side) for side in shape]  # a list: zarr keeps attributes as JSON
-        row_ends = np.zeros(shape[0] + 1, dtype=np.int64)
-        first = 0
-        with ThreadPoolExecutor(self._threads) as pool:
-            data = self._growing(group, "data", dtype, (), pool, noisy=True)
-            indices = self._growing(group, "indices", np.int32, (), pool)
-            for block in blocks:
-                last = first + block.shape[0]
-                row_ends[first + 1 : last + 1] = row_ends[first] + block.indptr[1:]
-                # In steps of one chunk: data and indices alternate, and the file's bytes do not depend on the blocks.
-                for start in range(0, block.nnz, CHUNK_ENTRIES):
-                    data.append(block.data[start : start + CHUNK_ENTRIES])
-                    indices.append(block.indices[start : start + CHUNK_ENTRIES])
-                first = last
-            data.finish()
-            indices.finish()
-            n_entries = int(row_ends[-1])
-            indptr = self._growing(group, "indptr", np.int32 if n_entries < 2**31 else np.int64, (), pool)
-            indptr.append(row_ends)
-            indptr.finish()
-        if first != shape[0]:
-            raise ValueError(f"{first} rows given for {slot}/{key}, which has {shape[0]}")
-        self.check()
-        return n_entries
+        types = (np.dtype(dtype), np.dtype(np.int32), np.dtype(np.int32))
+        return self.write_compressed(group, shape[0], types, blocks, noisy=True)
 
     def write_dense(
         self, slot: str, key: str, shape: tuple[int, int], blocks: Iterable[Any], dtype: Any = np.float32
@@ -206,6 +196,160 @@ class Appender:
             self._set_names(var, "column-order", [*order, key])
         self.check()
 
+    def create_group(self, parent: Any, name: str, attributes: Mapping[str, Any]) -> Any:
+        """Create a group with attributes, given as a reader of any format returns them.
+
+        Raises
+        ------
+        ValueError
+            This format cannot store the name or an attribute.
+        """
+        raise NotImplementedError
+
+    def write_array(
+        self,
+        parent: Any,
+        name: str,
+        dtype: np.dtype[Any],
+        row: tuple[int, ...],
+        blocks: Iterable[np.ndarray],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Write an array from blocks of rows of one type; texts are objects (str or UTF-8 bytes) or numpy strings.
+
+        Raises
+        ------
+        ValueError
+            This format cannot store the name, the type or an attribute.
+        """
+        self.check_name(name)
+        if dtype.names:
+            records = self._records(np.concatenate([np.empty((0, *row), dtype), *blocks]))
+            stored, blocks = records.dtype, [records]
+        else:
+            stored = self._stored_type(dtype)
+        waiting = iter(blocks)
+        read = list(islice(waiting, 2))
+        if len(read) == 1 and 0 < read[0].nbytes <= SMALL_BYTES:
+            self._write_small(parent, name, read[0].astype(stored), attributes)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                array = self._growing(parent, name, stored, row, pool)
+                for block in chain(read, waiting):
+                    array.append(block)
+                array.finish()
+            self.set_attributes(parent[name], attributes)
+        self.check()
+
+    def write_scalar(
+        self, parent: Any, name: str, value: Any, dtype: np.dtype[Any], attributes: Mapping[str, Any]
+    ) -> None:
+        """Write a single value; text as in ``write_array``."""
+        self.check_name(name)
+        if dtype.names:
+            records = self._records(np.array([value], dtype=dtype))
+            stored, value = records.dtype, records[0]
+        else:
+            stored = self._stored_type(dtype)
+        self._create_scalar(parent, name, value, stored)
+        self.set_attributes(parent[name], attributes)
+        self.check()
+
+    def write_null(self, parent: Any, name: str, attributes: Mapping[str, Any]) -> None:
+        """Write what AnnData writes for None."""
+        from anndata.io import write_elem
+
+        self.check_name(name)
+        with quiet():
+            write_elem(parent, name, None)
+        self.set_attributes(parent[name], attributes)
+        self.check()
+
+    def write_compressed(
+        self,
+        group: Any,
+        n_major: int,
+        types: tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]],
+        blocks: Iterable[Any],
+        *,
+        noisy: bool = False,
+    ) -> int:
+        """Write the three arrays of a CSR or CSC matrix from blocks of whole rows or columns; return their entries.
+
+        Parameters
+        ----------
+        group
+            The group that they are written to.
+        n_major
+            The number of rows (CSR) or columns (CSC).
+        types
+            Of ``data``, ``indices`` and ``indptr``.
+        blocks
+            With ``data``, ``indices`` and ``indptr`` as in a matrix of scipy.
+        noisy
+            Whether the values are imputed ones, whose low bytes are noise.
+        """
+        ends = np.zeros(n_major + 1, dtype=np.int64)
+        first = 0
+        with ThreadPoolExecutor(self._threads) as pool:
+            data = self._growing(group, "data", types[0], (), pool, noisy=noisy)
+            indices = self._growing(group, "indices", types[1], (), pool)
+            for block in blocks:
+                last = first + len(block.indptr) - 1
+                ends[first + 1 : last + 1] = ends[first] + block.indptr[1:]
+                # In steps of one chunk: data and indices alternate, and the file's bytes do not depend on the blocks.
+                for start in range(0, len(block.data), CHUNK_ENTRIES):
+                    data.append(block.data[start : start + CHUNK_ENTRIES])
+                    indices.append(block.indices[start : start + CHUNK_ENTRIES])
+                first = last
+            data.finish()
+            indices.finish()
+            n_entries = int(ends[-1])
+            indptr = self._growing(group, "indptr", types[2] if n_entries < 2**31 else np.int64, (), pool)
+            indptr.append(ends)
+            indptr.finish()
+        if first != n_major:
+            raise ValueError(f"{first} rows given for {group.name}, which has {n_major}")
+        self.check()
+        return n_entries
+
+    def set_attributes(self, element: Any, attributes: Mapping[str, Any]) -> None:
+        """Set attributes, given as a reader of any format returns them.
+
+        Raises
+        ------
+        ValueError
+            This format cannot store one of them.
+        """
+        raise NotImplementedError
+
+    def check_name(self, name: str) -> None:
+        """Raise ValueError if this format cannot store an element under a name."""
+
+    def _stored_type(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the type in which values of a type are stored; raise ValueError if they cannot be."""
+        raise NotImplementedError
+
+    def _records(self, values: np.ndarray) -> np.ndarray:
+        """Return records with fields of types that this format can store."""
+        columns = {name: self._field(values[name]) for name in values.dtype.names or ()}
+        # Fields of several values keep their shape; the first axes are those of the records.
+        fields: list[Any] = [(name, column.dtype, column.shape[values.ndim :]) for name, column in columns.items()]
+        stored = np.empty(values.shape, dtype=fields)
+        for name, column in columns.items():
+            stored[name] = column
+        return stored
+
+    def _field(self, column: np.ndarray) -> np.ndarray:
+        return self._records(column) if column.dtype.names else column.astype(self._stored_type(column.dtype))
+
+    def _write_small(self, parent: Any, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+        """Write an array that is not worth threads and chunks, with its attributes: tables have thousands of them."""
+        raise NotImplementedError
+
+    def _create_scalar(self, parent: Any, name: str, value: Any, dtype: np.dtype[Any]) -> None:
+        raise NotImplementedError
+
     def _slot(self, slot: str) -> Any:
         if slot not in self.root:
             self._mark(self.root.create_group(slot), "dict", "0.1.0")
@@ -234,11 +378,11 @@ class ChunkStore(Protocol):
     def create(self, chunks: tuple[int, ...]) -> None:
         """Create an empty array with chunks of this shape."""
 
-    def pack(self, chunk: np.ndarray) -> bytes:
-        """Return the bytes of a chunk as they are stored."""
+    def pack(self, chunk: np.ndarray) -> Any:
+        """Return a chunk as it is stored: its bytes, or what the library makes bytes of."""
 
-    def put(self, number: int, stream: bytes) -> None:
-        """Store the bytes of a chunk, given its number along the first axis."""
+    def put(self, number: int, stream: Any) -> None:
+        """Store what ``pack`` returned, given the chunk's number along the first axis."""
 
     def resize(self, n_rows: int) -> None:
         """Set the length of the first axis."""
@@ -296,6 +440,7 @@ class GrowingArray:
             self._store.create(chunks)
             self._created = True
         rows = np.concatenate([*self._waiting, np.empty((0, *self._row), self._dtype)])
+        rows = rows.astype(self._dtype, copy=False)  # numpy turns other byte orders into the machine's
         n_rows = min(n_chunks * self._chunk_rows, len(rows))
         self._waiting = [rows[n_rows:].copy()]
         self._n_waiting -= n_rows
@@ -309,12 +454,18 @@ class GrowingArray:
 
 
 def _whole(rows: np.ndarray, chunks: tuple[int, ...]) -> np.ndarray:
-    """Pad the last chunk of an array with zeros: chunks are stored whole."""
+    """Pad the last chunk of an array with zeros, or empty texts: chunks are stored whole."""
     if rows.shape == chunks:
         return np.ascontiguousarray(rows)
-    chunk = np.zeros(chunks, dtype=rows.dtype)
+    chunk = np.full(chunks, "", dtype=rows.dtype) if is_text(rows.dtype) else np.zeros(chunks, dtype=rows.dtype)
     chunk[: len(rows)] = rows
     return chunk
+
+
+def is_text(dtype: np.dtype[Any]) -> bool:
+    """Return whether a type, of h5py, zarr or numpy, is text of variable length or of numpy's fixed length."""
+    notes: dict[str, Any] = dict(dtype.metadata or {})  # h5py's
+    return dtype.kind in "UT" or (dtype.kind == "O" and "ref" not in notes and notes.get("vlen", str) in (str, bytes))
 
 
 def storable(value: Any) -> Any:

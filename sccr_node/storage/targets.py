@@ -20,7 +20,8 @@ from sccr_node.storage.atomic import writing
 MARKER = ".sccr-split.json"
 """Lists what ``sccr split`` wrote to its folder: only those files are ever removed with the folder."""
 
-_ZARR_METADATA = {".zgroup", ".zattrs", ".zmetadata", ".zarray", "zarr.json"}
+METADATA = {".zgroup", ".zattrs", ".zmetadata", ".zarray", "zarr.json"}
+"""What zarr itself stores in the folder of a group or array."""
 _ZARR_NODES = {".zgroup", ".zarray", "zarr.json"}
 _CHUNK_KEY = re.compile(r"c|(c\.)?\d+(\.\d+)*")
 
@@ -105,8 +106,9 @@ class PartsTarget(Target):
         _refuse_current_folder(self.path)
 
     def _listed(self) -> list[str]:
-        try:
-            names = json.loads((self.path / MARKER).read_text(encoding="utf-8"))["files"]
+        marker = self.path / MARKER
+        try:  # reading a pipe would block forever
+            names = json.loads(marker.read_text(encoding="utf-8"))["files"] if marker.is_file() else []
         except (OSError, ValueError, KeyError, TypeError):
             return []
         return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
@@ -236,7 +238,7 @@ def foreign_in_zarr(store: Path) -> Iterator[Path]:
                 yield from foreign_in_zarr(path)
             else:
                 yield path
-        elif entry.name not in _ZARR_METADATA and not (is_array and _CHUNK_KEY.fullmatch(entry.name)):
+        elif entry.name not in METADATA and not (is_array and _CHUNK_KEY.fullmatch(entry.name)):
             yield path
 
 
@@ -251,8 +253,9 @@ def _foreign_among_chunks(folder: Path) -> Iterator[Path]:
 
 
 def _is_v3_array(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / "zarr.json").read_text(encoding="utf-8")).get("node_type") == "array")
+    node = folder / "zarr.json"
+    try:  # reading a pipe would block forever
+        return node.is_file() and json.loads(node.read_text(encoding="utf-8")).get("node_type") == "array"
     except (OSError, ValueError, AttributeError):
         return False
 

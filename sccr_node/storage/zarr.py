@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from sccr_node.errors import InputProblem
-from sccr_node.storage.copying import copy_tree
-from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, quiet
-from sccr_node.storage.targets import StoreTarget, Target, has_zarr_group
+from sccr_node.storage.copying import copy_tree, tree
+from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet
+from sccr_node.storage.targets import METADATA, StoreTarget, Target, has_zarr_group
 
 
 class ZarrFormat(StoreFormat):
@@ -37,12 +38,14 @@ class ZarrFormat(StoreFormat):
         """Open the folder for reading."""
         import zarr
 
+        for _ in tree(path):  # refuses pipes, devices and links to nothing, which zarr would read (or not) all the same
+            pass
         # The tree is authoritative: consolidated metadata may be older than the last key added.
         yield zarr.open_group(store=str(path), mode="r", use_consolidated=False)
 
-    def appender(self, path: Path, compression: str, threads: int | None) -> Appender:
+    def appender(self, path: Path, compression: str, threads: int | None, *, new: bool = False) -> Appender:
         """Open the folder for appending."""
-        return ZarrAppender(path, compression, threads)
+        return ZarrAppender(path, compression, threads, new=new)
 
     def copy(self, source: Path, target: Path, *, hashed: bool) -> str | None:
         """Copy the folder's files."""
@@ -75,10 +78,16 @@ class ZarrFormat(StoreFormat):
 class ZarrAppender(Appender):
     """Appends to a zarr group, version 2 or 3."""
 
-    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None) -> None:
+    noun = "a zarr store"
+
+    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None, *, new: bool = False) -> None:
         import zarr
 
         super().__init__(path, compression, threads)
+        if new:  # version 2: every version of AnnData reads it
+            zarr.create_group(store=str(path), zarr_format=2)
+            with quiet():
+                zarr.consolidate_metadata(str(path))
         self.root = zarr.open_group(store=str(path), mode="r+", use_consolidated=False)
 
     def close(self) -> None:
@@ -95,6 +104,51 @@ class ZarrAppender(Appender):
     def move(self, old: str, new: str) -> None:
         """Rename an element's folder."""
         (self._path / old).rename(self._path / new)
+
+    def create_group(self, parent: Any, name: str, attributes: Mapping[str, Any]) -> Any:
+        """Create a group with attributes."""
+        self.check_name(name)
+        return parent.create_group(name, attributes={key: _json(value) for key, value in attributes.items()})
+
+    def set_attributes(self, element: Any, attributes: Mapping[str, Any]) -> None:
+        """Set attributes, as JSON."""
+        element.attrs.update({key: _json(value) for key, value in attributes.items()})
+
+    def check_name(self, name: str) -> None:
+        """Raise ValueError for names that are not those of a file, or that zarr itself uses."""
+        if name in (".", "..") or name in METADATA or "\\" in name or len(os.fsencode(name)) > 255:
+            raise ValueError(f"an element with the name {name!r}")
+
+    def _stored_type(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        if is_text(dtype):
+            return np.dtype(object)
+        widest = {"f": 8, "c": 16}.get(dtype.kind, dtype.itemsize)
+        if dtype.kind not in "biufcSVmM" or dtype.itemsize > widest:
+            raise ValueError(f"values of the type {dtype}, or of varying length, or references to other elements")
+        return np.dtype(dtype.str) if dtype.itemsize else np.dtype("S1")  # without what h5py notes in a type
+
+    def _records(self, values: np.ndarray) -> np.ndarray:
+        # zarr writes them, but does not read them.
+        if any(field[0].subdtype or field[0].names for field in (values.dtype.fields or {}).values()):
+            raise ValueError("records with several values in a field")
+        return super()._records(values)
+
+    def _field(self, column: np.ndarray) -> np.ndarray:
+        if not is_text(column.dtype):
+            return super()._field(column)
+        # Records of zarr have no text of variable length.
+        return np.array([_str(value) for value in column.ravel()], dtype=str).reshape(column.shape)
+
+    def _write_small(self, parent: Any, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+        place = self._path / parent.path / name
+        store = _ZarrChunks(parent, name, values.dtype, values.shape[1:], place, self._compression)
+        store.create(values.shape, values.shape, {key: _json(value) for key, value in attributes.items()})
+        store.put(0, store.pack(values))
+
+    def _create_scalar(self, parent: Any, name: str, value: Any, dtype: np.dtype[Any]) -> None:
+        text = dtype.hasobject
+        array = parent.create_array(name, shape=(), dtype=str if text else dtype)
+        array[...] = np.array(_str(value) if text else value, dtype=None if text else dtype)
 
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         group.attrs[attribute] = names
@@ -124,7 +178,9 @@ class _ZarrChunks:
         self._array: Any = None
         self._pack: Callable[[bytes], Any] = bytes
 
-    def create(self, chunks: tuple[int, ...]) -> None:
+    def create(
+        self, chunks: tuple[int, ...], shape: tuple[int, ...] = (), attributes: Mapping[str, Any] | None = None
+    ) -> None:
         import numcodecs
         from zarr.codecs import GzipCodec, ZstdCodec
 
@@ -136,12 +192,23 @@ class _ZarrChunks:
         elif self._compression == "auto":
             codec = numcodecs.Zstd(1) if is_v2 else ZstdCodec(level=1)
             self._pack = numcodecs.Zstd(1).encode
+        dtype = str if self._dtype.hasobject else self._dtype
         self._array = self._group.create_array(
-            self._name, shape=(0, *self._row), chunks=chunks, dtype=self._dtype, compressors=codec
+            self._name,
+            shape=shape or (0, *self._row),
+            chunks=chunks,
+            dtype=dtype,
+            compressors=codec,
+            attributes=dict(attributes or {}),
         )
 
     def pack(self, chunk: np.ndarray) -> bytes:
-        return bytes(self._pack(chunk.tobytes()))
+        if not self._dtype.hasobject:
+            return bytes(self._pack(chunk.tobytes()))
+        import numcodecs
+
+        texts = np.array([_str(value) for value in chunk.ravel()], dtype=object)
+        return bytes(self._pack(numcodecs.VLenUTF8().encode(texts)))
 
     def put(self, number: int, stream: bytes) -> None:
         file = self._place / self._array.metadata.encode_chunk_key((number, *[0] * len(self._row)))
@@ -150,6 +217,25 @@ class _ZarrChunks:
 
     def resize(self, n_rows: int) -> None:
         self._array.resize((n_rows, *self._row))
+
+
+def _str(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _json(value: Any) -> Any:
+    """Return an attribute of HDF5 as JSON; raise ValueError if it is none."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    if value is None or getattr(value, "shape", ()) is None:
+        return None
+    if isinstance(value, bytes):
+        return value.decode()
+    if not isinstance(value, (str, bool, int, float)):
+        raise ValueError(f"an attribute of the type {type(value).__name__}")
+    return value
 
 
 def is_consolidated(path: Path) -> bool:
@@ -170,7 +256,7 @@ def write_zarr(path: Path, adata: Any) -> None:
     from zarr.storage import MemoryStore
 
     files: dict[str, Any] = {}
-    with quiet(), anndata.settings.override(zarr_write_format=2):
+    with quiet(), anndata.settings.override(zarr_write_format=2, allow_write_nullable_strings=True):
         anndata.io.write_zarr(MemoryStore(files), adata, convert_strings_to_categoricals=False)
     for name, content in files.items():
         file = path / name

@@ -1,6 +1,7 @@
 """Chunks are what the formats' filters would make; errors of the disk are kept from HDF5, and not lost."""
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import anndata
 import h5py
 import numpy as np
 import pytest
+import zarr
 
 from sccr_node.errors import InputProblem
+from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.hdf5 import FORMAT, CarefulFile, Hdf5Appender, write_h5ad
 from sccr_node.storage.store import storable
 from sccr_node.storage.zarr import is_consolidated, write_zarr
@@ -159,3 +162,122 @@ def test_old_zarr_tables_are_refused(tmp_path):
     root.create_array("var", data=np.zeros(3, dtype=[("index", "i4"), ("means", "f8")]))
     with pytest.raises(InputProblem, match="rewrite the input with anndata"):
         ZarrAppender(tmp_path / "old.zarr").write_var_column("sccr_imputed", np.ones(3, dtype=bool))
+
+
+def appended(path, kind):
+    """An appender to a new store of a kind."""
+    if kind == "h5ad":
+        path.touch()
+    else:
+        path.mkdir()
+    return next(store for store in FORMATS if store.name == kind).appender(path, "auto", 1, new=True)
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(12, dtype=">f8").reshape(3, 4),
+        np.array([1.5, np.nan, np.inf], dtype=np.float16),
+        np.array([True, False]),
+        np.array([1 + 2j]),
+        np.array([b"a", b"bc"]),
+        np.array(["a", "", "é" * 300], dtype=object),
+        np.array([["a", "b"], ["c", "é"]], dtype=object),
+        np.zeros((0, 3), dtype=np.int8),
+        np.array([], dtype=object),
+        np.array([("é", 1), ("", 2)], dtype=[("a", "U3"), ("b", ">i2")]),
+    ],
+    ids=lambda values: f"{values.dtype.str}{values.shape}",
+)
+def test_arrays_of_every_type_come_back(tmp_path, kind, values):
+    appender = appended(tmp_path / "some", kind)
+    appender.write_array(appender.root, "x", values.dtype, values.shape[1:], [values[:1], values[1:]], {"note": "é"})
+    if values.size:
+        appender.write_scalar(appender.root, "first", values.ravel()[0], values.dtype, {})
+    appender.close()
+    root = h5py.File(tmp_path / "some") if kind == "h5ad" else zarr.open_group(tmp_path / "some", mode="r")
+    assert root["x"].attrs["note"] == "é"
+    assert text_of(root["x"][()]) == text_of(values)
+    if values.dtype.kind in "biufcS":
+        assert root["x"].dtype == values.dtype
+    if values.size:
+        assert text_of(root["first"][()]) == text_of(values.ravel()[0])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([("é", [1.0, 2.0])], dtype=[("a", "U3"), ("c", "f4", (2,))]),
+        np.array([("é", (1, 2.0))], dtype=[("a", "U3"), ("c", [("d", "i2"), ("e", "f8")])]),
+    ],
+    ids=["array", "record"],
+)
+def test_records_with_several_values_in_a_field(tmp_path, values):
+    appender = appended(tmp_path / "some.h5ad", "h5ad")
+    appender.write_array(appender.root, "x", values.dtype, (), [values], {})
+    appender.close()
+    with h5py.File(tmp_path / "some.h5ad") as file:
+        assert text_of(file["x"]["c"]) == text_of(values["c"])
+        assert file["x"]["a"].tolist() == ["é".encode()]
+    appender = appended(tmp_path / "some.zarr", "zarr")
+    with pytest.raises(ValueError, match="several values in a field"):
+        appender.write_array(appender.root, "x", values.dtype, (), [values], {})
+
+
+def text_of(value):
+    """Values as lists, and text as text, whatever the type."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    if isinstance(value, (list, tuple)):
+        return [text_of(item) for item in value]
+    return repr(value.decode() if isinstance(value, bytes) else value)
+
+
+def test_attributes_larger_than_a_header_are_kept(tmp_path):
+    """HDF5 keeps 64 KiB of attributes in an object's header, room for 4,095 names of columns."""
+    names = [f"score_{n}" for n in range(4090)]
+    appender = appended(tmp_path / "some.h5ad", "h5ad")
+    appender.create_group(appender.root, "wide", {"column-order": [*names, *names]})
+    var = appender.root.create_group("var")
+    var.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.2.0"})
+    var.attrs["column-order"] = np.array(names, dtype=object)
+    var["score_1"] = np.arange(3)
+    var["link"] = h5py.SoftLink("/var/score_1")
+    for number in range(10):
+        appender.write_var_column(f"new_{number}", np.arange(3) + number)
+    appender.close()
+    with h5py.File(tmp_path / "some.h5ad") as file:
+        assert list(file["wide"].attrs["column-order"]) == names * 2
+        assert list(file["var"].attrs["column-order"]) == [*names, *(f"new_{number}" for number in range(10))]
+        assert file["var"].attrs["encoding-type"] == "dataframe"
+        assert file["var/link"][()].tolist() == [0, 1, 2]
+        assert file["var/new_9"][()].tolist() == [9, 10, 11]
+
+
+def test_attributes_of_one_format_become_those_of_the_other(tmp_path):
+    of_json = {"list": ["a", "é"], "none": None, "deep": {"a": [1, "b"]}, "ragged": [[1], [2, 3]], "empty": [], "n": 1}
+    appender = appended(tmp_path / "some.h5ad", "h5ad")
+    appender.create_group(appender.root, "x", of_json)
+    appender.close()
+    with h5py.File(tmp_path / "some.h5ad") as file:
+        attributes = dict(file["x"].attrs)
+    assert list(attributes["list"]) == ["a", "é"]
+    assert isinstance(attributes["none"], h5py.Empty)
+    assert (json.loads(attributes["deep"]), json.loads(attributes["ragged"])) == ({"a": [1, "b"]}, [[1], [2, 3]])
+    assert (attributes["empty"].shape, attributes["n"]) == ((0,), 1)
+    appender = appended(tmp_path / "some.zarr", "zarr")
+    of_hdf5 = {
+        "array": np.arange(2),
+        "flag": np.True_,
+        "bytes": np.bytes_(b"x"),
+        "none": h5py.Empty("f"),
+        "nan": np.nan,
+    }
+    appender.create_group(appender.root, "x", of_hdf5)
+    for name in ("a\\b", "..", ".zattrs", "x" * 256):
+        with pytest.raises(ValueError, match="the name"):
+            appender.create_group(appender.root, name, {})
+    appender.close()
+    attributes = dict(zarr.open_group(tmp_path / "some.zarr", mode="r")["x"].attrs)
+    assert np.isnan(float(attributes.pop("nan")))
+    assert attributes == {"array": [0, 1], "flag": True, "bytes": "x", "none": None}
