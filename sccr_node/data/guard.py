@@ -16,7 +16,6 @@ from sccr_node.storage.hdf5 import missing_filters
 
 DAMAGE = (OSError, EOFError, RuntimeError, zlib.error, json.JSONDecodeError)
 """What the libraries raise where bytes are missing or checksums fail."""
-READ_FAILURES = (*DAMAGE, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 @contextmanager
