@@ -6,8 +6,9 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from sccr_node.errors import NotEnoughResources
 from sccr_node.runtime import signals
 
 
@@ -31,8 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         as_json = "--log-format=json" in words or "json" in words
         last_words(message, interruption.exit_code, as_json=as_json, prefix="sccr: ")
 
+    try:
+        return watched_run(words, farewell, to_the_end=arguments is None)
+    except NotEnoughResources as failure:
+        from sccr_node.runtime.console import last_words
+
+        last_words(str(failure), failure.exit_code, as_json=False)
+        return failure.exit_code
+
+
+def watched_run(words: list[str], farewell: Callable[[signals.Interrupted], None], *, to_the_end: bool) -> int:
+    """Run the command line while signals are watched for."""
     # Before the imports, which take a while: a scheduler may end the job at any moment.
-    with signals.watched(farewell, to_the_end=arguments is None):
+    with signals.watched(farewell, to_the_end=to_the_end):
         try:
             open_standard_streams()
             from sccr_node.cli.app import run

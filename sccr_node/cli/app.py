@@ -102,7 +102,8 @@ def _explained(failure: Exception) -> tuple[str, int]:
     """Return what a failure means to the user, and its exit code."""
     if isinstance(failure, SccrError):
         return str(failure), failure.exit_code
-    if isinstance(failure, MemoryError):
+    # Where memory is short, a library may be the first that does not fit.
+    if isinstance(failure, MemoryError) or (isinstance(failure, ImportError) and "map segment" in str(failure)):
         return (
             "out of memory: provide more, or use fewer cells or genes",
             NotEnoughResources.exit_code,

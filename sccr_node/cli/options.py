@@ -13,6 +13,7 @@ from sccr_node.contract.fields import OUTPUT, RUNNING, extra_of, flag
 from sccr_node.contract.settings import merge, unknown_variables
 from sccr_node.contract.shared import Parameters, RunningParameters, fields_by_group
 from sccr_node.runtime.console import Console
+from sccr_node.runtime.resources import check_address_space
 
 PATH = click.Path(readable=False, path_type=Path)
 """A path that click does not check: missing files and denied permissions have their own exit codes."""
@@ -159,6 +160,7 @@ def contract_command(
             console = Console(log_format=params.log_format, quiet=params.quiet)
             for variable in unknown_variables(known_fields()):
                 console.warn(f"ignoring the environment variable {variable}: there is no such parameter")
+            check_address_space()
             try:
                 function(params, console, **given)
             finally:

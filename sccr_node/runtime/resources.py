@@ -9,8 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from sccr_node.errors import NotEnoughResources
+
 MEGABYTE = 1_000_000
 GIGABYTE = 1_000_000_000
+
+_LIBRARIES, _LIBRARIES_PER_CPU = 700 * MEGABYTE, 80 * MEGABYTE
+"""Address space that Python, HDF5, numpy and scipy take, and the buffers that two copies of OpenBLAS take per CPU."""
 
 _UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2^63 if there is no limit."""
@@ -35,6 +40,23 @@ def memory_limit(root: Path = Path("/")) -> int:
         if limit and 0 < limit[0] < _UNLIMITED:
             limits.append(limit[0])
     return min([machine_memory(), *limits])
+
+
+def check_address_space() -> None:
+    """Refuse to load numpy and scipy where they would not fit: OpenBLAS then loops for ever, or ends the process.
+
+    Raises
+    ------
+    NotEnoughResources
+        The address space is limited (``ulimit -v``) to less than they take.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    needed = _LIBRARIES + _LIBRARIES_PER_CPU * (os.cpu_count() or 1)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise NotEnoughResources(
+            f"not enough memory: the address space is limited to {readable_bytes(limit)} (ulimit -v), and the "
+            f"libraries alone take {readable_bytes(needed)}; raise the limit"
+        )
 
 
 def usable_cpus(root: Path = Path("/")) -> int:

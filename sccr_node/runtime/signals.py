@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sccr_node.errors import NotEnoughResources
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 GRACE_SECONDS = 5.0
@@ -58,7 +60,11 @@ class _Watch:
         self._handlers = {number: signal.signal(number, lambda number, frame: self._note(number)) for number in numbers}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
         self._thread = threading.Thread(target=self._wait, name="signals", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            raise NotEnoughResources("cannot start a thread: the system allows no more; try again later") from error
 
     def stop(self) -> None:
         """Stop waiting, and restore the previous handlers and mask."""

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -583,3 +584,31 @@ def test_a_gene_list_that_is_none_is_refused_before_the_input_is_read(refused, t
 def test_a_url_is_called_one(refused):
     message = refused("https://example.org/pbmc.h5ad", 66)
     assert "cannot read https://example.org/pbmc.h5ad: URLs are not supported; download the file" in message
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_with_few_descriptors_it_ends_cleanly(counts, tmp_path, suffix):
+    """From nothing that works to everything that works, there is no number that leaves anything behind."""
+    codes = set()
+    for most in range(10, 28, 4):
+        target = tmp_path / f"out{most}{suffix}"
+        script = f"ulimit -n {most}; exec {sys.executable} -m sccr_node impute {counts} {target} --quiet"
+        ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        lines = [line for line in ended.stderr.splitlines() if not line.startswith("sccr: warning: ")]
+        assert len(lines) == (ended.returncode != 0), ended.stderr
+        assert ended.returncode in (0, 75), ended.stderr
+        assert {path.name for path in tmp_path.iterdir()} == ({target.name} if ended.returncode == 0 else set())
+        shutil.rmtree(target, ignore_errors=True)
+        target.unlink(missing_ok=True)
+        codes.add(ended.returncode)
+    assert codes == {0, 75}
+
+
+def test_no_more_threads_is_a_lack_of_resources(counts, tmp_path, capsys, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    assert main(["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet"]) == 75
+    assert "try again later" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,8 @@
 """Memory and CPU limits are read from cgroups of both versions, at whatever level they are set."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -143,3 +145,14 @@ def test_the_real_machine_has_figures():
 @pytest.mark.parametrize(("size", "text"), [(1.44e9, "1.4 GB"), (2.5e10, "25.0 GB"), (3e6, "3 MB"), (999e6, "999 MB")])
 def test_sizes_are_written_as_people_write_them(size, text):
     assert readable_bytes(size) == text
+
+
+@pytest.mark.parametrize("megabytes", [300, 500, 700])
+def test_too_little_address_space_is_refused_before_the_libraries_are_loaded(tmp_path, megabytes):
+    """OpenBLAS would loop for ever, deaf to signals, or end the process with 1."""
+    words = f"ulimit -v {megabytes * 1000}; exec {sys.executable} -m sccr_node simulate {tmp_path / 'd.h5ad'}"
+    ended = subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 75
+    assert "the address space is limited to" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
