@@ -18,7 +18,7 @@ from sccr_node.data.dataset import wrap_anndata
 from sccr_node.data.genes import ListedGene
 from sccr_node.data.output import check_keys
 from sccr_node.errors import SccrError, UsageProblem
-from sccr_node.pipeline.plan import check_memory, make_plan
+from sccr_node.pipeline.plan import check_memory, listed_genes, make_plan
 from sccr_node.pipeline.run import run
 from sccr_node.results import InMemory, write
 from sccr_node.runtime.console import Clock, Console
@@ -224,7 +224,7 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
     console = Console(quiet=asked.quiet, redirectable=True)
     data = wrap_anndata(adata, asked.layer)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
-    plan = make_plan(data, asked, console, listed=listed)
+    plan = make_plan(data, asked, console, listed=listed_genes(asked) if listed is None else listed)
     check_memory(plan, console)
     imputation = run(plan, console, Clock())
     made = InMemory()

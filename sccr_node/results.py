@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -285,8 +285,10 @@ class Result:
         """Return the expression before imputation: cells x imputed genes, float32."""
         if self._made is not None:
             return self._made[1].expression
-        target = self.params.get("target_sum", "median")
-        scaling = recorded_scaling(self.about["input"])
+        with reading(self.data.path, f"uns[{self.key!r}]"):
+            target = str(self.params.get("target_sum", "median"))
+            target_sum: float | Literal["median"] = "median" if target == "median" else float(target)
+            scaling = recorded_scaling(self.about["input"])
         features = choose_features(self.data, self.params.get("feature_type"))
         summary = scan(self.data, progress, counted=features.counted, convert=scaling.convert)
         preparation = Preparation(
@@ -296,7 +298,7 @@ class Result:
             genes_choice="",
             gene_messages=(),
             normalize_by=self.params.get("normalize_by", "selected"),
-            target_sum="median" if str(target) == "median" else float(target),
+            target_sum=target_sum,
             findings=(),
         )
         return sparse.csr_matrix(preparation.read(self.data, progress).expression)
@@ -304,9 +306,13 @@ class Result:
     def blocks(self, output: Output, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Yield the first cell and the imputed genes of each block of cells, as CSR."""
         if self._made is None:
-            for first, block in self._layer(output).blocks(max_bytes):
-                yield first, take_columns(block, self.genes)
-            return
+            blocks = self._layer(output).blocks(max_bytes)
+            while True:
+                with reading(self.data.path, f"layer {self.keys.layer(output)!r}"):
+                    item = next(blocks, None)
+                if item is None:
+                    return
+                yield item[0], take_columns(item[1], self.genes)
         n_rows = max(1, max_bytes // (4 * max(1, len(self.genes))))
         for first in range(0, self.data.n_cells, n_rows):
             last = min(first + n_rows, self.data.n_cells)
@@ -352,7 +358,7 @@ class Result:
             return over_all_genes(imputation.relations, self.genes, self.data.n_genes)
         if not self.data.has_key("varp", self.keys.gene_graph):
             return None
-        return sparse.csr_matrix(self.data.element("varp", self.keys.gene_graph))
+        return self.data.gene_graph(self.keys.gene_graph)
 
 
 @contextmanager
@@ -400,7 +406,10 @@ def about_result(data: Dataset, key: str) -> dict[str, Any]:
         It was not written by ``sccr impute``.
     """
     about = data.element("uns", key)
-    missing = [name for name in ("version", "method", "params", "input") if name not in about]
+    with reading(data.path, f"uns[{key!r}]"):
+        missing = [name for name in ("version", "method", "params", "input") if name not in about]
+        missing += [] if missing else [f"params/{name}" for name in ("method", "write") if name not in about["params"]]
+        missing += [] if missing or "scale" in about["input"] else ["input/scale"]
     if missing:
         raise InputProblem(f"uns[{key!r}] of {data.path} was not written by sccr impute: {listing(missing)} missing")
     return plain(about)

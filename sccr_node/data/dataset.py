@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -199,15 +199,23 @@ class Dataset:
             return self._obs.columns()
         if not self.is_stored:
             return [str(key) for key in getattr(self.root, slot)]
-        if slot not in self.root:
-            return []
-        element = self.root[slot]
-        # AnnData before 0.7 stored arrays over cells as one compound dataset.
-        return sorted(str(key) for key in (element if hasattr(element, "keys") else element.dtype.names or ()))
+        with reading(self.path, slot):
+            return sorted(str(key) for key in self._members(slot))
 
     def has_key(self, slot: str, key: str) -> bool:
-        """Return whether a slot has a key."""
-        return key in self.keys(slot)
+        """Return whether a slot has a key; unlike `keys`, without a look at the others, one of which may be broken."""
+        if slot in ("obs", "var") or not self.is_stored:
+            return key in self.keys(slot)
+        with reading(self.path, slot):
+            return key in self._members(slot)
+
+    def _members(self, slot: str) -> Collection[str]:
+        if slot not in self.root:
+            return ()
+        element = self.root[slot]
+        # AnnData before 0.7 stored arrays over cells as one compound dataset.
+        members: Collection[str] = element if hasattr(element, "keys") else element.dtype.names or ()
+        return members
 
     @property
     def is_stored(self) -> bool:
@@ -230,6 +238,15 @@ class Dataset:
 
         with reading(self.path, f"{slot}[{key!r}]"):
             return read_elem(self.root[slot][key])
+
+    def gene_graph(self, key: str) -> sparse.csr_matrix:
+        """Read a graph of genes from ``varp``; raise InputProblem if it is none."""
+        element = self.element("varp", key)
+        with reading(self.path, f"varp[{key!r}]"):
+            graph = sparse.csr_matrix(element)
+        if graph.shape != (self.n_genes, self.n_genes):
+            raise InputProblem(f"{self.path} is inconsistent: varp[{key!r}] is not a matrix of genes x genes")
+        return graph
 
     def blocks(self, max_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, Any]]:
         """Read the matrix as CSR blocks of whole cells, in the order of the cells.

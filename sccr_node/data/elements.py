@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,9 @@ def copy_store(data: Dataset, appender: Appender, target: Path) -> None:
     instead = f", or write an output that ends in {data.store.suffix}" if data.store else ""
     copier = _Copier(data, appender, f"write {target}", instead)
     for name in sorted(data.root):
-        if name != "raw" or hasattr(data.root["raw"], "keys"):  # readers of older versions refuse a raw of None
-            copier.copy(data.root[name], appender.root, name)
+        element = copier.member(data.root, name)
+        if name != "raw" or hasattr(element, "keys"):  # readers of older versions refuse a raw of None
+            copier.copy(element, appender.root, name)
     copier.attributes(data.root, appender.root)
 
 
@@ -54,16 +55,15 @@ def copy_cells(data: Dataset, appender: Appender, rows: np.ndarray) -> None:
     """
     copier = _Copier(data, appender, f"split {data.path}", "")
     for name in sorted(data.root):
+        element = copier.member(data.root, name)
         if name in PER_CELL:
-            copier.copy(data.root[name], appender.root, name, Cells(rows, data.n_cells))
+            copier.copy(element, appender.root, name, Cells(rows, data.n_cells))
         elif name == "obsp":
-            copier.copy(data.root[name], appender.root, name, Cells(rows, data.n_cells, pairs=True))
-        elif name == "raw" and hasattr(data.root["raw"], "keys"):
-            copier.copy(
-                data.root[name], appender.root, name, Cells(rows, data.n_cells), over={"X"} & set(data.root["raw"])
-            )
+            copier.copy(element, appender.root, name, Cells(rows, data.n_cells, pairs=True))
+        elif name == "raw" and hasattr(element, "keys"):
+            copier.copy(element, appender.root, name, Cells(rows, data.n_cells), over={"X"} & set(element))
         elif name != "raw":
-            copier.copy(data.root[name], appender.root, name)
+            copier.copy(element, appender.root, name)
     copier.attributes(data.root, appender.root)
 
 
@@ -141,6 +141,7 @@ class _Copier:
     def __init__(self, data: Dataset, appender: Appender, doing: str, instead: str) -> None:
         self._data, self._appender = data, appender
         self._doing, self._instead = doing, instead
+        self._within = [_identity(data.root)]
 
     def copy(
         self, element: Any, parent: Any, name: str, cells: Cells | None = None, over: set[str] | None = None
@@ -159,8 +160,23 @@ class _Copier:
             The members of a group, as paths, that are over cells (default: as its encoding says).
         """
         place = element.name.strip("/")
-        if place.count("/") > _DEEPEST:
-            raise InputProblem(f"cannot {self._doing}: {place[:60]}... is nested too deeply, or contains itself")
+        itself = _identity(element)
+        if itself in self._within or place.count("/") > _DEEPEST:
+            raise InputProblem(f"cannot {self._doing}: {place[:60]} is nested too deeply, or contains itself")
+        self._within.append(itself)
+        try:
+            self._copy(element, place, parent, name, cells, over)
+        finally:
+            self._within.pop()
+
+    def member(self, group: Any, key: str) -> Any:
+        """Open a member of a group."""
+        with reading(self._data.path, f"{group.name.strip('/')}/{key}".strip("/")):
+            return group[key]
+
+    def _copy(
+        self, element: Any, place: str, parent: Any, name: str, cells: Cells | None, over: set[str] | None
+    ) -> None:
         with reading(self._data.path, place):
             factor = None if hasattr(element, "keys") else self._labels(element)
             is_sparse = hasattr(element, "keys") and encoding_of(element).startswith(("csr", "csc"))
@@ -204,8 +220,7 @@ class _Copier:
             attributes.update({"encoding-type": "dataframe", "encoding-version": "0.2.0"})
         made = self._appender.create_group(parent, name, attributes)
         for key in keys:
-            with reading(self._data.path, f"{group.name.strip('/')}/{key}"):
-                member = group[key]
+            member = self.member(group, key)
             # A column called G1/S is a member S of a group G1.
             below = {path.removeprefix(f"{key}/") for path in over or () if path.startswith(f"{key}/")}
             self.copy(member, made, key, cells if below or key in (over or ()) else None, below or None)
@@ -334,6 +349,14 @@ class _Compressed:
     data: np.ndarray
     indices: np.ndarray
     indptr: np.ndarray
+
+
+def _identity(element: Any) -> Hashable:
+    """Return what is the same for an element under all its names, links included."""
+    if not isinstance(element, h5py.HLObject):
+        return str(element.name)
+    found = h5py.h5o.get_info(element.id)
+    return int(found.fileno), int(found.addr)
 
 
 def _stretches(pointers: np.ndarray) -> Iterator[tuple[int, int]]:

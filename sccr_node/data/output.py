@@ -12,7 +12,7 @@ import numpy as np
 
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.elements import copy_store
-from sccr_node.data.guard import reading
+from sccr_node.data.guard import one_line, reading
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.runtime.words import plural
 from sccr_node.storage.atomic import Staged, staged, writing
@@ -32,7 +32,8 @@ def check_keys(data: Dataset, keys: Iterable[tuple[str, str]], *, overwrite: boo
     """
     keys = list(keys)
     if data.store is not None:
-        data.store.check_slots(data.root, {slot for slot, _ in keys}, data.path)
+        with reading(data.path, "the contents"):
+            data.store.check_slots(data.root, {slot for slot, _ in keys}, data.path)
     if overwrite:
         return
     taken = [f"{slot}[{key!r}]" for slot, key in keys if data.has_key(slot, key)]
@@ -119,7 +120,18 @@ class StagedOutput:
         """Close the store; nothing more can be appended."""
         if not self._finished:
             with writing(self.target):
-                self._appender.close()
+                try:
+                    self._appender.close()
+                except (
+                    ValueError,
+                    LookupError,
+                    TypeError,
+                    AttributeError,
+                ) as error:  # metadata that nobody has read yet
+                    raise InputProblem(
+                        f"cannot write {self.target}: the metadata of {self._source.path} are not as expected "
+                        f"({one_line(error)}); create the file again, e.g. with anndata"
+                    ) from error
             self._finished = True
 
     def flush(self) -> None:

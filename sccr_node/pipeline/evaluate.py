@@ -25,7 +25,7 @@ from sccr_node.contract.methods import METHODS
 from sccr_node.contract.shared import Parameters, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.genes import GeneChoice, ListedGene
-from sccr_node.data.guard import among, listing
+from sccr_node.data.guard import among, listing, reading
 from sccr_node.data.preparation import Preparation, Prepared, selected_values
 from sccr_node.data.scale import LARGEST_LOG, refuse_not_finite
 from sccr_node.data.summary import MatrixSummary, scan
@@ -383,6 +383,10 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
                 f"layers[{TRUTH_LAYER!r}] or uns[{MASK_KEY!r}]); give the masked data first, then the candidate"
             )
         record = data.element("uns", MASK_KEY)
+        with reading(masked_path, f"uns[{MASK_KEY!r}]"):
+            how_masked = {
+                name: kind(record[name]) for name, kind in (("mechanism", str), ("rate", float), ("seed", int))
+            }
     with open_dataset(masked_path, TRUTH_LAYER) as masked:
         truth = selected_values(masked, np.arange(masked.n_genes))
         with open_dataset(candidate_path, layer) as candidate:
@@ -395,9 +399,7 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
     return {
         "candidate": str(candidate_path),
         "layer": layer or "X",
-        "mechanism": str(record["mechanism"]),
-        "rate": float(record["rate"]),
-        "seed": int(record["seed"]),
+        **how_masked,
         **asdict(recovery(true, imputed)),
     }
 
@@ -598,7 +600,7 @@ def _stored_graph(
         asked, GENE_FIELDS, f"the gene graph in varp[{key!r}] of {data.path} is used, with its own genes"
     )
     _compare_methods(data, asked, console)
-    graph = sparse.csr_matrix(data.element("varp", key))
+    graph = data.gene_graph(key)
     if data.has_key("var", ResultKeys(asked.key).imputed):
         genes = imputed_genes(data, asked.key)
     else:

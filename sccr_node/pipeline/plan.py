@@ -113,10 +113,15 @@ class Plan:
         return self.data.n_cells, len(self.preparation.genes)
 
 
+def listed_genes(asked: PreparationParameters) -> Sequence[ListedGene] | None:
+    """Read the list of genes, if they are chosen by one."""
+    return None if asked.genes in GENE_CHOICES else read_gene_list(Path(asked.genes), asked.from_config("genes"))
+
+
 @contextmanager
 def open_input(path: Path, asked: PreparationParameters) -> Iterator[tuple[Dataset, Sequence[ListedGene] | None]]:
     """Read the list of genes, if there is one, and open the input; a bad list is refused before a long reading."""
-    listed = None if asked.genes in GENE_CHOICES else read_gene_list(Path(asked.genes), asked.from_config("genes"))
+    listed = listed_genes(asked)
     with open_dataset(path, asked.layer) as data:
         yield data, listed
 

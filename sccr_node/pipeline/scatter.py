@@ -20,8 +20,9 @@ from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.elements import check_cells
 from sccr_node.data.genes import GeneChoice, gene_list_lines
-from sccr_node.data.guard import listing
-from sccr_node.data.parts import part_record, write_part
+from sccr_node.data.guard import listing, reading
+from sccr_node.data.output import check_keys
+from sccr_node.data.parts import PART_KEY, part_record, write_part
 from sccr_node.errors import InputProblem
 from sccr_node.pipeline.impute import check_before, produce
 from sccr_node.pipeline.plan import (
@@ -72,6 +73,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
     with open_input(source, asked) as (data, listed):
         check_targets([target], [source, *asked.files_read()], force=asked.force)
         check_cells(data)
+        check_keys(data, [("uns", PART_KEY)], overwrite=True)
         console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
@@ -156,7 +158,8 @@ def gather_files(
     clock = console.clock()
     beside = SideFiles(record=None if asked.provenance is None else Path(asked.provenance))
     parts = [Part.read(path, asked.key_added) for path in part_paths]
-    _check_parts_agree(parts)
+    with reading(parts[0].path, "what the parts record"):
+        _check_parts_agree(parts)
     with open_dataset(source, parts[0].preparation.get("layer")) as data:
         check_before(data, output, asked, beside, part_paths)
         _check_same_cells(data, parts)
@@ -220,20 +223,21 @@ class Part:
                 raise InputProblem(
                     f"{path} contains no result {key!r} of sccr impute: impute it first, or give another --key-added"
                 )
-            return cls(
-                path=path,
-                key=key,
-                rows=record["rows"],
-                n_cells_whole=int(record["n_cells"]),
-                batch=str(record["batch"]),
-                batch_key=str(record["batch_key"]),
-                preparation=plain(record["preparation"]),
-                scale=str(record["scale"]),
-                target_sum=float(record["target_sum"]) if "target_sum" in record else None,
-                gene_messages=tuple(str(message) for message in record["gene_messages"]),
-                run=about_result(data, key),
-                genes=imputed_genes(data, key),
-            )
+            with reading(path, f"uns[{PART_KEY!r}]"):
+                return cls(
+                    path=path,
+                    key=key,
+                    rows=record["rows"],
+                    n_cells_whole=int(record["n_cells"]),
+                    batch=str(record["batch"]),
+                    batch_key=str(record["batch_key"]),
+                    preparation=plain(record["preparation"]),
+                    scale=str(record["scale"]),
+                    target_sum=float(record["target_sum"]) if "target_sum" in record else None,
+                    gene_messages=tuple(str(message) for message in record["gene_messages"]),
+                    run=about_result(data, key),
+                    genes=imputed_genes(data, key),
+                )
 
     def split_as(self) -> dict[str, Any]:
         """Return how the whole was split, which must be the same for all parts."""

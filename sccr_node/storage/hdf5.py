@@ -19,7 +19,7 @@ import numpy as np
 from sccr_node.errors import InputProblem
 from sccr_node.runtime import signals
 from sccr_node.storage.copying import copy_file
-from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet
+from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet, storable_elements
 from sccr_node.storage.targets import Target
 
 FILTERS = {
@@ -409,7 +409,8 @@ def write_h5ad(path: Path, adata: Any) -> None:
     file = CarefulFile(path)
     try:
         with quiet(), anndata.settings.override(allow_write_nullable_strings=True), h5py.File(file, "w") as root:
-            write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
+            with storable_elements():
+                write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
             if adata.raw is None:
                 root.pop("raw", None)  # stored as "null", which anndata before 0.12 cannot read
     finally:

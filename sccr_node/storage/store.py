@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from sccr_node.errors import InputProblem
 from sccr_node.runtime import signals
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.storage.targets import Target
@@ -475,6 +477,24 @@ def storable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return np.asarray(value, dtype=object if not value or isinstance(value[0], str) else None)
     return value
+
+
+@contextmanager
+def storable_elements() -> Iterator[None]:
+    """Turn what anndata raises if an element cannot be written into one line that names the element.
+
+    Raises
+    ------
+    InputProblem
+        An element of the data cannot be stored.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        told = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        key = re.search(r"writing key '([^']+)' of .* to (\S+)", told)
+        what = f"{key[2].strip('/')}/{key[1]}".strip("/") if key else "an element of the data"
+        raise InputProblem(f"cannot write the data: {what} cannot be stored ({told.splitlines()[0]})") from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 
 from sccr_node.errors import InputProblem
 from sccr_node.storage.copying import copy_tree, tree
-from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet
+from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet, storable_elements
 from sccr_node.storage.targets import METADATA, StoreTarget, Target, has_zarr_group
 
 
@@ -257,7 +257,8 @@ def write_zarr(path: Path, adata: Any) -> None:
 
     files: dict[str, Any] = {}
     with quiet(), anndata.settings.override(zarr_write_format=2, allow_write_nullable_strings=True):
-        anndata.io.write_zarr(MemoryStore(files), adata, convert_strings_to_categoricals=False)
+        with storable_elements():
+            anndata.io.write_zarr(MemoryStore(files), adata, convert_strings_to_categoricals=False)
     for name, content in files.items():
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)

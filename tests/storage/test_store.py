@@ -3,8 +3,6 @@
 import fcntl
 import json
 import os
-import subprocess
-import sys
 
 import anndata
 import h5py
@@ -17,7 +15,6 @@ from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.hdf5 import FORMAT, CarefulFile, Hdf5Appender, write_h5ad
 from sccr_node.storage.store import storable
 from sccr_node.storage.zarr import is_consolidated, write_zarr
-from tests.conftest import REPOSITORY
 from tests.support.inputs import plain, rich
 from tests.support.inputs import write_zarr as write_zarr_store
 from tests.support.trees import assert_same
@@ -84,19 +81,6 @@ def test_no_file_is_locked(tmp_path):
             assert root["X/data"].shape == (plain().X.nnz,)
 
 
-def test_nextflow_template_locks_no_file(tmp_path):
-    adata = plain(None, sccr=plain().X * 2)
-    adata.write_h5ad(tmp_path / "in.h5ad")
-    template = REPOSITORY / "nextflow/modules/local/workingmatrix/templates/workingmatrix.py"
-    script = template.read_text().replace("${anndata}", "in.h5ad").replace("${output}", "out.h5ad")
-    with (tmp_path / "out.h5ad").open("wb") as locked:
-        fcntl.flock(locked, fcntl.LOCK_EX)
-        subprocess.run([sys.executable, "-c", script.replace("${layer}", "sccr")], cwd=tmp_path, check=True)
-    result = anndata.read_h5ad(tmp_path / "out.h5ad")
-    assert (result.X != plain().X * 2).nnz == 0
-    assert (result.layers["unimputed"] != plain().X).nnz == 0
-
-
 def test_careful_file_is_a_file(tmp_path):
     path = tmp_path / "some"
     path.write_bytes(b"0123456789")
@@ -122,7 +106,6 @@ def test_careful_file_is_a_file(tmp_path):
 
 @pytest.mark.parametrize("kind", ["h5ad", "zarr"])
 def test_whole_objects_are_written_as_they_are(tmp_path, kind):
-    import anndata
 
     adata = rich()
     path = tmp_path / "out"
