@@ -193,10 +193,9 @@ class Dataset:
 
     def keys(self, slot: str) -> list[str]:
         """Return the keys of a slot ("layers", "obsm", "varp", "uns", ...), or the columns of "obs" or "var"."""
-        if slot == "var":
-            return self._var.columns()
-        if slot == "obs":
-            return self._obs.columns()
+        if slot in ("obs", "var"):
+            with reading(self.path, f"the columns of {slot}"):
+                return (self._obs if slot == "obs" else self._var).columns()
         if not self.is_stored:
             return [str(key) for key in getattr(self.root, slot)]
         with reading(self.path, slot):

@@ -10,10 +10,23 @@ import pandas as pd
 
 from sccr_node.data.matrix import text_of
 
+LONGEST_NAME = 10_000
+"""Characters; numpy keeps all names as long as the longest, which one of millions would make gigabytes."""
+
 
 def strings(values: Any) -> np.ndarray:
-    """Return strings, in whatever kind of array a reader gives, as a plain numpy array."""
-    return np.array([text_of(value) for value in values], dtype=str)
+    """Return strings, in whatever kind of array a reader gives, as a plain numpy array.
+
+    Raises
+    ------
+    ValueError
+        One is too long for a name.
+    """
+    texts = [text_of(value) for value in values]
+    longest = max(map(len, texts), default=0)
+    if longest > LONGEST_NAME:
+        raise ValueError(f"a name has {longest:,} characters")
+    return np.array(texts, dtype=str)
 
 
 class Table(Protocol):

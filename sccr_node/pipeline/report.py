@@ -53,7 +53,8 @@ def report_file(
     tables = [read_scores(path) for path in scores]
     key = asked.key_added
     if key is None and record is not None:
-        key = record.params.get("key_added")
+        noted = record.params.get("key_added")
+        key = None if noted is None else str(noted)
     with open_result(result, key) as opened:
         texts = report_texts(
             opened,

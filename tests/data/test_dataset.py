@@ -330,3 +330,17 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
     os.mkfifo(tmp_path / "pipe.h5ad")
     with pytest.raises(InputProblem, match="is a pipe or a device"), open_dataset(tmp_path / "pipe.h5ad"):
         raise AssertionError("a pipe was opened")
+
+
+@pytest.mark.parametrize("slot", ["obs", "var"])
+def test_a_name_of_megabytes_is_refused_before_it_takes_gigabytes(tmp_path, slot):
+    adata = plain()
+    names = list(getattr(adata, f"{slot}_names"))
+    names[2] = "x" * 3_000_000
+    setattr(adata, f"{slot}_names", names)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    with (
+        pytest.raises(InputProblem, match="a name has 3,000,000 characters"),
+        open_dataset(tmp_path / "in.h5ad") as data,
+    ):
+        _ = data.cell_names, data.gene_names
