@@ -408,8 +408,6 @@ def about_result(data: Dataset, key: str) -> dict[str, Any]:
     about = data.element("uns", key)
     with reading(data.path, f"uns[{key!r}]"):
         missing = [name for name in ("version", "method", "params", "input") if name not in about]
-        missing += [] if missing else [f"params/{name}" for name in ("method", "write") if name not in about["params"]]
-        missing += [] if missing or "scale" in about["input"] else ["input/scale"]
     if missing:
         raise InputProblem(f"uns[{key!r}] of {data.path} was not written by sccr impute: {listing(missing)} missing")
     return plain(about)

@@ -223,7 +223,11 @@ class Part:
                 raise InputProblem(
                     f"{path} contains no result {key!r} of sccr impute: impute it first, or give another --key-added"
                 )
-            with reading(path, f"uns[{PART_KEY!r}]"):
+            run = about_result(data, key)
+            with reading(path, f"uns[{PART_KEY!r}] and uns[{key!r}]"):
+                for name in ("method", "write", "n_components"):
+                    _ = run["params"][name]
+                _ = run["input"]["scale"]
                 return cls(
                     path=path,
                     key=key,
@@ -235,7 +239,7 @@ class Part:
                     scale=str(record["scale"]),
                     target_sum=float(record["target_sum"]) if "target_sum" in record else None,
                     gene_messages=tuple(str(message) for message in record["gene_messages"]),
-                    run=about_result(data, key),
+                    run=run,
                     genes=imputed_genes(data, key),
                 )
 
