@@ -39,6 +39,8 @@ def impute(
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",
     target_sum: float | Literal["median"] = "median",
+    low_rank_share: float = 0.0,
+    low_rank: int | None = None,
     k_cell: int | None = None,
     k_gene: int | None = None,
     k_denoising: int | None = None,
@@ -93,6 +95,9 @@ def impute(
         Genes that make up a cell's sequencing depth: the genes to impute (``"selected"``) or ``"all"``.
     target_sum
         Depth to which each cell's counts are normalised: the median over non-empty cells, or a number.
+    low_rank_share, low_rank
+        Weight of the observed expression's leading principal components in the denoised output, and their number
+        (default: 20). Not part of the published methods; 0 switches it off.
     k_cell, k_gene, k_denoising
         Number of nearest neighbours per cell, per gene, and per cell in the last cell graph (default: as ``k_cell``).
     n_iterations, n_gene_iterations, n_denoising_iterations

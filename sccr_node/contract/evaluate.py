@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import model_validator
 
 from sccr_node.contract.fields import DATA, EVALUATION, METHOD, parameter
-from sccr_node.contract.impute import RELATING, RelatingMethodName
+from sccr_node.contract.imputing import RELATING, RelatingMethodName
 from sccr_node.contract.shared import (
     RESULT_NAME,
     ClusteringParameters,

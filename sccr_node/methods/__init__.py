@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.methods.blend import Blend, blend, blend_in_place
 from sccr_node.methods.expression import Expression, Imputed
 from sccr_node.methods.scbfp import scbfp
 from sccr_node.methods.sccr import sccr
@@ -16,7 +17,20 @@ from sccr_node.methods.scfp import scfp
 from sccr_node.numerics import Workspace
 from sccr_node.numerics.costs import Cost, Shape
 
-__all__ = ["Cost", "Expression", "Imputed", "MethodModule", "Shape", "load", "scbfp", "sccr", "scfp"]
+__all__ = [
+    "Blend",
+    "Cost",
+    "Expression",
+    "Imputed",
+    "MethodModule",
+    "Shape",
+    "blend",
+    "blend_in_place",
+    "load",
+    "scbfp",
+    "sccr",
+    "scfp",
+]
 
 
 class MethodModule(Protocol):

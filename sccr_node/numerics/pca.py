@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,33 @@ MAX_CYCLES = 50
 
 Matrix = NDArray[np.float64]
 
+ReadRows = Callable[[int, int], NDArray[np.float32]]
+"""Reads rows [start, stop) of a matrix; called from the calling thread in blocks of fixed size, in order."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """The leading principal axes of a matrix: its column means, and the loadings (columns x components)."""
+
+    mean: Matrix
+    loadings: Matrix
+
+    @property
+    def n_components(self) -> int:
+        """The number of components."""
+        return int(self.loadings.shape[1])
+
+    def scores(self, rows: NDArray[np.float32]) -> Matrix:
+        """Return the scores of some rows."""
+        return np.asarray((rows - self.mean) @ self.loadings)
+
+    def rebuilt(self, scores: Matrix, columns: slice | NDArray[np.intp] = slice(None)) -> Matrix:
+        """Return what the leading components, as many as there are scores, keep of some rows and columns."""
+        return np.asarray(scores @ self.loadings[columns, : scores.shape[1]].T + self.mean[columns])
+
 
 def principal_components(
-    rows: Callable[[int, int], NDArray[np.float32]],
+    rows: ReadRows,
     n_cells: int,
     n_genes: int,
     n_components: int,
@@ -63,23 +88,36 @@ def principal_components(
     if kept == 0:
         return np.zeros((n_cells, 0), np.float32)
     work = Workspace(threads, progress)
-    # A threaded BLAS sums in an unpredictable order; here each thread calls it for its own strip.
-    with threadpool_limits(1, user_api="blas"), work.stage("principal components"):
+    with work.stage("principal components"):
         matrix = _Rows(rows, n_cells, n_genes, work)
-        if n_genes <= GRAM_GENES:
-            loadings = _leading_of_gram(matrix.gram(), kept)
-        else:
-            loadings = _leading_eigenvectors(matrix.times_covariance, n_genes, kept)
-        loadings *= np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(kept)])
-        return matrix.scores(loadings)
+        with threadpool_limits(1, user_api="blas"):
+            return matrix.scores(_leading(matrix, kept).loadings)
+
+
+def leading_components(rows: ReadRows, n_cells: int, n_genes: int, n_components: int, work: Workspace) -> Components:
+    """Return the axes of `principal_components`: at most cells - 1 of them, and at most as many as there are genes."""
+    matrix = _Rows(rows, n_cells, n_genes, work)
+    kept = max(0, min(n_components, n_cells - 1, n_genes))
+    if kept == 0:
+        return Components(matrix.mean, np.zeros((n_genes, 0)))
+    with threadpool_limits(1, user_api="blas"):
+        return _leading(matrix, kept)
+
+
+def _leading(matrix: "_Rows", kept: int) -> Components:
+    # A threaded BLAS sums in an unpredictable order: the caller limits it, and each thread calls it for its own strip.
+    if matrix.n_genes <= GRAM_GENES:
+        loadings = _leading_of_gram(matrix.gram(), kept)
+    else:
+        loadings = _leading_eigenvectors(matrix.times_covariance, matrix.n_genes, kept)
+    loadings *= np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(kept)])
+    return Components(matrix.mean, loadings)
 
 
 class _Rows:
     """The products that the components need, computed over blocks of rows, with each strip computed by one thread."""
 
-    def __init__(
-        self, rows: Callable[[int, int], NDArray[np.float32]], n_cells: int, n_genes: int, work: Workspace
-    ) -> None:
+    def __init__(self, rows: ReadRows, n_cells: int, n_genes: int, work: Workspace) -> None:
         self.rows, self.n_cells, self.n_genes, self.work = rows, n_cells, n_genes, work
         self.height = max(32, BLOCK_VALUES // n_genes)
         self.mean = sum((block.sum(axis=0) for _, block in self._blocks(0.0)), start=np.zeros(n_genes)) / n_cells

@@ -19,7 +19,7 @@ from sccr_node.contract.evaluate import (
     EvaluateRelationsParameters,
     EvaluateScoreParameters,
 )
-from sccr_node.contract.impute import RELATING
+from sccr_node.contract.imputing import RELATING
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.shared import Parameters, PreparationParameters

@@ -19,7 +19,7 @@ from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.genes import ListedGene, read_gene_list
 from sccr_node.data.preparation import Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
-from sccr_node.methods import Shape, load
+from sccr_node.methods import Blend, Shape, load
 from sccr_node.results import results_in
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
@@ -79,6 +79,8 @@ class Plan:
         The cells that are imputed together, and the column that defines them.
     method, settings
         The method and all its parameters.
+    blend
+        What the denoised output is blended with; None for the method alone.
     outputs
         The outputs that the method must produce.
     keys
@@ -99,6 +101,7 @@ class Plan:
     batch_key: str | None
     method: str
     settings: Mapping[str, Value]
+    blend: Blend | None
     outputs: tuple[Output, ...]
     keys: ResultKeys
     n_components: int
@@ -159,6 +162,7 @@ def make_plan(
         batch_key=asked.batch_key,
         method=asked.method,
         settings=asked.method_parameters(),
+        blend=blend_of(asked.blend_parameters()),
         outputs=asked.outputs,
         keys=asked.result_keys(),
         n_components=asked.n_components,
@@ -167,6 +171,11 @@ def make_plan(
         needs=_needs(data, asked, preparation, batches),
         findings=(*preparation.findings, *findings),
     )
+
+
+def blend_of(params: Mapping[str, Any]) -> Blend | None:
+    """Return the blend that parameters, or those that a result records, ask for."""
+    return Blend(float(params["low_rank_share"]), int(params["low_rank"])) if "low_rank_share" in params else None
 
 
 def decide_and_show(data: Dataset, console: Console, **asked: Any) -> Preparation:

@@ -13,7 +13,7 @@ from scipy import sparse
 from sccr_node.contract.methods import METHODS, Output
 from sccr_node.contract.record import BatchRecord
 from sccr_node.data.preparation import Prepared
-from sccr_node.methods import Expression, Imputed, load
+from sccr_node.methods import Expression, Imputed, blend_in_place, load
 from sccr_node.numerics import Workspace, principal_components
 from sccr_node.numerics.row_store import ImputedRows, RowsInMemory, RowsOnDisk
 from sccr_node.pipeline.plan import Batch, Plan
@@ -111,7 +111,11 @@ def _impute_batch(expression: sparse.csr_matrix, batch: Batch, plan: Plan, conso
         console.progress(where + stage, fraction)
 
     work = Workspace(plan.needs.threads, progress)
-    imputed = load(plan.method).impute(Expression.of(expression), work, plan.outputs, plan.settings)
+    data = Expression.of(expression)
+    imputed = load(plan.method).impute(data, work, plan.outputs, plan.settings)
+    if plan.blend is not None:
+        blend_in_place(data, imputed_values(imputed, "denoised"), plan.blend, work)
+        imputed = replace(imputed, seconds=work.seconds)
     for stage, seconds in imputed.seconds.items():
         clock.add(f"impute: {stage}", seconds)
     return imputed
@@ -216,7 +220,21 @@ def _of_neighbors(plan: Plan) -> list[Finding]:
             "whatever its type"
         )
         findings.append(Finding(text, warning=True))
-    return findings
+    return findings + _of_ranks(plan)
+
+
+def _of_ranks(plan: Plan) -> list[Finding]:
+    """Return a warning if there are too few cells or genes for the rank of the blend."""
+    if plan.blend is None:
+        return []
+    n_genes, n_cells = plan.shape[1], min((n for batch in plan.batches if (n := len(batch.cells)) > 1), default=0)
+    most = min(n_cells - 1, n_genes)
+    if not 0 < most < plan.blend.rank:
+        return []
+    smallest = f"{n_genes:,} genes" if most == n_genes else f"{n_cells:,} cells"
+    where = "" if plan.batch_key is None or most == n_genes else " in the smallest batch"
+    text = f"only {smallest}{where} for low_rank = {plan.blend.rank}: there are only {most} principal components"
+    return [Finding(text, warning=True)]
 
 
 def _of_those(batches: Sequence[Batch], plan: Plan) -> str:

@@ -60,6 +60,12 @@ def test_numbers_of_denoising_are_recorded_only_if_given(method):
             ImputeParameters(method=method, k_denoising=15)
 
 
+def test_the_blend_is_recorded_only_if_there_is_one():
+    assert not ImputeParameters().result_parameters().keys() & {"low_rank_share", "low_rank"}
+    recorded = ImputeParameters(low_rank_share=0.25).result_parameters()
+    assert (recorded["low_rank_share"], recorded["low_rank"]) == (0.25, 20)
+
+
 @pytest.mark.parametrize("method", PUBLISHED)
 def test_a_number_that_the_method_does_not_have_is_refused(method):
     for name in published_defaults().keys() - PUBLISHED[method].keys():
@@ -74,6 +80,10 @@ def test_a_number_that_the_method_does_not_have_is_refused(method):
         ({"genes": "all", "n_top_genes": 10}, "--n-top-genes requires --genes top-variance"),
         ({"input_scale": "log1p", "target_sum": 1e4}, "--target-sum applies only to counts"),
         ({"input_scale": "log1p", "normalize_by": "all"}, "--normalize-by applies only to counts"),
+        ({"low_rank": 10}, "--low-rank requires --low-rank-share"),
+        ({"low_rank": 10, "low_rank_share": 0}, "--low-rank requires --low-rank-share"),
+        ({"low_rank": 0, "low_rank_share": 0.5}, "greater than or equal to 1"),
+        ({"low_rank_share": 1.5}, "less than or equal to 1"),
         ({"max_memory": "6.GB"}, "a number and a unit"),
         ({"max_memory": "lots"}, "a number and a unit"),
         ({"max_memory": "0"}, "greater than 0"),

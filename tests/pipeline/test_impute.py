@@ -13,7 +13,7 @@ from scipy import sparse
 from sccr_node.__main__ import main
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import RunRecord
-from sccr_node.methods import scbfp, sccr, scfp
+from sccr_node.methods import blend, scbfp, sccr, scfp
 from tests.support.simulated import simulated
 
 
@@ -165,7 +165,37 @@ def test_batches_are_imputed_by_themselves(counts, tmp_path):
     assert any("each imputed separately" in message for message in result.uns["sccr"]["messages"])
 
 
-@pytest.mark.parametrize("options", [[], ["--batch-key", "batch", "--write", "both"], ["--method", "scbfp"]])
+def test_only_the_denoised_output_and_its_components_are_blended(counts, tmp_path):
+    options = ["--n-top-genes", 60, "--write", "both"]
+    plain = impute(counts, tmp_path / "plain.h5ad", *options)
+    result = impute(counts, tmp_path / "blend.h5ad", *options, "--low-rank-share", 0.4, "--low-rank", 7)
+    genes = result.var["sccr_imputed"].to_numpy()
+    logs = prepared(dense(result.X), np.flatnonzero(genes))[:, genes].astype(np.float32)
+    denoised = dense(result.layers["sccr"])[:, genes]
+    expected = blend(logs, dense(plain.layers["sccr"])[:, genes], share=0.4, rank=7)
+    np.testing.assert_allclose(denoised, expected, atol=1e-5)
+    assert np.array_equal(dense(result.layers["sccr_recovered"]), dense(plain.layers["sccr_recovered"]))
+    centred = denoised.astype(np.float64) - denoised.mean(axis=0, dtype=np.float64)
+    variances = np.linalg.svd(centred, compute_uv=False)[:50] ** 2
+    np.testing.assert_allclose((result.obsm["X_sccr"].astype(np.float64) ** 2).sum(axis=0), variances, rtol=1e-3)
+    assert result.uns["sccr"]["params"]["low_rank"] == 7
+
+
+def test_too_few_cells_for_the_rank_of_the_blend_are_said(counts, tmp_path, capsys):
+    adata = anndata.read_h5ad(counts)
+    adata.obs["batch"] = ["one"] * 12 + ["alone"] + ["two"] * 137
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    blended = ["--batch-key", "batch", "--low-rank-share", 0.4]
+    result = impute(tmp_path / "in.h5ad", tmp_path / "out.h5ad", *blended)
+    said = "only 12 cells in the smallest batch for low_rank = 20: there are only 11 principal components"
+    assert said in capsys.readouterr().err
+    assert said in list(result.uns["sccr"]["messages"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--batch-key", "batch", "--write", "both"], ["--method", "scbfp", "--low-rank-share", "0.3"]],
+)
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 def test_threads_and_repetition_do_not_change_a_byte(counts, tmp_path, options, suffix):
     def content(path):

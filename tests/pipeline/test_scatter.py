@@ -51,6 +51,7 @@ def scatter(source, folder, split_options=(), impute_options=()):
         ([], []),
         (["--n-top-genes", "60", "--normalize-by", "all"], ["--normalize-by", "all", "--write", "both"]),
         (["--genes", "all", "--target-sum", "1000"], ["--method", "scfp", "--n-components", "7"]),
+        (["--n-top-genes", "60"], ["--low-rank-share", "0.4", "--low-rank", "50", "--write", "both"]),
         (["--layer", "complete_counts"], ["--layer", "complete_counts", "--method", "scbfp", "--k-cell", "4"]),
     ],
 )

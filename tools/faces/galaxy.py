@@ -13,7 +13,8 @@ from sccr_node.contract.evaluate import (
     EvaluateScoreParameters,
 )
 from sccr_node.contract.fields import NUMBERS, flag
-from sccr_node.contract.impute import ImputeParameters, methods_by_setting
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.imputing import methods_by_setting
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Method
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
 
@@ -96,6 +97,11 @@ FORM_HELP = {
         "logarithms."
     ),
     "impute_n_top_genes": "Number of most variable genes to impute; if there are fewer genes, all of them are imputed.",
+    "impute_low_rank_share": (
+        "Weight of the leading principal components of the observed expression in the denoised output, from 0 (the "
+        "published method alone) to 1. The benchmark tool shows what helps on your data."
+    ),
+    "impute_low_rank": "Number of principal components; leave empty for 20.",
     "impute_layer": (
         "Name of the layer that contains the values to impute, e.g. counts. Leave empty for the main matrix (X)."
     ),

@@ -19,7 +19,8 @@ from sccr_node.contract.fields import (
     flag,
     parameter,
 )
-from sccr_node.contract.impute import ImputeParameters, methods_by_setting
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.imputing import methods_by_setting
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.contract.schemas import REPOSITORY
