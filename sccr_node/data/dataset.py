@@ -18,9 +18,10 @@ import pandas as pd
 from scipy import sparse
 
 from sccr_node.data import foreign, tenx
-from sccr_node.data.frames import MemoryTable, StoredTable, Table, legacy_table
+from sccr_node.data.frames import MemoryTable, RowsOfTable, StoredTable, Table, legacy_table
 from sccr_node.data.guard import among, listing, one_line, reading
 from sccr_node.data.matrix import BLOCK_BYTES, ColumnsOf, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
+from sccr_node.data.views import Half, HalfOf, RowsOf
 from sccr_node.errors import InputMissing, InputProblem, problem_of_reading, reason_of
 from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
@@ -103,6 +104,19 @@ class Dataset:
         """Raise InputProblem if the file was changed or replaced since it was opened."""
         if _stamp(self.path) != self._stamp:
             raise InputProblem(f"{self.path} was changed or replaced while it was read: run again once it is complete")
+
+    def of_cells(self, cells: np.ndarray) -> Dataset:
+        """Return a view of some cells (sorted row indices)."""
+        return self._seen(RowsOf(self._matrix, cells), RowsOfTable(self._obs, cells))
+
+    def half(self, which: Half, *, share: float, seed: int, convert: Callable[[Any], Any] | None = None) -> Dataset:
+        """Return a view of one half of the molecules (:class:`~sccr_node.data.views.HalfOf`)."""
+        return self._seen(HalfOf(self._matrix, share, seed, which, convert), self._obs)
+
+    def _seen(self, matrix: Matrix, obs: Table) -> Dataset:
+        seen = Dataset(self.path, self.format, self.layer, self.root, matrix, obs, self._var, self.store)
+        seen._stamp = self._stamp
+        return seen
 
     @property
     def source(self) -> str:

@@ -96,6 +96,26 @@ class StoredTable:
         return read_elem(self._group[name])
 
 
+class RowsOfTable:
+    """Some rows of a table (sorted indices)."""
+
+    def __init__(self, table: Table, rows: np.ndarray) -> None:
+        self._table, self._rows = table, rows
+        self.n_rows = len(rows)
+
+    def names(self) -> np.ndarray:
+        """Return the names of the rows."""
+        return np.asarray(self._table.names()[self._rows])
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns."""
+        return self._table.columns()
+
+    def column(self, name: str) -> Any:
+        """Return one column."""
+        return self._table.column(name)[self._rows]
+
+
 def legacy_table(dataset: Any, uns: Any) -> MemoryTable:
     """Read a table of AnnData before 0.7: one compound dataset, with categories in ``uns[<column>_categories]``."""
     records = dataset[()]

@@ -115,14 +115,7 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
     # The first holds P, then R, then (if R is not an output) the denoised matrix; the second the scaled genes, then C.
     first, second = data.buffer(work), data.buffer(work)
 
-    graph = stage("pre-imputation: cell graph", observed_cell_graph, x)
-    p, statistics = stage("pre-imputation: propagation", pre_imputation, x, graph, first)
-
-    genes = stage("complete relation: gene graph", gene_relations, p, statistics, second)
-    c = stage("complete relation: gene propagation", completion, x, p, genes, second)
-    graph = stage("complete relation: cell graph", complete_cell_graph, c)
-    r = stage("complete relation: propagation", recovery, x, p, graph, work.over(p.buffer))
-
+    r, genes = recovered_expression(x, stage, work, first, second)
     s = None
     if "denoised" in outputs:
         graph = stage("denoising: cell graph", final_cell_graph, r)
@@ -134,6 +127,29 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
         relations=data.spread_relations(genes.relations),
         seconds=stage.seconds,
     )
+
+
+def recovered_expression(
+    x: sp.csr_matrix, stage: Stages, work: Workspace, first: NDArray[np.float32], second: NDArray[np.float32]
+) -> tuple[DenseRows, "Genes"]:
+    """Return R, in the first of two buffers, and the gene graph: all that precedes denoising."""
+    graph = stage("pre-imputation: cell graph", observed_cell_graph, x)
+    p, statistics = stage("pre-imputation: propagation", pre_imputation, x, graph, first)
+
+    genes = stage("complete relation: gene graph", gene_relations, p, statistics, second)
+    c = stage("complete relation: gene propagation", completion, x, p, genes, second)
+    graph = stage("complete relation: cell graph", complete_cell_graph, c)
+    r = stage("complete relation: propagation", recovery, x, p, graph, work.over(p.buffer))
+    return r, genes
+
+
+def before_denoising(
+    data: Expression, work: Workspace, settings: Mapping[str, Value]
+) -> tuple[DenseRows, sp.csr_matrix]:
+    """Return R and the last cell graph, from which every strength of denoising starts."""
+    stage = Stages(data, work, settings)
+    r, _ = recovered_expression(data.matrix, stage, work, data.buffer(work), data.buffer(work))
+    return r, stage("denoising: cell graph", final_cell_graph, r)
 
 
 @dataclass(frozen=True)

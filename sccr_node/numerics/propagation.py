@@ -1,5 +1,6 @@
 """Hard and soft propagation of expression over a graph, in blocks of columns, so that iterations stay in cache."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +129,59 @@ def propagate_over_cells(
             library.block_to_dense(block, nodes.order, cells, first, width, used, share, mixed, out, genes)
 
     work.run(block_of_genes, range(0, genes, width))
+
+
+def powers_over_cells(
+    graph: sp.csr_matrix,
+    source: sp.csr_matrix | NDArray[np.float32],
+    n_powers: int,
+    work: Workspace,
+    use: Callable[[int, NDArray[np.float32]], None],
+) -> None:
+    """Propagate blocks of columns step by step, and hand on every step.
+
+    Soft propagation of any strength and any number of steps is a combination of these powers.
+
+    Parameters
+    ----------
+    graph
+        The normalised cell graph A.
+    source
+        Cells x columns, X.
+    n_powers
+        Number of steps, n.
+    work
+        Threads and progress.
+    use
+        Called as ``use(first, powers)`` from the worker threads, each block once: the block's first column, and the
+        powers A^0 X ... A^n X of its columns (n + 1 x cells x columns), which it must not keep.
+    """
+    cells, columns = source.shape
+    nodes = Ordered.of(graph)
+    width = 32 if cells <= 10_000 else 16  # all powers of a block are in memory at once
+    csr = _csr_arrays(source) if sp.issparse(source) else None
+    adjacency = nodes.indptr, nodes.indices, nodes.data, cells, width
+    room = [
+        (np.empty((2, cells * width), np.float32), np.empty((n_powers + 1, cells, width), np.float32))
+        for _ in range(work.threads)
+    ]
+
+    def block_of_columns(worker: int, first: int) -> None:
+        (block, other), powers = room[worker]
+        used = min(width, columns - first)
+        library = kernels()
+        if csr is not None:
+            library.sparse_to_block(*csr, nodes.order, cells, first, width, 0.0, block)
+        else:
+            library.dense_to_block(source, columns, nodes.order, cells, first, used, width, block)
+        for step in range(n_powers + 1):
+            if step:
+                library.propagate_soft(*adjacency, block, 1.0, block, other, 1, work.cancelled)
+            powers[step][nodes.order] = block.reshape(cells, width)
+        if not work.cancelled[0]:
+            use(first, powers[:, :, :used])
+
+    work.run(block_of_columns, range(0, columns, width))
 
 
 def propagate_over_genes(
