@@ -20,6 +20,7 @@ ISSUES = "https://github.com/sccr-node/sccr-node/issues"
 
 COMMANDS = {
     "impute": ("sccr_node.cli.impute:impute", "Impute the expression of a data set."),
+    "tune": ("sccr_node.cli.tune:tune", "Find the numbers for a data set, and whether imputing it helps."),
     "evaluate": (
         "sccr_node.cli.evaluate:evaluate",
         "Evaluate imputation by any tool: mask, score, cluster, relations.",

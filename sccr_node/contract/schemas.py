@@ -20,11 +20,13 @@ from sccr_node.contract.record import RunRecord
 from sccr_node.contract.report import ReportParameters
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.contract.simulate import SimulateParameters
+from sccr_node.contract.tune import TuneParameters
 
 REPOSITORY = "https://github.com/sccr-node/sccr-node"
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "impute": ImputeParameters,
+    "tune": TuneParameters,
     "split": SplitParameters,
     "gather": GatherParameters,
     "evaluate-mask": EvaluateMaskParameters,

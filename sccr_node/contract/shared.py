@@ -147,7 +147,37 @@ class ThreadedParameters(RunningParameters):
     )
 
 
-class AppendingParameters(WritingParameters, ThreadedParameters):
+class BoundedParameters(RunningParameters):
+    """Parameters of all commands that estimate their memory before they begin."""
+
+    max_memory: MemorySize | None = parameter(
+        None,
+        title="Memory limit",
+        description=(
+            "Do not start if the run would need more memory than this, e.g. 8GB (default: the container's or machine's "
+            "limit)."
+        ),
+        group=RUNNING,
+        affects_result=False,
+        metavar="SIZE",
+        gt=0,
+    )
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _sizes_are_plain(cls, size: object) -> object:
+        # ByteSize alone reads "6.GB" as six bytes.
+        if isinstance(size, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", size):
+            raise ValueError("should be a number and a unit, such as 8GB or 512MiB")
+        size = size.strip() if isinstance(size, str) else size
+        is_number = isinstance(size, int | float) and not isinstance(size, bool)
+        bare = re.fullmatch(r"\d+(\.\d+)?", size) if isinstance(size, str) else is_number
+        if bare and 0 < float(str(size)) < SMALLEST_BARE_SIZE:
+            raise ValueError("should have a unit, such as 8GB or 512MiB: nothing runs in so few bytes")
+        return size
+
+
+class AppendingParameters(WritingParameters, BoundedParameters, ThreadedParameters):
     """Parameters of all commands that append a result to a data set."""
 
     key_added: str = parameter(
@@ -187,31 +217,6 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
         metavar="FILE",
         min_length=1,
     )
-    max_memory: MemorySize | None = parameter(
-        None,
-        title="Memory limit",
-        description=(
-            "Do not start if the run would need more memory than this, e.g. 8GB (default: the container's or machine's "
-            "limit)."
-        ),
-        group=RUNNING,
-        affects_result=False,
-        metavar="SIZE",
-        gt=0,
-    )
-
-    @field_validator("max_memory", mode="before")
-    @classmethod
-    def _sizes_are_plain(cls, size: object) -> object:
-        # ByteSize alone reads "6.GB" as six bytes.
-        if isinstance(size, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", size):
-            raise ValueError("should be a number and a unit, such as 8GB or 512MiB")
-        size = size.strip() if isinstance(size, str) else size
-        is_number = isinstance(size, int | float) and not isinstance(size, bool)
-        bare = re.fullmatch(r"\d+(\.\d+)?", size) if isinstance(size, str) else is_number
-        if bare and 0 < float(str(size)) < SMALLEST_BARE_SIZE:
-            raise ValueError("should have a unit, such as 8GB or 512MiB: nothing runs in so few bytes")
-        return size
 
 
 _PREPARATION = (

@@ -21,7 +21,7 @@ from sccr_node.data import foreign, tenx
 from sccr_node.data.frames import MemoryTable, RowsOfTable, StoredTable, Table, legacy_table
 from sccr_node.data.guard import among, listing, one_line, reading
 from sccr_node.data.matrix import BLOCK_BYTES, ColumnsOf, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
-from sccr_node.data.views import Half, HalfOf, RowsOf
+from sccr_node.data.views import Half, HalfOf
 from sccr_node.errors import InputMissing, InputProblem, problem_of_reading, reason_of
 from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
@@ -106,8 +106,10 @@ class Dataset:
             raise InputProblem(f"{self.path} was changed or replaced while it was read: run again once it is complete")
 
     def of_cells(self, cells: np.ndarray) -> Dataset:
-        """Return a view of some cells (sorted row indices)."""
-        return self._seen(RowsOf(self._matrix, cells), RowsOfTable(self._obs, cells))
+        """Return some cells (sorted row indices) as a data set of their own, with their matrix in memory."""
+        rows = self.rows(cells)
+        matrix = CsrMatrix(rows.data, rows.indices, rows.indptr, rows.shape)
+        return self._seen(matrix, RowsOfTable(self._obs, cells))
 
     def half(self, which: Half, *, share: float, seed: int, convert: Callable[[Any], Any] | None = None) -> Dataset:
         """Return a view of one half of the molecules (:class:`~sccr_node.data.views.HalfOf`)."""

@@ -1,4 +1,4 @@
-"""Views of a matrix, read like the matrix itself: some of its cells, and one half of their molecules."""
+"""One half of the molecules of a matrix, read like the matrix itself."""
 
 from __future__ import annotations
 
@@ -11,34 +11,6 @@ from numpy.typing import NDArray
 from sccr_node.data.matrix import Matrix, canonical
 
 Half = Literal["training", "held out"]
-
-
-class RowsOf:
-    """Some cells of a matrix.
-
-    Parameters
-    ----------
-    matrix
-        Cells x genes.
-    cells
-        Sorted row indices.
-    """
-
-    def __init__(self, matrix: Matrix, cells: NDArray[np.intp]) -> None:
-        self.shape = (len(cells), matrix.shape[1])
-        self.in_memory_bytes, self.streamed = matrix.in_memory_bytes, matrix.streamed
-        self._matrix, self._cells = matrix, cells
-
-    def blocks(self, max_bytes: int) -> Iterator[tuple[int, Any]]:
-        """Yield runs of whole rows: the first row and the canonical CSR block."""
-        for first, block in self._matrix.blocks(max_bytes):
-            begin, end = np.searchsorted(self._cells, [first, first + block.shape[0]])
-            if end > begin:
-                yield int(begin), block[self._cells[begin:end] - first]
-
-    def rows(self, rows: np.ndarray) -> Any:
-        """Return some rows (sorted indices) as one canonical CSR matrix."""
-        return self._matrix.rows(self._cells[rows])
 
 
 class HalfOf:

@@ -6,33 +6,40 @@ held-out half, over all entries: also over those that neither half has seen, unl
 rewards whatever never predicts zero.
 
 Soft propagation is a fixed combination of A^0 X ... A^n X, and the blend is linear as well. The error is therefore a
-quadratic form of the combination's coefficients: one matrix of inner products gives the error of every strength, number
-of steps, rank and share, and the best share has a closed form.
+quadratic form of the combination's coefficients: one matrix of inner products gives the error of every strength, rank
+and share, and the best share has a closed form. (The blend is cut at 0 afterwards, which changes next to nothing.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from sccr_node.contract.methods import Value
-from sccr_node.methods.blend import low_rank
+from sccr_node.contract.methods import METHODS, Value
+from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, averaged_cells, nearest, prediction_error
+from sccr_node.methods.blend import low_rank, mix
 from sccr_node.methods.expression import Expression
-from sccr_node.methods.sccr import before_denoising
-from sccr_node.numerics import Workspace
+from sccr_node.methods.sccr import before_denoising, denoising
+from sccr_node.numerics import Workspace, principal_components
 from sccr_node.numerics.neighbors import DenseRows
 from sccr_node.numerics.pca import Components
 from sccr_node.numerics.propagation import powers_over_cells
 
 BETAS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 RANKS = (5, 10, 15, 20, 30, 40)
+
+SHARE_DECIMALS = 2
+
 SCORED_GENES = 640
 """The grid is scored on so many of the genes, drawn at random: the error of the others is the same on average."""
+
 FOLDS = 50
 """Groups of cells whose errors are compared in pairs, for standard errors."""
 
@@ -54,7 +61,7 @@ class Start:
     graph
         The last cell graph.
     components
-        The principal axes of the training half.
+        The principal axes of the training half, and its scores.
     """
 
     data: Expression
@@ -62,21 +69,35 @@ class Start:
     recovered: DenseRows
     graph: sp.csr_matrix
     components: Components
+    scores: Matrix
 
 
-def start(
+def start_of(
     training: sp.csr_matrix,
     held_out: sp.csr_matrix,
     settings: Mapping[str, Value],
     ranks: Sequence[int],
     work: Workspace,
 ) -> Start:
-    """Impute the training half of a batch up to denoising."""
+    """Impute the training half of a batch up to denoising.
+
+    Parameters
+    ----------
+    training, held_out
+        Cells x genes, logs at the same depth; at least two cells are not empty.
+    settings
+        All settings of scCR.
+    ranks
+        Numbers of principal components to score.
+    work
+        Threads and progress.
+    """
     data = Expression.of(training)
     recovered, graph = before_denoising(data, work, settings)
     with work.stage("principal components"):
         components = low_rank(data, max(ranks), work)
-    return Start(data, held_out[data.cells][:, data.genes].tocsr(), recovered, graph, components)
+        scores = components.scores_of(data.matrix, work)
+    return Start(data, held_out[data.cells][:, data.genes].tocsr(), recovered, graph, components, scores)
 
 
 @dataclass(frozen=True)
@@ -86,7 +107,8 @@ class Products:
     Attributes
     ----------
     names
-        What the rows and columns stand for: the powers, then "recovered", "gene mean", the ranks, "held out".
+        What the rows and columns stand for: the powers "0", "1" ..., "recovered", "gene mean", "rank 5" ..., and
+        "held out".
     sums
         Folds x names x names.
     n_entries
@@ -99,25 +121,25 @@ class Products:
 
     def __add__(self, other: Products) -> Products:
         """Return the products of two batches together."""
-        return Products(
-            self.names, np.concatenate([self.sums, other.sums]), np.concatenate([self.n_entries, other.n_entries])
+        sums, n_entries = (
+            np.concatenate(pair) for pair in ((self.sums, other.sums), (self.n_entries, other.n_entries))
         )
+        return Products(self.names, sums, n_entries)
 
-    def vector(self, **weights: float) -> Matrix:
-        """Return coefficients by name."""
-        found = np.zeros(len(self.names))
-        for name, weight in weights.items():
-            found[self.names.index(name)] = weight
-        return found
+    def of(self, name: str) -> Matrix:
+        """Return the coefficients of one of the parts alone."""
+        return np.array([float(each == name) for each in self.names])
 
-    @property
-    def target(self) -> Matrix:
-        """The coefficients of the held-out half."""
-        return self.vector(**{"held out": 1.0})
+    def denoised(self, beta: float, n_iterations: int, gamma: float) -> Matrix:
+        """Return the coefficients of soft propagation over the last cell graph, mixed with R."""
+        steps = np.zeros(len(self.names))
+        steps[:n_iterations] = (1 - beta) * beta ** np.arange(n_iterations)
+        steps[n_iterations] = beta**n_iterations
+        return (1 - gamma) * steps + gamma * self.of("recovered")
 
     def errors(self, coefficients: Matrix) -> Matrix:
         """Return the sum of squared errors of a combination, per fold."""
-        off = coefficients - self.target
+        off = coefficients - self.of("held out")
         return np.asarray(np.einsum("i,fij,j->f", off, self.sums, off))
 
     def error(self, coefficients: Matrix) -> float:
@@ -125,56 +147,280 @@ class Products:
         return float(self.errors(coefficients).sum() / self.n_entries.sum())
 
     def difference(self, first: Matrix, second: Matrix) -> tuple[float, float]:
-        """Return how much larger the first error is than the second, and the standard error of that."""
+        """Return how much larger the first error is than the second, and the standard error of that over the folds."""
         by_fold = self.errors(first) - self.errors(second)
-        total = self.n_entries.sum()
+        n, total = len(by_fold), self.n_entries.sum()
         mean = by_fold.sum() / total
         off = by_fold - mean * self.n_entries
-        n = len(off)
         return float(mean), float(np.sqrt((off**2).sum() * n / max(1, n - 1)) / total)
+
+    def best_share(self, first: Matrix, second: Matrix) -> float:
+        """Return the weight of the second, the rest being the first, that has the smallest error; from 0 to 1."""
+        gram = self.sums.sum(axis=0)
+        apart = second - first
+        length = float(apart @ gram @ apart)
+        share = float((self.of("held out") - first) @ gram @ apart) / length if length > 0 else 0.0
+        return min(1.0, max(0.0, share))
 
 
 def products(
-    begin: Start, ranks: Sequence[int], n_powers: int, genes: NDArray[np.bool_], work: Workspace, seed: int
+    begin: Start, ranks: Sequence[int], n_powers: int, genes: NDArray[np.bool_], work: Workspace, *, seed: int
 ) -> Products:
-    """Return the inner products of one batch, over some of the genes."""
-    data = begin.data
-    n_cells = len(data.cells)
-    columns = np.flatnonzero(genes[data.genes])
+    """Return the inner products of one batch.
+
+    Parameters
+    ----------
+    begin
+        Its start.
+    ranks
+        The ranks that are scored.
+    n_powers
+        The largest number of iterations that is scored.
+    genes
+        Which genes to score, of all those before the empty ones were left out.
+    work
+        Threads and progress.
+    seed
+        Which cells share a fold.
+    """
+    x, n_cells = begin.data.matrix, len(begin.data.cells)
+    columns = np.flatnonzero(genes[begin.data.genes])
     order = np.random.default_rng(seed).permutation(n_cells)
     folds = [np.sort(fold) for fold in np.array_split(order, min(FOLDS, n_cells))]
-    names = (
-        *(str(power) for power in range(n_powers + 1)),
-        "recovered",
-        "gene mean",
-        *(f"rank {r}" for r in ranks),
-        "held out",
-    )
-    with work.stage("score settings"):
-        source = data.matrix[:, columns].tocsr()
-        held_out = begin.held_out[:, columns].tocsc()
-        scores = np.concatenate(
-            [begin.components.scores(data.matrix[at : at + 256].toarray()) for at in range(0, n_cells, 256)]
+    powers = tuple(str(power) for power in range(n_powers + 1))
+    names = (*powers, "recovered", "gene mean", *(f"rank {rank}" for rank in ranks), "held out")
+    observed, held_out = x[:, columns].tocsr(), begin.held_out[:, columns].tocsc()
+    blocks: dict[int, Matrix] = {}
+
+    def use(first: int, steps: NDArray[np.float32]) -> None:
+        used = columns[first : first + steps.shape[2]]
+        truth = held_out[:, first : first + len(used)].toarray()
+        sums = np.empty((len(folds), len(names), len(names)))
+        for number, fold in enumerate(folds):
+            parts = np.empty((len(names), len(fold), len(used)))
+            parts[: len(powers)] = steps[:, fold]
+            parts[len(powers)] = begin.recovered.matrix[np.ix_(fold, used)]
+            parts[len(powers) + 1] = begin.components.mean[used]
+            for at, rank in enumerate(ranks, len(powers) + 2):
+                parts[at] = begin.components.rebuilt(begin.scores[fold, :rank], used)
+            parts[-1] = truth[fold]
+            rows = parts.reshape(len(names), -1)
+            sums[number] = rows @ rows.T
+        blocks[first] = sums
+
+    # A threaded BLAS sums in an unpredictable order; here each thread has blocks of its own, added in their order.
+    with work.stage("score all settings"), threadpool_limits(1, user_api="blas"):
+        powers_over_cells(begin.graph, observed, n_powers, work, use)
+    total = np.zeros((len(folds), len(names), len(names)))
+    for first in sorted(blocks):
+        total += blocks[first]
+    return Products(names, total, np.array([len(fold) * len(columns) for fold in folds], float))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is tried: strengths, ranks, and the share of the low-rank part (None: the best one for each, or none)."""
+
+    betas: tuple[float, ...] = BETAS
+    ranks: tuple[int, ...] = RANKS
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting, and how well it predicts the held-out half.
+
+    Attributes
+    ----------
+    name
+        "blend"; "denoised" (nothing is blended with it); or a baseline: "unimputed", "gene mean", "recovered",
+        "published" (the published strength), "PCA" (its best rank alone).
+    beta, low_rank, low_rank_share
+        Its numbers; None where it has none.
+    error
+        Mean squared error over all entries.
+    explained
+        Share of the way from the gene means (0) to the noise floor (1).
+    above, standard_error
+        How much larger the error is than the smallest one of the grid, and the standard error of this difference.
+    chosen
+        Whether it is the one that was chosen.
+    """
+
+    name: str
+    beta: float | None
+    low_rank: int | None
+    low_rank_share: float | None
+    error: float
+    explained: float
+    above: float
+    standard_error: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The setting that was chosen, all that were tried, and the baselines by name."""
+
+    chosen: Candidate
+    tried: tuple[Candidate, ...]
+    baselines: Mapping[str, Candidate]
+
+    @property
+    def best_without_blend(self) -> Candidate | None:
+        """The best strength alone; None if it was not tried."""
+        return min((each for each in self.tried if each.name == "denoised"), key=lambda each: each.error, default=None)
+
+
+class _Combination(NamedTuple):
+    """A candidate's name and numbers, and its coefficients."""
+
+    name: str
+    beta: float | None
+    rank: int | None
+    share: float | None
+    weights: Matrix
+
+
+def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice:
+    """Choose the strength of denoising, the rank and the share.
+
+    The smallest error wins; of those within one standard error of the difference from it, the one that smooths least:
+    the smallest beta, then nothing blended with it, then the highest rank.
+
+    Parameters
+    ----------
+    found
+        The products of all batches together.
+    grid
+        What to try.
+    settings
+        All settings of scCR.
+    """
+    tried = list(_combinations(found, grid, settings))
+    best = min(tried, key=lambda each: found.error(each.weights))
+    # Both halves carry the same, independent noise: half of the error of one against the other.
+    of_means, floor = found.error(found.of("gene mean")), found.error(found.of("0")) / 2
+
+    def scored(each: _Combination) -> Candidate:
+        error = found.error(each.weights)
+        explained = (of_means - error) / (of_means - floor) if of_means > floor else math.nan
+        above, uncertain = found.difference(each.weights, best.weights)
+        return Candidate(each.name, each.beta, each.rank, each.share, error, explained, above, uncertain)
+
+    candidates = [scored(each) for each in tried]
+    near = [each for each in candidates if each.above <= each.standard_error]
+    chosen = min(near, key=lambda each: (each.beta, each.low_rank is not None, -(each.low_rank or 0)))
+    marked = [replace(each, chosen=each is chosen) for each in candidates]
+    baselines = {each.name: scored(each) for each in _baselines(found, grid, settings)}
+    return Choice(replace(chosen, chosen=True), tuple(marked), baselines)
+
+
+def _combinations(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Iterator[_Combination]:
+    n_iterations, gamma = int(settings["n_denoising_iterations"]), float(settings["gamma"])
+    for beta in grid.betas:
+        denoised = found.denoised(beta, n_iterations, gamma)
+        if not grid.share:
+            yield _Combination("denoised", beta, None, 0.0, denoised)
+        for rank in grid.ranks if grid.share != 0 else ():
+            kept = found.of(f"rank {rank}")
+            share = grid.share
+            if share is None:
+                share = round(found.best_share(denoised, kept), SHARE_DECIMALS)
+            if share:
+                yield _Combination("blend", beta, rank, share, (1 - share) * denoised + share * kept)
+
+
+def _baselines(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Iterator[_Combination]:
+    yield _Combination("unimputed", None, None, None, found.of("0"))
+    yield _Combination("gene mean", None, None, None, found.of("gene mean"))
+    yield _Combination("recovered", None, None, None, found.of("recovered"))
+    beta = float(METHODS["sccr"].defaults["beta"])
+    denoised = found.denoised(beta, int(settings["n_denoising_iterations"]), float(settings["gamma"]))
+    yield _Combination("published", beta, None, 0.0, denoised)
+    rank = min(grid.ranks, key=lambda rank: found.error(found.of(f"rank {rank}")))
+    yield _Combination("PCA", None, rank, 1.0, found.of(f"rank {rank}"))
+
+
+@dataclass(frozen=True)
+class Neighborhoods:
+    """How the neighbourhoods of the chosen setting compare with those of unimputed data.
+
+    Attributes
+    ----------
+    change
+        Relative change of the error with which neighbours predict each other's held-out half; positive if neighbours
+        found after imputation predict worse.
+    n_averaged
+        How many cells a denoised cell effectively averages (median).
+    """
+
+    change: float
+    n_averaged: float
+
+
+def judge_neighborhoods(
+    starts: Sequence[Start], chosen: Candidate, settings: Mapping[str, Value], work: Workspace, *, seed: int
+) -> Neighborhoods:
+    """Compare the neighbourhoods of cells before and after imputation with the chosen numbers.
+
+    Parameters
+    ----------
+    starts
+        The batches.
+    chosen
+        The chosen setting.
+    settings
+        All settings of scCR.
+    work
+        Threads and progress.
+    seed
+        Which cells are looked at for the number of averaged cells.
+    """
+    n_iterations = int(settings["n_denoising_iterations"])
+    before = after = 0.0
+    n_averaged = []
+    for begin in starts:
+        x, n_cells = begin.data.matrix, len(begin.data.cells)
+        denoised = denoised_of(begin, chosen, settings, work)
+        with work.stage("compare neighbourhoods"):
+            unimputed = components_of(x, work)
+            imputed = components_of(denoised, work)
+            before += n_cells * prediction_error(nearest(unimputed, N_NEIGHBORS, work), begin.held_out, work)
+            after += n_cells * prediction_error(nearest(imputed, N_NEIGHBORS, work), begin.held_out, work)
+            n_averaged.append(averaged_cells(begin.graph, float(chosen.beta or 0), n_iterations, work, seed=seed))
+    change = after / before - 1 if before > 0 else 0.0
+    return Neighborhoods(change, float(np.median(np.concatenate(n_averaged))))
+
+
+def denoised_of(begin: Start, chosen: Candidate, settings: Mapping[str, Value], work: Workspace) -> NDArray[np.float32]:
+    """Return the training half of a batch, denoised and blended with the chosen numbers, without empty genes."""
+    data = begin.data
+    compact = replace(data, cells=np.arange(data.matrix.shape[0]), genes=np.arange(data.matrix.shape[1]))
+    compact = replace(compact, shape=data.matrix.shape)
+    with work.stage("denoise"):
+        s = denoising(
+            data.matrix,
+            begin.recovered,
+            begin.graph,
+            compact.buffer(work),
+            work,
+            n_denoising_iterations=int(settings["n_denoising_iterations"]),
+            beta=float(chosen.beta or 0),
+            gamma=float(settings["gamma"]),
         )
-        blocks: dict[int, Matrix] = {}
+        made = s.matrix
+        if chosen.low_rank is not None:
+            mix(compact, made, begin.components.leading(chosen.low_rank), float(chosen.low_rank_share or 0), work)
+    return made
 
-        def use(first: int, powers: NDArray[np.float32]) -> None:
-            used = columns[first : first + powers.shape[2]]
-            parts = np.empty((len(names), n_cells, len(used)), np.float64)
-            parts[: n_powers + 1] = powers
-            parts[n_powers + 1] = begin.recovered.matrix[:, used]
-            parts[n_powers + 2] = begin.components.mean[used]
-            for at, rank in enumerate(ranks):
-                parts[n_powers + 3 + at] = begin.components.rebuilt(scores[:, :rank], used)
-            parts[-1] = held_out[:, first : first + len(used)].toarray()
-            sums = np.empty((len(folds), len(names), len(names)))
-            for number, fold in enumerate(folds):
-                rows = parts[:, fold].reshape(len(names), -1)
-                sums[number] = rows @ rows.T
-            blocks[first] = sums
 
-        with threadpool_limits(1, user_api="blas"):
-            powers_over_cells(begin.graph, source, n_powers, work, use)
-    total = sum((blocks[first] for first in sorted(blocks)), start=np.zeros_like(next(iter(blocks.values()))))
-    n_entries = np.array([len(fold) * len(columns) for fold in folds], float)
-    return Products(names, total, n_entries)
+def components_of(expression: sp.csr_matrix | NDArray[np.float32], work: Workspace) -> NDArray[np.float32]:
+    """Return the principal components in which neighbours are found."""
+
+    def rows(start: int, stop: int) -> NDArray[np.float32]:
+        block = expression[start:stop]
+        return np.asarray(block.toarray() if sp.issparse(block) else block)
+
+    n_cells, n_genes = expression.shape
+    return principal_components(rows, n_cells, n_genes, N_COMPONENTS, threads=work.threads)

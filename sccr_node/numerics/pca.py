@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
@@ -42,9 +43,25 @@ class Components:
         """The number of components."""
         return int(self.loadings.shape[1])
 
+    def leading(self, n_components: int) -> "Components":
+        """Return only the leading components."""
+        return Components(self.mean, self.loadings[:, :n_components])
+
     def scores(self, rows: NDArray[np.float32]) -> Matrix:
         """Return the scores of some rows."""
         return np.asarray((rows - self.mean) @ self.loadings)
+
+    def scores_of(self, rows: sp.csr_matrix, work: Workspace) -> Matrix:
+        """Return the scores of all rows of a sparse matrix."""
+        scores = np.empty((rows.shape[0], self.n_components))
+
+        def block(worker: int, first: int) -> None:
+            own = slice(first, first + STRIP)
+            scores[own] = self.scores(rows[own].toarray())
+
+        with threadpool_limits(1, user_api="blas"):
+            work.run(block, range(0, rows.shape[0], STRIP))
+        return scores
 
     def rebuilt(self, scores: Matrix, columns: slice | NDArray[np.intp] = slice(None)) -> Matrix:
         """Return what the leading components, as many as there are scores, keep of some rows and columns."""

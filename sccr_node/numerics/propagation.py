@@ -131,6 +131,16 @@ def propagate_over_cells(
     work.run(block_of_genes, range(0, genes, width))
 
 
+def _powers_width(n_nodes: int) -> int:
+    """Return how many columns are propagated together when all powers of a block are in memory at once."""
+    return 32 if n_nodes <= 10_000 else 16
+
+
+def powers_bytes(n_nodes: int, n_powers: int) -> int:
+    """Return the memory that `powers_over_cells` needs per thread."""
+    return 4 * n_nodes * _powers_width(n_nodes) * (n_powers + 3)
+
+
 def powers_over_cells(
     graph: sp.csr_matrix,
     source: sp.csr_matrix | NDArray[np.float32],
@@ -158,7 +168,7 @@ def powers_over_cells(
     """
     cells, columns = source.shape
     nodes = Ordered.of(graph)
-    width = 32 if cells <= 10_000 else 16  # all powers of a block are in memory at once
+    width = _powers_width(cells)
     csr = _csr_arrays(source) if sp.issparse(source) else None
     adjacency = nodes.indptr, nodes.indices, nodes.data, cells, width
     room = [

@@ -1,11 +1,11 @@
-"""Views of a matrix: the halves add up, their molecules are binomial, and how they are read does not matter."""
+"""Halves of a matrix: they add up, their molecules are binomial, and how they are read does not matter."""
 
 import numpy as np
 import pytest
 from scipy import sparse, stats
 
 from sccr_node.data.matrix import CsrMatrix, DenseMatrix
-from sccr_node.data.views import Drawing, HalfOf, RowsOf
+from sccr_node.data.views import Drawing, HalfOf
 
 
 def counts(seed=0, n_cells=60, n_genes=40):
@@ -77,11 +77,3 @@ def test_near_integers_are_made_integers_first():
     x.data += 1e-9
     halves = [whole(HalfOf(matrix_of(x), 0.5, 0, half)) for half in ("training", "held out")]
     assert np.array_equal(sum(halves), np.rint(x.toarray()))
-
-
-def test_some_cells():
-    x = counts(3)
-    cells = np.array([0, 3, 4, 17, 59])
-    for max_bytes in (100, 1 << 20):
-        assert np.array_equal(whole(RowsOf(matrix_of(x), cells), max_bytes), x[cells].toarray())
-    assert np.array_equal(RowsOf(matrix_of(x), cells).rows(np.array([1, 3])).toarray(), x[cells[[1, 3]]].toarray())

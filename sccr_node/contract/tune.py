@@ -1,0 +1,62 @@
+"""The parameters of ``sccr tune``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import model_validator
+
+from sccr_node.contract.fields import EVALUATION, parameter
+from sccr_node.contract.imputing import MethodParameters
+from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
+from sccr_node.contract.shared import BoundedParameters, PreparationParameters, ThreadedParameters, WritingParameters
+
+TUNED = ("beta", "low_rank", "low_rank_share")
+"""The numbers that are tuned, unless they are given."""
+
+
+class TuneParameters(MethodParameters, WritingParameters, BoundedParameters, ThreadedParameters, PreparationParameters):
+    """Parameters of ``sccr tune``."""
+
+    max_cells: int = parameter(
+        20_000,
+        title="Cells to tune on",
+        description=(
+            "Tune on at most so many cells, drawn at random from every batch in proportion; 0 for all. The numbers are "
+            "meant for all cells."
+        ),
+        group=EVALUATION,
+        ge=0,
+    )
+    seed: int = parameter(
+        0,
+        title="Seed",
+        description="Random seed: which cells, molecules and genes are drawn.",
+        group=EVALUATION,
+        ge=0,
+        le=2**32 - 1,
+    )
+
+    @model_validator(mode="after")
+    def _only_what_can_be_tuned(self) -> TuneParameters:
+        check_tunable(self)
+        return self
+
+
+def check_tunable(asked: MethodParameters) -> None:
+    """Raise ValueError for a method that is not tuned."""
+    if asked.method != DEFAULT_METHOD:
+        raise ValueError(f"tuning requires --method {DEFAULT_METHOD}: the numbers of {asked.method} are not tuned")
+
+
+def given_numbers(asked: MethodParameters) -> dict[str, Any]:
+    """Return the numbers that were given, which tuning leaves as they are."""
+    given = [name for name in TUNED if name in asked.model_fields_set and getattr(asked, name) is not None]
+    return {name: getattr(asked, name) for name in given}
+
+
+def config_numbers(asked: MethodParameters, tuned: dict[str, Any]) -> dict[str, Any]:
+    """Return the method and its numbers, those given and those tuned, as a config file for ``sccr impute``."""
+    numbers = {name: getattr(asked, name) for name in METHODS[asked.method].settings if name not in TUNED}
+    given = {name: value for name, value in numbers.items() if value is not None}
+    return {"method": asked.method, **given, **tuned}

@@ -1,0 +1,393 @@
+"""Tuning from file to file: hold out molecules, score the grid, choose, judge, and write a config for imputation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sccr_node import __version__
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.imputing import MethodParameters
+from sccr_node.contract.methods import Value
+from sccr_node.contract.shared import PreparationParameters
+from sccr_node.contract.tune import TuneParameters, config_numbers, given_numbers
+from sccr_node.data.dataset import Dataset
+from sccr_node.data.genes import ListedGene
+from sccr_node.data.preparation import (
+    Preparation,
+    decide_preparation,
+    normalization,
+    prepare_block,
+    row_totals,
+    selected_values,
+)
+from sccr_node.data.summary import scan
+from sccr_node.errors import InputProblem, NotEnoughResources
+from sccr_node.evaluation.tuning import (
+    SCORED_GENES,
+    Choice,
+    Grid,
+    Neighborhoods,
+    Products,
+    Start,
+    choose,
+    judge_neighborhoods,
+    products,
+    start_of,
+)
+from sccr_node.evaluation.verdicts import Verdict, on_neighborhoods, on_values
+from sccr_node.methods import Shape, load
+from sccr_node.numerics import Workspace
+from sccr_node.numerics.propagation import powers_bytes
+from sccr_node.pipeline.plan import WORKING_BYTES, Batch, batches_of, decide_and_show, of_imputed_again, open_input
+from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
+from sccr_node.runtime.console import Clock, Console
+from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
+from sccr_node.runtime.words import quantity
+from sccr_node.storage.targets import Target, check_targets
+
+FRACTION = 0.5
+"""Share of the molecules in the training half; the noise floor is only known for equal halves."""
+
+FEWEST_CELLS = 50
+
+TABLE_COLUMNS = (
+    "candidate", "beta", "low_rank", "low_rank_share", "error", "explained", "above", "standard_error", "chosen",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The numbers that were chosen for a data set, and why.
+
+    Attributes
+    ----------
+    choice
+        The setting that was chosen, all that were tried, and the baselines.
+    neighborhoods
+        How the neighbourhoods of cells compare before and after imputation.
+    values, cells
+        The verdicts in words: on the values, and on the neighbourhoods of cells.
+    n_cells, n_cells_used, seed
+        Cells of the data set, cells that were tuned on, and how they were drawn.
+    """
+
+    choice: Choice
+    neighborhoods: Neighborhoods
+    values: Verdict
+    cells: Verdict
+    n_cells: int
+    n_cells_used: int
+    seed: int
+
+    @property
+    def numbers(self) -> dict[str, Value]:
+        """The numbers as parameters of ``sccr impute``; without a rank if nothing is blended."""
+        chosen = self.choice.chosen
+        share = float(chosen.low_rank_share or 0)
+        numbers: dict[str, Value] = {"beta": float(chosen.beta or 0), "low_rank_share": share}
+        return numbers | ({"low_rank": int(chosen.low_rank)} if share and chosen.low_rank is not None else {})
+
+    @property
+    def verdicts(self) -> tuple[Verdict, Verdict]:
+        """Both verdicts."""
+        return self.values, self.cells
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return everything that was tried, the baselines first."""
+        candidates = [*self.choice.baselines.values(), *self.choice.tried]
+        return [
+            {"candidate": each.name, **asdict(each), "chosen": "yes" if each.chosen else "no"} for each in candidates
+        ]
+
+    def noted(self) -> dict[str, Any]:
+        """Return what ``uns`` and the run record say about the choice."""
+        explained = {name: each.explained for name, each in self.choice.baselines.items()}
+        return {
+            "seed": self.seed,
+            "n_cells": self.n_cells_used,
+            "explained": self.choice.chosen.explained,
+            "explained_by": {name.replace(" ", "_"): value for name, value in explained.items()},
+            "neighbors_change": self.neighborhoods.change,
+            "n_averaged": self.neighborhoods.n_averaged,
+            "values": self.values.answer,
+            "neighborhoods": self.cells.answer,
+        }
+
+
+@dataclass(frozen=True)
+class TuningFiles:
+    """The files to write; None if not asked for (the config then goes to standard output)."""
+
+    config: Path | None = None
+    table: Path | None = None
+    json: Path | None = None
+    page: Path | None = None
+
+
+def tune_file(
+    source: Path, asked: TuneParameters, files: TuningFiles, *, console: Console, command: Sequence[str] = ()
+) -> Tuning:
+    """Tune on a file, and write the config and what else was asked for.
+
+    Parameters
+    ----------
+    source
+        Counts, in any format that ``sccr impute`` reads.
+    asked
+        The parameters.
+    files
+        The files to write.
+    console
+        Shows findings, verdicts and progress.
+    command
+        The command line, for the page.
+
+    Raises
+    ------
+    SccrError
+        Any failure that the user can act on; nothing is written in that case.
+    """
+    clock = console.clock()
+    wanted = [path for path in (files.config, files.table, files.json, files.page) if path is not None]
+    with open_input(source, asked) as (data, listed):
+        check_targets([Target(path) for path in wanted], [source, *asked.files_read()], force=asked.force)
+        console.show(of_imputed_again(data, asked))
+        batches = batches_of(data, asked.batch_key)
+        preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
+        tuning = tune(
+            data, preparation, batches, asked, console, clock,
+            listed=listed, max_cells=asked.max_cells, seed=asked.seed,
+        )  # fmt: skip
+    numbers = config_numbers(asked, tuning.numbers)
+    document = {
+        "version": __version__,
+        "input": str(source),
+        "numbers": numbers,
+        **tuning.noted(),
+        "verdicts": [verdict.text for verdict in tuning.verdicts],
+        "tried": tuning.rows(),
+    }
+    beside = {files.table: as_tsv(tuning.rows(), TABLE_COLUMNS), files.json: as_json(document)}
+    if files.page is not None:
+        from sccr_node.report.tuning import tuning_page
+
+        beside[files.page] = tuning_page(tuning, source=source, numbers=numbers, command=command)
+    write_tables(config_text(tuning, numbers, source), files.config, beside, force=asked.force)
+    if wanted:
+        console.say(f"wrote {', '.join(map(str, wanted))} in {clock.elapsed:.1f} s")
+    if files.config is not None:
+        console.say(f"impute with: sccr impute {source} OUTPUT --config {files.config}")
+    return tuning
+
+
+def config_text(tuning: Tuning, numbers: Mapping[str, Value], source: Path) -> str:
+    """Return the config file for ``sccr impute``, with the verdicts as comments."""
+    used = f"{tuning.n_cells_used:,} of {quantity(tuning.n_cells, 'cell')}"
+    comments = [f"sccr tune {__version__} on {source.name}: {used}, seed {tuning.seed}"]
+    comments += [verdict.text for verdict in tuning.verdicts]
+    lines = [*(f"# {' '.join(line.split())}" for line in comments)]
+    lines += [f"{name}: {_yaml(value)}" for name, value in numbers.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def tune(
+    data: Dataset,
+    preparation: Preparation,
+    batches: Sequence[Batch],
+    asked: ImputeParameters | TuneParameters,
+    console: Console,
+    clock: Clock,
+    *,
+    listed: Sequence[ListedGene] | None = None,
+    max_cells: int = 20_000,
+    seed: int = 0,
+) -> Tuning:
+    """Choose the numbers for an opened data set, and show the verdicts.
+
+    Parameters
+    ----------
+    data
+        The opened input.
+    preparation
+        How its matrix becomes expression.
+    batches
+        The cells that are imputed together; one set of numbers is chosen for all of them.
+    asked
+        The method and its numbers: those that are given are kept.
+    console, clock
+        Show and time the stages.
+    listed
+        The genes, if they are listed.
+    max_cells
+        Number of cells to tune on, 0 for all.
+    seed
+        Which cells, molecules and genes are drawn.
+
+    Raises
+    ------
+    InputProblem
+        The data are not whole counts, or too few.
+    NotEnoughResources
+        The memory does not suffice.
+    """
+    _check_counts(preparation)
+    threads = asked.threads or usable_cpus()
+    used = _sampled(batches, max_cells, seed)
+    if len(used) < data.n_cells:
+        console.say(f"tuning on {len(used):,} of {quantity(data.n_cells, 'cell')}, drawn at random (seed {seed})")
+    _check_memory(len(used), preparation, threads, asked)
+    with clock.stage("tune: hold out molecules"):
+        chosen = data.of_cells(used) if len(used) < data.n_cells else data
+        training, held_out = _halves(chosen, preparation, asked, console, listed=listed, seed=seed)
+    console.close_bar()
+    work = Workspace(threads, lambda stage, fraction: console.progress(f"tune: {stage}", fraction))
+    rows = [np.searchsorted(used, np.intersect1d(batch.cells, used)) for batch in batches]
+    tuning = _tuned(training, held_out, rows, asked, work, n_cells=data.n_cells, seed=seed)
+    console.close_bar()
+    for stage, seconds in work.seconds.items():
+        clock.add(f"tune: {stage}", seconds)
+    numbers = ", ".join(f"{name} = {value:g}" for name, value in tuning.numbers.items())
+    console.say(f"tuned on held-out molecules: {numbers}")
+    for verdict in tuning.verdicts:
+        console.say(verdict.text)
+    return tuning
+
+
+def _check_counts(preparation: Preparation) -> None:
+    summary = preparation.summary
+    if preparation.scale != "counts":
+        raise InputProblem(
+            f"cannot tune on {summary.source}: it contains {preparation.scale} values, but molecules can be held out "
+            "only from counts; give the layer with the counts (--layer)"
+        )
+    if not summary.near_integers:
+        raise InputProblem(
+            f"cannot tune on {summary.source}: its counts are not whole numbers, so no molecules can be held out; give "
+            "the layer with the raw counts (--layer), and use the numbers for this one"
+        )
+
+
+def _sampled(batches: Sequence[Batch], max_cells: int, seed: int) -> NDArray[np.intp]:
+    """Return the cells to tune on: all, or a sample from every batch in proportion."""
+    n_cells = sum(len(batch.cells) for batch in batches)
+    if not max_cells or n_cells <= max_cells:
+        return np.sort(np.concatenate([batch.cells for batch in batches]))
+    random = np.random.default_rng(seed)
+    share = max_cells / n_cells
+    drawn = [random.permutation(batch.cells)[: max(1, int(len(batch.cells) * share))] for batch in batches]
+    return np.sort(np.concatenate(drawn))
+
+
+def _check_memory(
+    n_cells: int, preparation: Preparation, threads: int, asked: ImputeParameters | TuneParameters
+) -> None:
+    summary, n_genes = preparation.summary, len(preparation.genes)
+    share = n_cells / summary.n_cells
+    shape = Shape(n_cells, n_genes, int(summary.gene_nonzeros[preparation.genes].sum() * share))
+    settings = asked.method_parameters()
+    needed = (
+        WORKING_BYTES
+        + load(asked.method).cost(shape, settings, ("recovered", "denoised"), threads).bytes
+        + int(summary.n_nonzeros * share) * 16
+        + shape.n_stored * 24
+        + threads * powers_bytes(n_cells, int(settings["n_denoising_iterations"]))
+    )
+    allowed = asked.max_memory or memory_limit()
+    if needed > allowed:
+        raise NotEnoughResources(
+            f"not enough memory: tuning needs about {readable_bytes(needed)} and may use only "
+            f"{readable_bytes(allowed)}; tune on fewer cells (sccr tune --max-cells) or with fewer threads"
+        )
+
+
+def _halves(
+    data: Dataset,
+    preparation: Preparation,
+    asked: PreparationParameters,
+    console: Console,
+    *,
+    listed: Sequence[ListedGene] | None,
+    seed: int,
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Return the logs of both halves, at one depth; the genes are chosen in the training half."""
+    convert = preparation.scaling.convert
+    first = data.half("training", share=FRACTION, seed=seed, convert=convert)
+    second = data.half("held out", share=FRACTION, seed=seed, convert=convert)
+    how = {**asked.preparation(), "input_scale": "counts", "log_base": None}
+    prepared = decide_preparation(first, **how, listed=listed, progress=console.progress)
+    training = prepared.read(first, console.progress)
+    values = selected_values(second, prepared.genes, console.progress)
+    summary = scan(second, console.progress, counted=prepared.summary.counted)
+    found = normalization(
+        summary,
+        row_totals(values),
+        normalize_by=prepared.normalize_by,
+        target_sum=float(training.normalization.target_sum or 1),
+    )
+    return training.expression, prepare_block(values, found.factors)
+
+
+def _tuned(
+    training: sparse.csr_matrix,
+    held_out: sparse.csr_matrix,
+    batches: Sequence[NDArray[np.intp]],
+    asked: MethodParameters,
+    work: Workspace,
+    *,
+    n_cells: int,
+    seed: int,
+) -> Tuning:
+    settings, given = asked.method_parameters(), given_numbers(asked)
+    # A batch with at most one cell that is not empty is not imputed.
+    of_cell = np.diff(training.indptr) > 0
+    imputed = [cells for cells in batches if of_cell[cells].sum() >= 2]
+    n_used = int(sum(of_cell[cells].sum() for cells in imputed))
+    if n_used < FEWEST_CELLS:
+        raise InputProblem(
+            f"too few cells to tune on: {quantity(n_used, 'cell')} with counts, at least {FEWEST_CELLS} are needed"
+        )
+    grid = _grid(given, most=min(max(int(of_cell[cells].sum()) for cells in imputed) - 1, training.shape[1]))
+    scored = np.zeros(training.shape[1], bool)
+    scored[np.random.default_rng(seed).permutation(training.shape[1])[:SCORED_GENES]] = True
+    starts: list[Start] = []
+    found: Products | None = None
+    for cells in imputed:
+        begin = start_of(training[cells], held_out[cells], settings, grid.ranks, work)
+        own = products(begin, grid.ranks, int(settings["n_denoising_iterations"]), scored, work, seed=seed)
+        found = own if found is None else found + own
+        starts.append(begin)
+    assert found is not None
+    choice = choose(found, grid, settings)
+    neighborhoods = judge_neighborhoods(starts, choice.chosen, settings, work, seed=seed)
+    return Tuning(
+        choice=choice,
+        neighborhoods=neighborhoods,
+        values=on_values(choice),
+        cells=on_neighborhoods(neighborhoods),
+        n_cells=n_cells,
+        n_cells_used=sum(len(cells) for cells in batches),
+        seed=seed,
+    )
+
+
+def _grid(given: Mapping[str, Any], most: int) -> Grid:
+    """Return what to try: everything, but for numbers that were given; ranks up to the largest possible."""
+    grid = Grid()
+    if "beta" in given:
+        grid = replace(grid, betas=(float(given["beta"]),))
+    if "low_rank_share" in given:
+        grid = replace(grid, share=float(given["low_rank_share"]))
+    if "low_rank" in given:
+        return replace(grid, ranks=(int(given["low_rank"]),))
+    return replace(grid, ranks=tuple(rank for rank in grid.ranks if rank <= most) or (max(1, most),))
