@@ -3,19 +3,19 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sccr_node.api import impute
+    from sccr_node.api import impute, tune
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "impute"]
+__all__ = ["__version__", "impute", "tune"]
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: the command line must start without loading anndata and scipy.
-    if name == "impute":
-        from sccr_node.api import impute
+    if name in ("impute", "tune"):
+        from sccr_node import api
 
-        return impute
+        return getattr(api, name)
     raise AttributeError(f"module 'sccr_node' has no attribute {name!r}")
 
 

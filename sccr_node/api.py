@@ -1,11 +1,12 @@
-"""The Python API: impute an AnnData object in memory, by the conventions of scverse."""
+"""The Python API: impute an AnnData object in memory, or tune for one, by the conventions of scverse."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar, get_args
 
 from anndata import AnnData
 from pydantic import ValidationError
@@ -14,14 +15,20 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.settings import first_problem
 from sccr_node.contract.shared import GENE_CHOICES
-from sccr_node.data.dataset import wrap_anndata
+from sccr_node.contract.tune import TuneParameters
+from sccr_node.data.dataset import Dataset, wrap_anndata
 from sccr_node.data.genes import ListedGene
 from sccr_node.data.output import check_keys
 from sccr_node.errors import SccrError, UsageProblem
-from sccr_node.pipeline.plan import check_memory, listed_genes, make_plan
+from sccr_node.evaluation.verdicts import Tuning
+from sccr_node.pipeline.plan import batches_of, check_memory, decide_and_show, listed_genes, make_plan
 from sccr_node.pipeline.run import run
+from sccr_node.pipeline.tune import tune as tune_opened
+from sccr_node.pipeline.tune import tuned
 from sccr_node.results import InMemory, write
 from sccr_node.runtime.console import Clock, Console
+
+Asked = TypeVar("Asked", ImputeParameters, TuneParameters)
 
 
 def impute(
@@ -39,7 +46,8 @@ def impute(
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",
     target_sum: float | Literal["median"] = "median",
-    low_rank_share: float = 0.0,
+    tune: bool = False,
+    low_rank_share: float | None = None,
     low_rank: int | None = None,
     k_cell: int | None = None,
     k_gene: int | None = None,
@@ -95,9 +103,12 @@ def impute(
         Genes that make up a cell's sequencing depth: the genes to impute (``"selected"``) or ``"all"``.
     target_sum
         Depth to which each cell's counts are normalised: the median over non-empty cells, or a number.
+    tune
+        Find ``beta``, ``low_rank_share`` and ``low_rank`` on held-out molecules first (see :func:`tune`); requires
+        counts.
     low_rank_share, low_rank
-        Weight of the observed expression's leading principal components in the denoised output, and their number
-        (default: 20). Not part of the published methods; 0 switches it off.
+        Weight of the observed expression's leading principal components in the denoised output (default: 0), and
+        their number (default: 20). Not part of the published methods.
     k_cell, k_gene, k_denoising
         Number of nearest neighbours per cell, per gene, and per cell in the last cell graph (default: as ``k_cell``).
     n_iterations, n_gene_iterations, n_denoising_iterations
@@ -165,8 +176,92 @@ def impute(
     >>> sc.pp.neighbors(adata, use_rep="X_sccr")  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name not in ("adata", "copy")}
-    try:
+    with _messages_in_python():
         return _impute(adata, given, copy=copy)
+
+
+def tune(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    batch_key: str | None = None,
+    feature_type: str | None = None,
+    input_scale: Literal["auto", "counts", "log1p"] = "auto",
+    genes: str | Iterable[str] = "top-variance",
+    genes_missing: Literal["error", "skip"] = "error",
+    n_top_genes: int = 2000,
+    normalize_by: Literal["selected", "all"] = "selected",
+    target_sum: float | Literal["median"] = "median",
+    low_rank_share: float | None = None,
+    low_rank: int | None = None,
+    k_cell: int | None = None,
+    k_gene: int | None = None,
+    k_denoising: int | None = None,
+    n_iterations: int | None = None,
+    n_gene_iterations: int | None = None,
+    n_denoising_iterations: int | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    symmetrize_final: bool | None = None,
+    dissociating: bool | None = None,
+    standardize: bool | None = None,
+    max_cells: int = 20_000,
+    seed: int = 0,
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+    quiet: bool = False,
+) -> Tuning:
+    """Find scCR's numbers for a data set, and whether imputing it helps, without labels.
+
+    Half of every cell's molecules are held out; ``beta``, ``low_rank_share`` and ``low_rank`` are chosen so that the
+    other half, imputed, predicts them best.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes, whole counts; not changed.
+    layer, batch_key, feature_type, input_scale, genes, genes_missing, n_top_genes, normalize_by, target_sum
+        As for :func:`impute`. With ``batch_key``, one set of numbers is chosen for all batches.
+    low_rank_share, low_rank, beta
+        Kept if given; otherwise tuned.
+    k_cell, k_gene, k_denoising, n_iterations, n_gene_iterations, n_denoising_iterations
+        As for :func:`impute`.
+    alpha, gamma, symmetrize_final, dissociating, standardize
+        As for :func:`impute`.
+    max_cells
+        Tune on at most so many cells, drawn at random from every batch in proportion; 0 for all.
+    seed
+        Which cells, molecules and genes are drawn.
+    threads, max_memory, quiet
+        As for :func:`impute`.
+
+    Returns
+    -------
+    The numbers (``.numbers``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and everything that
+    was tried (``.rows()``, for a data frame).
+
+    Raises
+    ------
+    sccr_node.errors.SccrError
+        The parameters or the data are invalid, or there is not enough memory.
+
+    Examples
+    --------
+    >>> import scanpy as sc, sccr_node
+    >>> adata = sc.read_h5ad("after_quality_control.h5ad")  # doctest: +SKIP
+    >>> tuning = sccr_node.tune(adata)  # doctest: +SKIP
+    >>> sccr_node.impute(adata, **tuning.numbers)  # doctest: +SKIP
+    """
+    given = {name: value for name, value in locals().items() if name != "adata"}
+    with _messages_in_python():
+        return _tune(adata, given)
+
+
+@contextmanager
+def _messages_in_python() -> Iterator[None]:
+    try:
+        yield
     except SccrError as failure:
         failure.args = (in_python(str(failure)),)
         raise
@@ -183,7 +278,7 @@ def in_python(message: str) -> str:
 
     def keyword(found: re.Match[str]) -> str:
         name, value = found[1].replace("-", "_"), found[2]
-        field = ImputeParameters.model_fields.get(name)
+        field = ImputeParameters.model_fields.get(name, TuneParameters.model_fields.get(name))
         if field is None:
             return found[0]
         choices = (*get_args(field.annotation), *(GENE_CHOICES if name == "genes" else ()))
@@ -214,23 +309,32 @@ def _names(genes: object) -> list[ListedGene]:
     return listed
 
 
-def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:
-    adata = _checked(adata, copy)
+def _opened(
+    adata: AnnData, given: Mapping[str, Any], model: type[Asked]
+) -> tuple[Asked, Dataset, Sequence[ListedGene] | None]:
+    """Return the validated parameters, the opened data, and the genes, if they are listed."""
     listed = None
     if not isinstance(given["genes"], str):
         listed = _names(given["genes"])
         given = {**given, "genes": "the list"}
     try:
         # Values at their default count as not given: n_top_genes=2000 does not contradict genes="all".
-        fields = ImputeParameters.model_fields
-        asked = ImputeParameters(**{name: value for name, value in given.items() if value != fields[name].default})
+        fields = model.model_fields
+        asked = model(**{name: value for name, value in given.items() if value != fields[name].default})
     except ValidationError as failure:
-        raise UsageProblem(first_problem(failure, ImputeParameters)) from None
+        raise UsageProblem(first_problem(failure, model)) from None
+    return asked, wrap_anndata(adata, asked.layer), listed_genes(asked) if listed is None else listed
+
+
+def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:
+    adata = _checked(adata, copy)
+    asked, data, listed = _opened(adata, given, ImputeParameters)
     console = Console(quiet=asked.quiet, redirectable=True)
-    data = wrap_anndata(adata, asked.layer)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
-    plan = make_plan(data, asked, console, listed=listed_genes(asked) if listed is None else listed)
+    plan = make_plan(data, asked, console, listed=listed)
     check_memory(plan, console)
+    if asked.tune:
+        plan = tuned(plan, asked, console, Clock(), listed=listed)
     imputation = run(plan, console, Clock())
     made = InMemory()
     write(imputation, plan.keys, data, made, console.progress)
@@ -239,3 +343,13 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
     target = adata.copy() if copy else adata
     made.attach(target, asked.key_added)
     return target if copy else None
+
+
+def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
+    asked, data, listed = _opened(_checked(adata, copy=False), given, TuneParameters)
+    console = Console(quiet=asked.quiet, redirectable=True)
+    batches = batches_of(data, asked.batch_key)
+    preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
+    return tune_opened(
+        data, preparation, batches, asked, console, Clock(), listed=listed, max_cells=asked.max_cells, seed=asked.seed
+    )

@@ -69,6 +69,8 @@ class Imputation:
         The method, and the parameters that affect the result.
     findings
         What a reader of the result should know, in order.
+    tuning
+        What the result says about the tuning of its numbers; None if they were not tuned.
     """
 
     preparation: Preparation
@@ -84,6 +86,7 @@ class Imputation:
     method: str
     noted: Mapping[str, Any]
     findings: tuple[Finding, ...]
+    tuning: Mapping[str, Any] | None = None
 
     def about(self, layer: str | None) -> dict[str, Any]:
         """Return the run's entry in ``uns``.
@@ -107,6 +110,7 @@ class Imputation:
             "n_cells": self.n_cells_used,
             "n_genes": self.n_genes_used,
             "messages": [finding.text for finding in self.findings],
+            **({} if self.tuning is None else {"tuning": dict(self.tuning)}),
         }
 
     def is_sparse(self, output: Output) -> bool:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from sccr_node.contract.fields import OUTPUT, REPORTING, RUNNING, extra_of, parameter
+from sccr_node.contract.fields import METHOD, OUTPUT, REPORTING, RUNNING, extra_of, parameter
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters
+from sccr_node.contract.tune import check_tunable
 
 
 def _having(output: Output) -> list[str]:
@@ -21,6 +22,17 @@ def _having(output: Output) -> list[str]:
 
 class ImputeParameters(MethodParameters, AppendingParameters, PreparationParameters):
     """Parameters of ``sccr impute``."""
+
+    # --- method
+    tune: bool = parameter(
+        False,
+        title="Tune first",
+        description=(
+            "Find beta and the share and rank of principal components on held-out molecules first (as sccr tune does), "
+            "and say whether imputation helps. Takes about three times as long; requires counts and --method sccr."
+        ),
+        group=METHOD,
+    )
 
     # --- output
     write: Literal["denoised", "recovered", "both", "embedding"] = parameter(
@@ -81,12 +93,18 @@ class ImputeParameters(MethodParameters, AppendingParameters, PreparationParamet
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> ImputeParameters:
+        if self.tune:
+            check_tunable(self)
         if ("layers", self.layer) in possible_keys(self.key_added):
             raise ValueError(f"--key-added {self.key_added} would replace the layer to impute: choose another name")
         if "recovered" in self.outputs and self.method not in _having("recovered"):
             having = " or ".join(_having("recovered"))
             raise ValueError(f"--write {self.write} requires --method {having}: {self.method} has only one output")
         return self
+
+    @property
+    def _tunes(self) -> bool:
+        return self.tune
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -139,8 +157,9 @@ def noted_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
         noted.pop("n_top_genes", None)
     if noted.get("genes_missing") == "error":
         noted.pop("genes_missing")  # then all of them are there
-    if not noted.get("low_rank_share"):
-        noted.pop("low_rank_share", None)
+    for name in ("tune", "low_rank_share"):
+        if not noted.get(name):
+            noted.pop(name, None)
     if noted["genes"] not in GENE_CHOICES:
         noted["genes"] = "file"  # where the file was says nothing about the result
     return noted

@@ -64,12 +64,12 @@ class MethodParameters(RunningParameters):
         description=_described(),
         group=METHOD,
     )
-    low_rank_share: float = parameter(
-        0.0,
+    low_rank_share: float | None = parameter(
+        None,
         title="Share of principal components",
         description=(
             "Weight of the observed expression's leading principal components in the denoised output; the rest is the "
-            "method's. 0 is the published method; sccr tune finds the best weight."
+            "method's (default: 0, the published method alone). sccr tune finds the best weight."
         ),
         group=METHOD,
         ge=0,
@@ -192,9 +192,14 @@ class MethodParameters(RunningParameters):
             if name in given and self.method not in methods:
                 having = " or ".join(methods)
                 raise ValueError(f"{flag(name)} requires --method {having}: {self.method} does not have it")
-        if "low_rank" in given and not self.low_rank_share:
+        if "low_rank" in given and not self.low_rank_share and not (self._tunes and "low_rank_share" not in given):
             raise ValueError("--low-rank requires --low-rank-share")
         return self
+
+    @property
+    def _tunes(self) -> bool:
+        """Whether numbers that are not given are tuned."""
+        return False
 
     def method_parameters(self) -> dict[str, Value]:
         """Return the method's parameters: those given, and the defaults of the rest."""

@@ -95,6 +95,9 @@ class RunRecord(_Record):
     started: str = Field(description="ISO 8601, UTC.")
     finished: str = Field(description="ISO 8601, UTC.")
     messages: list[str] = Field(description="Findings that a reader of the result should know.")
+    tuning: dict[str, Any] | None = Field(
+        default=None, description="Why these numbers: what --tune found; null without it."
+    )
 
     def as_json(self) -> str:
         """Return the record as JSON text; bytes in file names that are not valid text are escaped."""

@@ -37,6 +37,10 @@ class TuneParameters(MethodParameters, WritingParameters, BoundedParameters, Thr
         le=2**32 - 1,
     )
 
+    @property
+    def _tunes(self) -> bool:
+        return True
+
     @model_validator(mode="after")
     def _only_what_can_be_tuned(self) -> TuneParameters:
         check_tunable(self)

@@ -15,6 +15,7 @@ from sccr_node.data.output import StagedOutput, check_keys, stage_output
 from sccr_node.pipeline.plan import Plan, check_memory, make_plan, open_input
 from sccr_node.pipeline.run import run
 from sccr_node.pipeline.side_files import SideFiles, make_record
+from sccr_node.pipeline.tune import tuned
 from sccr_node.results import Imputation, Result, write
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.storage.atomic import commit_all
@@ -60,6 +61,8 @@ def impute_file(
         if asked.dry_run:
             console.say("dry run: nothing was written")
             return None
+        if asked.tune:
+            plan = tuned(plan, asked, console, clock, listed=listed)
         return produce(plan, output, asked, beside, run, console=console, clock=clock, command=command)
 
 

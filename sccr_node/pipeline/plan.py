@@ -19,6 +19,7 @@ from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.genes import ListedGene, read_gene_list
 from sccr_node.data.preparation import Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
+from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.methods import Blend, Shape, load
 from sccr_node.results import results_in
 from sccr_node.runtime.console import Console, Finding
@@ -93,6 +94,8 @@ class Plan:
         The estimated needs.
     findings
         What a reader of the result should know, as far as it is known before the run.
+    tuning
+        What tuning found; None if the numbers were not tuned.
     """
 
     data: Dataset
@@ -109,6 +112,7 @@ class Plan:
     params: Mapping[str, Any]
     needs: Needs
     findings: tuple[Finding, ...]
+    tuning: Tuning | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -154,6 +154,7 @@ def assemble(
         method=plan.method,
         noted=plan.noted,
         findings=plan.findings + findings,
+        tuning=None if plan.tuning is None else plan.tuning.noted(),
     )
 
 

@@ -200,6 +200,7 @@ def make_record(
         started=clock.started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         messages=[finding.text for finding in imputation.findings],
+        tuning=None if imputation.tuning is None else dict(imputation.tuning),
     )
 
 

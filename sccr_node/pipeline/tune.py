@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,7 @@ from sccr_node.data.summary import scan
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.evaluation.tuning import (
     SCORED_GENES,
-    Choice,
     Grid,
-    Neighborhoods,
     Products,
     Start,
     choose,
@@ -41,13 +39,22 @@ from sccr_node.evaluation.tuning import (
     products,
     start_of,
 )
-from sccr_node.evaluation.verdicts import Verdict, on_neighborhoods, on_values
+from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.methods import Shape, load
 from sccr_node.numerics import Workspace
 from sccr_node.numerics.propagation import powers_bytes
-from sccr_node.pipeline.plan import WORKING_BYTES, Batch, batches_of, decide_and_show, of_imputed_again, open_input
+from sccr_node.pipeline.plan import (
+    WORKING_BYTES,
+    Batch,
+    Plan,
+    batches_of,
+    blend_of,
+    decide_and_show,
+    of_imputed_again,
+    open_input,
+)
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
-from sccr_node.runtime.console import Clock, Console
+from sccr_node.runtime.console import Clock, Console, Finding
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.targets import Target, check_targets
@@ -60,65 +67,6 @@ FEWEST_CELLS = 50
 TABLE_COLUMNS = (
     "candidate", "beta", "low_rank", "low_rank_share", "error", "explained", "above", "standard_error", "chosen",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The numbers that were chosen for a data set, and why.
-
-    Attributes
-    ----------
-    choice
-        The setting that was chosen, all that were tried, and the baselines.
-    neighborhoods
-        How the neighbourhoods of cells compare before and after imputation.
-    values, cells
-        The verdicts in words: on the values, and on the neighbourhoods of cells.
-    n_cells, n_cells_used, seed
-        Cells of the data set, cells that were tuned on, and how they were drawn.
-    """
-
-    choice: Choice
-    neighborhoods: Neighborhoods
-    values: Verdict
-    cells: Verdict
-    n_cells: int
-    n_cells_used: int
-    seed: int
-
-    @property
-    def numbers(self) -> dict[str, Value]:
-        """The numbers as parameters of ``sccr impute``; without a rank if nothing is blended."""
-        chosen = self.choice.chosen
-        share = float(chosen.low_rank_share or 0)
-        numbers: dict[str, Value] = {"beta": float(chosen.beta or 0), "low_rank_share": share}
-        return numbers | ({"low_rank": int(chosen.low_rank)} if share and chosen.low_rank is not None else {})
-
-    @property
-    def verdicts(self) -> tuple[Verdict, Verdict]:
-        """Both verdicts."""
-        return self.values, self.cells
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return everything that was tried, the baselines first."""
-        candidates = [*self.choice.baselines.values(), *self.choice.tried]
-        return [
-            {"candidate": each.name, **asdict(each), "chosen": "yes" if each.chosen else "no"} for each in candidates
-        ]
-
-    def noted(self) -> dict[str, Any]:
-        """Return what ``uns`` and the run record say about the choice."""
-        explained = {name: each.explained for name, each in self.choice.baselines.items()}
-        return {
-            "seed": self.seed,
-            "n_cells": self.n_cells_used,
-            "explained": self.choice.chosen.explained,
-            "explained_by": {name.replace(" ", "_"): value for name, value in explained.items()},
-            "neighbors_change": self.neighborhoods.change,
-            "n_averaged": self.neighborhoods.n_averaged,
-            "values": self.values.answer,
-            "neighborhoods": self.cells.answer,
-        }
 
 
 @dataclass(frozen=True)
@@ -264,6 +212,38 @@ def tune(
     return tuning
 
 
+def tuned(
+    plan: Plan,
+    asked: ImputeParameters,
+    console: Console,
+    clock: Clock,
+    *,
+    listed: Sequence[ListedGene] | None = None,
+) -> Plan:
+    """Return a plan with tuned numbers, and what tuning found.
+
+    Parameters
+    ----------
+    plan
+        The plan with the numbers as asked.
+    asked
+        The parameters; numbers that are given are kept.
+    console, clock, listed
+        As for :func:`tune`.
+    """
+    tuning = tune(plan.data, plan.preparation, plan.batches, asked, console, clock, listed=listed)
+    asked = asked.model_copy(update=tuning.numbers)
+    return replace(
+        plan,
+        settings=asked.method_parameters(),
+        blend=blend_of(asked.blend_parameters()),
+        noted=asked.result_parameters(),
+        params=asked.effective_parameters(),
+        tuning=tuning,
+        findings=(*plan.findings, *(Finding(verdict.text) for verdict in tuning.verdicts)),
+    )
+
+
 def _check_counts(preparation: Preparation) -> None:
     summary = preparation.summary
     if preparation.scale != "counts":
@@ -373,8 +353,6 @@ def _tuned(
     return Tuning(
         choice=choice,
         neighborhoods=neighborhoods,
-        values=on_values(choice),
-        cells=on_neighborhoods(neighborhoods),
         n_cells=n_cells,
         n_cells_used=sum(len(cells) for cells in batches),
         seed=seed,

@@ -17,6 +17,7 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import methods_by_setting
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Method
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
+from sccr_node.contract.tune import TUNED
 
 MODELS: dict[str, type[Parameters]] = {
     "impute": ImputeParameters,
@@ -97,11 +98,16 @@ FORM_HELP = {
         "logarithms."
     ),
     "impute_n_top_genes": "Number of most variable genes to impute; if there are fewer genes, all of them are imputed.",
+    "impute_tune": (
+        "Hold out half of the molecules, and find the smoothing (beta) and the blend that predict them best; the "
+        "report says whether imputation helps on these data. Requires counts and scCR, and takes about three times as long. "
+        "Numbers that you change below are kept."
+    ),
     "impute_low_rank_share": (
         "Weight of the leading principal components of the observed expression in the denoised output, from 0 (the "
-        "published method alone) to 1. The benchmark tool shows what helps on your data."
+        "published method alone) to 1. Leave empty for 0, or for the best weight if tuned."
     ),
-    "impute_low_rank": "Number of principal components; leave empty for 20.",
+    "impute_low_rank": "Number of principal components; leave empty for 20, or for the best number if tuned.",
     "impute_layer": (
         "Name of the layer that contains the values to impute, e.g. counts. Leave empty for the main matrix (X)."
     ),
@@ -264,7 +270,7 @@ def _numbers_in_command(numbers: dict[str, dict[str, dict[str, Any]]]) -> str:
     lines: list[str] = []
     for method, own in numbers.items():
         lines.append(f"#{'elif' if lines else 'if'} $method_choice.method == '{method}'")
-        lines += [_in_command(name, field) for name, field in own.items()]
+        lines += [_in_command(name, field, method) for name, field in own.items()]
     return "\n" + "\n".join([*lines, "#end if"]) + "\n"
 
 
@@ -292,12 +298,18 @@ def _kind(field: dict[str, Any]) -> dict[str, Any]:
     return next(kind for kind in field["anyOf"] if kind["type"] in ("integer", "number"))
 
 
-def _in_command(name: str, field: dict[str, Any]) -> str:
-    """Return one setting's part of the command line; Galaxy has checked that it is a number."""
+def _in_command(name: str, field: dict[str, Any], method: str) -> str:
+    """Return one setting's part of the command line; Galaxy has checked that it is a number.
+
+    A number that can be tuned is only passed if it was changed, because numbers that are given are not tuned.
+    """
     value = f"$method_choice.numbers.{name}"
     is_boolean = any(kind["type"] == "boolean" for kind in field["anyOf"])
     if "follows" in field:
         return f"#if str({value}) != ''\n{flag(name)} '{value}'\n#end if"
+    if name in TUNED:
+        published = field["published_defaults"][method]
+        return f"#if float(str({value})) != {published!r}\n{flag(name)} '{value}'\n#end if"
     return value if is_boolean else f"{flag(name)} '{value}'"
 
 
