@@ -13,6 +13,7 @@ from scipy import sparse
 import sccr_node
 from sccr_node.__main__ import main
 from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.tune import TuneParameters
 from sccr_node.errors import InputProblem, UsageProblem
 from tests.support.simulated import simulated
 
@@ -244,5 +245,31 @@ def test_genes_that_are_missing(adata, caplog):
 
 
 def test_the_package_lists_what_there_is():
-    assert dir(sccr_node) == ["__version__", "impute"]
+    assert dir(sccr_node) == ["__version__", "impute", "tune"]
     assert all(hasattr(sccr_node, name) for name in dir(sccr_node))
+
+
+def test_tuning_is_that_of_the_command(tmp_path):
+    adata = simulated(n_cells=160, n_genes=100, n_types=3, depth=150)
+    before = adata.copy()
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    tuning = sccr_node.tune(adata, quiet=True, n_top_genes=60)
+    assert main(["impute", str(tmp_path / "in.h5ad"), str(tmp_path / "out.h5ad"), "--tune", "--n-top-genes", "60"]) == 0
+    written = anndata.read_h5ad(tmp_path / "out.h5ad")
+    params = written.uns["sccr"]["params"]
+    assert {name: params[name] for name in tuning.numbers} == tuning.numbers
+    assert [verdict.text for verdict in tuning.verdicts] == list(written.uns["sccr"]["tuning"]["verdicts"])
+    assert (adata.X != before.X).nnz == 0 and set(adata.uns) == set(before.uns)
+    sccr_node.impute(adata, quiet=True, n_top_genes=60, tune=True)
+    assert same(adata.layers["sccr"], written.layers["sccr"])
+    sccr_node.impute(before, quiet=True, n_top_genes=60, **tuning.numbers)
+    assert same(before.layers["sccr"], written.layers["sccr"])
+
+
+def test_tuning_has_the_keywords_of_the_contract():
+    keywords = inspect.signature(sccr_node.tune).parameters
+    not_here = {"log_format", "debug", "force", "method", "log_base"}
+    assert set(keywords) - {"adata"} == set(TuneParameters.model_fields) - not_here
+    for name, keyword in keywords.items():
+        if name != "adata":
+            assert keyword.default == TuneParameters.model_fields[name].default

@@ -334,8 +334,10 @@ def _tuned(
     imputed = [cells for cells in batches if of_cell[cells].sum() >= 2]
     n_used = int(sum(of_cell[cells].sum() for cells in imputed))
     if n_used < FEWEST_CELLS:
+        n_counted, among = int(of_cell.sum()), " in batches of at least 2" if len(batches) > 1 else ""
         raise InputProblem(
-            f"too few cells to tune on: {quantity(n_used, 'cell')} with counts, at least {FEWEST_CELLS} are needed"
+            f"too few cells to tune on: {quantity(n_counted, 'cell')} with counts, and at least {FEWEST_CELLS} are "
+            f"needed{among}"
         )
     grid = _grid(given, most=min(max(int(of_cell[cells].sum()) for cells in imputed) - 1, training.shape[1]))
     scored = np.zeros(training.shape[1], bool)

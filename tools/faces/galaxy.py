@@ -100,8 +100,8 @@ FORM_HELP = {
     "impute_n_top_genes": "Number of most variable genes to impute; if there are fewer genes, all of them are imputed.",
     "impute_tune": (
         "Hold out half of the molecules, and find the smoothing (beta) and the blend that predict them best; the "
-        "report says whether imputation helps on these data. Requires counts and scCR, and takes about three times as long. "
-        "Numbers that you change below are kept."
+        "report says whether imputation helps on these data. Requires counts and scCR, and takes about three times as "
+        "long. Numbers that you change below are kept."
     ),
     "impute_low_rank_share": (
         "Weight of the leading principal components of the observed expression in the denoised output, from 0 (the "
