@@ -53,6 +53,7 @@ workflow {
         is_true(params.imputed_integration),
         params.key_added ?: 'sccr',
         genes_file ?: [],
+        is_true(params.tune),
         is_true(params.scatter),
         is_true(params.report)
     )

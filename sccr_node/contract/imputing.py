@@ -192,7 +192,7 @@ class MethodParameters(RunningParameters):
             if name in given and self.method not in methods:
                 having = " or ".join(methods)
                 raise ValueError(f"{flag(name)} requires --method {having}: {self.method} does not have it")
-        if "low_rank" in given and not self.low_rank_share and not (self._tunes and "low_rank_share" not in given):
+        if "low_rank" in given and self.low_rank_share is None and not self._tunes:
             raise ValueError("--low-rank requires --low-rank-share")
         return self
 

@@ -184,7 +184,7 @@ def test_what_cannot_be_tuned_is_refused(refused, sccr, source, tmp_path):
     refused(2, ["--method sccr"], "tune", source, "--method", "scfp")
     refused(2, ["--method sccr"], "impute", source, tmp_path / "out.h5ad", "--tune", "--method", "scbfp")
     refused(2, ["max-cells"], "tune", source, "--max-cells", -1)
-    refused(2, ["low-rank"], "tune", source, "--low-rank", 5, "--low-rank-share", 0)
+    refused(2, ["low-rank"], "tune", source, "--low-rank", 0)
     refused(65, ["nothing"], "tune", source, "--batch-key", "nothing")
     refused(75, ["not enough memory: tuning needs"], "tune", source, "--max-memory", "100MB")
     (tmp_path / "there.yaml").write_text("")

@@ -25,6 +25,7 @@ from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.contract.schemas import REPOSITORY
 from sccr_node.contract.shared import GENE_CHOICES, Parameters, PreparationParameters
+from sccr_node.contract.tune import TuneParameters
 
 if TYPE_CHECKING:
     Imputation = str
@@ -71,6 +72,16 @@ class WorkflowParameters(Parameters):
         description=(
             "Make the imputed layer the matrix X that later steps use, and keep the former X in "
             "layers['unimputed']. Otherwise X stays, and the result is an additional layer."
+        ),
+        group=METHOD,
+    )
+    tune: bool = parameter(
+        False,
+        title="Tune",
+        description=(
+            "Find beta and the share and rank of principal components for every sample on held-out molecules first "
+            "(sccr tune), and say whether imputation helps. Requires counts; it has no effect on samples that are "
+            "imputed by another method than scCR."
         ),
         group=METHOD,
     )
@@ -207,21 +218,29 @@ HANDED_OVER = ("layer", "batch_key", "target_sum")
 STEP_FIELDS = tuple(
     name
     for name, field in ImputeParameters.model_fields.items()
-    if (extra_of(field)["affects_result"] and name != "method") or name in ("overwrite_keys", "label_key")
+    if (extra_of(field)["affects_result"] and name not in ("method", "tune")) or name in ("overwrite_keys", "label_key")
 )
 """The fields of sccr impute that the workflow has too; Nextflow manages files, threads, memory and messages."""
 
-BENCHMARK_FIELDS = tuple(
-    name
-    for name in BenchmarkParameters.model_fields
-    if name not in STEP_FIELDS and extra_of(BenchmarkParameters.model_fields[name])["group"] == EVALUATION
-)
-"""The fields of the benchmark that are parameters of the workflow, under the prefix ``benchmark_``."""
+PREFIXED: dict[str, type[Parameters]] = {"tune_": TuneParameters, "benchmark_": BenchmarkParameters}
+"""Commands whose own fields are parameters of the workflow under a prefix."""
+
+OWN_FIELDS = {
+    prefix: tuple(
+        name
+        for name, field in model.model_fields.items()
+        if name not in STEP_FIELDS and extra_of(field)["group"] == EVALUATION
+    )
+    for prefix, model in PREFIXED.items()
+}
+"""These fields, by prefix."""
 
 CHOSEN_OVER_ALL_BATCHES = ("genes", "n_top_genes", "label_key")
 """Fields that split decides for all batches (each batch's run uses what split wrote), or that only a report needs."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {
+    "SCCR_TUNE": tuple(name for name in TuneParameters.model_fields if name in STEP_FIELDS and name not in HANDED_OVER)
+    + tuple(f"tune_{name}" for name in OWN_FIELDS["tune_"]),
     "SCCR_IMPUTE": tuple(name for name in STEP_FIELDS if name not in HANDED_OVER),
     "SCCR_IMPUTE_BATCH": tuple(name for name in STEP_FIELDS if name not in (*HANDED_OVER, *CHOSEN_OVER_ALL_BATCHES)),
     "SCCR_SPLIT": tuple(
@@ -231,7 +250,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "SCCR_BENCHMARK": tuple(
         name for name in PreparationParameters.model_fields if name in STEP_FIELDS and name != "layer"
     )
-    + tuple(f"benchmark_{name}" for name in BENCHMARK_FIELDS),
+    + tuple(f"benchmark_{name}" for name in OWN_FIELDS["benchmark_"]),
 }
 """Which parameters become options of each process's command."""
 
@@ -242,7 +261,7 @@ SECTIONS = {
     NUMBERS: "numbers_of_the_method",
     OUTPUT: "output",
     REPORTING: "report",
-    EVALUATION: "benchmark",
+    EVALUATION: "evaluation",
     RUNNING: "running",
     PLATFORM: "platform",
 }
@@ -255,8 +274,19 @@ def workflow_fields() -> dict[str, Any]:
     """Return all parameters of the workflow: the name of each and its pydantic field."""
     fields: dict[str, Any] = dict(WorkflowParameters.model_fields)
     fields.update({name: ImputeParameters.model_fields[name] for name in STEP_FIELDS})
-    fields.update({f"benchmark_{name}": BenchmarkParameters.model_fields[name] for name in BENCHMARK_FIELDS})
+    for prefix, model in PREFIXED.items():
+        fields.update({f"{prefix}{name}": model.model_fields[name] for name in OWN_FIELDS[prefix]})
     return fields
+
+
+def _source_of(name: str) -> tuple[type[Parameters], str]:
+    """Return the model that a parameter comes from, and its name there."""
+    if name in WorkflowParameters.model_fields:
+        return WorkflowParameters, name
+    for prefix, model in PREFIXED.items():
+        if name.removeprefix(prefix) in OWN_FIELDS[prefix] and name.startswith(prefix):
+            return model, name.removeprefix(prefix)
+    return ImputeParameters, name
 
 
 def property_of(name: str) -> dict[str, Any]:
@@ -270,8 +300,8 @@ def property_of(name: str) -> dict[str, Any]:
     field = workflow_fields()[name]
     own = name in WorkflowParameters.model_fields
     expected = extra_of(field).get("expects", WITHOUT_QUOTES)
-    model = WorkflowParameters if own else BenchmarkParameters if name.startswith("benchmark_") else ImputeParameters
-    body = dict(model.model_json_schema()["properties"][name.removeprefix("benchmark_") if not own else name])
+    model, there = _source_of(name)
+    body = dict(model.model_json_schema()["properties"][there])
     alternatives = [choice for choice in body.pop("anyOf", []) if choice.get("type") != "null"]
     if len(alternatives) == 1:
         body.update(alternatives[0])
@@ -338,7 +368,7 @@ def parameters_schema() -> dict[str, Any]:
 
 
 def _group(name: str, field: Any) -> str:
-    return EVALUATION if name.startswith("benchmark_") else str(extra_of(field)["group"])
+    return str(extra_of(field)["group"])
 
 
 def samplesheet_schema() -> dict[str, Any]:
@@ -408,7 +438,7 @@ def option_expression(name: str) -> str:
     name
         A key of :func:`workflow_fields`.
     """
-    option = flag(name.removeprefix("benchmark_"))
+    option = flag(_source_of(name)[1])
     absent = f"params.{name} == null"
     if name == "genes":
         absent = f"!(params.genes in [{', '.join(repr(choice) for choice in GENE_CHOICES)}])"

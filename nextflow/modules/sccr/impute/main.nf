@@ -8,7 +8,7 @@ process SCCR_IMPUTE {
         'ghcr.io/sccr-node/sccr-node:0.1.0' }"
 
     input:
-    tuple val(meta), path(anndata, stageAs: 'input/*'), path(genes, stageAs: 'genes/*')
+    tuple val(meta), path(anndata, stageAs: 'input/*'), path(genes, stageAs: 'genes/*'), path(config, stageAs: 'config/*')
     val method
     val input_layer
     val batch_key
@@ -30,6 +30,7 @@ process SCCR_IMPUTE {
     def prefix = task.ext.prefix ?: "${meta.id}_imputed"
     def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
     def genes_option  = genes ? "--genes ${genes}" : ''
+    def config_option = config ? "--config ${config}" : ''
     def layer_option  = input_layer && input_layer != 'X' ? "--layer '${input_layer}'" : ''
     def batch_option  = batch_key ? "--batch-key '${batch_key}'" : ''
     def depth_option  = target_sum ? "--target-sum ${target_sum}" : ''
@@ -41,6 +42,7 @@ process SCCR_IMPUTE {
 
     sccr impute \\
         --method ${method} \\
+        ${config_option} \\
         ${layer_option} \\
         ${batch_option} \\
         ${genes_option} \\

@@ -1,3 +1,4 @@
+include { SCCR_TUNE          } from '../../../modules/sccr/tune'
 include { SCCR_IMPUTE        } from '../../../modules/sccr/impute'
 include { WORKINGMATRIX      } from '../../../modules/local/workingmatrix'
 include { SCATTER_IMPUTATION } from '../scatter_imputation'
@@ -17,22 +18,46 @@ workflow IMPUTATION {
     imputed_integration //   value: boolean; meta.imputed_integration has precedence
     key_added           //   value: string, the name of the imputed layer (the command's --key-added)
     genes               //   value: file with the genes to impute, or []
+    tune                //   value: boolean, whether to find scCR's numbers for every sample first
     scatter             //   value: boolean, one task per batch for samples with a meta.batch_key
     with_report         //   value: boolean, whether to write reports and MultiQC content (not for scattered samples)
 
     main:
-    ch_samples = ch_data
-        .branch { meta, data ->
+    ch_wanted = ch_data
+        .branch { meta, _data ->
             none: chosen_method(meta, imputation) == 'none'
+            tune: tune && chosen_method(meta, imputation) == 'sccr'
+            as_given: true
+        }
+
+    // One set of numbers for all batches of a sample, whether they are imputed in one task or in several.
+    ch_tune = ch_wanted.tune
+        .multiMap { meta, data ->
+            input: [meta, data, genes]
+            input_layer: meta.counts_layer ?: ''
+            batch_key: meta.batch_key ?: ''
+            target_sum: meta.target_sum ?: ''
+        }
+    SCCR_TUNE(
+        ch_tune.input,
+        ch_tune.input_layer,
+        ch_tune.batch_key,
+        ch_tune.target_sum
+    )
+
+    ch_samples = ch_wanted.tune
+        .join(SCCR_TUNE.out.config)
+        .mix(ch_wanted.as_given.map { meta, data -> [meta, data, []] })
+        .branch { meta, data, config ->
             scatter: scatter && meta.batch_key
-                return [meta + [method: chosen_method(meta, imputation)], data, genes]
+                return [meta + [method: chosen_method(meta, imputation)], data, genes, config]
             whole: true
-                return [meta, data, genes]
+                return [meta, data, genes, config]
         }
 
     ch_whole = ch_samples.whole
-        .multiMap { meta, data, gene_list ->
-            input: [meta, data, gene_list]
+        .multiMap { meta, data, gene_list, config ->
+            input: [meta, data, gene_list, config]
             method: chosen_method(meta, imputation)
             input_layer: meta.counts_layer ?: ''
             batch_key: meta.batch_key ?: ''
@@ -60,9 +85,10 @@ workflow IMPUTATION {
     WORKINGMATRIX(ch_working.changed, key_added)
 
     // Assigned before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
-    anndata = ch_samples.none.mix(ch_working.unchanged, WORKINGMATRIX.out.anndata)
+    anndata = ch_wanted.none.mix(ch_working.unchanged, WORKINGMATRIX.out.anndata)
     provenance = SCCR_IMPUTE.out.provenance.mix(SCATTER_IMPUTATION.out.provenance)
     report = SCCR_IMPUTE.out.report
+    tuned = SCCR_TUNE.out.config
     multiqc = SCCR_IMPUTE.out.multiqc
 
     emit:
@@ -70,5 +96,6 @@ workflow IMPUTATION {
     imputed    // channel: [ meta, anndata ], the imputed samples as sccr wrote them
     provenance // channel: [ meta, json ]
     report     // channel: [ meta, html ]
+    tuned      // channel: [ meta, yaml ], the numbers of the tuned samples
     multiqc    // channel: [ meta, folder ]
 }

@@ -4,11 +4,11 @@ include { SCCR_GATHER                      } from '../../../modules/sccr/gather'
 
 workflow SCATTER_IMPUTATION {
     take:
-    ch_data // channel: [ meta, anndata, genes ]; meta.method, meta.batch_key, meta.counts_layer, meta.target_sum
+    ch_data // channel: [ meta, anndata, genes, config ]; meta.method, meta.batch_key, meta.counts_layer, meta.target_sum
 
     main:
     ch_split = ch_data
-        .multiMap { meta, data, genes ->
+        .multiMap { meta, data, genes, _config ->
             input: [meta, data, genes]
             input_layer: meta.counts_layer ?: ''
             batch_key: meta.batch_key
@@ -24,20 +24,22 @@ workflow SCATTER_IMPUTATION {
     // One task per batch. Genes and target depth were chosen over all cells, so every batch gets the same ones.
     ch_batches = SCCR_SPLIT.out.parts
         .join(SCCR_SPLIT.out.genes)
+        .join(ch_data.map { meta, _data, _genes, config -> [meta, config] })
         .join(SCCR_SPLIT.out.target_sum, remainder: true)
-        .flatMap { meta, parts, genes, target_sum ->
+        .flatMap { meta, parts, genes, config, target_sum ->
             def files = parts instanceof List ? parts : [parts]
             files.collect { part ->
                 [
                     [id: "${meta.id}_${part.baseName}", whole: groupKey(meta, files.size())],
                     part,
                     genes,
+                    config,
                     target_sum ? target_sum.text.trim() : ''
                 ]
             }
         }
-        .multiMap { meta, part, genes, target_sum ->
-            input: [meta, part, genes]
+        .multiMap { meta, part, genes, config, target_sum ->
+            input: [meta, part, genes, config]
             method: meta.whole.method
             input_layer: meta.whole.counts_layer ?: ''
             target_sum: target_sum
@@ -57,7 +59,7 @@ workflow SCATTER_IMPUTATION {
         .map { key, parts -> [key.target, parts] }
     SCCR_GATHER(
         ch_data
-            .map { meta, data, _genes -> [meta, data] }
+            .map { meta, data, _genes, _config -> [meta, data] }
             .join(ch_parts)
     )
 

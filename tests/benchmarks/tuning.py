@@ -1,0 +1,167 @@
+"""Does it help? Held-out molecules and neighbourhoods, for every way to impute, on the real data sets, with seeds.
+
+    python tests/benchmarks/tuning.py --data DATA --out RESULTS [--magic PYTHON-OF-MAGICS-ENVIRONMENT]
+
+Explained: sccr tune, and for MAGIC sccr evaluate split-molecules and score, with the best of several numbers of steps.
+Vote: how often the 15 nearest cells in 50 principal components agree with a cell's type, averaged over the types, on
+the full counts with the numbers so chosen. Finished runs are kept in RESULTS; the tables are printed as markdown.
+docs/evaluation.md holds what it printed.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, balanced_vote, nearest
+from sccr_node.numerics import Workspace, principal_components
+
+DATA_SETS = (
+    "mouse_bladder_2100", "mouse_bladder_2746_hvg2003", "pbmc_10x_hvg2000", "mca_12tissues", "worm_neuron",
+)  # fmt: skip
+N_CELLS = 2100
+N_GENES = 2000
+LABELS = "celltype"
+SEEDS = (0, 1, 2)
+STEPS = (1, 2, 3, 5, 8)
+ROWS = (
+    ("unimputed", "nothing"), ("recovered", "recovered"), ("published", "the paper's numbers"),
+    ("denoised", "β tuned"), ("chosen", "tuned and blended"), ("magic", "MAGIC, t tuned"), ("PCA", "PCA, rank tuned"),
+)  # fmt: skip
+
+
+def run(*command: object) -> None:
+    print("$", *command, file=sys.stderr, flush=True)
+    subprocess.run([str(part) for part in command], check=True)
+
+
+def sccr(*arguments: object) -> None:
+    run(sys.executable, "-m", "sccr_node", *arguments, "--quiet", "--force")
+
+
+def sample(data: Path, seed: int, target: Path) -> None:
+    adata = ad.read_h5ad(data)
+    if adata.n_obs > N_CELLS:
+        adata = adata[np.sort(np.random.default_rng(seed).permutation(adata.n_obs)[:N_CELLS])].copy()
+    ad.AnnData(sp.csr_matrix(adata.X), obs=adata.obs[[LABELS]], var=adata.var[[]]).write_h5ad(target)
+
+
+def logs(counts: sp.csr_matrix) -> np.ndarray:
+    """Prepare counts as sccr does, for MAGIC: the genes of highest variance, the median depth, log1p."""
+    mean = counts.mean(axis=0).A1
+    variance = counts.multiply(counts).mean(axis=0).A1 - mean**2
+    genes = np.sort(np.argsort(-variance, kind="stable")[:N_GENES])
+    chosen = counts[:, genes].toarray().astype(np.float64)
+    totals = chosen.sum(axis=1, keepdims=True)
+    scaled = chosen / np.maximum(totals, 1) * np.median(totals[totals > 0])
+    return np.log1p(scaled).astype(np.float32)
+
+
+def vote(matrix: np.ndarray, types: np.ndarray) -> float:
+    work = Workspace()
+    components = principal_components(lambda start, stop: matrix[start:stop], *matrix.shape, N_COMPONENTS)
+    return balanced_vote(nearest(components, N_NEIGHBORS, work), types)
+
+
+def imputed(source: Path, folder: Path, *numbers: object) -> np.ndarray:
+    target = folder / "imputed.h5ad"
+    sccr("impute", source, target, "--n-top-genes", N_GENES, *numbers)
+    adata = ad.read_h5ad(target)
+    layer = adata.layers["sccr"][:, adata.var["sccr_imputed"].to_numpy()]
+    target.unlink()
+    return layer.toarray() if sp.issparse(layer) else np.asarray(layer)
+
+
+def magic_error(source: Path, folder: Path, python: str, seed: int) -> tuple[int, float]:
+    """Return MAGIC's best number of steps, and what it explains with it."""
+    train, made, score = (folder / name for name in ("train.h5ad", "magic.h5ad", "score.json"))
+    sccr("evaluate", "split-molecules", source, train, "--seed", seed, "--n-top-genes", N_GENES)
+    explained = {}
+    for steps in STEPS:
+        run(python, Path(__file__).with_name("run_magic.py"), train, made, steps)
+        sccr("evaluate", "score", train, made, "-o", folder / "score.tsv", "--json", score)
+        rows = pd.read_csv(folder / "score.tsv", sep="\t")
+        explained[steps] = float(rows[rows.candidate == str(made)].explained.iloc[0])
+    best = max(explained, key=lambda steps: explained[steps])
+    return best, explained[best]
+
+
+def one(data: Path, seed: int, out: Path, python: str | None) -> dict[str, dict[str, float]]:
+    kept = out / f"{data.stem}.{seed}.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    source = out / "sample.h5ad"
+    sample(data, seed, source)
+    sccr(
+        "tune", source, "--seed", seed, "--n-top-genes", N_GENES, "-o", out / "tuned.yaml", "--json", out / "tuned.json"
+    )
+    tuned = json.loads((out / "tuned.json").read_text())
+    adata = ad.read_h5ad(source)
+    types = pd.factorize(adata.obs[LABELS].astype(str))[0]
+    rows = {row["candidate"]: row for row in tuned["tried"] if row["candidate"] not in ("denoised", "blend")}
+    rows["chosen"] = next(row for row in tuned["tried"] if row["chosen"] == "yes")
+    rows["denoised"] = min(
+        (row for row in tuned["tried"] if row["candidate"] == "denoised"), key=lambda row: row["error"]
+    )
+    found = {name: {"explained": rows[name]["explained"]} for name, _ in ROWS if name in rows}
+    prepared = logs(adata.X)
+    found["unimputed"]["vote"] = vote(prepared, types)
+    found["published"]["vote"] = vote(imputed(source, out), types)
+    found["denoised"]["vote"] = vote(imputed(source, out, "--beta", rows["denoised"]["beta"]), types)
+    found["chosen"]["vote"] = vote(imputed(source, out, "--config", out / "tuned.yaml"), types)
+    alone = ("--low-rank-share", 1, "--low-rank", rows["PCA"]["low_rank"])
+    found["PCA"]["vote"] = vote(imputed(source, out, *alone), types)
+    found["chosen"] |= {name: rows["chosen"][name] for name in ("beta", "low_rank", "low_rank_share")}
+    found["chosen"]["change"] = tuned["neighbors_change"]
+    if python:
+        steps, explained = magic_error(source, out, python, seed)
+        ad.AnnData(prepared, obs=adata.obs).write_h5ad(out / "logs.h5ad")
+        run(python, Path(__file__).with_name("run_magic.py"), out / "logs.h5ad", out / "magic.h5ad", steps)
+        made = ad.read_h5ad(out / "magic.h5ad").X
+        found["magic"] = {"explained": explained, "vote": vote(np.asarray(made), types), "steps": steps}
+    kept.write_text(json.dumps(found, indent=1))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--magic", help="Python of MAGIC's environment")
+    parser.add_argument("--only", nargs="*", default=DATA_SETS, help="names of data sets")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    found = {
+        name: [one(asked.data / f"{name}.h5ad", seed, asked.out, asked.magic) for seed in SEEDS] for name in asked.only
+    }
+    print("| explained / balanced vote |", " | ".join(asked.only), "|")
+    print("|", " | ".join("---" for _ in range(len(asked.only) + 1)), "|")
+    for key, title in ROWS:
+        cells = []
+        for name in asked.only:
+            runs = [each[key] for each in found[name] if key in each]
+            values = [
+                f"{np.mean(numbers):.3f} ± {np.std(numbers, ddof=1):.3f}"
+                for what in ("explained", "vote")
+                if (numbers := [each[what] for each in runs if what in each])
+            ]
+            cells.append(" / ".join(values) or "–")
+        print(f"| {title} |", " | ".join(cells), "|")
+    for name in asked.only:
+        print(
+            name,
+            [
+                {key: each["chosen"][key] for key in ("beta", "low_rank", "low_rank_share", "change")}
+                for each in found[name]
+            ],
+        )
+
+
+if __name__ == "__main__":
+    main()
