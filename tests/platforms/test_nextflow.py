@@ -59,7 +59,7 @@ def test_lint_finds_nothing(nextflow: Nextflow, tmp_path: Path) -> None:
         # nf-core requires the section; the linter of 25.04 calls it outdated, and stumbles when it has only warnings.
         copy.write_text(script.read_text().replace(WHEN, ""))
     scripts = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.nf"))
-    assert len(scripts) >= 11
+    assert len(scripts) >= 12
     run = nextflow(tmp_path, "lint", *scripts)
     assert run.returncode == 0, run.log
     assert f"{len(scripts)} files had no errors" in run.log
@@ -364,6 +364,30 @@ def test_the_strict_parser_runs_it_for_real(nextflow: Nextflow, mixed: Run, tmp_
     assert sha256(run.results / "imputed/first_imputed.h5ad") == sha256(mixed.results / "imputed/first_imputed.h5ad")
 
 
+def test_tuned_numbers_go_to_every_batch_and_are_published(nextflow: Nextflow, tmp_path: Path) -> None:
+    sheet = samplesheet(
+        tmp_path,
+        f"first,{FIRST},batch,",
+        f"second,{SECOND},,",
+        f"third,{SECOND},,scfp",
+        header="sample,path,batch_key,imputation",
+    )
+    arguments = ("-profile", "test", "--input", sheet, "--tune", "--scatter", "--tune_seed", 3, "--k_cell", 12)
+    run = nextflow.workflow(tmp_path, *arguments, "--publish_dir_mode", "move")
+    assert run.returncode == 0, run.log
+    tuned = {f"tuned/{name}_tuned.{kind}" for name in ("first", "second") for kind in ("yaml", "tsv", "json")}
+    assert tuned | {"reports/first_tuned.html", "reports/second_tuned.html"} <= run.published
+    assert not [name for name in run.published if "third_tuned" in name]
+    config = tmp_path / "first.yaml"
+    command = [host_sccr(), "tune", FIRST, "--batch-key", "batch", "--n-top-genes", "200", "--seed", "3"]
+    subprocess.run([*command, "--k-cell", "12", "--quiet", "-o", config], check=True)
+    assert yaml.safe_load((run.results / "tuned/first_tuned.yaml").read_text()) == yaml.safe_load(config.read_text())
+    options = ("--config", config, "--batch-key", "batch", "--n-top-genes", 200)
+    assert sha256(run.results / "imputed/first_imputed.h5ad") == host_run(tmp_path / "one.h5ad", *options, FIRST)
+    again = nextflow.workflow(tmp_path, "-resume", *arguments, "--publish_dir_mode", "move")
+    assert {status for name, status in again.statuses().items() if "SCCR_" in name} == {"CACHED"}
+
+
 def test_too_little_memory_is_tried_again_with_more(nextflow: Nextflow, tmp_path: Path) -> None:
     limits = tmp_path / "limits.config"
     limits.write_text("process { withName: 'SCCR_IMPUTE' { memory = { 160.MB * (2 ** (task.attempt - 1)) } } }\n")
@@ -494,16 +518,19 @@ def test_in_containers_of_the_shipped_definition(nextflow: Nextflow, apptainer: 
 
 
 MODULES_ALONE = """
+include { SCCR_TUNE      } from '%(modules)s/tune'
 include { SCCR_IMPUTE    } from '%(modules)s/impute'
 include { SCCR_BENCHMARK } from '%(modules)s/benchmark'
 
 workflow {
     data = file(params.data)
-    SCCR_IMPUTE([[id: 'test'], data, []], 'sccr', '', 'batch', '', true)
+    SCCR_TUNE([[id: 'test'], data, []], '', 'batch', '')
+    SCCR_IMPUTE([[id: 'test'], data, [], []], 'sccr', '', 'batch', '', true)
     SCCR_BENCHMARK([[id: 'test'], data], '', 'cell_type')
-    SCCR_IMPUTE.out.versions_sccr.mix(SCCR_BENCHMARK.out.versions_sccr).view { version -> "versions ${version}" }
+    SCCR_IMPUTE.out.versions_sccr.mix(SCCR_TUNE.out.versions_sccr, SCCR_BENCHMARK.out.versions_sccr).view { version -> "versions ${version}" }
     SCCR_IMPUTE.out.anndata
         .mix(SCCR_IMPUTE.out.provenance, SCCR_IMPUTE.out.report, SCCR_IMPUTE.out.multiqc)
+        .mix(SCCR_TUNE.out.config, SCCR_TUNE.out.table, SCCR_TUNE.out.json, SCCR_TUNE.out.report)
         .mix(SCCR_BENCHMARK.out.tsv, SCCR_BENCHMARK.out.json)
         .view { meta, path -> "output ${meta.id} ${path}" }
 }
@@ -512,7 +539,8 @@ workflow {
 
 def modules_alone(nextflow: Nextflow, folder: Path, data: Path, *arguments: object) -> tuple[Run, dict[str, Path]]:
     (folder / "main.nf").write_text(MODULES_ALONE % {"modules": NEXTFLOW / "modules" / "sccr"})
-    configs = [NEXTFLOW / "modules" / "sccr" / name / "tests" / "nextflow.config" for name in ("impute", "benchmark")]
+    tested = ("tune", "impute", "benchmark")
+    configs = [NEXTFLOW / "modules" / "sccr" / name / "tests" / "nextflow.config" for name in tested]
     limits = "process { cpus = 1; memory = 2.GB; errorStrategy = 'ignore' }\nworkflow.failOnIgnore = true\n"
     (folder / "nextflow.config").write_text("".join(f"includeConfig '{path}'\n" for path in configs) + limits)
     run = nextflow(folder, "run", "main.nf", "--data", data, *arguments)
@@ -521,6 +549,7 @@ def modules_alone(nextflow: Nextflow, folder: Path, data: Path, *arguments: obje
 
 
 NAMES = {
+    *(f"test_tuned.{kind}" for kind in ("yaml", "tsv", "json", "html")),
     "test_imputed.h5ad",
     "test_imputed.provenance.json",
     "test_imputed.html",
@@ -543,7 +572,7 @@ def test_the_modules_alone(nextflow: Nextflow, tmp_path: Path) -> None:
     table = outputs["test_benchmark.tsv"].read_text().splitlines()
     assert len(table) > 2 and any("sccr" in line for line in table)
     assert json.loads(outputs["test_benchmark.json"].read_text())
-    for process in ("SCCR_IMPUTE", "SCCR_BENCHMARK"):
+    for process in ("SCCR_TUNE", "SCCR_IMPUTE", "SCCR_BENCHMARK"):
         assert f"versions [{process}, sccr, {__version__}]" in run.log
 
 
@@ -551,14 +580,14 @@ def test_the_modules_stubs(nextflow: Nextflow, tmp_path: Path) -> None:
     run, outputs = modules_alone(nextflow, tmp_path, FIRST, "-stub")
     assert run.returncode == 0, run.log
     assert set(outputs) == NAMES
-    for process in ("SCCR_IMPUTE", "SCCR_BENCHMARK"):
+    for process in ("SCCR_TUNE", "SCCR_IMPUTE", "SCCR_BENCHMARK"):
         assert f"versions [{process}, sccr, {__version__}]" in run.log
 
 
 def test_the_modules_fail_on_what_is_not_anndata(nextflow: Nextflow, tmp_path: Path) -> None:
     run, outputs = modules_alone(nextflow, tmp_path, BAD)
     assert run.returncode != 0
-    assert run.log.count("terminated with an error exit status (65)") == 2
+    assert run.log.count("terminated with an error exit status (65)") == 3
     assert not outputs
 
 
@@ -570,7 +599,7 @@ workflow {
         [[id: 'first'], file(params.first)],
         [[id: 'second', imputation: 'none'], file(params.second)]
     )
-    IMPUTATION(samples, 'sccr', false, 'sccr', [], false, false)
+    IMPUTATION(samples, 'sccr', false, 'sccr', [], false, false, false)
     IMPUTATION.out.anndata.view { meta, path -> "sample ${meta.id} ${path.name}" }
     IMPUTATION.out.imputed.view { meta, path -> "imputed ${meta.id} ${path.name}" }
 }
@@ -635,4 +664,4 @@ def test_nf_core_finds_nothing_to_ask_for(nextflow: Nextflow, tmp_path: Path) ->
     # docs/nextflow.md explains the one warning: the package is not published before the first release.
     warnings = re.search(r"(\d+) Test Warnings?", done.stdout)
     assert warnings is not None
-    assert int(warnings[1]) == done.stdout.count("bioconda_version") == 4
+    assert int(warnings[1]) == done.stdout.count("bioconda_version") == 5

@@ -63,7 +63,7 @@ workflow {
     QUALITY_CONTROL(ch_counts)
 
     SCCR_IMPUTE(
-        QUALITY_CONTROL.out.map { meta, counts -> [meta, counts, []] }, // []: the genes with the highest variance
+        QUALITY_CONTROL.out.map { meta, counts -> [meta, counts, [], []] }, // the genes with the highest variance; no config
         'sccr', // method
         '', // layer: X
         '', // batch column: none
