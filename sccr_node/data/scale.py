@@ -573,7 +573,9 @@ def _refuse_some_integers(summary: MatrixSummary, own: Support, seems: Seeming |
 
 def _share_of_integers(summary: MatrixSummary) -> float:
     values = summary.sample.values
-    return float(np.mean(values == np.rint(values))) if len(values) else 0.0
+    # Values may have been clipped at an integer: the maximum proves nothing.
+    whole = (values == np.rint(values)) & (values < summary.maximum)
+    return float(np.mean(whole)) if len(values) else 0.0
 
 
 def _integers_per_cell(cells: SampledCells) -> NDArray[Any]:

@@ -52,7 +52,7 @@ class MatrixSummary:
     ``gene_sums``, ``gene_sums_of_squares`` and ``gene_nonzeros`` have one entry per gene; ``cell_totals`` (over the
     counted features) has one per cell. ``near_integers`` means integers but for the rounding of float arithmetic;
     ``is_x`` that the matrix is X, not a layer. ``fraction`` is the first value that is not an integer, and
-    ``integer_cells`` are those whose counted features contain integers above 1 and no fractions.
+    ``integer_cells`` are those whose counted features contain integers above 1, below the maximum, and no fractions.
     """
 
     source: str
@@ -175,14 +175,15 @@ def _add_rows(summary: MatrixSummary, data: Dataset, first: int, block: Any, wei
 def _note_integer_cells(summary: MatrixSummary, data: Dataset, first: int, block: Any, weights: np.ndarray) -> None:
     """Count the cells that contain integers above 1 and no fractions.
 
-    Ones alone prove nothing: the logarithm of one count to base 2 is 1.
+    Ones alone prove nothing (log2 of 1 + 1 is 1), nor does the maximum alone (of clipped values).
     """
     totals = summary.cell_totals[first : first + block.shape[0]]
     # Sums of logarithms are hardly ever integers: few cells, if any, are looked at value by value.
     whole = (totals > 0) & (totals == np.rint(totals))
     if not whole.any():
         return
-    whole &= totals > (np.diff(block.indptr) if weights.all() else _per_cell(block, np.ones(block.nnz), weights))
+    n_values = np.diff(block.indptr) if weights.all() else _per_cell(block, np.ones(block.nnz), weights)
+    whole &= (totals > n_values) & (totals < n_values * summary.maximum)
     if block.dtype.kind == "f" and not summary.all_integers:
         whole &= _per_cell(block, (block.data != np.rint(block.data)).astype(np.float64), weights) == 0
     if whole.any():

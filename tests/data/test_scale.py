@@ -352,6 +352,15 @@ def test_ones_are_logarithms_to_base_2():
     assert "only integers in 3 of 60 cells" in decided(values, log_base=2).warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("logs", "most"), [(LOGS, 5), (LOGS, 6), (LOGS[:, ::3], 5), (np.log1p(CORRECTED), 1), (np.log1p(CORRECTED), 2)]
+)
+def test_logarithms_clipped_at_an_integer_are_no_counts(logs, most):
+    values = np.minimum(logs, most)
+    values[3, values[3] < most] = 0
+    assert decided(values, mark=LogMark(True)).scale == "log1p"
+
+
 def test_cells_on_another_scale_are_a_warning_if_the_scale_is_given():
     assert "only integers in 5 of 60 cells" in decided(replaced(LOGS, COUNTS, 5), "log1p").warnings[0]
     found = decided(replaced(COUNTS, LOGS, 5), "counts")
