@@ -46,7 +46,10 @@ _SHARE_OF_MULTIPLES, _SHARE_OF_CELLS = 0.95, 0.8
 _MULTIPLE_WITHIN = 1e-4
 """In a cell of scaled counts, every value is a multiple of that of one count: float32 keeps this to 1e-6."""
 
-_FEW = 0.02
+_MOSTLY = 0.75
+"""Above one count, more than this share of a cell's values are integers in counts, but not in logarithms of them."""
+
+_FEW = 0.01
 """A smaller share of cells may agree with something else by chance."""
 
 _SOME_INTEGERS, _MOST_INTEGERS = 0.2, 0.5
@@ -132,19 +135,22 @@ class Multiples(NamedTuple):
         Whether a cell has enough values to tell.
     fit
         Whether they are multiples.
+    mostly
+        Whether most of them are.
     smallest
         The smallest value: that of one count.
     """
 
     telling: NDArray[np.bool_]
     fit: NDArray[np.bool_]
+    mostly: NDArray[np.bool_]
     smallest: NDArray[Any]
 
     @property
     def integers(self) -> NDArray[np.bool_]:
-        """Whether they are multiples, and integers."""
+        """Whether they are integers, or most of them."""
         nearest = np.maximum(np.rint(self.smallest), 1)
-        return np.asarray(self.fit & (np.abs(self.smallest - nearest) <= _MULTIPLE_WITHIN))
+        return np.asarray(self.mostly & (np.abs(self.smallest - nearest) <= _MULTIPLE_WITHIN))
 
     @property
     def counts(self) -> NDArray[np.bool_]:
@@ -244,7 +250,7 @@ def multiples_in(cells: SampledCells) -> Multiples:
     n_tested, n_fitting = np.add.reduceat(tested, starts, dtype=int), np.add.reduceat(fits, starts, dtype=int)
     telling = n_tested >= 3
     fit = telling & (n_fitting >= _SHARE_OF_MULTIPLES * n_tested)
-    return Multiples(telling, fit, smallest)
+    return Multiples(telling, fit, telling & (n_fitting >= _MOSTLY * n_tested), smallest)
 
 
 def _normalised_again(cells: SampledCells) -> bool:
@@ -552,12 +558,7 @@ def _refuse_some_integers(summary: MatrixSummary, own: Support, seems: Seeming |
     if seems is not None and seems.kind is not _COUNTS:
         return
     what = summary.source
-    # Cells of integers only and cells of fractions only: at least one of them was made in another way.
-    whole = _integers_per_cell(summary.sample)
-    partly = whole[whole < 1]
-    apart = len(partly) > 0 and float(np.median(partly)) < _SOME_INTEGERS
-    enough = len(whole) >= _FEWEST_CELLS
-    if enough and not own.given and not apart and _share_of_integers(summary) >= _SOME_INTEGERS:
+    if _fractional_counts(summary, own):
         raise InputProblem(
             f"{what} contains many integers, up to {summary.maximum:g}, and also fractions (first: cell "
             f"{summary.fraction.cell!r}, gene {summary.fraction.gene!r}): give --input-scale counts if they are "
@@ -569,6 +570,16 @@ def _refuse_some_integers(summary: MatrixSummary, own: Support, seems: Seeming |
             f"{summary.fraction.cell!r}): counts and logarithms cannot be mixed; choose another matrix with --layer, "
             "or give --input-scale counts if all of them are counts"
         )
+
+
+def _fractional_counts(summary: MatrixSummary, own: Support) -> bool:
+    """Return whether many values are integers, also in the cells that contain fractions."""
+    whole = _integers_per_cell(summary.sample)
+    if own.given or len(whole) < _FEWEST_CELLS or _share_of_integers(summary) < _SOME_INTEGERS:
+        return False
+    # Cells of integers only and cells of fractions only: at least one of them was made in another way.
+    partly = whole[whole < 1]
+    return not len(partly) or float(np.median(partly)) >= _SOME_INTEGERS
 
 
 def _share_of_integers(summary: MatrixSummary) -> float:
@@ -593,6 +604,8 @@ def _cells_of_integers(summary: MatrixSummary) -> str:
 
 def _mixed(summary: MatrixSummary, own: Support, undo: Callable[[NDArray[Any]], NDArray[Any]]) -> tuple[str, ...]:
     """Return warnings about cells that do not seem to be logarithms as the others are."""
+    if _fractional_counts(summary, own):
+        return (f"the values look like {_COUNTS.words}: many of them are integers",)
     if summary.integer_cells.n:
         return (f"{summary.source} contains {_cells_of_integers(summary)}: they look like counts among logarithms",)
     return tuple(_differing(summary, own, undo))

@@ -261,6 +261,9 @@ def test_counts_with_some_fractions_are_not_logarithms(values, most, mark):
     assert "base 2" not in str(caught.value)
     found = decided(np.minimum(values, most), "counts")
     assert (found.scale, found.warnings) == ("counts", ())
+    if most == 14:
+        (warning,) = decided(np.minimum(values, most), "log1p").warnings
+        assert "the values look like counts with some fractions" in warning
 
 
 def test_the_first_fraction_is_named():
@@ -365,6 +368,8 @@ def test_cells_on_another_scale_are_a_warning_if_the_scale_is_given():
     assert "only integers in 5 of 60 cells" in decided(replaced(LOGS, COUNTS, 5), "log1p").warnings[0]
     found = decided(replaced(COUNTS, LOGS, 5), "counts")
     assert "5 of 60 cells examined look like natural logarithms" in found.warnings[0]
+    found = decided(np.vstack([replaced(COUNTS, LOGS, 2), COUNTS]), "counts")
+    assert "2 of 120 cells examined look like natural logarithms" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
