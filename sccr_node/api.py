@@ -40,7 +40,7 @@ def impute(
     method: str = "sccr",
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
-    log_base: float | None = None,
+    log_base: float | Literal["e"] | None = None,
     genes: str | Iterable[str] = "top-variance",
     genes_missing: Literal["error", "skip"] = "error",
     n_top_genes: int = 2000,

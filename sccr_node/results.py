@@ -396,6 +396,34 @@ def results_in(data: Dataset) -> list[str]:
     return [key for key in data.keys("uns") if data.has_key("var", ResultKeys(key).imputed)]
 
 
+MOVED = "moved"
+"""The record in a result's ``uns`` entry of what ``sccr promote`` renamed."""
+
+
+def places_of(data: Dataset, key: str) -> dict[str, str]:
+    """Return where X and the layers of a result are by now: what was written as ``layers/sccr`` may have become X."""
+    about = data.element("uns", key) if data.is_stored else data.root.uns[key]
+    moved = about.get(MOVED) if isinstance(about, Mapping) else None
+    named = ["X", *(f"layers/{name}" for slot, name in possible_keys(key) if slot == "layers")]
+    # Keys of uns cannot contain the slash of layers/sccr.
+    now = {str(old): str(new) for old, new in moved.items()} if isinstance(moved, Mapping) else {}
+    return {name: now.get(name.removeprefix("layers/"), name) for name in named}
+
+
+def moved_record(places: Mapping[str, str], renamed: Mapping[str, str]) -> dict[str, str]:
+    """Return the record of what is elsewhere than it was written, after some elements were renamed.
+
+    Parameters
+    ----------
+    places
+        From ``places_of``.
+    renamed
+        The new place of each renamed element.
+    """
+    now = {name: renamed.get(place, place) for name, place in places.items()}
+    return {name.removeprefix("layers/"): place for name, place in now.items() if place != name}
+
+
 def imputed_genes(data: Dataset, key: str) -> NDArray[np.intp]:
     """Return the column indices of the genes that a result imputed."""
     return np.flatnonzero(np.asarray(data.var_column(ResultKeys(key).imputed), dtype=bool))

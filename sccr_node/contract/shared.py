@@ -256,7 +256,7 @@ class PreparationParameters(RunningParameters):
         ),
         group=DATA,
     )
-    log_base: float | None = parameter(
+    log_base: Literal["e"] | Annotated[float, Field(gt=1)] | None = parameter(
         None,
         title="Base of the logarithm",
         description=(
@@ -264,7 +264,7 @@ class PreparationParameters(RunningParameters):
             "natural logarithms."
         ),
         group=DATA,
-        gt=1,
+        metavar="e|NUMBER",
     )
 
     # --- genes and normalisation

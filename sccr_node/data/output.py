@@ -111,6 +111,13 @@ class StagedOutput:
         with writing(self.target):
             self._appender.write_record("uns", key, record)
 
+    def write_in_uns(self, key: str, name: str, record: dict[str, Any]) -> None:
+        """Write a record into an entry of ``uns``, instead of the one with its name; an empty one removes it."""
+        with writing(self.target):
+            self._appender.delete(f"uns/{key}", name)
+            if record:
+                self._appender.write_record(f"uns/{key}", name, record)
+
     def move(self, old: str, new: str) -> None:
         """Rename an element; paths as in ``layers/counts``."""
         with writing(self.target):

@@ -264,7 +264,7 @@ def decide_preparation(
     *,
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
-    log_base: float | None = None,
+    log_base: float | Literal["e"] | None = None,
     genes: str = "top-variance",
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",

@@ -51,7 +51,8 @@ class MatrixSummary:
 
     ``gene_sums``, ``gene_sums_of_squares`` and ``gene_nonzeros`` have one entry per gene; ``cell_totals`` (over the
     counted features) has one per cell. ``near_integers`` means integers but for the rounding of float arithmetic;
-    ``is_x`` that the matrix is X, not a layer.
+    ``is_x`` that the matrix is X, not a layer. ``fraction`` is the first value that is not an integer, and
+    ``integer_cells`` are those whose counted features contain integers above 1, below the maximum, and no fractions.
     """
 
     source: str
@@ -70,6 +71,8 @@ class MatrixSummary:
     nan: Offenders = field(default_factory=Offenders)
     infinite: Offenders = field(default_factory=Offenders)
     negative: Offenders = field(default_factory=Offenders)
+    fraction: Offenders = field(default_factory=Offenders)
+    integer_cells: Offenders = field(default_factory=Offenders)
     kept: list[np.ndarray] = field(default_factory=list, repr=False)
 
     @property
@@ -155,7 +158,9 @@ def _add_rows(summary: MatrixSummary, data: Dataset, first: int, block: Any, wei
         off = np.abs(values - np.rint(values))
         if off.any():
             summary.all_integers = False
-            summary.near_integers = bool((off <= np.minimum(_ROUNDING + _ROUNDING_PER_COUNT * values, 0.25)).all())
+            fractions = off > np.minimum(_ROUNDING + _ROUNDING_PER_COUNT * values, 0.25)
+            _note(summary.fraction, fractions, data, first, block)
+            summary.near_integers = not summary.fraction.n
     _keep_sample(summary, first, block)
     exact = values.astype(np.float64)
     genes = block.indices.astype(np.intp)
@@ -164,6 +169,32 @@ def _add_rows(summary: MatrixSummary, data: Dataset, first: int, block: Any, wei
     summary.gene_sums += np.bincount(genes, weights=exact, minlength=size)
     summary.gene_sums_of_squares += np.bincount(genes, weights=exact * exact, minlength=size)
     summary.cell_totals[first:last] = block.astype(np.float64) @ weights
+    _note_integer_cells(summary, data, first, block, weights)
+
+
+def _note_integer_cells(summary: MatrixSummary, data: Dataset, first: int, block: Any, weights: np.ndarray) -> None:
+    """Count the cells that contain integers above 1 and no fractions.
+
+    Ones alone prove nothing (log2 of 1 + 1 is 1), nor does the maximum alone (of clipped values).
+    """
+    totals = summary.cell_totals[first : first + block.shape[0]]
+    # Sums of logarithms are hardly ever integers: few cells, if any, are looked at value by value.
+    whole = (totals > 0) & (totals == np.rint(totals))
+    if not whole.any():
+        return
+    n_values = np.diff(block.indptr) if weights.all() else _per_cell(block, np.ones(block.nnz), weights)
+    whole &= (totals > n_values) & (totals < n_values * summary.maximum)
+    if block.dtype.kind == "f" and not summary.all_integers:
+        whole &= _per_cell(block, (block.data != np.rint(block.data)).astype(np.float64), weights) == 0
+    if whole.any():
+        if not summary.integer_cells.n:
+            summary.integer_cells.cell = str(data.cell_names[first + int(np.argmax(whole))])
+        summary.integer_cells.n += int(whole.sum())
+
+
+def _per_cell(block: Any, flags: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the sums of what is 0 or 1 for each stored value, over the counted features of each cell."""
+    return np.asarray(type(block)((flags, block.indices, block.indptr), shape=block.shape) @ weights)
 
 
 def _keep_sample(summary: MatrixSummary, first: int, block: Any) -> None:

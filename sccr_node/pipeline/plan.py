@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.impute import ImputeParameters
-from sccr_node.contract.keys import ResultKeys, possible_keys
+from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
@@ -21,7 +21,7 @@ from sccr_node.data.preparation import Preparation, decide_preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.methods import Blend, Shape, load
-from sccr_node.results import results_in
+from sccr_node.results import places_of, results_in
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 from sccr_node.runtime.words import plural, quantity
@@ -221,14 +221,26 @@ def of_imputed_again(data: Dataset, asked: PreparationParameters) -> list[Findin
     InputProblem
         It is, and the scale that only a result has was not asked for.
     """
-    if not any(("layers", data.layer) in possible_keys(key) for key in results_in(data)):
+    own = "X" if data.layer is None else f"layers/{data.layer}"
+    known = [places_of(data, key) for key in results_in(data)]
+    if not any(own in places.values() and places["X"] != own for places in known):
         return []
     if asked.input_scale != "log1p":
         raise InputProblem(
-            f"{data.source} is a result of sccr impute already: leave out --layer to impute X, or give --input-scale "
-            "log1p to impute the result again"
+            f"{data.source} is a result of sccr impute already: {_instead_of_result(data, known)}, or give "
+            "--input-scale log1p to impute the result again"
         )
-    return [Finding(f"layer {data.layer!r} is a result of sccr impute already, and is imputed again", warning=True)]
+    what = "X" if data.layer is None else f"layer {data.layer!r}"
+    return [Finding(f"{what} is a result of sccr impute already, and is imputed again", warning=True)]
+
+
+def _instead_of_result(data: Dataset, known: Sequence[Mapping[str, str]]) -> str:
+    """Say how to impute what the result was made from."""
+    if all(places["X"] == "X" for places in known):
+        return "leave out --layer to impute X"
+    former = [places["X"].removeprefix("layers/") for places in known if places["X"] != "X"]
+    there = next((name for name in former if data.has_key("layers", name)), None)
+    return "choose another matrix with --layer" if there is None else f"give --layer {there} to impute the former X"
 
 
 def of_batches(batches: tuple[Batch, ...], batch_key: str | None, method: str) -> list[Finding]:

@@ -9,6 +9,7 @@ from sccr_node.data.dataset import open_dataset
 from sccr_node.data.output import check_keys, stage_output
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.pipeline.impute import publish
+from sccr_node.results import MOVED, moved_record, places_of, results_in
 from sccr_node.runtime.console import Console
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import check_targets
@@ -45,11 +46,16 @@ def promote_file(source: Path, output: Path, asked: PromoteParameters, *, consol
             raise InputProblem(f"{source} already has layers[{asked.former!r}]: give another --former")
         check_keys(data, [("layers", asked.former)], overwrite=True)
         had_matrix = "X" in data.root
+        renamed = {f"layers/{asked.layer}": "X", **({"X": f"layers/{asked.former}"} if had_matrix else {})}
+        moved = {key: moved_record(places_of(data, key), renamed) for key in results_in(data)}
         with stage_output(data, output, force=asked.force) as copy:
             if had_matrix:
                 copy.move("X", f"layers/{asked.former}")
             copy.move(f"layers/{asked.layer}", "X")
+            # So that a result is known as one wherever it is (sccr impute asks).
+            for key, record in moved.items():
+                copy.write_in_uns(key, MOVED, record)
             copy.finish()
             publish(copy, {}, force=asked.force)
-    moved = f"; the former X is layers[{asked.former!r}]" if had_matrix else ""
-    console.say(f"wrote {output}: X is the former layers[{asked.layer!r}]{moved}")
+    former = f"; the former X is layers[{asked.former!r}]" if had_matrix else ""
+    console.say(f"wrote {output}: X is the former layers[{asked.layer!r}]{former}")

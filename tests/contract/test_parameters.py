@@ -103,6 +103,11 @@ def test_what_cannot_be_meant_is_refused(given, message):
         ImputeParameters(**given)
 
 
+@pytest.mark.parametrize(("given", "base"), [("e", "e"), ("2", 2.0), (10, 10.0)])
+def test_the_base_of_a_logarithm_is_e_or_a_number(given, base):
+    assert ImputeParameters(log_base=given).log_base == base
+
+
 @pytest.mark.parametrize(
     ("size", "n_bytes"),
     [("8GB", 8e9), ("8 GB", 8e9), ("1.5GiB", 1.5 * 2**30), ("6144MB", 6.144e9), (1_234_567, 1_234_567)],

@@ -85,6 +85,8 @@ def test_a_missing_config_file_is_missing_input(tmp_path):
         ({"k_cell": "0"}, {}, "--k-cell: should be greater than or equal to 1 .given: '0'."),
         ({}, {"SCCR_K_CELL": "many"}, "SCCR_K_CELL: should be a valid integer"),
         ({"target_sum": "mean"}, {}, "--target-sum: should be 'median', or should be a valid number"),
+        ({"log_base": "two"}, {}, "--log-base: should be 'e', or should be a valid number"),
+        ({"log_base": "1"}, {}, "--log-base: should be 'e', or should be greater than 1"),
         ({"method": "scfp"}, {"SCCR_GAMMA": "0.5"}, "--gamma requires --method sccr: scfp does not have it"),
         ({"write": "all"}, {}, "--write: should be 'denoised', 'recovered', 'both' or 'embedding'"),
     ],

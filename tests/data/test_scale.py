@@ -109,7 +109,8 @@ def decided(values, input_scale="auto", dtype=np.float32, **others):
 def test_logarithms_are_confirmed_by_totals_or_by_multiples(values, dtype):
     found = decided(values, dtype=dtype)
     assert (found.scale, found.base, found.rounded, found.warnings) == ("log1p", None, False, ())
-    assert "undone, the " in found.reason
+    assert "with the logarithm undone, " in found.reason
+    assert "all cells examined" in found.reason
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -127,16 +128,16 @@ def test_counts_off_by_float_rounding_are_rounded(dtype, factor):
 @pytest.mark.parametrize(
     ("values", "words", "way_out"),
     [
-        (SCALED / 1000, "without a logarithm (as they are, the totals of all cells are equal)", "--input-scale counts"),
-        (PANEL / 100, "without a logarithm (as they are, the values of each cell are mul", "--input-scale counts"),
-        (np.sqrt(COUNTS), "square roots (squared, the values of each cell are multiples", "--input-scale log1p"),
-        (np.sqrt(SCALED / 10), "square roots (squared, the totals of all cells are equal", "--input-scale log1p"),
-        (np.log1p(np.log1p(SCALED)), "taken twice (both undone, the totals", "--input-scale log1p"),
-        (np.log1p(np.log1p(PANEL)), "taken twice (both undone, the values", "--input-scale log1p"),
-        (np.log2(1 + SCALED), "logarithms to base 2 (undone, the totals", "--log-base 2"),
-        (np.log2(1 + PANEL), "logarithms to base 2 (undone, the values", "--log-base 2"),
-        (np.log10(1 + SCALED), "logarithms to base 10 (undone, the totals", "--log-base 10"),
-        (SCALED, "without a logarithm (as they are, the totals", "--input-scale counts"),
+        (SCALED / 1000, "without a logarithm (as they are, all cells examined have the same", "--input-scale counts"),
+        (PANEL / 100, "without a logarithm (as they are, the values of a cell are 1, 2, 3", "--input-scale counts"),
+        (np.sqrt(COUNTS), "square roots (squared, the values of a cell are 1, 2, 3 …", "--input-scale log1p"),
+        (np.sqrt(SCALED / 10), "square roots (squared, all cells examined have", "--input-scale log1p"),
+        (np.log1p(np.log1p(SCALED)), "taken twice (with both undone, all cells", "--input-scale log1p"),
+        (np.log1p(np.log1p(PANEL)), "taken twice (with both undone, the values", "--input-scale log1p"),
+        (np.log2(1 + SCALED), "logarithms to base 2 (with the logarithm undone, all cells", "--log-base 2"),
+        (np.log2(1 + PANEL), "logarithms to base 2 (with the logarithm undone, the values", "--log-base 2"),
+        (np.log10(1 + SCALED), "logarithms to base 10 (with the logarithm undone, all cells", "--log-base 10"),
+        (SCALED, "without a logarithm (as they are, all cells", "--input-scale counts"),
     ],
 )
 def test_evidence_against_logarithms_is_refused_with_the_flag_that_settles_it(values, words, way_out):
@@ -205,6 +206,7 @@ def test_a_base_in_uns_that_the_values_contradict_is_refused():
     with pytest.raises(InputProblem, match=r"look like natural logarithms .*correct uns\['log1p'\]\['base'\]"):
         decided(np.log1p(SCALED), mark=LogMark(True, 2.0))
     assert decided(np.log1p(SCALED), mark=LogMark(True, 2.0), log_base=np.e).base is None
+    assert decided(np.log1p(SCALED), mark=LogMark(True, 2.0), log_base="e").base is None
 
 
 def test_e_is_no_other_base():
@@ -212,6 +214,9 @@ def test_e_is_no_other_base():
     for base, expected in ((None, LogMark(True)), (float(np.e), LogMark(True)), (np.float64(2), LogMark(True, 2.0))):
         adata.uns["log1p"] = {"base": base}
         assert log_mark(wrap_anndata(adata)) == expected
+    for base in ("e", np.str_("e")):
+        adata.uns["log1p"] = {"base": base}
+        assert log_mark(wrap_anndata(adata)) == LogMark(True)
     adata.uns["log1p"] = {}
     assert log_mark(wrap_anndata(adata)) == LogMark(True)
 
@@ -234,6 +239,195 @@ def test_what_other_tools_make_is_used_as_it_is():
     assert "look like square roots" in found.warnings[0]
 
 
+# --- counts with fractions
+
+
+def with_fractions(share, seed=1):
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(COUNTS.shape) < share, COUNTS * rng.uniform(0.9, 1.1, COUNTS.shape), COUNTS)
+
+
+ONE_FRACTION = COUNTS.copy()
+ONE_FRACTION[7, np.flatnonzero(COUNTS[7])[0]] = 1.5
+
+
+@pytest.mark.parametrize("most", [14, np.inf])
+@pytest.mark.parametrize("values", [ONE_FRACTION, with_fractions(0.03), with_fractions(0.3)])
+@pytest.mark.parametrize("mark", [LogMark(), LogMark(True), LogMark(True, 2.0)])
+def test_counts_with_some_fractions_are_not_logarithms(values, most, mark):
+    """Integers k become integers 2^k - 1: that they are multiples of 1 does not make them logarithms to base 2."""
+    with pytest.raises(InputProblem, match="many integers.* and also fractions .*--input-scale counts if") as caught:
+        decided(np.minimum(values, most), mark=mark)
+    assert "base 2" not in str(caught.value)
+    found = decided(np.minimum(values, most), "counts")
+    assert (found.scale, found.warnings) == ("counts", ())
+    if most == 14:
+        (warning,) = decided(np.minimum(values, most), "log1p").warnings
+        assert "the values look like counts with some fractions" in warning
+
+
+def test_the_first_fraction_is_named():
+    gene = np.flatnonzero(COUNTS[7])[0]
+    with pytest.raises(InputProblem, match=f"first: cell 'cell7', gene 'gene{gene}'"):
+        decided(ONE_FRACTION)
+
+
+def test_logarithms_to_base_2_of_counts_contain_integers():
+    logs = np.log2(1 + COUNTS)
+    assert np.mean(logs[logs > 0] == np.rint(logs[logs > 0])) > 0.2
+    with pytest.raises(InputProblem, match="logarithms to base 2"):
+        decided(logs)
+    assert decided(logs, log_base=2).warnings == ()
+
+
+def test_values_too_small_for_counts_are_not_rounded_to_zeros():
+    assert decided(np.full((20, 5), 1e-7)).scale == "log1p"
+
+
+# --- integers and what is said of them
+
+
+@pytest.mark.parametrize("values", [COUNTS, np.expm1(np.log1p(COUNTS.astype(np.float32)))])
+@pytest.mark.parametrize(
+    ("how", "flag"),
+    [({"log_base": 2.0}, "--log-base"), ({"log_base": "e"}, "--log-base"), ({"input_scale": "log1p"}, "--input-scale")],
+)
+def test_integers_are_not_logarithms(values, how, flag):
+    with pytest.raises(InputProblem, match=f"contains only integers .* are counts, not logarithms; leave out {flag}"):
+        decided(values, **how)
+
+
+def test_integers_with_the_mark_of_a_logarithm():
+    found = decided(COUNTS, mark=LogMark(True))
+    assert found.scale == "counts"
+    assert "uns['log1p'] says that X is log-transformed, but X contains only integers" in found.warnings[0]
+    assert decided(COUNTS, "counts", mark=LogMark(True)).warnings == ()
+    layer = scan(wrapped(COUNTS))
+    layer.is_x = False
+    assert decide_scale(layer, "auto", mark=LogMark(True)).warnings == ()
+
+
+# --- cells on different scales
+
+
+def replaced(values, others, n):
+    made = values.copy()
+    made[:n] = others[:n]
+    return made
+
+
+LOGS, OTHER_LOGS = np.log1p(SCALED * 10), np.log1p(COUNTS)
+
+
+@pytest.mark.parametrize("storage", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("mark", [LogMark(), LogMark(True)])
+@pytest.mark.parametrize("n", [1, 5, 30, 55])
+def test_counts_of_some_cells_among_logarithms_are_refused(n, mark, dtype, storage):
+    summary = scan(wrap_anndata(plain(storage(replaced(LOGS, COUNTS, n).astype(dtype)))))
+    with pytest.raises(InputProblem, match=f"only integers in {n} of 60 cells .first: cell 'cell0'.*cannot be mixed"):
+        decide_scale(summary, "auto", mark=mark)
+
+
+def test_a_single_cell_of_counts_is_found_in_a_large_file():
+    """The sample does not contain it, but every cell's total is computed."""
+    values = np.tile(LOGS, (25, 1))
+    values[1001] = COUNTS[1]
+    with pytest.raises(InputProblem, match=r"only integers in 1 of 1,500 cells \(first: cell 'cell1001'\)"):
+        decided(values)
+
+
+def test_counts_of_some_cells_are_found_beside_other_features():
+    """Integers of antibodies are no evidence, and fractions of them none against it."""
+    values = replaced(LOGS, COUNTS, 3)
+    types = ["Gene Expression"] * 80 + ["Antibody Capture"] * 10
+    for antibodies in (2.5, 7.0):
+        values[:, 80:] = antibodies
+        with pytest.raises(InputProblem, match="only integers in 3 of 60 cells"):
+            decide_scale(scan(wrapped(values, types)), "auto")
+
+
+def test_ones_are_logarithms_to_base_2():
+    values = np.log2(1 + PANEL)
+    values[:5] = np.minimum(COUNTS[:5, ::2], 1)
+    assert decided(values, log_base=2).warnings == ()
+    values[:3] = COUNTS[:3, ::2]
+    assert "only integers in 3 of 60 cells" in decided(values, log_base=2).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("logs", "most"), [(LOGS, 5), (LOGS, 6), (LOGS[:, ::3], 5), (np.log1p(CORRECTED), 1), (np.log1p(CORRECTED), 2)]
+)
+def test_logarithms_clipped_at_an_integer_are_no_counts(logs, most):
+    values = np.minimum(logs, most)
+    values[3, values[3] < most] = 0
+    assert decided(values, mark=LogMark(True)).scale == "log1p"
+
+
+def test_cells_on_another_scale_are_a_warning_if_the_scale_is_given():
+    assert "only integers in 5 of 60 cells" in decided(replaced(LOGS, COUNTS, 5), "log1p").warnings[0]
+    found = decided(replaced(COUNTS, LOGS, 5), "counts")
+    assert "5 of 60 cells examined look like natural logarithms" in found.warnings[0]
+    found = decided(np.vstack([replaced(COUNTS, LOGS, 2), COUNTS]), "counts")
+    assert "2 of 120 cells examined look like natural logarithms" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (replaced(LOGS, OTHER_LOGS, 2), "the totals of 2 of 60 cells examined differ from that of the others"),
+        (replaced(LOGS, OTHER_LOGS, 30), "30 of 60 cells examined look like logarithms of counts as they were"),
+        (replaced(LOGS, np.log2(1 + SCALED), 30), "30 of 60 cells examined look like logarithms to base 2"),
+        (replaced(LOGS, SCALED / 100, 20), "20 of 60 cells examined look like depth-normalised values without a log"),
+    ],
+)
+@pytest.mark.parametrize("mark", [LogMark(), LogMark(True)])
+def test_cells_that_were_made_in_different_ways_are_a_warning(values, words, mark):
+    said = " ".join(decided(values, mark=mark).warnings)
+    assert "do not seem to be on one scale" in said
+    assert words in said
+
+
+def test_totals_that_differ_are_not_called_equal():
+    assert "58 of 60 cells examined have the same total" in decided(replaced(LOGS, OTHER_LOGS, 2)).reason
+
+
+def test_empty_cells_and_cells_of_one_value_are_no_evidence():
+    values = LOGS.copy()
+    values[:5], values[5:8, 1:], values[5:8, 0] = 0, 0, np.log1p(1e4)
+    found = decided(values)
+    assert (found.scale, found.warnings) == ("log1p", ())
+
+
+# --- normalised after the logarithm
+
+
+def fitted(values):
+    totals = values.sum(axis=1, keepdims=True)
+    return values / totals * totals.mean()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_proportional_fitting_after_the_logarithm(dtype):
+    values = fitted(np.log1p(fitted(COUNTS)))
+    with pytest.raises(InputProblem, match="logarithms that were normalised once more.*give --input-scale log1p"):
+        decided(values, dtype=dtype)
+    assert decided(values, "log1p", dtype=dtype).warnings == ()
+    assert "normalised once more" in decided(values, "counts", dtype=dtype).warnings[0]
+
+
+@pytest.mark.parametrize("values", [fitted(CORRECTED) / 10, fitted(np.log1p(fitted(CORRECTED)))])
+def test_equal_totals_of_what_nothing_else_is_known_of(values):
+    with pytest.raises(InputProblem, match="--input-scale counts if no logarithm was taken, else --input-scale log1p"):
+        decided(values)
+    assert decided(values, "counts").warnings == ()
+
+
+def test_equal_totals_of_values_too_large_for_logarithms():
+    with pytest.raises(InputProblem, match="depth-normalised values without a logarithm .as they are"):
+        decided(fitted(CORRECTED) * 100)
+
+
 @pytest.mark.parametrize("name", ["worm_neuron", "mouse_bladder_2100", "pbmc"])
 @pytest.mark.parametrize("genes", [slice(None), slice(0, None, 3)])
 def test_real_data_normalised_in_every_way(shared_data, name, genes):
@@ -246,6 +440,15 @@ def test_real_data_normalised_in_every_way(shared_data, name, genes):
     scaled = sparse.csr_matrix(raw.multiply(1e4 / raw.sum(axis=1)))
     scaled = scaled[:, genes]
     assert decided(scaled.log1p()).warnings == ()
+    assert decided(raw[:, genes], mark=LogMark()).warnings == ()
+    mixed = sparse.vstack([raw[:4, genes], scaled[4:].log1p()]).tocsr()
+    with pytest.raises(InputProblem, match="only integers in 4 of"):
+        decided(mixed)
+    if genes == slice(None):
+        rescaled = sparse.csr_matrix(raw.multiply(raw.sum() / len(raw.indptr) / raw.sum(axis=1))).log1p()
+        rescaled = sparse.csr_matrix(rescaled.multiply(500 / rescaled.sum(axis=1)))
+        with pytest.raises(InputProblem, match="normalised once more.*give --input-scale log1p"):
+            decided(rescaled)
     for wrong in (
         scaled / 1e4,
         scaled.sqrt(),

@@ -68,6 +68,91 @@ def test_a_result_is_imputed_again_only_if_its_scale_is_given(adata, run, tmp_pa
         sccr_node.impute(anndata.read_h5ad(once), layer=layer, quiet=True)
 
 
+@pytest.mark.parametrize("name", ["in.h5ad", "in.zarr"])
+def test_a_result_that_was_made_x_is_still_known_as_one(adata, run, tmp_path, name):
+    def path(stem):
+        return tmp_path / name.replace("in", stem)
+
+    source = stored(adata, path("in"))
+    run("impute", source, path("once"))
+    run("promote", path("once"), path("promoted"), "--former", "before")
+    again = path("twice"), "--key-added", "again"
+    said = run("impute", path("promoted"), *again, code=65)
+    assert (
+        f"X of {path('promoted')} is a result of sccr impute already: give --layer before to impute the former X"
+        in said
+    )
+    said = run("split", path("promoted"), "--batch-key", "batch", "--outdir", tmp_path / "parts", code=65)
+    assert "is a result of sccr impute already" in said
+    assert not path("twice").exists() and not (tmp_path / "parts").exists()
+    opened = anndata.read_zarr if name.endswith("zarr") else anndata.read_h5ad
+    with pytest.raises(InputProblem, match="give layer before to impute the former X"):
+        sccr_node.impute(opened(path("promoted")), key_added="again", quiet=True)
+    said = run("impute", path("promoted"), *again, "--input-scale", "log1p")
+    assert "X is a result of sccr impute already, and is imputed again" in said
+    run("impute", path("promoted"), path("former"), "--key-added", "again", "--layer", "before")
+    np.testing.assert_array_equal(
+        dense(opened(path("former")).layers["again"]), dense(opened(path("once")).layers["sccr"])
+    )
+
+
+def test_a_result_is_known_under_another_name_and_after_the_way_back(adata, run, tmp_path):
+    source, once, promoted, other, back = (tmp_path / f"{name}.h5ad" for name in ("in", "once", "x", "other", "back"))
+    stored(adata, source)
+    run("impute", source, once)
+    run("promote", once, promoted)
+    run("promote", promoted, other, "--layer", "unimputed", "--former", "kept")
+    said = run("impute", other, tmp_path / "twice.h5ad", "--layer", "kept", "--key-added", "again", code=65)
+    assert "layer 'kept'" in said and "leave out --layer to impute X" in said
+    run("impute", other, tmp_path / "twice.h5ad", "--key-added", "again")
+    run("promote", promoted, back, "--layer", "unimputed", "--former", "sccr")
+    assert "moved" not in anndata.read_h5ad(back).uns["sccr"]
+    run("impute", back, tmp_path / "thrice.h5ad", "--key-added", "again")
+
+
+# --- what the values are
+
+
+def refused(run, values, adata, tmp_path, *arguments):
+    made = adata.copy()
+    made.X = sparse.csr_matrix(values, dtype=np.float32)
+    before = set(tmp_path.iterdir())
+    source = stored(made, tmp_path / "in.h5ad")
+    said = run("impute", source, tmp_path / "out.h5ad", *arguments, code=65)
+    assert len(said.splitlines()) == 1
+    assert set(tmp_path.iterdir()) - before == {source}
+    return said
+
+
+def test_counts_with_one_fraction(adata, run, tmp_path):
+    values = adata.X.copy().astype(np.float32)
+    values.data[0] += 0.5
+    said = refused(run, values, adata, tmp_path)
+    assert "many integers" in said and "--input-scale counts" in said and "base 2" not in said
+    assert "look like" not in run("impute", tmp_path / "in.h5ad", tmp_path / "out.h5ad", "--input-scale", "counts")
+
+
+def test_counts_of_some_cells_among_logarithms(adata, run, tmp_path):
+    values = sparse.vstack([adata.X[:5], logs_of(adata).X[5:]])
+    assert "only integers in 5 of 120 cells" in refused(run, values, adata, tmp_path)
+
+
+def test_a_base_for_integers(adata, run, tmp_path):
+    assert "leave out --log-base" in refused(run, adata.X, adata, tmp_path, "--log-base", "2")
+
+
+def test_natural_logarithms_may_be_called_so(adata, run, tmp_path):
+    made = logs_of(adata)
+    made.uns["log1p"] = {"base": "e"}
+    source = stored(made, tmp_path / "in.h5ad")
+    layers = []
+    for number, arguments in enumerate(([], ["--log-base", "e"], ["--log-base", "e", "--input-scale", "log1p"])):
+        run("impute", source, tmp_path / f"out{number}.h5ad", *arguments)
+        layers.append(dense(anndata.read_h5ad(tmp_path / f"out{number}.h5ad").layers["sccr"]))
+    np.testing.assert_array_equal(layers[0], layers[1])
+    np.testing.assert_array_equal(layers[0], layers[2])
+
+
 # --- raw
 
 
