@@ -236,7 +236,7 @@ class PreparationParameters(RunningParameters):
         title="Feature types",
         description=(
             "Feature types to use, by their labels in var['feature_types'], separated by commas (default: gene "
-            "expression, under its usual labels: Gene Expression, GEX, RNA)."
+            "expression, under its usual labels: Gene Expression, GEX, RNA, or biotypes such as protein_coding)."
         ),
         group=DATA,
         metavar="LABEL,...",
@@ -305,11 +305,10 @@ class PreparationParameters(RunningParameters):
 
     @field_validator("target_sum")
     @classmethod
-    def _depths_are_possible(cls, depth: str | float) -> str | float:
-        # Beyond this, a gene with more counts than the cell's depth over the selected genes would overflow.
-        if isinstance(depth, float) and depth > LARGEST_DEPTH:
-            raise ValueError(f"should be at most {LARGEST_DEPTH:g}")
-        return depth
+    def _labels_are_there(cls, labels: str | None) -> str | None:
+        if labels is not None and not labels.replace(",", " ").strip():
+            raise ValueError("should be labels, separated by commas")
+        return labels
 
     def preparation(self) -> dict[str, Any]:
         """Return how counts become expression, as keywords for ``decide_preparation``."""
