@@ -50,6 +50,20 @@ RESULT_NAME: Mapping[str, Any] = {
 
 SMALLEST_BARE_SIZE = 1_000_000
 """A size without a unit is in bytes; below this one the unit was forgotten."""
+LAYER_NAME: Mapping[str, Any] = {
+    "pattern": r"^[^./\s\x00-\x1f\x7f][^/\x00-\x1f\x7f]*$",
+    "expects": "a name without slashes and control characters that does not begin with a dot or a space",
+}
+"""What the name of a layer may be that others chose: in a zarr store it is the name of a folder."""
+
+
+def not_of_zarr(name: str) -> str:
+    """Refuse the one name that passes for a key but is zarr's own file in every group of a store."""
+    if name == "zarr.json":
+        raise ValueError("should not be the name of a file of zarr's own")
+    return name
+
+
 
 
 class Parameters(BaseModel):
@@ -202,6 +216,11 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
 
     @field_validator("max_memory", mode="before")
     @classmethod
+    @field_validator("key_added")
+    @classmethod
+    def _keys_are_free(cls, key: str) -> str:
+        return not_of_zarr(key)
+
     def _sizes_are_plain(cls, size: object) -> object:
         # ByteSize alone reads "6.GB" as six bytes.
         if isinstance(size, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", size):
