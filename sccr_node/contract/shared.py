@@ -27,6 +27,8 @@ from sccr_node.contract.fields import (
     OUTPUT,
     REPORTING,
     RUNNING,
+    SMALLEST_BASE,
+    SMALLEST_DEPTH,
     MemorySize,
     extra_of,
     flag,
@@ -48,8 +50,6 @@ RESULT_NAME: Mapping[str, Any] = {
 """What the name of a result may be: it becomes part of keys that all readers must accept."""
 
 
-SMALLEST_BARE_SIZE = 1_000_000
-"""A size without a unit is in bytes; below this one the unit was forgotten."""
 LAYER_NAME: Mapping[str, Any] = {
     "pattern": r"^[^./\s\x00-\x1f\x7f][^/\x00-\x1f\x7f]*$",
     "expects": "a name without slashes and control characters that does not begin with a dot or a space",
@@ -64,6 +64,8 @@ def not_of_zarr(name: str) -> str:
     return name
 
 
+SMALLEST_BARE_SIZE = 1_000_000
+"""A size without a unit is in bytes; below this one the unit was forgotten."""
 
 
 class Parameters(BaseModel):
@@ -214,13 +216,13 @@ class AppendingParameters(WritingParameters, ThreadedParameters):
         gt=0,
     )
 
-    @field_validator("max_memory", mode="before")
-    @classmethod
     @field_validator("key_added")
     @classmethod
     def _keys_are_free(cls, key: str) -> str:
         return not_of_zarr(key)
 
+    @field_validator("max_memory", mode="before")
+    @classmethod
     def _sizes_are_plain(cls, size: object) -> object:
         # ByteSize alone reads "6.GB" as six bytes.
         if isinstance(size, str) and not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", size):
@@ -278,7 +280,7 @@ class PreparationParameters(RunningParameters):
             "natural logarithms."
         ),
         group=DATA,
-        gt=1,
+        ge=SMALLEST_BASE,
     )
 
     # --- genes and normalisation
@@ -314,7 +316,7 @@ class PreparationParameters(RunningParameters):
         ),
         group=GENES,
     )
-    target_sum: Literal["median"] | Annotated[float, Field(gt=0)] = parameter(
+    target_sum: Literal["median"] | Annotated[float, Field(ge=SMALLEST_DEPTH, le=LARGEST_DEPTH)] = parameter(
         "median",
         title="Target depth",
         description=("Depth to which each cell's counts are normalised: the median over non-empty cells, or a number."),
@@ -322,7 +324,7 @@ class PreparationParameters(RunningParameters):
         metavar="median|NUMBER",
     )
 
-    @field_validator("target_sum")
+    @field_validator("feature_type")
     @classmethod
     def _labels_are_there(cls, labels: str | None) -> str | None:
         if labels is not None and not labels.replace(",", " ").strip():
