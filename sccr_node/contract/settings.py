@@ -217,3 +217,5 @@ def _plain(problem: ErrorDetails, model: type[Parameters]) -> str:
         return f"should be {extra_of(model.model_fields[str(problem['loc'][0])])['expects']}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     return message[:1].lower() + message[1:]
+    if problem["type"] == "string_too_short":
+        return "should not be empty"
