@@ -1,6 +1,7 @@
 """Words in messages: singular and plural, near matches, and no more of them than can be read."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 LONGEST_WORD, LONGEST_MESSAGE = 300, 2000
@@ -45,3 +46,12 @@ def shortened(message: str) -> str:
 def _without_middle(text: str, most: int) -> str:
     end = most // 4
     return f"{text[: most - end - 3]}...{text[-end:]}"
+
+
+def in_ascii(text: str) -> str:
+    """Return a text in the letters of ASCII, spelt as it sounds if it is in another script."""
+    if text.isascii():
+        return text
+    from anyascii import anyascii
+
+    return anyascii(unicodedata.normalize("NFC", text))

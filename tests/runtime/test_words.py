@@ -2,7 +2,7 @@
 
 import pytest
 
-from sccr_node.runtime.words import did_you_mean, plural, quantity, shortened
+from sccr_node.runtime.words import did_you_mean, in_ascii, plural, quantity, shortened
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,10 @@ def test_the_middle_of_what_is_too_long_is_left_out():
     assert shortened(f"no /{'a' * 5000}/z.h5ad; give another") == f"no /{'a' * 221}...{'a' * 67}/z.h5ad; give another"
     assert len(shortened("word " * 5000)) == 2000
     assert shortened(shortened("x" * 5000)) == shortened("x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("a-1", "a-1"), ("患者一", "HuanZheYi"), ("Пациент", "Patsient"), ("e\u0301te\u0301", "ete")]
+)
+def test_other_scripts_are_spelt_in_ascii(text, plain):
+    assert in_ascii(text) == plain
