@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args
 
 from anndata import AnnData
@@ -27,6 +28,7 @@ from sccr_node.pipeline.tune import tune as tune_opened
 from sccr_node.pipeline.tune import tuned
 from sccr_node.results import InMemory, write
 from sccr_node.runtime.console import Clock, Console
+from sccr_node.runtime.words import shortened
 
 Asked = TypeVar("Asked", ImputeParameters, TuneParameters)
 
@@ -41,7 +43,7 @@ def impute(
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
     log_base: float | Literal["e"] | None = None,
-    genes: str | Iterable[str] = "top-variance",
+    genes: str | os.PathLike[str] | Iterable[str] = "top-variance",
     genes_missing: Literal["error", "skip"] = "error",
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",
@@ -176,7 +178,7 @@ def impute(
     >>> sc.pp.neighbors(adata, use_rep="X_sccr")  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name not in ("adata", "copy")}
-    with _messages_in_python():
+    with _messages_in_python(given):
         return _impute(adata, given, copy=copy)
 
 
@@ -187,7 +189,7 @@ def tune(
     batch_key: str | None = None,
     feature_type: str | None = None,
     input_scale: Literal["auto", "counts", "log1p"] = "auto",
-    genes: str | Iterable[str] = "top-variance",
+    genes: str | os.PathLike[str] | Iterable[str] = "top-variance",
     genes_missing: Literal["error", "skip"] = "error",
     n_top_genes: int = 2000,
     normalize_by: Literal["selected", "all"] = "selected",
@@ -254,37 +256,59 @@ def tune(
     >>> sccr_node.impute(adata, **tuning.numbers)  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name != "adata"}
-    with _messages_in_python():
+    with _messages_in_python(given):
         return _tune(adata, given)
 
 
 @contextmanager
-def _messages_in_python() -> Iterator[None]:
+def _messages_in_python(given: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except SccrError as failure:
-        failure.args = (in_python(str(failure)),)
+        failure.args = (shortened(in_python(str(failure), given)),)
         raise
 
 
-def in_python(message: str) -> str:
+_FLAG = re.compile(r"(give )?--([a-z]+(?:-[a-z]+)*)(?: ([^\s;,:()]+(?:,\.\.\.)?)(?= |[;,:()]|$))?")
+"""A flag in a message, and the word after it, which may be its value."""
+
+
+def in_python(message: str, given: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return a message with keyword arguments where it has the command's flags.
+
+    Parameters
+    ----------
+    message
+        What the command would say.
+    given
+        The values of the keywords, which the message may repeat.
 
     Examples
     --------
     >>> in_python("give --input-scale counts, or choose another matrix with --layer")
     "give input_scale='counts', or choose another matrix with layer"
+    >>> in_python("give --log-base 2.5, or give --overwrite-keys to replace it")
+    'give log_base=2.5, or give overwrite_keys=True to replace it'
     """
 
     def keyword(found: re.Match[str]) -> str:
-        name, value = found[1].replace("-", "_"), found[2]
+        give, name, value = found[1] or "", found[2].replace("-", "_"), found[3]
         field = ImputeParameters.model_fields.get(name, TuneParameters.model_fields.get(name))
         if field is None:
             return found[0]
-        choices = (*get_args(field.annotation), *(GENE_CHOICES if name == "genes" else ()))
-        return f"{name}={value!r}" if value in choices else name + found[0].removeprefix(f"--{found[1]}")
+        after = "" if value is None else f" {value}"
+        if field.annotation is bool or value is None:
+            return f"{give}{name}{'=True' * (field.annotation is bool and bool(give))}{after}"
+        choices = (*get_args(field.annotation), *(GENE_CHOICES if name == "genes" else ()), str(given.get(name)))
+        is_text = field.annotation in (str, str | None)
+        # A word after a name that could be any text is its value only if the sentence does not go on with it.
+        ends = not message[found.end() :].startswith(" ")
+        if value in choices or (is_text and (ends or value.isupper())):
+            return f"{give}{name}={value!r}"
+        is_number = not is_text and re.fullmatch(r"[\d.]+(e[+-]?\d+)?", value)
+        return f"{give}{name}{'=' if is_number else ' '}{value}"
 
-    return re.sub(r"--([a-z][a-z-]*)(?: ([a-z0-9-]+))?", keyword, message)
+    return _FLAG.sub(keyword, message)
 
 
 def _checked(adata: object, copy: bool) -> AnnData:
@@ -295,12 +319,19 @@ def _checked(adata: object, copy: bool) -> AnnData:
         raise UsageProblem(f"cannot impute an object of type {type(adata).__name__}: give an AnnData object; {way_out}")
     if copy and adata.isbacked:
         raise UsageProblem("cannot copy an AnnData object in backed mode: give copy=False, or adata.to_memory()")
+    if adata.isbacked and adata.is_view:
+        raise UsageProblem(
+            "cannot attach a result to a view of an AnnData object in backed mode: give view.to_memory()"
+        )
     return adata
 
 
 def _names(genes: object) -> list[ListedGene]:
     """Return a list of gene names from whatever iterable they come in."""
-    names = list(genes) if isinstance(genes, Iterable) else [genes]
+    try:
+        names = list(genes)  # type: ignore[call-overload]
+    except TypeError:  # not iterable, or an array of no dimensions, which only seems to be
+        names = [genes]
     listed: list[ListedGene] = [(name, None) for name in names if isinstance(name, str)]
     if not listed or len(listed) < len(names):
         wrong = [name for name in names if not isinstance(name, str)]
@@ -314,6 +345,9 @@ def _opened(
 ) -> tuple[Asked, Dataset, Sequence[ListedGene] | None]:
     """Return the validated parameters, the opened data, and the genes, if they are listed."""
     listed = None
+    if isinstance(given["genes"], os.PathLike):
+        path = os.fsdecode(given["genes"])
+        given = {**given, "genes": os.path.join(os.curdir, path) if path in GENE_CHOICES else path}
     if not isinstance(given["genes"], str):
         listed = _names(given["genes"])
         given = {**given, "genes": "the list"}

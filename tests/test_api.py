@@ -12,9 +12,10 @@ from scipy import sparse
 
 import sccr_node
 from sccr_node.__main__ import main
+from sccr_node.api import in_python
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.tune import TuneParameters
-from sccr_node.errors import InputProblem, UsageProblem
+from sccr_node.errors import InputProblem, SccrError, UsageProblem
 from tests.support.simulated import simulated
 
 
@@ -136,6 +137,35 @@ def test_unknown_attributes_are_unknown():
         _ = sccr_node.nothing_such
 
 
+@pytest.mark.parametrize(
+    ("told", "in_words"),
+    [
+        ("choose with --feature-type LABEL,...", "choose with feature_type='LABEL,...'"),
+        ("correct it, or give --log-base 2.718281828459045", "correct it, or give log_base=2.718281828459045"),
+        ("give --log-base 2, or --input-scale log1p to", "give log_base=2, or input_scale='log1p' to"),
+        ("give --overwrite-keys to replace it, or another --key-added", "give overwrite_keys=True to replace it, or"),
+        ("--key-added mine would replace the layer", "key_added='mine' would replace the layer"),
+        ("there is also .raw: give --layer raw", "there is also .raw: give layer='raw'"),
+        ("another matrix with --layer, or", "another matrix with layer, or"),
+        ("leave out --layer to impute X", "leave out layer to impute X"),
+        ("use --genes top-variance, all or a FILE", "use genes='top-variance', all or a FILE"),
+        ("--alpha: should be", "alpha: should be"),
+        ("--dissociating requires --method sccr: scfp", "dissociating requires method='sccr': scfp"),
+        ("impute by batches (--batch-key)", "impute by batches (batch_key)"),
+        ("--no-such thing", "--no-such thing"),
+    ],
+)
+def test_flags_become_keywords(told, in_words):
+    assert in_python(told, {"key_added": "mine", "layer": None}).startswith(in_words)
+
+
+def test_endless_values_are_shortened(adata):
+    for given in ({"key_added": ";" * 10_000}, {"k_cell": 10**5000}, {"genes": ["g" * 10_000]}):
+        with pytest.raises(SccrError) as caught:
+            sccr_node.impute(adata, quiet=True, **given)
+        assert len(str(caught.value)) < 500
+
+
 def test_refusals_speak_of_keyword_arguments(adata):
     with pytest.raises(UsageProblem, match=r"^write='recovered' requires method='sccr': scfp has only one output"):
         sccr_node.impute(adata, quiet=True, write="recovered", method="scfp")
@@ -166,6 +196,8 @@ def test_backed_objects_give_the_same(adata, tmp_path, storage, mode, place):
     assert same(backed.layers["sccr"], adata.layers["sccr"])
     with pytest.raises(UsageProblem, match="cannot copy an AnnData object in backed mode"):
         sccr_node.impute(backed, copy=True, quiet=True, key_added="again")
+    with pytest.raises(UsageProblem, match=r"to a view of an AnnData object in backed mode: give view\.to_memory\(\)"):
+        sccr_node.impute(backed[:30], layer=layer, quiet=True, key_added="again")
     backed.file.close()
     if mode == "r":
         assert (tmp_path / "in.h5ad").read_bytes() == before
@@ -226,7 +258,9 @@ def test_genes_by_name(adata, tmp_path, kind):
     (tmp_path / "genes.txt").write_text("\n".join(names))
     listed = sccr_node.impute(adata, genes=kind(names), quiet=True, copy=True)
     from_file = sccr_node.impute(adata, genes=str(tmp_path / "genes.txt"), quiet=True, copy=True)
+    from_path = sccr_node.impute(adata, genes=tmp_path / "genes.txt", quiet=True, copy=True)
     assert same(listed.layers["sccr"], from_file.layers["sccr"])
+    assert same(listed.layers["sccr"], from_path.layers["sccr"])
     assert listed.uns["sccr"] == from_file.uns["sccr"]
     assert listed.var_names[listed.var["sccr_imputed"]].tolist() == names
 
@@ -239,7 +273,7 @@ def test_genes_that_are_missing(adata, caplog):
         sccr_node.impute(adata, genes=names, genes_missing="skip", quiet=True)
     assert "2 of the 11 genes in the gene list are not in the data and skipped: 'no', 'none'" in caplog.messages
     assert adata.uns["sccr"]["params"]["genes_missing"] == "skip"
-    for wrong in ([], [1, 2], 7, None):
+    for wrong in ([], [1, 2], 7, None, np.array("g1"), np.array([["g1", "g2"]])):
         with pytest.raises(UsageProblem, match="genes should be names of genes, or 'top-variance'"):
             sccr_node.impute(adata, genes=wrong, quiet=True, key_added="x")
 

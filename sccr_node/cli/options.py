@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -15,8 +16,18 @@ from sccr_node.contract.shared import Parameters, RunningParameters, fields_by_g
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import check_address_space
 
-PATH = click.Path(readable=False, path_type=Path)
-"""A path that click does not check: missing files and denied permissions have their own exit codes."""
+
+class GivenPath(click.Path):
+    """A path that click does not check: missing files and denied permissions have their own exit codes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the path; an empty one, of a shell variable that is not set, say, is not the current folder."""
+        if not os.fspath(value):
+            self.fail("it is empty; give a path", param, context)
+        return super().convert(value, param, context)
+
+
+PATH = GivenPath(readable=False, path_type=Path)
 
 
 class ContractOption(click.Option):

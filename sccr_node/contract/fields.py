@@ -100,10 +100,17 @@ GROUPS = (DATA, SIMULATION, GENES, METHOD, NUMBERS, EVALUATION, OUTPUT, REPORTIN
 LARGEST_INTEGER = 2**63 - 1
 
 
-LARGEST_DEPTH = 1e30
+SMALLEST_DEPTH, LARGEST_DEPTH = 1e-3, 1e30
+"""Below, genes vary by so little that they are taken for constant; beyond, a gene with more counts than the cell's
+depth over the selected genes would overflow."""
 
 
-LARGEST_SIMULATED_DEPTH = 1e8  # counts are drawn as int32, and some cells are several times deeper
+SMALLEST_BASE = 1.01
+"""Natural logarithms are those to the base times its logarithm: of a base close to 1 they would all vanish."""
+
+
+SMALLEST_SIMULATED_DEPTH, LARGEST_SIMULATED_DEPTH = 1.0, 1e8
+"""Counts are drawn as int32, and some cells are several times deeper."""
 
 
 def holds_yes_or_no(annotation: Any) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from sccr_node.contract.fields import DATA, OUTPUT, parameter
-from sccr_node.contract.shared import WritingParameters
+from sccr_node.contract.shared import LAYER_NAME, WritingParameters, not_of_zarr
 
 
 class PromoteParameters(WritingParameters):
@@ -20,13 +20,16 @@ class PromoteParameters(WritingParameters):
         description="Layer to which the former X moves.",
         group=OUTPUT,
         metavar="NAME",
-        min_length=1,
+        **LAYER_NAME,
     )
+
+    @field_validator("former")
+    @classmethod
+    def _former_is_free(cls, former: str) -> str:
+        return not_of_zarr(former)
 
     @model_validator(mode="after")
     def _layers_differ(self) -> PromoteParameters:
         if self.layer == self.former:
             raise ValueError(f"--former {self.former} is the layer that becomes X: give another name")
-        if "/" in self.former:
-            raise ValueError(f"--former {self.former} contains a slash: give another name")
         return self

@@ -209,11 +209,21 @@ def first_problem(
         return f"{flag(name)} is required"
     # A parameter of several types (median|NUMBER) has one error per type: the message needs all of them.
     complaints = [_plain(problem, model) for problem in problems if problem["loc"][:1] == (name,)]
-    return f"{origin.get(name, flag(name))}: {', or '.join(dict.fromkeys(complaints))} (given: {first['input']!r})"
+    where, what = origin.get(name, flag(name)), ", or ".join(dict.fromkeys(complaints))
+    return f"{where}: {what} (given: {_given(first['input'])})"
+
+
+def _given(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _plain(problem: ErrorDetails, model: type[Parameters]) -> str:
     if problem["type"] == "string_pattern_mismatch":
         return f"should be {extra_of(model.model_fields[str(problem['loc'][0])])['expects']}"
+    if problem["type"] == "string_too_short":
+        return "should not be empty"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     return message[:1].lower() + message[1:]

@@ -27,6 +27,8 @@ from sccr_node.contract.fields import (
     OUTPUT,
     REPORTING,
     RUNNING,
+    SMALLEST_BASE,
+    SMALLEST_DEPTH,
     MemorySize,
     extra_of,
     flag,
@@ -46,6 +48,20 @@ RESULT_NAME: Mapping[str, Any] = {
     "expects": "a letter or an underscore, followed by letters, digits, underscores, dots or hyphens",
 }
 """What the name of a result may be: it becomes part of keys that all readers must accept."""
+
+
+LAYER_NAME: Mapping[str, Any] = {
+    "pattern": r"^[^./\s\x00-\x1f\x7f][^/\x00-\x1f\x7f]*$",
+    "expects": "a name without slashes and control characters that does not begin with a dot or a space",
+}
+"""What the name of a layer may be that others chose: in a zarr store it is the name of a folder."""
+
+
+def not_of_zarr(name: str) -> str:
+    """Refuse the one name that passes for a key but is zarr's own file in every group of a store."""
+    if name == "zarr.json":
+        raise ValueError("should not be the name of a file of zarr's own")
+    return name
 
 
 SMALLEST_BARE_SIZE = 1_000_000
@@ -218,6 +234,11 @@ class AppendingParameters(WritingParameters, BoundedParameters, ThreadedParamete
         min_length=1,
     )
 
+    @field_validator("key_added")
+    @classmethod
+    def _keys_are_free(cls, key: str) -> str:
+        return not_of_zarr(key)
+
 
 _PREPARATION = (
     "feature_type", "input_scale", "log_base", "genes", "genes_missing", "n_top_genes", "normalize_by", "target_sum",
@@ -241,7 +262,7 @@ class PreparationParameters(RunningParameters):
         title="Feature types",
         description=(
             "Feature types to use, by their labels in var['feature_types'], separated by commas (default: gene "
-            "expression, under its usual labels: Gene Expression, GEX, RNA)."
+            "expression, under its usual labels: Gene Expression, GEX, RNA, or biotypes such as protein_coding)."
         ),
         group=DATA,
         metavar="LABEL,...",
@@ -256,7 +277,7 @@ class PreparationParameters(RunningParameters):
         ),
         group=DATA,
     )
-    log_base: Literal["e"] | Annotated[float, Field(gt=1)] | None = parameter(
+    log_base: Literal["e"] | Annotated[float, Field(ge=SMALLEST_BASE)] | None = parameter(
         None,
         title="Base of the logarithm",
         description=(
@@ -300,7 +321,7 @@ class PreparationParameters(RunningParameters):
         ),
         group=GENES,
     )
-    target_sum: Literal["median"] | Annotated[float, Field(gt=0)] = parameter(
+    target_sum: Literal["median"] | Annotated[float, Field(ge=SMALLEST_DEPTH, le=LARGEST_DEPTH)] = parameter(
         "median",
         title="Target depth",
         description=("Depth to which each cell's counts are normalised: the median over non-empty cells, or a number."),
@@ -308,13 +329,12 @@ class PreparationParameters(RunningParameters):
         metavar="median|NUMBER",
     )
 
-    @field_validator("target_sum")
+    @field_validator("feature_type")
     @classmethod
-    def _depths_are_possible(cls, depth: str | float) -> str | float:
-        # Beyond this, a gene with more counts than the cell's depth over the selected genes would overflow.
-        if isinstance(depth, float) and depth > LARGEST_DEPTH:
-            raise ValueError(f"should be at most {LARGEST_DEPTH:g}")
-        return depth
+    def _labels_are_there(cls, labels: str | None) -> str | None:
+        if labels is not None and not labels.replace(",", " ").strip():
+            raise ValueError("should be labels, separated by commas")
+        return labels
 
     def preparation(self) -> dict[str, Any]:
         """Return how counts become expression, as keywords for ``decide_preparation``."""

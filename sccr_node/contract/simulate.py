@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from sccr_node.contract.fields import LARGEST_SIMULATED_DEPTH, SIMULATION, flag, parameter
+from sccr_node.contract.fields import LARGEST_SIMULATED_DEPTH, SIMULATION, SMALLEST_SIMULATED_DEPTH, flag, parameter
 from sccr_node.contract.shared import WritingParameters
 
 
@@ -22,7 +22,8 @@ class SimulateParameters(WritingParameters):
         title="Depth",
         description="Median number of molecules per cell before dropout.",
         group=SIMULATION,
-        gt=0,
+        ge=SMALLEST_SIMULATED_DEPTH,
+        le=LARGEST_SIMULATED_DEPTH,
     )
     dropout: float = parameter(
         0.5,
@@ -46,6 +47,4 @@ class SimulateParameters(WritingParameters):
         for name in ("n_types", "n_batches"):
             if getattr(self, name) > self.n_cells:
                 raise ValueError(f"{flag(name)} {getattr(self, name)} exceeds the number of cells ({self.n_cells})")
-        if self.depth > LARGEST_SIMULATED_DEPTH:
-            raise ValueError(f"--depth {self.depth:g} is too large: should be at most {LARGEST_SIMULATED_DEPTH:g}")
         return self

@@ -290,7 +290,7 @@ class Dataset:
 
 
 @contextmanager
-def open_dataset(path: str | os.PathLike[str], layer: str | None = None) -> Iterator[Dataset]:
+def open_dataset(path: str | os.PathLike[str], layer: str | None = None, *, or_raw: bool = True) -> Iterator[Dataset]:
     """Open an input and check that it is what it claims to be; its content decides, not its name.
 
     Parameters
@@ -299,6 +299,8 @@ def open_dataset(path: str | os.PathLike[str], layer: str | None = None) -> Iter
         An .h5ad file, an AnnData zarr folder, a 10x .h5 file, or a 10x folder with matrix.mtx(.gz).
     layer
         Layer to read (default: X).
+    or_raw
+        Whether "raw" stands for ``.raw.X`` if no layer has that name.
 
     Raises
     ------
@@ -309,7 +311,7 @@ def open_dataset(path: str | os.PathLike[str], layer: str | None = None) -> Iter
     """
     path = Path(path)
     with ExitStack() as opened:
-        data = _open(path, layer, opened)
+        data = _open(path, layer, opened, or_raw)
         if not data.n_cells or not data.n_genes:
             raise InputProblem(f"{data.source} is empty: it has {_size(data.n_cells, data.n_genes)}")
         yield data
@@ -319,7 +321,7 @@ def _size(n_cells: int, n_genes: int) -> str:
     return f"{quantity(n_cells, 'cell')} and {quantity(n_genes, 'gene')}"
 
 
-def _open(path: Path, layer: str | None, opened: ExitStack) -> Dataset:
+def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool) -> Dataset:
     try:
         mode = path.stat().st_mode
         is_folder = stat.S_ISDIR(mode)
@@ -342,24 +344,24 @@ def _open(path: Path, layer: str | None, opened: ExitStack) -> Dataset:
     with reading(path, "the contents"):
         for store in FORMATS:
             if store.matches(path):
-                return _open_store(path, store, layer, opened)
+                return _open_store(path, store, layer, opened, or_raw)
         if is_folder and tenx.is_folder(path):
             return _in_memory(path, "10x_mtx", layer, lambda: tenx.read_folder(path))
         raise InputProblem(f"{path} is {foreign.folder(path) if is_folder else foreign.file(path)}")
 
 
-def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack) -> Dataset:
+def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack, or_raw: bool) -> Dataset:
     root = opened.enter_context(store.opened(path))
     keys = set(root)
     if "obs" in keys and "var" in keys:
-        return _stored(path, store, layer, root)
+        return _stored(path, store, layer, root, or_raw)
     if isinstance(root, h5py.File) and tenx.matrices(root):
         return _in_memory(path, "10x_h5", layer, lambda: tenx.read_hdf5(path, root))
     what = foreign.stored(keys)
     raise InputProblem(f"{path} is {what}" if what else store.not_anndata(path))
 
 
-def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dataset:
+def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw: bool) -> Dataset:
     layers = sorted(str(key) for key in root["layers"]) if "layers" in root else []
     if layer is None:
         element = root.get("X")
@@ -369,10 +371,10 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any) -> Dat
             raise InputProblem(f"{path} has no X: choose a layer with --layer; its layers: {listing(layers)}")
     elif layer in layers:
         element = root["layers"][layer]
-    elif layer == RAW and hasattr(root.get(RAW), "keys"):  # zarr stores a missing raw as an empty array
+    elif layer == RAW and or_raw and hasattr(root.get(RAW), "keys"):  # zarr stores a missing raw as an empty array
         element = root[RAW]["X"]
     else:
-        raise _no_layer(path, layer, layers, hasattr(root.get(RAW), "keys"))
+        raise _no_layer(path, layer, layers, or_raw and hasattr(root.get(RAW), "keys"))
     of_raw = layer == RAW and layer not in layers
     name = "X" if layer is None else "raw.X" if of_raw else f"layer {layer!r}"
     try:
@@ -438,7 +440,7 @@ def _by_names(raw: Matrix, found: np.ndarray, wanted: np.ndarray, path: Path) ->
 
 def _in_memory(path: Path, format: str, layer: str | None, read: Callable[[], tenx.TenX]) -> Dataset:
     if layer is not None:
-        raise InputProblem(f"{path} is 10x output, which has no layers: leave out --layer {layer}")
+        raise InputProblem(f"{path} has no layer {layer!r}: it is 10x output, which contains one matrix and no layers")
     adata, remarks = read()
     rows = CsrMatrix(adata.X.data, adata.X.indices, adata.X.indptr, adata.X.shape)
     rows.in_memory_bytes = adata.X.data.nbytes + adata.X.indices.nbytes + adata.X.indptr.nbytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,14 @@ from sccr_node.runtime.words import did_you_mean, plural, quantity
 COLUMNS = ("feature_types", "feature_type")
 
 EXPRESSION = ("gene expression", "gex", "rna", "mrna", "gene", "genes", "expression")
+BIOTYPES = re.compile(
+    r"protein_coding(_\w+)?|(\w+_)?pseudogene|(ig|tr)_[cdjlv]+_gene|[cdjv]_(gene_)?(region|segment)"
+    r"|(\w+_)?(lnc|linc|nc)rna|(mi|misc_|mt_r|mt_t|pi|r|s|sc|sca|sn|sno|t|vault_?|y_)rna"
+    r"|antisense(_rna)?|(rnase_mrp|rnase_p|srp|telomerase)_rna|ribozyme|tec|artifact|sense_(intronic|overlapping)"
+    r"|processed_transcript|retained_intron|retrotransposed|nonsense_mediated_decay|non_stop_decay|non_coding"
+    r"|ambiguous_orf|disrupted_domain"
+)
+"""What kind of gene it is, in the words of GENCODE, Ensembl and NCBI: each of them is a gene."""
 OTHERS = (
     "adt", "antibody", "antigen", "protein", "hto", "hashtag", "peak", "atac", "chromatin", "crispr", "guide", "sgrna",
     "multiplexing", "custom", "vdj",
@@ -74,14 +83,15 @@ def choose_features(data: Dataset, feature_type: str | None = None) -> Features:
 def _asked(plain: pd.Series[str], named: pd.Series[str], feature_type: str, where: str) -> np.ndarray:
     wanted = [label.strip() for label in feature_type.split(",") if label.strip()]
     unknown = [label for label in wanted if not (plain == label.casefold()).any()]
-    if unknown or not wanted:
-        hint = did_you_mean(unknown[0], _distinct(named)) if unknown else ""
+    if unknown:
+        hint = did_you_mean(unknown[0], _distinct(named))
         raise InputProblem(f"{where} has no label {listing(unknown)}; it has {listing(_distinct(named))}{hint}")
     return np.asarray(plain.isin([label.casefold() for label in wanted]).fillna(False), dtype=bool)
 
 
 def _recognised(plain: pd.Series[str], named: pd.Series[str], missing: np.ndarray, where: str) -> np.ndarray:
-    counted = np.asarray(plain.isin(EXPRESSION).fillna(False), dtype=bool)
+    genes = [label for label in _distinct(plain) if label in EXPRESSION or BIOTYPES.fullmatch(label)]
+    counted = np.asarray(plain.isin(genes).fillna(False), dtype=bool)
     advice = "choose with --feature-type LABEL,..."
     if not counted.any():
         others = [label for label in _distinct(named) if label.casefold().startswith(OTHERS)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,6 +22,14 @@ from sccr_node.runtime.words import plural, quantity
 
 ListedGene = tuple[str, int | None]
 """A name, and which of the genes of that name (from 1); None for all of them."""
+
+
+_OCCURRENCE = re.compile(r"[0-9]{1,9}")
+
+_SEPARATORS = re.compile(r"""[\s,;|\[\](){}'"]+""")
+"""What stands between names that are all on one line: a row of a table, a list in JSON or Python."""
+
+_ENSEMBL = re.compile(r"ENS[A-Z]*\d{6,}(\.\d+)?$")
 
 
 class GeneChoice(NamedTuple):
@@ -129,7 +137,10 @@ def _highly_variable(data: Dataset, counted: np.ndarray) -> GeneChoice:
 
 
 def read_gene_list(path: Path, from_config: bool = False) -> list[ListedGene]:
-    """Read gene names, one per line; ``name<TAB>n`` means only the n-th gene of that name (written by ``sccr split``).
+    """Read gene names, one per line, from the first column of a file.
+
+    ``name<TAB>n``, as ``sccr split`` writes it, is the n-th gene of that name, if the name is repeated in the data.
+    Other columns are ignored.
 
     Raises
     ------
@@ -161,7 +172,7 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[ListedGene]:
     for line in lines:
         name, _, number = line.strip().partition("\t")
         if name:
-            names.append((name.strip(), int(number) if number.isdecimal() else None))
+            names.append((name.strip(), int(number) if _OCCURRENCE.fullmatch(number) else None))
     if not names:
         raise InputProblem(f"{path} contains no gene names: write one per line")
     return names
@@ -178,6 +189,9 @@ def _listed(
     for column, name in enumerate(data.gene_names.tolist()):
         columns_of.setdefault(name, []).append(column)
     findings = []
+    if any(number is not None and len(columns_of.get(name, ())) == 1 for name, number in wanted):
+        # sccr split numbers only repeated names: this is a table with some other number in its second column.
+        wanted = [(name, None) for name, _ in wanted]
     distinct = list(dict.fromkeys(wanted))
     if len(distinct) < len(wanted):
         n = len(wanted) - len(distinct)
@@ -185,9 +199,10 @@ def _listed(
     found = [(name, number) for name, number in distinct if 1 <= (number or 1) <= len(columns_of.get(name, ()))]
     if len(found) < len(distinct):
         there = set(found)
-        unknown = [name for name, number in distinct if (name, number) not in there]
+        lost = [gene for gene in distinct if gene not in there]
+        unknown = [name if number is None else f"{name} (number {number})" for name, number in lost]
         n_unknown = f"{len(unknown):,} of the {quantity(len(distinct), 'gene')}"
-        hint = _why_unknown(data, unknown)
+        hint = _why_unknown(data, [name for name, _ in lost], columns_of)
         if missing == "error" or not found:
             way_out = "; give --genes-missing skip to impute the others" if found else ""
             raise InputProblem(
@@ -221,12 +236,14 @@ def _listed(
     return GeneChoice(np.unique(np.asarray(chosen, dtype=np.intp)), findings)
 
 
-_ENSEMBL = re.compile(r"ENS[A-Z]*\d{6,}(\.\d+)?$")
-
-
-def _why_unknown(data: Dataset, unknown: Sequence[str]) -> str:
+def _why_unknown(data: Dataset, unknown: Sequence[str], columns_of: Mapping[str, Sequence[int]]) -> str:
     """Return the likely reason why names are unknown, as the end of a message; empty if there is none."""
-    names = data.gene_names.tolist()
+    names = list(columns_of)
+    for name in unknown:
+        if name in columns_of:
+            return f"; {name!r} is there only {quantity(len(columns_of[name]), 'time')}"
+    if any(len(columns_of.keys() & _SEPARATORS.split(name)) > 1 for name in unknown):
+        return "; write one name per line"
     for what, alike in (
         ("in another case", str.casefold),
         ("with or without a version", lambda name: re.sub(r"\.\d+$", "", name)),

@@ -74,7 +74,9 @@ def _missing_filters(path: Path) -> list[str]:
 
 def one_line(error: BaseException) -> str:
     """Return the first line of a library's message, short enough for one of our error lines."""
-    text = str(error).strip().strip("'\"")
+    # A KeyError's own text is its argument in quotes, and quotes in it escaped.
+    told = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = str(told).strip()
     first = text.splitlines()[0] if text else type(error).__name__
     return first if len(first) <= 160 else first[:157] + "..."
 

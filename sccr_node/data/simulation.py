@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.errors import NotEnoughResources
+from sccr_node.errors import NotEnoughResources, UsageProblem
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes
 from sccr_node.runtime.words import quantity
@@ -176,6 +176,8 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
 
     Raises
     ------
+    UsageProblem
+        The output is not an .h5ad file, or the data set would have no counts.
     OutputProblem
         The file already exists, or its folder cannot be written to.
     NotEnoughResources
@@ -185,8 +187,6 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
     from sccr_node.storage.targets import Target, check_targets
 
     if output_path.suffix != ".h5ad":
-        from sccr_node.errors import UsageProblem
-
         raise UsageProblem(f"cannot write {output_path}: simulated data sets are .h5ad files; use that extension")
     check_targets([Target(output_path)], params.files_read(), force=params.force)
     need, limit = params.n_cells * params.n_genes * BYTES_PER_ENTRY, memory_limit()
@@ -196,6 +196,11 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
             f"{readable_bytes(limit)}; simulate fewer cells or genes (--n-cells, --n-genes)"
         )
     simulated = simulate(params)
+    if not simulated.counts.any():
+        raise UsageProblem(
+            "cannot simulate this data set: every count is zero; give more cells or genes (--n-cells, --n-genes), a "
+            "larger --depth or a smaller --dropout"
+        )
     adata = as_anndata(simulated, params)
     write_h5ad_atomically(output_path, adata, replace=params.force)
     lost = 1 - int(np.count_nonzero(simulated.counts)) / max(1, int(np.count_nonzero(simulated.complete_counts)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,21 +141,27 @@ def read_folder(path: Path) -> TenX:
         text = MatrixText(matrix_path, file)
         # bustools and alevin write cells × genes, and .txt files.
         usual = ".txt" in sample.barcodes[0]
-        for cells_first in (usual, not usual):
-            n_cells, n_genes = text.header.shape if cells_first else text.header.shape[::-1]
-            if _fits(cells, n_cells) and _fits([line[0] for line in features], n_genes):
-                break
-        else:
+        lists = cells, [line[0] for line in features]
+        shapes = {True: text.header.shape, False: text.header.shape[::-1]}
+        fitting = [way for way in (usual, not usual) if all(map(_fits, lists, shapes[way]))]
+        if not fitting:
             raise InputProblem(
                 f"cannot read {path}: {sample.matrix} has {text.header.shape[0]:,} rows and {text.header.shape[1]:,} "
                 f"columns, but {sample.features[0]} has {quantity(len(features), 'line')} and "
                 f"{sample.barcodes[0]} has {quantity(len(cells), 'line')}; give files that belong together"
             )
+        cells_first = fitting[0]
+        n_cells, n_genes = shapes[cells_first]
         features, cells = features[len(features) - n_genes :], cells[len(cells) - n_cells :]
         matrix = text.read(cells_first=cells_first)
     notes = []
-    if cells_first is not usual:
-        rows, columns = ("cells", "genes") if cells_first else ("genes", "cells")
+    rows, columns = ("cells", "genes") if cells_first else ("genes", "cells")
+    if len(fitting) > 1:
+        notes.append(
+            f"{sample.matrix} has as many rows as columns: {rows} are taken to be in its rows and {columns} in its "
+            f"columns, as {'bustools and alevin write' if usual else 'Cell Ranger and STARsolo write'} them; check this"
+        )
+    elif cells_first is not usual:
         notes.append(
             f"{sample.matrix} has {rows} in its rows and {columns} in its columns, going by its lists of names"
         )
@@ -184,7 +191,7 @@ def _sample_name(name: str, role: str) -> str:
     stem = _unpacked(name).rpartition(".")[0]
     for told in list(re.finditer(WORDS[role], stem, re.IGNORECASE))[-1:]:
         stem = f"{stem[: told.start()]}_{stem[told.end() :]}"
-    return re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")
+    return re.sub(r"[\W_]+", "_", unicodedata.normalize("NFC", stem)).strip("_")
 
 
 def _unpacked(name: str) -> str:

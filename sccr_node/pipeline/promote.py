@@ -35,7 +35,7 @@ def promote_file(source: Path, output: Path, asked: PromoteParameters, *, consol
         Any failure that the user can act on; nothing is written in that case.
     """
     store = format_of_output(output)
-    with open_dataset(source, asked.layer) as data:
+    with open_dataset(source, asked.layer, or_raw=False) as data:
         check_targets([store.target(output)], [source, *asked.files_read()], force=asked.force)
         if data.store is not store:
             raise UsageProblem(

@@ -44,7 +44,7 @@ from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in
 from sccr_node.runtime.console import Clock, Console, Finding
 from sccr_node.runtime.resources import memory_limit, usable_cpus
-from sccr_node.runtime.words import quantity
+from sccr_node.runtime.words import in_ascii, quantity
 from sccr_node.storage.files import written_folder
 from sccr_node.storage.targets import MARKER, PartsTarget, check_targets
 
@@ -108,10 +108,14 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
 
 
 def file_names(batches: Sequence[str]) -> list[str]:
-    """Return one file name per batch: the batch's name, in characters safe for every file system and shell."""
+    """Return one file name per batch: the batch's name, in characters safe for every file system, shell and locale.
+
+    Names in other scripts are spelt in Latin letters: Nextflow, as any Java program, cannot pass on other characters
+    unless the locale is one of UTF-8, and the batches would be lost.
+    """
     names: list[str] = []
     for batch in batches:
-        plain_name = re.sub(r"[^A-Za-z0-9._-]+", "_", batch).strip("._-")[:100] or "batch"
+        plain_name = re.sub(r"[^A-Za-z0-9._-]+", "_", in_ascii(batch)).strip("._-")[:100] or "batch"
         stem, number = plain_name, 1
         # Some file systems are not case-sensitive.
         while f"{stem}.h5ad".lower() in (name.lower() for name in names):

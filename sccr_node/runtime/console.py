@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sccr_node.runtime import signals
+from sccr_node.runtime.words import shortened
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -82,6 +83,7 @@ def mute(stream: TextIO) -> None:
 
 def last_words(message: str, exit_code: int, *, as_json: bool, prefix: str = "sccr: error: ") -> None:
     """Print the one line that reports a failure on standard error; if that fails, the exit code must do."""
+    message = shortened(message)
     if as_json:
         line = json.dumps({"level": "error", "message": message, "exit_code": exit_code})
     else:
@@ -132,12 +134,12 @@ class Console:
 
     def warn(self, message: str) -> None:
         """Show a warning, even if the console is quiet."""
-        self._line("warning", message)
+        self._line("warning", shortened(message))
 
     def show(self, findings: Iterable[Finding]) -> None:
         """Show findings in the order in which they were made."""
         for finding in findings:
-            self._line("warning" if finding.warning else "info", finding.text)
+            self._line("warning" if finding.warning else "info", shortened(finding.text))
 
     def clock(self) -> Clock:
         """Return a clock that began when the console did."""

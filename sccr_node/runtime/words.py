@@ -1,6 +1,11 @@
-"""Words in messages: singular and plural, and near matches."""
+"""Words in messages: singular and plural, near matches, and no more of them than can be read."""
 
+import re
+import unicodedata
 from collections.abc import Iterable
+
+LONGEST_WORD, LONGEST_MESSAGE = 300, 2000
+"""Characters; the longest paths that people have are shorter."""
 
 
 def plural(n: int, singular: str, other: str | None = None) -> str:
@@ -30,3 +35,23 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     plain = {known.casefold(): known for known in names}
     close = difflib.get_close_matches(name.casefold(), plain, n=1)
     return f"; did you mean {plain[close[0]]!r}?" if close else ""
+
+
+def shortened(message: str) -> str:
+    """Return a message that repeats what the user gave, without the middle of what is too long to be read."""
+    message = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: _without_middle(word[0], LONGEST_WORD), message)
+    return message if len(message) <= LONGEST_MESSAGE else _without_middle(message, LONGEST_MESSAGE)
+
+
+def _without_middle(text: str, most: int) -> str:
+    end = most // 4
+    return f"{text[: most - end - 3]}...{text[-end:]}"
+
+
+def in_ascii(text: str) -> str:
+    """Return a text in the letters of ASCII, spelt as it sounds if it is in another script."""
+    if text.isascii():
+        return text
+    from anyascii import anyascii
+
+    return anyascii(unicodedata.normalize("NFC", text))

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 
 import anndata
+import click
 import h5py
 import numpy as np
 import pandas as pd
@@ -17,6 +19,8 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
+from sccr_node.cli.app import cli
+from sccr_node.cli.options import GivenPath
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.storage.formats import FORMATS
 from tests.support.simulated import simulated
@@ -612,3 +616,54 @@ def test_no_more_threads_is_a_lack_of_resources(counts, tmp_path, capsys, monkey
     assert main(["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet"]) == 75
     assert "try again later" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+# --- paths that are empty, as a shell makes them of a variable that is not set
+
+
+EMPTY = {
+    "input": ("impute", "", "out.h5ad"),
+    "output": ("impute", "in.h5ad", ""),
+    "config": ("impute", "in.h5ad", "out.h5ad", "--config", ""),
+    "report": ("impute", "in.h5ad", "out.h5ad", "--report", ""),
+    "genes": ("impute", "in.h5ad", "out.h5ad", "--genes", ""),
+    "outdir": ("split", "in.h5ad", "--batch-key", "batch", "--outdir", ""),
+    "part": ("gather", "in.h5ad", "out.h5ad", "part.h5ad", ""),
+    "promoted": ("promote", "", "out.h5ad"),
+    "simulated": ("simulate", ""),
+    "table": ("evaluate", "cluster", "in.h5ad", "--label-key", "cell_type", "--output", ""),
+    "json": ("benchmark", "in.h5ad", "--json", ""),
+}
+
+
+@pytest.mark.parametrize("case", EMPTY)
+def test_an_empty_path_is_not_the_current_folder(counts, tmp_path, monkeypatch, capsys, case):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(counts, "in.h5ad")
+    assert main([*EMPTY[case]]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("sccr: error: ") and re.search("it is empty; give a path|should not be empty", line)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]
+
+
+def every_command(group, words=()):
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*words, name))
+        else:
+            yield " ".join((*words, name)), command
+
+
+def test_every_path_is_checked_in_one_place():
+    kinds = {type(each.type) for _, command in every_command(cli) for each in command.params}
+    assert GivenPath in kinds and click.Path not in kinds and click.File not in kinds
+
+
+def test_what_is_endless_is_not_repeated(refused, counts, tmp_path):
+    (tmp_path / "genes.txt").write_text("g" * 100_000)
+    refused(counts, 65, "--genes", tmp_path / "genes.txt")
+    refused(counts, 2, "--k-cell", "1" + "0" * 5000)
+    refused(counts, 2, f"--{'x' * 10_000}")
+    refused(counts, 65, "--layer", "x" * 10_000)
+    refused("x" * 10_000, 66)

@@ -31,6 +31,28 @@ def test_the_labels_of_the_field_are_recognised(gene, other, column):
     assert [other in finding.text for finding in features.findings] == [True]
 
 
+BIOTYPES = """
+    IG_C_gene IG_D_gene IG_J_gene IG_LV_gene IG_V_gene TR_C_gene TR_D_gene TR_J_gene TR_V_gene IG_pseudogene
+    IG_C_pseudogene IG_J_pseudogene IG_V_pseudogene TR_V_pseudogene TR_J_pseudogene Mt_rRNA Mt_tRNA miRNA misc_RNA rRNA
+    scRNA snRNA snoRNA ribozyme sRNA scaRNA lncRNA lincRNA macro_lncRNA 3prime_overlapping_ncRNA vault_RNA vaultRNA
+    Y_RNA bidirectional_promoter_lncRNA antisense antisense_RNA sense_intronic sense_overlapping TEC protein_coding
+    protein_coding_LoF protein_coding_CDS_not_defined processed_transcript non_coding nonsense_mediated_decay
+    non_stop_decay retained_intron ambiguous_orf disrupted_domain retrotransposed artifact known_ncrna pseudogene
+    processed_pseudogene polymorphic_pseudogene transcribed_processed_pseudogene transcribed_unitary_pseudogene
+    translated_unprocessed_pseudogene unitary_pseudogene unprocessed_pseudogene ncRNA piRNA tRNA SRP_RNA RNase_P_RNA
+    RNase_MRP_RNA telomerase_RNA C_region V_segment J_segment D_segment
+""".split()
+"""The biotypes of GENCODE and Ensembl, and those of NCBI."""
+
+
+def test_biotypes_are_those_of_genes():
+    features = choose_features(labelled(BIOTYPES))
+    assert features.counted.all() and features.findings == []
+    mixed = choose_features(labelled(["protein_coding", "Gene Expression", "lncRNA", "protein", "sgRNA", "guide_RNA"]))
+    assert mixed.counted.tolist() == [True, True, True, False, False, False]
+    assert "3 features ('protein', 'sgRNA', 'guide_RNA') are not" in mixed.findings[0].text
+
+
 def test_without_labels_every_feature_is_a_gene():
     assert choose_features(wrap_anndata(plain())).counted.all()
     assert choose_features(labelled([None, None, None])).counted.all()
@@ -42,7 +64,8 @@ def test_without_labels_every_feature_is_a_gene():
         (["Antibody Capture", "ADT"], "contains no gene expression, only 'Antibody Capture', 'ADT'"),
         ([None, "Antibody Capture"], "does not tell which features are genes"),
         (["Gene Expression", None, "ADT"], "labels only for some features"),
-        (["protein_coding", "lncRNA"], "does not tell which features are genes: its labels are 'protein_coding'"),
+        (["one", "lncRNA2"], "does not tell which features are genes: its labels are 'one', 'lncRNA2'"),
+        (["protein", "proteins"], "contains no gene expression, only 'protein', 'proteins'"),
         (["Gene Expression", "  "], "labels only for some features"),
     ],
 )

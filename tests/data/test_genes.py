@@ -142,6 +142,19 @@ def test_gene_file_with_repeats_and_ambiguous_names(tmp_path):
     assert choose_from(tmp_path, "b\t2\n").columns.tolist() == [2]
 
 
+@pytest.mark.parametrize("missing", ["error", "skip"])
+@pytest.mark.parametrize(
+    "second", [["7", "2", "0"], ["1", "1", "1"], ["9" * 5000, "1", "2"], ["0.05", "x", "²"], ["1\tfoo", "2\tfoo", ""]]
+)
+def test_a_table_is_a_list_of_its_first_column(tmp_path, second, missing):
+    text = "\n".join(f"{name}\t{field}" for name, field in zip(["a", "b", "c d"], second, strict=True))
+    choice = choose_from(tmp_path, text, missing=missing)
+    assert choice.columns.tolist() == [0, 1, 2, 3]
+    assert [finding.text for finding in choice.findings] == [
+        "1 name in the gene list matches more than one gene; all matching genes are imputed"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -150,7 +163,10 @@ def test_gene_file_with_repeats_and_ambiguous_names(tmp_path):
             "A\n",
             "1 of the 1 gene in .* is not in .*'A'; the data have 1 of them in another case \\('A' is 'a' there\\)$",
         ),
-        ("b\t3\n", "is not in the AnnData object"),
+        ("b\t3\n", r"is not in the AnnData object: 'b \(number 3\)'; 'b' is there only 2 times$"),
+        ("a,b\n", "write one name per line$"),
+        ("a b c d\n", "write one name per line$"),
+        ('["a", "b"]\n', "write one name per line$"),
         ("", "contains no gene names"),
         ("\n \n", "contains no gene names"),
         (b"\xff\xfe\x00", "is not a text file"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sccr_node.data.dataset import open_dataset
-from sccr_node.data.guard import reading
+from sccr_node.data.guard import one_line, reading
 from sccr_node.errors import InputMissing, InputProblem, NotEnoughResources
 from tests.support.inputs import counts, plain, write_ten_x_h5, write_zarr
 
@@ -134,6 +134,20 @@ def test_the_words_for_a_failure(tmp_path, error, expected, words):
     with pytest.raises(expected, match=words) as caught, reading(tmp_path / "in.h5ad", "the matrix"):
         raise error
     assert ("damaged" in str(caught.value)) == words.startswith("damaged")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (AttributeError("'Group' object has no attribute 'x'"), "'Group' object has no attribute 'x'"),
+        (KeyError("no 'a' here"), "no 'a' here"),
+        (KeyError("a"), "a"),
+        (ValueError(""), "ValueError"),
+        (ValueError("one\ntwo"), "one"),
+    ],
+)
+def test_one_line_keeps_the_quotes_in_pairs(error, line):
+    assert one_line(error) == line
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])

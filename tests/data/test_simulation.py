@@ -74,7 +74,13 @@ def test_the_command_refuses(tmp_path, capsys):
     ("options", "code", "line"),
     [
         (["--n-cells", "1000000000", "--n-genes", "100000"], 75, "fewer cells or genes"),
-        (["--depth", "1e300"], 2, "--depth 1e+300 is too large: should be at most 1e+08"),
+        (["--depth", "1e300"], 2, "--depth: should be less than or equal to 100000000 (given: '1e300')"),
+        (["--depth", "1e-300"], 2, "--depth: should be greater than or equal to 1 (given: '1e-300')"),
+        (
+            ["--dropout", "0.99999999999"],
+            2,
+            "every count is zero; give more cells or genes (--n-cells, --n-genes), a la",
+        ),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_at_once(tmp_path, capsys, options, code, line):

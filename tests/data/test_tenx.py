@@ -126,7 +126,17 @@ def test_a_square_matrix_is_read_as_its_program_writes_it(tmp_path, layout):
     texts = {name: lines if ".mtx" in name else lines_of[:5] for name, lines_of in LAYOUTS[layout].items()}
     values, _, notes = read(write_texts(tmp_path / "in", texts))
     np.testing.assert_array_equal(values, square)
-    assert notes == []
+    # Nothing tells whether another program wrote it the other way.
+    (note,) = notes
+    assert "has as many rows as columns: " in note
+    assert ("genes are taken to be in its rows" in note) == (layout == "v3")
+
+
+def test_samples_with_names_in_another_script_are_told_apart(tmp_path):
+    one, two = "患者一", "Пациент"
+    texts = {f"{sample}_{name}": lines for sample in (one, two) for name, lines in LAYOUTS["v3"].items()}
+    with pytest.raises(InputProblem, match="contains 2 samples"):
+        read(write_texts(tmp_path / "in", texts))
 
 
 def test_feature_types_of_a_folder_tell_genes(tmp_path):

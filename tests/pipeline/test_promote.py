@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from sccr_node.__main__ import main
+from tests.support.inputs import write_ten_x_h5
 from tests.support.simulated import simulated
 
 
@@ -70,7 +71,13 @@ REFUSALS = {
     "no such layer": (("in.h5ad", "out.h5ad", "--layer", "magic"), 65, "has no layer 'magic'"),
     "former taken": (("in.h5ad", "out.h5ad", "--former", "complete_counts"), 65, "give another --former"),
     "the same layer": (("in.h5ad", "out.h5ad", "--former", "sccr"), 2, "give another name"),
-    "a slash": (("in.h5ad", "out.h5ad", "--former", "a/b"), 2, "contains a slash"),
+    **{
+        f"former {former!r}": (("in.h5ad", "out.h5ad", "--former", former), 2, "--former: should ")
+        for former in ("", "a/b", ".", "..", ".zattrs", "zarr.json", " x", "a\tb")
+    },
+    "raw is not a layer": (("in.h5ad", "out.h5ad", "--layer", "raw"), 65, "in.h5ad has no layer 'raw'; its layers: "),
+    "raw with a former": (("in.h5ad", "out.h5ad", "--layer", "raw", "--former", "counts"), 65, "has no layer 'raw'"),
+    "10x output": (("in.h5", "out.h5ad"), 65, "in.h5 has no layer 'sccr': it is 10x output, which contains one"),
     "another format": (("in.h5ad", "out.zarr"), 2, "choose a name that ends in .h5ad"),
     "the input": (("in.h5ad", "in.h5ad", "--force"), 2, "in.h5ad"),
     "an existing file": (("in.h5ad", "there.h5ad"), 73, "give --force"),
@@ -81,7 +88,10 @@ REFUSALS = {
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_it_refuses_leaves_everything_as_it_was(case, adata, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    adata.write_h5ad("in.h5ad")
+    with_raw = adata.copy()
+    with_raw.raw = adata
+    with_raw.write_h5ad("in.h5ad")
+    write_ten_x_h5(tmp_path / "in.h5", adata.X.toarray(), [("id", name, "Gene Expression") for name in adata.var_names])
     (tmp_path / "there.h5ad").write_text("mine")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     words, code, message = REFUSALS[case]

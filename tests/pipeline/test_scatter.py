@@ -1,5 +1,6 @@
 """Splitting, imputing the parts and gathering them gives the same as one run with --batch-key, byte for byte."""
 
+import re
 import subprocess
 import sys
 
@@ -111,6 +112,15 @@ def test_names_of_parts_are_safe_and_their_own():
     assert len({name.lower() for name in names}) == len(names)
     assert all(name.endswith(".h5ad") and len(name) < 120 and "/" not in name for name in names)
     assert not any(name.startswith((".", "-")) for name in names)
+
+
+def test_names_of_parts_in_other_scripts_can_be_read_and_passed_on():
+    batches = ["患者一", "患者二", "Пациент", "été", "e\u0301te\u0301", "\u202eabc\n", "\ue000", "日本語" * 60]
+    names = file_names(batches)
+    assert names[:7] == [
+        "HuanZheYi.h5ad", "HuanZheEr.h5ad", "Patsient.h5ad", "ete.h5ad", "ete_2.h5ad", "abc.h5ad", "batch.h5ad",
+    ]  # fmt: skip
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,110}\.h5ad", name) for name in names)
 
 
 def refused(capsys, code, *arguments):

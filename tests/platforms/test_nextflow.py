@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -330,6 +331,20 @@ def test_scattered_batches_gather_to_the_file_of_one_run(mixed: Run, tmp_path: P
     assert mixed.statuses()["SCCR_IMPUTE_BATCH (first_batch_2)"] == "COMPLETED"
     whole = host_run(tmp_path / "first.h5ad", "--batch-key", "batch", "--n-top-genes", 200, FIRST)
     assert sha256(mixed.results / "imputed/first_imputed.h5ad") == whole
+
+
+def test_batches_with_names_in_other_scripts_arrive(nextflow: Nextflow, tmp_path: Path) -> None:
+    """Java passes on only the characters of its locale; others become question marks, and their files are lost."""
+    data = anndata.read_h5ad(FIRST)
+    data.obs["batch"] = [("患者一", "Пациент", "été")[cell % 3] for cell in range(data.n_obs)]
+    data.write_h5ad(tmp_path / "scripts.h5ad")
+    sheet = samplesheet(tmp_path, "scripts,scripts.h5ad,batch", header="sample,path,batch_key")
+    within = replace(nextflow, environment={"LC_ALL": "C"})
+    run = within.workflow(tmp_path, "-profile", "test", "--input", sheet, "--scatter")
+    assert run.returncode == 0, run.log
+    batches = {f"SCCR_IMPUTE_BATCH (scripts_{name})" for name in ("HuanZheYi", "Patsient", "ete")}
+    assert {name for name, status in run.statuses().items() if status == "COMPLETED"} >= batches
+    assert "imputed/scripts_imputed.h5ad" in run.published
 
 
 def test_the_result_becomes_the_working_matrix_where_asked(mixed: Run) -> None:

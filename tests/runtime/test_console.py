@@ -102,6 +102,16 @@ def test_stages_add_up_also_when_they_fail():
     assert clock.elapsed >= 0
 
 
+def test_nobody_reads_what_is_endless(capsys):
+    console = Console()
+    last_words(f"no gene {'g' * 100_000!r}; give another", 65, as_json=False)
+    console.warn(f"no gene {'g' * 100_000!r}; give another")
+    console.show([Finding(f"no gene {'g' * 100_000!r}; give another")])
+    lines = capsys.readouterr().err.splitlines()
+    assert all(len(line) < 400 and "no gene 'ggg" in line and "ggg'; give another" in line for line in lines)
+    assert len(lines) == 3
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_last_words_are_one_line(capsys, as_json):
     last_words("what\nwent  wrong", 65, as_json=as_json)

@@ -1,8 +1,8 @@
-"""Singular and plural; near matches."""
+"""Singular and plural; near matches; what is too long or in another script."""
 
 import pytest
 
-from sccr_node.runtime.words import did_you_mean, plural, quantity
+from sccr_node.runtime.words import did_you_mean, in_ascii, plural, quantity, shortened
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,21 @@ def test_irregular_forms():
 )
 def test_the_closest_name_is_named(name, names, text):
     assert did_you_mean(name, names) == text
+
+
+@pytest.mark.parametrize("text", ["", "a b", "x" * 300, "word " * 300])
+def test_what_can_be_read_is_left_as_it_is(text):
+    assert shortened(text) == text
+
+
+def test_the_middle_of_what_is_too_long_is_left_out():
+    assert shortened(f"no /{'a' * 5000}/z.h5ad; give another") == f"no /{'a' * 221}...{'a' * 67}/z.h5ad; give another"
+    assert len(shortened("word " * 5000)) == 2000
+    assert shortened(shortened("x" * 5000)) == shortened("x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("a-1", "a-1"), ("患者一", "HuanZheYi"), ("Пациент", "Patsient"), ("e\u0301te\u0301", "ete")]
+)
+def test_other_scripts_are_spelt_in_ascii(text, plain):
+    assert in_ascii(text) == plain

@@ -267,6 +267,8 @@ SECTIONS = {
 }
 """The sections of the schema, in the order of a form."""
 
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
 HIDDEN = ("trace_report_suffix",)
 
 
@@ -312,12 +314,12 @@ def property_of(name: str) -> dict[str, Any]:
         body["pattern"] = f"^({'|'.join(words)})$"
         expected = " or ".join([*words, "a number"])
         for choice in alternatives:
-            body.update({key: value for key, value in choice.items() if key.startswith("exclusive")})
+            body.update({key: value for key, value in choice.items() if key in BOUNDS})
     schema: dict[str, Any] = {"type": body["type"]}
     if own and field.default is not None:
         schema["default"] = field.default
     schema["description"] = body["description"]
-    for key in ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern"):
+    for key in ("enum", *BOUNDS, "pattern"):
         if key in body:
             schema[key] = body[key]
     if name == "input":

@@ -116,8 +116,9 @@ def test_bounds_of_the_form_are_those_of_the_contract() -> None:
     alpha = setting("sccr", "alpha")
     assert (alpha.get("min"), alpha.get("max")) == ("0", "1")
     assert parameter("impute_n_top_genes").get("min") == "1"
-    (above_zero,) = parameter("impute_target_sum").findall("validator")
+    (above_zero,) = parameter("mask_rate").findall("validator")
     assert above_zero.attrib.items() >= {"min": "0", "exclude_min": "true"}.items()
+    assert (parameter("impute_target_sum").get("min"), parameter("impute_target_sum").get("max")) == ("0.001", None)
     assert parameter("impute_target_sum").get("optional") == "true"
     # No slider from 0 to four thousand million.
     assert parameter("mask_seed").get("max") is None
