@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,6 +193,56 @@ class MarkerMap:
 
 
 @dataclass(frozen=True)
+class SmallGroup:
+    """A group of cells, and how many of its cells' neighbours are its own before and after imputation (0 to 1)."""
+
+    name: str
+    size: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One verdict: the question, the short answer, the sentence that explains it, and how it is marked."""
+
+    question: str
+    answer: str
+    text: str
+    kind: Literal["good", "open", "bad"]
+
+
+@dataclass(frozen=True)
+class Helps:
+    """What tuning found: the verdicts, what is explained by what, and the curve over the strengths of smoothing.
+
+    Attributes
+    ----------
+    answers
+        The verdicts.
+    explained
+        What each way explains of the predictable variation: name, share.
+    betas, lines
+        The strengths that were tried, and what is explained at each, by line; NaN where it was not tried.
+    chosen
+        The strength that was chosen, and what is explained with all the chosen numbers.
+    numbers
+        The numbers that were chosen.
+    n_cells, seed
+        Cells that were tuned on, and the seed.
+    """
+
+    answers: list[Answer]
+    explained: list[tuple[str, float]]
+    betas: list[float]
+    lines: dict[str, list[float]]
+    chosen: tuple[float, float]
+    numbers: list[Fact]
+    n_cells: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class ScoreTable:
     """One evaluation table as given, as text; numbers are rounded to four significant digits."""
 
@@ -251,6 +302,9 @@ class Content:
     groupings: list[Grouping] = field(default_factory=list)
     embedding: Embedding | None = None
     markers: MarkerMap | None = None
+    helps: Helps | None = None
+    """What tuning found; None if the numbers were not tuned."""
+    small_groups: list[SmallGroup] = field(default_factory=list)
     scores: list[ScoreTable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the report cannot show, and why; one sentence each."""

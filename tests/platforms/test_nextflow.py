@@ -542,7 +542,9 @@ workflow {
     SCCR_TUNE([[id: 'test'], data, []], '', 'batch', '')
     SCCR_IMPUTE([[id: 'test'], data, [], []], 'sccr', '', 'batch', '', true)
     SCCR_BENCHMARK([[id: 'test'], data], '', 'cell_type')
-    SCCR_IMPUTE.out.versions_sccr.mix(SCCR_TUNE.out.versions_sccr, SCCR_BENCHMARK.out.versions_sccr).view { version -> "versions ${version}" }
+    SCCR_IMPUTE.out.versions_sccr
+        .mix(SCCR_TUNE.out.versions_sccr, SCCR_BENCHMARK.out.versions_sccr)
+        .view { version -> "versions ${version}" }
     SCCR_IMPUTE.out.anndata
         .mix(SCCR_IMPUTE.out.provenance, SCCR_IMPUTE.out.report, SCCR_IMPUTE.out.multiqc)
         .mix(SCCR_TUNE.out.config, SCCR_TUNE.out.table, SCCR_TUNE.out.json, SCCR_TUNE.out.report)
