@@ -18,8 +18,9 @@ from sccr_node.runtime.console import Console
         "with matrix.mtx(.gz); OUTPUT (.h5ad or .zarr) is INPUT plus the result, with everything else unchanged."
     ),
     epilog=(
-        "Use imputed values for clustering, embedding and plots, not for tests of differential expression or "
-        "co-expression, which would treat them as measurements. The counts are left untouched."
+        "sccr tune (or --tune) says whether imputation helps on these data, and finds the numbers for them. Never use "
+        "imputed values for tests of differential expression or co-expression, which would treat them as measurements. "
+        "The counts are left untouched."
     ),
 )
 def impute(params: ImputeParameters, console: Console, input: Path, output: Path) -> None:

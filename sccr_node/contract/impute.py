@@ -39,7 +39,7 @@ class ImputeParameters(MethodParameters, AppendingParameters, PreparationParamet
         "denoised",
         title="What to write",
         description=(
-            "denoised: the layer for clustering; recovered: expression before denoising "
+            "denoised: the result; recovered: expression before denoising "
             f"({', '.join(METHODS[name].title for name in _having('recovered'))} only); both; embedding: only the "
             "principal components and gene relations, which the other choices write as well."
         ),

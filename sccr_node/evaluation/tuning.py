@@ -286,7 +286,7 @@ def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice
     """Choose the strength of denoising, the rank and the share.
 
     The smallest error wins; of those within one standard error of the difference from it, the one that smooths least:
-    the smallest beta, then nothing blended with it, then the highest rank.
+    nothing blended with it, or else the highest rank, and then the smallest beta. A low rank blurs small groups most.
 
     Parameters
     ----------
@@ -310,7 +310,7 @@ def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice
 
     candidates = [scored(each) for each in tried]
     near = [each for each in candidates if each.above <= each.standard_error]
-    chosen = min(near, key=lambda each: (each.beta, each.low_rank is not None, -(each.low_rank or 0)))
+    chosen = min(near, key=lambda each: (-(each.low_rank or math.inf), each.beta))
     marked = [replace(each, chosen=each is chosen) for each in candidates]
     baselines = {each.name: scored(each) for each in _baselines(found, grid, settings)}
     return Choice(replace(chosen, chosen=True), tuple(marked), baselines)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from sccr_node.contract.methods import Value
 from sccr_node.evaluation.tuning import Candidate, Choice, Neighborhoods
 
-NO_HARM = 0.005
-HARM = 0.015
+NO_HARM = 0.002
+HARM = 0.0075
 """Relative change of the neighbours' prediction error: up to the first, no harm is seen; above the second, there is."""
 
 Answer = Literal["help", "little", "no help", "no harm seen", "cannot tell", "prefer unimputed"]

@@ -22,7 +22,7 @@ class Imputed:
     Attributes
     ----------
     denoised
-        Cells x genes, float32: for clustering. None if it was not asked for.
+        Cells x genes, float32: the result. None if it was not asked for.
     recovered
         Cells x genes, float32: scCR's recovered expression, before denoising. None if it was not asked for, or the
         method does not have it.

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.report.content import BINS_PER_UNIT, Embedding, Grouping, MarkerMap, Relations, Values
+from sccr_node.report.content import BINS_PER_UNIT, Embedding, Grouping, Helps, MarkerMap, Relations, Values
 from sccr_node.runtime.words import quantity
 
 N_HUES = 12
@@ -277,6 +277,41 @@ def relation_histogram(relations: Relations) -> str:
                 height=height - bottom - up(count),
                 class_="minus" if position < n_bins // 2 else "plus",
             )
+    put(axes, "path", d=f"M{left:.0f} {height - bottom:.0f}H{width - right:.0f}", class_="baseline")
+    return markup(figure)
+
+
+def strength_curve(helps: Helps) -> str:
+    """Draw what is explained at each strength of smoothing, with and without the blend, and what was chosen."""
+    width, height, left, bottom, top, right = 520.0, 300.0, 46.0, 40.0, 14.0, 16.0
+    n = len(helps.betas)
+    said = f"beta = {helps.chosen[0]:g} explains {helps.chosen[1]:.0%}"
+    figure = canvas(
+        width, height, f"Share of the predictable variation explained at {n} strengths of smoothing; chosen: {said}."
+    )
+
+    def across(position: float) -> float:
+        return left + 14 + position / max(1, n - 1) * (width - left - right - 28)
+
+    def up(share: float) -> float:
+        return height - bottom - min(1.0, max(0.0, share)) * (height - bottom - top)
+
+    axes = put(figure, "g", class_="axes")
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        put(axes, "path", d=f"M{left:.0f} {up(share):.1f}H{width - right:.0f}", class_="grid")
+        put(axes, "text", f"{share:.0%}", x=left - 6, y=up(share) + 4, class_="end")
+    for position, beta in enumerate(helps.betas):
+        put(axes, "text", f"{beta:g}", x=across(position), y=height - bottom + 17, class_="middle")
+    put(axes, "text", "smoothing (beta)", x=(left + width - right) / 2, y=height - 5, class_="middle")
+    for name, shares in helps.lines.items():
+        # What explains less than the gene means is below the picture.
+        points = [(across(at), up(share)) for at, share in enumerate(shares) if share >= 0]
+        if points:
+            path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+            put(figure, "path", d=f"M{path}", class_=f"line {'after' if name == 'blend' else 'before'}")
+    if helps.chosen[0] in helps.betas:
+        position = helps.betas.index(helps.chosen[0])
+        put(figure, "circle", cx=across(position), cy=up(helps.chosen[1]), r=6, class_="chosen")
     put(axes, "path", d=f"M{left:.0f} {height - bottom:.0f}H{width - right:.0f}", class_="baseline")
     return markup(figure)
 

@@ -16,8 +16,9 @@ SECTION = {
     "parent_id": "sccr",
     "parent_name": "sccr",
     "parent_description": (
-        "imputes single-cell RNA-seq expression with scCR or a related method. Use imputed values for "
-        "clustering and plots, not for tests of differential expression or co-expression. The counts are unchanged."
+        "imputes single-cell RNA-seq expression with scCR or a related method. Use imputed values for plots, and for "
+        "clustering where sccr tune finds no harm; not for tests of differential expression or co-expression. The "
+        "counts are unchanged."
     ),
 }
 
@@ -69,6 +70,8 @@ def _general(content: Content) -> dict[str, Any]:
         numbers["sccr_zeros_before"] = _percent(content.zeros_before)
     if content.zeros_after is not None:
         numbers["sccr_zeros_after"] = _percent(content.zeros_after)
+    if content.helps is not None:
+        numbers["sccr_explained"] = _percent(content.helps.chosen[1])
     if content.resources is not None:
         numbers["sccr_seconds"] = round(content.resources.total_seconds, 2)
         numbers["sccr_memory"] = round(content.resources.peak_memory / 1e9, 3)
@@ -96,6 +99,13 @@ def _general(content: Content) -> dict[str, Any]:
             "min": 0,
             "max": 100,
             "scale": "Blues",
+        },
+        "sccr_explained": {
+            "title": "Explained",
+            "description": "Share of the predictable variation that imputation explains (sccr tune)",
+            "suffix": "%",
+            "max": 100,
+            "scale": "Greens",
         },
         "sccr_seconds": {
             "title": "Time",
@@ -133,6 +143,8 @@ def _table(content: Content) -> dict[str, Any]:
         row["mean_observed_before"] = round(content.values.mean_observed_before, 4)
         row["mean_observed_after"] = round(content.values.mean_observed_after, 4)
         row["mean_imputed"] = round(content.values.mean_unobserved_after, 4)
+    if content.helps is not None:
+        row["values"], row["neighbours"] = (answer.answer for answer in content.helps.answers)
     if content.relations is not None:
         row["relations"] = content.relations.n_associating + content.relations.n_dissociating
     headers: dict[str, dict[str, Any]] = {
@@ -157,6 +169,8 @@ def _table(content: Content) -> dict[str, Any]:
             "description": "Mean log expression, after imputation, of the entries that were zero before",
             "format": "{:,.2f}",
         },
+        "values": {"title": "Values", "description": "Whether imputed values are closer to the truth (sccr tune)"},
+        "neighbours": {"title": "Neighbours", "description": "Whether cells keep their neighbours (sccr tune)"},
         "relations": {"title": "Gene relations", "description": "Pairs in the gene graph", "format": "{:,.0f}"},
     }
     return {

@@ -23,22 +23,36 @@ from sccr_node.report.content import (
     Values,
     median_of_bins,
 )
+from sccr_node.report.helps import parts_of
 from sccr_node.runtime.resources import readable_bytes
 from sccr_node.runtime.words import quantity
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """Return a template of this folder."""
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, auto_reload=False
+        loader=jinja2.FunctionLoader(lambda asked: files(__package__).joinpath(asked).read_text(encoding="utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        auto_reload=False,
     )
-    return environment.from_string(files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8"))
+    return environment.get_template(name)
+
+
+def style() -> Markup:
+    """Return the style sheet."""
+    return Markup(files(__package__).joinpath("style.css").read_text(encoding="utf-8"))
 
 
 def render(content: Content) -> str:
     """Return the page; all names from the data are escaped, and the page loads nothing and runs no scripts."""
     sections = [
+        ("helps", "Does it help?", content.helps is not None),
         ("cells", "Cells", bool(content.embedding)),
+        ("groups", "Small groups", bool(content.small_groups)),
         ("values", "Values", content.values is not None),
         ("markers", "Markers", content.markers is not None),
         ("relations", "Gene relations", content.relations is not None),
@@ -49,11 +63,13 @@ def render(content: Content) -> str:
     parts: dict[str, Any] = {
         "content": content,
         "generator": __version__,
-        "style": Markup(files(__package__).joinpath("style.css").read_text(encoding="utf-8")),
+        "style": style(),
         "sections": [("summary", "Summary")] + [(anchor, title) for anchor, title, present in sections if present],
         "lead": _lead(content),
         "summary": _summary(content),
         "where": f"layers['{content.key}']" if content.values else f"obsm['X_{content.key}']",
+        "helps": None if content.helps is None else parts_of(content.helps),
+        "small_groups": _small_group_parts(content),
         "maps": [],
         "markers": None,
         "relations": None,
@@ -71,7 +87,7 @@ def render(content: Content) -> str:
         parts["relations"] = _relation_parts(content.relations)
     if content.resources is not None:
         parts["resources"] = _resource_parts(content.resources)
-    return _template().render(parts)
+    return template("page.html.jinja").render(parts)
 
 
 def percent(share: float) -> str:
@@ -180,6 +196,34 @@ def _groups(grouping: Grouping) -> list[dict[str, Any]]:
         }
         for position, (mark, name, size) in enumerate(zip(grouping.marks, grouping.names, grouping.sizes, strict=True))
     ]
+
+
+def _small_group_parts(content: Content) -> dict[str, Any] | None:
+    if not content.small_groups:
+        return None
+    worse = sum(group.after < group.before - 0.05 for group in content.small_groups)
+    lost = "None of them has lost neighbours of its own."
+    if worse:
+        lost = (
+            f"{quantity(worse, 'of them has', 'of them have')} lost neighbours: for such cells, use the unimputed data."
+        )
+    return {
+        "title": content.groupings[0].title,
+        "text": (
+            "Smoothing makes cells of a small group resemble the cells around them. These are the smallest groups, "
+            "with the share of a cell’s nearest cells (in principal components) that belong to its group, before and "
+            f"after imputation. {lost}"
+        ),
+        "rows": [
+            {
+                "name": group.name,
+                "size": f"{group.size:,}",
+                "before": percent(group.before),
+                "after": percent(group.after),
+            }
+            for group in content.small_groups
+        ],
+    }
 
 
 def _value_parts(content: Content, values: Values) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import RunRecord
 from sccr_node.data.dataset import Dataset
-from sccr_node.data.guard import listing
+from sccr_node.data.guard import listing, reading
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.masks import positions
+from sccr_node.evaluation.neighborhoods import N_NEIGHBORS, nearest
+from sccr_node.numerics import Workspace
 from sccr_node.report.content import (
     BINS_PER_UNIT,
     MAX_LOG_VALUE,
@@ -27,14 +29,17 @@ from sccr_node.report.content import (
     Embedding,
     Fact,
     Grouping,
+    Helps,
     MarkerMap,
     Pair,
     Relations,
     Resources,
+    SmallGroup,
     Stage,
     Values,
     readable,
 )
+from sccr_node.report.helps import helps_of
 from sccr_node.report.layout import SEED, components_of, find_clusters, lay_out
 from sccr_node.results import Result
 from sccr_node.runtime.console import Progress
@@ -49,6 +54,7 @@ FEWEST_CELLS_OF_A_GROUP = 5
 MARKERS_OF_A_GROUP = 3
 CELLS_IN_MARKER_MAP = 480
 PAIRS_LISTED = 10
+GROUPS_LISTED = 10
 BLOCK_BYTES = 32 * 2**20
 
 _N_BINS = BINS_PER_UNIT * MAX_LOG_VALUE
@@ -308,7 +314,15 @@ def _facts(
         parameters=_parameter_facts(parameters),
         software=software,
         messages=messages,
+        helps=_helps(result),
     )
+
+
+def _helps(result: Result) -> Helps | None:
+    if "tuning" not in result.about:
+        return None
+    with reading(result.data.path, f"uns[{result.key!r}]['tuning']"):
+        return helps_of(result.about["tuning"], result.params)
 
 
 def sample_name(result: Path) -> str:
@@ -354,7 +368,8 @@ def _with_cells(
     expression = before[drawn]
     if progress is not None:
         progress("embed cells", 0.0)
-    technique, places_before, places_after = lay_out(components_of(sparse.csr_matrix(expression)), components)
+    unimputed = components_of(sparse.csr_matrix(expression))
+    technique, places_before, places_after = lay_out(unimputed, components)
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
     if not groupings:
         title, clusters = find_clusters(components)
@@ -373,8 +388,32 @@ def _with_cells(
         n_drawn=len(drawn),
         groupings=groupings,
         embedding=Embedding(technique, places_before, places_after),
+        small_groups=[] if groupings[0].found_here else _small_groups(labels[0][1], drawn, unimputed, components),
         markers=markers,
     )
+
+
+def _small_groups(
+    column: NDArray[np.object_], drawn: NDArray[np.intp], before: NDArray[np.float32], after: NDArray[np.float32]
+) -> list[SmallGroup]:
+    """Return how the smallest groups keep their neighbours; groups of one cell have none."""
+    labels = pd.Series(column[drawn], dtype=object)
+    sizes = labels.value_counts()
+    sizes = sizes[sizes > 1].sort_values(kind="stable")[:GROUPS_LISTED]
+    if len(sizes) < 2 or len(drawn) <= N_NEIGHBORS:
+        return []
+    codes = pd.Categorical(labels, categories=sizes.index).codes
+    own = []
+    for coordinates in (before, after):
+        neighbors = nearest(coordinates, N_NEIGHBORS, Workspace(1))
+        same = codes[neighbors] == codes[:, None]
+        # A group of n cells has at most n - 1 of a cell's neighbours.
+        most = np.minimum(N_NEIGHBORS, sizes.to_numpy() - 1)
+        own.append([float(same[codes == code].sum(axis=1).mean() / most[code]) for code in range(len(sizes))])
+    return [
+        SmallGroup(readable(name), int(size), was, now)
+        for name, size, was, now in zip(sizes.index, sizes, *own, strict=True)
+    ]
 
 
 def _draw(n_cells: int) -> NDArray[np.intp]:

@@ -119,7 +119,9 @@ def test_the_choice_is_the_weakest_smoothing_within_one_standard_error():
     assert best.above == 0.0
     assert choice.chosen.above <= choice.chosen.standard_error
     near = [each for each in choice.tried if each.above <= each.standard_error]
-    assert choice.chosen.beta == min(each.beta for each in near)
+    ranks = {each.low_rank or np.inf for each in near}
+    assert (choice.chosen.low_rank or np.inf) == max(ranks)
+    assert choice.chosen.beta == min(each.beta for each in near if each.low_rank == choice.chosen.low_rank)
     assert [each for each in choice.tried if each.chosen] == [choice.chosen]
     assert all(first.beta <= second.beta for first, second in pairwise(choice.tried))
     assert {each.name for each in choice.tried} == {"denoised", "blend"}

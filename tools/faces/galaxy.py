@@ -57,7 +57,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
     "genes_missing": {"error": "Stop if a gene is not in the data", "skip": "Impute the others"},
     "normalize_by": {"selected": "The genes to impute (as published)", "all": "All genes"},
     "write": {
-        "denoised": "Denoised expression: for clustering and embedding",
+        "denoised": "Denoised expression: for looking at genes and cells",
         "recovered": "Recovered expression: before denoising",
         "both": "Both",
         "embedding": "No expression: only principal components and gene relations",
@@ -153,7 +153,7 @@ FORM_NOTES = {
     "impute_target_sum": "Leave empty for the median.",
     "score_layer": (
         "For scCR, score the recovered expression (the layer sccr_recovered, which scCR impute writes on request): "
-        "the denoised layer is smoothed for clustering. For scFP and scBFP, score the layer sccr."
+        "the denoised layer is smoothed. For scFP and scBFP, score the layer sccr."
     ),
     "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
     "cluster_obsm": "scCR impute writes X_sccr. Leave empty to cluster expression.",

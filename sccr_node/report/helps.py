@@ -1,0 +1,88 @@
+"""What tuning found, as the report and the tuning page show it: verdicts, what is explained, the curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from markupsafe import Markup
+
+from sccr_node.contract.tune import TUNED
+from sccr_node.report import figures
+from sccr_node.report.content import Answer, Fact, Helps, readable
+
+_KINDS: Mapping[str, Literal["good", "open", "bad"]] = {
+    "help": "good",
+    "no harm seen": "good",
+    "cannot tell": "open",
+    "no help": "bad",
+    "prefer unimputed": "bad",
+}
+
+_SHORT = {
+    "help": "Closer to the truth",
+    "no help": "No help",
+    "no harm seen": "No harm seen",
+    "cannot tell": "Cannot tell",
+    "prefer unimputed": "Prefer the unimputed data",
+}
+
+WAYS = (
+    ("chosen", "with the chosen numbers"),
+    ("published", "published strength"),
+    ("PCA", "principal components alone"),
+    ("recovered", "recovered, before denoising"),
+    ("unimputed", "unimputed values"),
+    ("gene_mean", "gene means"),
+)
+"""The ways to predict the held-out half, in the order of the table."""
+
+
+def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
+    """Return what tuning found from what ``uns`` says about it.
+
+    Parameters
+    ----------
+    noted
+        ``uns[NAME]['tuning']``.
+    params
+        The parameters that were used.
+    """
+    values, cells = (readable(text) for text in np.atleast_1d(noted["verdicts"]))
+    curve = {name: [float(value) for value in np.atleast_1d(line)] for name, line in noted["curve"].items()}
+    betas = curve.pop("beta")
+    told = {"chosen": noted["explained"], **noted["explained_by"]}
+    return Helps(
+        answers=[
+            _answer("Are the values closer to the truth?", str(noted["values"]), values),
+            _answer("Do cells keep their neighbours?", str(noted["neighborhoods"]), cells),
+        ],
+        explained=[(title, float(told[name])) for name, title in WAYS if name in told],
+        betas=betas,
+        lines=curve,
+        chosen=(float(params["beta"]), float(noted["explained"])),
+        numbers=[Fact(name, f"{float(params[name]):g}") for name in TUNED if name in params],
+        n_cells=int(noted["n_cells"]),
+        seed=int(noted["seed"]),
+    )
+
+
+def _answer(question: str, answer: str, text: str) -> Answer:
+    said = text.rsplit(": ", 1)[-1]
+    return Answer(
+        question, _SHORT.get(answer, readable(answer)), said[:1].upper() + said[1:], _KINDS.get(answer, "open")
+    )
+
+
+def parts_of(helps: Helps) -> dict[str, Any]:
+    """Return what the template shows."""
+    return {
+        "answers": helps.answers,
+        "curve": Markup(figures.strength_curve(helps)),
+        "blended": any(share == share for share in helps.lines.get("blend", [])),
+        "explained": [(title, "below 0%" if share < 0 else f"{share:.0%}") for title, share in helps.explained],
+        "numbers": ", ".join(f"{fact.name} = {fact.value}" for fact in helps.numbers),
+        "n_cells": f"{helps.n_cells:,}",
+        "seed": helps.seed,
+    }

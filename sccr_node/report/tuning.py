@@ -1,0 +1,75 @@
+"""The page of ``sccr tune``: the verdicts, the curve, everything that was tried, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sccr_node import __version__
+from sccr_node.contract.methods import Value
+from sccr_node.evaluation.verdicts import Tuning
+from sccr_node.report.content import readable
+from sccr_node.report.helps import helps_of, parts_of
+from sccr_node.report.page import style, template
+
+COLUMNS = (
+    ("candidate", "Prediction by"),
+    ("beta", "beta"),
+    ("low_rank", "low_rank"),
+    ("low_rank_share", "low_rank_share"),
+    ("explained", "Explained"),
+    ("above", "Error above the best"),
+    ("standard_error", "± standard error"),
+)
+
+
+def tuning_page(tuning: Tuning, *, source: Path, numbers: Mapping[str, Value], command: Sequence[str] = ()) -> str:
+    """Return the page, as one self-contained file.
+
+    Parameters
+    ----------
+    tuning
+        What was found.
+    source
+        The data set.
+    numbers
+        The numbers as the config file has them.
+    command
+        The command line.
+    """
+    helps = helps_of(tuning.noted(), {**numbers, **tuning.numbers})
+    return template("tuning.html.jinja").render(
+        {
+            "generator": __version__,
+            "style": style(),
+            "sample": readable(source.name),
+            "lead": (
+                f"What sccr-node {__version__} found on {tuning.n_cells_used:,} of {tuning.n_cells:,} cells, without "
+                "labels: half of every cell’s molecules were held out, and the other half, imputed, had to predict "
+                "them."
+            ),
+            "helps": parts_of(helps),
+            "numbers": [(name, _written(value)) for name, value in numbers.items()],
+            "columns": [title for _, title in COLUMNS],
+            "tried": [
+                {"cells": [_shown(name, row[name]) for name, _ in COLUMNS], "chosen": row["chosen"] == "yes"}
+                for row in tuning.rows()
+            ],
+            "command": readable(" ".join(command)),
+        }
+    )
+
+
+def _written(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name == "explained":
+        return f"{value:.1%}"
+    if name in ("above", "standard_error"):
+        return f"{value:.2e}"
+    return f"{value:g}" if isinstance(value, float) else readable(value)
