@@ -39,6 +39,10 @@ WAYS = (
 """The ways to predict the held-out half, in the order of the table."""
 
 
+LINES = ("denoised", "blend")
+"""The lines of the curve: scCR alone, and with the best blend."""
+
+
 def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
     """Return what tuning found from what ``uns`` says about it.
 
@@ -50,8 +54,7 @@ def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
         The parameters that were used.
     """
     values, cells = (readable(text) for text in np.atleast_1d(noted["verdicts"]))
-    curve = {name: [float(value) for value in np.atleast_1d(line)] for name, line in noted["curve"].items()}
-    betas = curve.pop("beta")
+    betas, *lines = ([float(value) for value in np.atleast_1d(noted["curve"][name])] for name in ("beta", *LINES))
     told = {"chosen": noted["explained"], **noted["explained_by"]}
     return Helps(
         answers=[
@@ -60,7 +63,7 @@ def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
         ],
         explained=[(title, float(told[name])) for name, title in WAYS if name in told],
         betas=betas,
-        lines=curve,
+        lines=dict(zip(LINES, lines, strict=True)),
         chosen=(float(params["beta"]), float(noted["explained"])),
         numbers=[Fact(name, f"{float(params[name]):g}") for name in TUNED if name in params],
         n_cells=int(noted["n_cells"]),
