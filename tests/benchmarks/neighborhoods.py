@@ -4,9 +4,9 @@
 
 For every data set (of the atlas also every tissue with more than 1,000 cells), seed and way to impute: the change of
 the error with which neighbours predict held-out molecules (on half of the molecules), and the change of the balanced
-vote for known types (on all molecules). Prints the votes per way, and the error rates of the verdict with the thresholds
-in use and with thresholds chosen on all other sources of data. Finished runs are kept in RESULTS; docs/evaluation.md
-holds what it printed.
+vote for known types (on all molecules). Prints the votes per way, and the error rates of the verdict with the
+thresholds in use and with thresholds chosen on all other sources of data. Finished runs are kept in RESULTS;
+docs/evaluation.md holds what it printed.
 """
 
 import argparse
@@ -147,6 +147,14 @@ def thresholds(table: pd.DataFrame) -> tuple[float, float]:
     return float(low), float(max(low, high))
 
 
+def markdown(table: pd.DataFrame) -> str:
+    lines = [[table.index.name, *table.columns], ["---"] * (len(table.columns) + 1)]
+    lines += [
+        [name, *(f"{value:+.3f}" for value in row)] for name, row in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -164,8 +172,8 @@ def main() -> None:
                 one(name, sp.csr_matrix(adata.X[rows]), types, seed).to_csv(kept, sep="\t", index=False)
             tables.append(pd.read_csv(kept, sep="\t").assign(source=source))
     table = pd.concat(tables)
-    print(table.pivot_table(index="way", columns="data", values="vote").round(3).to_markdown())
-    print(table.groupby("way").vote.agg(["mean", "min"]).round(3).to_markdown())
+    print(markdown(table.pivot_table(index="way", columns="data", values="vote")))
+    print(markdown(table.groupby("way").vote.agg(["mean", "min"])))
     print(f"thresholds in use ({NO_HARM}, {HARM}):", error_rates(table, NO_HARM, HARM))
     print("the tuned numbers alone:", error_rates(table[table.way == "tuned"], NO_HARM, HARM))
     for source in SETS:
