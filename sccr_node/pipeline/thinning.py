@@ -17,7 +17,7 @@ from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import reading
 from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
-from sccr_node.data.preparation import decide_values, of_values, selected_values
+from sccr_node.data.preparation import decide_values, of_values, prepare_block, selected_values
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.molecules import Block, HeldOut, Score, score
 from sccr_node.numerics import Workspace
@@ -198,11 +198,11 @@ def _read(path: Path, console: Console) -> tuple[HeldOut, dict[str, Any]]:
         factors = data.obs_column(HELD_OUT_FACTOR_COLUMN)
         with reading(path, f"obs[{HELD_OUT_FACTOR_COLUMN!r}]"):
             numbers = factors.to_numpy(dtype=np.float64)
+        _refuse_another_x(path, data, training, console)
     with open_dataset(path, HELD_OUT_LAYER) as data:
         counts = selected_values(data, np.arange(data.n_genes), console.progress)
     for what, values, good in (
         (f"obs[{HELD_OUT_FACTOR_COLUMN!r}]", numbers, np.isfinite(numbers) & (numbers > 0)),
-        ("X", training.data, np.isfinite(training.data) & (training.data > 0)),
         (f"layers[{HELD_OUT_LAYER!r}]", counts.data, (counts.data > 0) & (counts.data == np.rint(counts.data))),
     ):
         if not good.all():
@@ -211,6 +211,27 @@ def _read(path: Path, console: Console) -> tuple[HeldOut, dict[str, Any]]:
                 f"{values[~good][0]:g}); give the file that it wrote"
             )
     return HeldOut(training, counts, numbers, how["fraction"]), how
+
+
+def _refuse_another_x(path: Path, data: Dataset, training: Any, console: Console) -> None:
+    """Refuse a file whose X is no longer the training half: a tool's output keeps everything else.
+
+    Raises
+    ------
+    InputProblem
+        X differs from the logs of the training counts.
+    """
+    factors = data.obs_column(FACTOR_COLUMN)
+    with reading(path, f"obs[{FACTOR_COLUMN!r}]"):
+        numbers = factors.to_numpy(dtype=np.float64)
+    with open_dataset(path, "counts") as stored:
+        counts = selected_values(stored, np.arange(stored.n_genes), console.progress)
+    same = np.array_equal(counts.indptr, training.indptr) and np.array_equal(counts.indices, training.indices)
+    if not (same and np.allclose(prepare_block(counts, numbers).data, training.data, rtol=1e-4, atol=1e-6)):
+        raise InputProblem(
+            f"cannot score against {path}: its X is not the training half, which layers['counts'] has; give the file "
+            "that sccr evaluate split-molecules wrote first, then the candidate"
+        )
 
 
 def _blocks(candidate: Dataset, cells: NDArray[np.intp], genes: NDArray[np.intp]) -> Iterator[Block]:
