@@ -178,7 +178,7 @@ def contract_command(
                 console.close_bar()
 
         return ContractCommand(
-            name=function.__name__,
+            name=function.__name__.replace("_", "-"),
             callback=callback,
             params=options,
             help=summary,

@@ -183,10 +183,12 @@ def products(
     seed
         Which cells share a fold.
     """
-    x, n_cells = begin.data.matrix, len(begin.data.cells)
+    x = begin.data.matrix
     columns = np.flatnonzero(genes[begin.data.genes])
-    order = np.random.default_rng(seed).permutation(n_cells)
-    folds = [np.sort(fold) for fold in np.array_split(order, min(FOLDS, n_cells))]
+    # Cells without a held-out molecule have no truth to compare with.
+    compared = np.flatnonzero(np.diff(begin.held_out.indptr))
+    order = np.random.default_rng(seed).permutation(compared)
+    folds = [np.sort(fold) for fold in np.array_split(order, min(FOLDS, max(1, len(compared))))]
     powers = tuple(str(power) for power in range(n_powers + 1))
     names = (*powers, "recovered", "gene mean", *(f"rank {rank}" for rank in ranks), "held out")
     observed, held_out = x[:, columns].tocsr(), begin.held_out[:, columns].tocsc()

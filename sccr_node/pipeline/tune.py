@@ -9,25 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from sccr_node import __version__
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.methods import Value
-from sccr_node.contract.shared import PreparationParameters
 from sccr_node.contract.tune import TuneParameters, config_numbers, given_numbers
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.genes import ListedGene
-from sccr_node.data.preparation import (
-    Preparation,
-    decide_preparation,
-    normalization,
-    prepare_block,
-    row_totals,
-    selected_values,
-)
-from sccr_node.data.summary import scan
+from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
+from sccr_node.data.preparation import Preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.evaluation.tuning import (
     SCORED_GENES,
@@ -189,7 +180,7 @@ def tune(
     NotEnoughResources
         The memory does not suffice.
     """
-    _check_counts(preparation)
+    refuse_other_than_counts(data, preparation.summary, "tune on")
     threads = asked.threads or usable_cpus()
     used = _sampled(batches, max_cells, seed)
     if len(used) < data.n_cells:
@@ -197,11 +188,14 @@ def tune(
     _check_memory(len(used), preparation, threads, asked)
     with clock.stage("tune: hold out molecules"):
         chosen = data.of_cells(used) if len(used) < data.n_cells else data
-        training, held_out = _halves(chosen, preparation, asked, console, listed=listed, seed=seed)
+        halves = read_halves(
+            chosen, preparation.scaling, asked.preparation(),
+            fraction=FRACTION, seed=seed, listed=listed, progress=console.progress,
+        )  # fmt: skip
     console.close_bar()
     work = Workspace(threads, lambda stage, fraction: console.progress(f"tune: {stage}", fraction))
     rows = [np.searchsorted(used, np.intersect1d(batch.cells, used)) for batch in batches]
-    tuning = _tuned(training, held_out, rows, asked, work, n_cells=data.n_cells, seed=seed)
+    tuning = _tuned(halves, rows, asked, work, n_cells=data.n_cells, seed=seed)
     console.close_bar()
     for stage, seconds in work.seconds.items():
         clock.add(f"tune: {stage}", seconds)
@@ -244,20 +238,6 @@ def tuned(
     )
 
 
-def _check_counts(preparation: Preparation) -> None:
-    summary = preparation.summary
-    if preparation.scale != "counts":
-        raise InputProblem(
-            f"cannot tune on {summary.source}: it contains {preparation.scale} values, but molecules can be held out "
-            "only from counts; give the layer with the counts (--layer)"
-        )
-    if not summary.near_integers:
-        raise InputProblem(
-            f"cannot tune on {summary.source}: its counts are not whole numbers, so no molecules can be held out; give "
-            "the layer with the raw counts (--layer), and use the numbers for this one"
-        )
-
-
 def _sampled(batches: Sequence[Batch], max_cells: int, seed: int) -> NDArray[np.intp]:
     """Return the cells to tune on: all, or a sample from every batch in proportion."""
     n_cells = sum(len(batch.cells) for batch in batches)
@@ -291,36 +271,8 @@ def _check_memory(
         )
 
 
-def _halves(
-    data: Dataset,
-    preparation: Preparation,
-    asked: PreparationParameters,
-    console: Console,
-    *,
-    listed: Sequence[ListedGene] | None,
-    seed: int,
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Return the logs of both halves, at one depth; the genes are chosen in the training half."""
-    convert = preparation.scaling.convert
-    first = data.half("training", share=FRACTION, seed=seed, convert=convert)
-    second = data.half("held out", share=FRACTION, seed=seed, convert=convert)
-    how = {**asked.preparation(), "input_scale": "counts", "log_base": None}
-    prepared = decide_preparation(first, **how, listed=listed, progress=console.progress)
-    training = prepared.read(first, console.progress)
-    values = selected_values(second, prepared.genes, console.progress)
-    summary = scan(second, console.progress, counted=prepared.summary.counted)
-    found = normalization(
-        summary,
-        row_totals(values),
-        normalize_by=prepared.normalize_by,
-        target_sum=float(training.normalization.target_sum or 1),
-    )
-    return training.expression, prepare_block(values, found.factors)
-
-
 def _tuned(
-    training: sparse.csr_matrix,
-    held_out: sparse.csr_matrix,
+    halves: Halves,
     batches: Sequence[NDArray[np.intp]],
     asked: MethodParameters,
     work: Workspace,
@@ -329,6 +281,7 @@ def _tuned(
     seed: int,
 ) -> Tuning:
     settings, given = asked.method_parameters(), given_numbers(asked)
+    training, held_out = halves.training.expression, halves.held_out.expression
     # A batch with at most one cell that is not empty is not imputed.
     of_cell = np.diff(training.indptr) > 0
     imputed = [cells for cells in batches if of_cell[cells].sum() >= 2]

@@ -172,10 +172,10 @@ def test_what_cannot_be_tuned_is_refused(refused, sccr, source, tmp_path):
         adata.X = sparse.csr_matrix(adata.shape)
 
     path = written(tmp_path, logs)
-    refused(65, ["cannot tune", "log1p", "--layer"], "tune", path)
-    refused(65, ["cannot tune", "log1p", "--layer"], "impute", path, tmp_path / "out.h5ad", "--tune")
+    refused(65, ["cannot tune on", "counts are needed", "--layer"], "tune", path)
+    refused(65, ["cannot tune on", "counts are needed", "--layer"], "impute", path, tmp_path / "out.h5ad", "--tune")
     path = written(tmp_path, fractions)
-    refused(65, ["cannot tune", "not whole numbers"], "tune", path, "--input-scale", "counts")
+    refused(65, ["cannot tune on", "fractional values", "raw counts"], "tune", path, "--input-scale", "counts")
     path = written(tmp_path, lambda adata: adata[:1].copy())
     refused(65, ["too few cells to tune on: 1 cell"], "tune", path)
     path = written(tmp_path, lambda adata: adata[:30].copy())

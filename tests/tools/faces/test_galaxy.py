@@ -181,7 +181,15 @@ def test_free_text_is_sanitised_and_kept_off_the_command_line(name: str) -> None
             field = (text.get("argument") or "")[2:].replace("-", "_")
             assert not re.search(rf"\$[\w.]*\b{field}\b", command), field
     # Every value on the command line stands in single quotes, but for flags, which Galaxy takes from the XML.
-    variables = {"$result.overwrite_keys", "$outputs", "$scale", "$chosen_genes", "$task", "$task_choice.details"}
+    variables = {
+        "$tune",
+        "$result.overwrite_keys",
+        "$outputs",
+        "$scale",
+        "$chosen_genes",
+        "$task",
+        "$task_choice.details",
+    }
     lines = [line for line in command.splitlines() if not line.strip().startswith("#")]
     for line in lines:
         for variable in re.findall(r"(?<!\\)\$[\w.]+", line):
