@@ -159,11 +159,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     tables = []
     for name, source, adata in cases(asked.data):
-        for seed in SEEDS:
+        for seed in asked.seeds:
             kept = asked.out / f"{name}.{seed}.tsv"
             if not kept.exists():
                 print(name, seed, file=sys.stderr, flush=True)

@@ -135,10 +135,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--magic", help="Python of MAGIC's environment")
     parser.add_argument("--only", nargs="*", default=DATA_SETS, help="names of data sets")
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     found = {
-        name: [one(asked.data / f"{name}.h5ad", seed, asked.out, asked.magic) for seed in SEEDS] for name in asked.only
+        name: [one(asked.data / f"{name}.h5ad", seed, asked.out, asked.magic) for seed in asked.seeds]
+        for name in asked.only
     }
     print("| explained / balanced vote |", " | ".join(asked.only), "|")
     print("|", " | ".join("---" for _ in range(len(asked.only) + 1)), "|")
@@ -147,7 +149,7 @@ def main() -> None:
         for name in asked.only:
             runs = [each[key] for each in found[name] if key in each]
             values = [
-                f"{np.mean(numbers):.3f} ± {np.std(numbers, ddof=1):.3f}"
+                f"{np.mean(numbers):.3f}" + (f" ± {np.std(numbers, ddof=1):.3f}" if len(numbers) > 1 else "")
                 for what in ("explained", "vote")
                 if (numbers := [each[what] for each in runs if what in each])
             ]
