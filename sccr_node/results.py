@@ -250,18 +250,21 @@ class Result:
         Its ``uns`` entry.
     genes
         Sorted column indices of the imputed genes.
+    places
+        Where X and the layers of the result are by now, if ``sccr promote`` renamed them.
     """
 
     data: Dataset
     key: str
     about: Mapping[str, Any]
     genes: NDArray[np.intp]
+    places: Mapping[str, str] = field(default_factory=dict)
     _made: tuple[ResultKeys, Imputation] | None = field(default=None, repr=False)
 
     @classmethod
     def of_run(cls, data: Dataset, keys: ResultKeys, imputation: Imputation) -> Result:
         """Return the result of a run from memory, without reading the input again."""
-        return cls(data, keys.name, imputation.about(data.layer), imputation.preparation.genes, (keys, imputation))
+        return cls(data, keys.name, imputation.about(data.layer), imputation.preparation.genes, {}, (keys, imputation))
 
     @property
     def keys(self) -> ResultKeys:
@@ -283,7 +286,13 @@ class Result:
         """Return whether an output was written as a layer."""
         if self._made is not None:
             return output in self._made[0].layers
-        return self.data.has_key("layers", self.keys.layer(output))
+        place = self._place(output)
+        return place == "X" or self.data.has_key("layers", place.removeprefix("layers/"))
+
+    def _place(self, output: Output) -> str:
+        """Return where an output is: "X" or "layers/NAME"."""
+        written = f"layers/{self.keys.layer(output)}"
+        return self.places.get(written, written)
 
     def expression(self, progress: Progress | None = None) -> sparse.csr_matrix:
         """Return the expression before imputation: cells x imputed genes, float32."""
@@ -336,9 +345,10 @@ class Result:
         return sparse.csr_matrix(np.concatenate([rows.rows(cell, cell + 1) for cell in cells.tolist()]))
 
     def _layer(self, output: Output) -> Any:
-        name = self.keys.layer(output)
-        with reading(self.data.path, f"layer {name!r}"):
-            return open_matrix(self.data.root["layers"][name], f"layer {name!r}")
+        place = self._place(output)
+        name = place if place == "X" else f"layer {place.removeprefix('layers/')!r}"
+        with reading(self.data.path, name):
+            return open_matrix(self.data.root[place], name)
 
     @cached_property
     def components(self) -> NDArray[np.float32] | None:
@@ -384,11 +394,15 @@ def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
     with open_dataset(path) as data:
         key = _the_result(data, key)
         about = about_result(data, key)
-    with open_dataset(path, about["params"].get("layer")) as data:
+        places = places_of(data, key)
+    layer = about["params"].get("layer")
+    if layer is None and places["X"] != "X":
+        layer = places["X"].removeprefix("layers/")
+    with open_dataset(path, layer) as data:
         genes = imputed_genes(data, key)
         if not len(genes):
             raise InputProblem(f"var['{key}_imputed'] of {path} marks no genes: this is not a result of sccr impute")
-        yield Result(data, key, about, genes)
+        yield Result(data, key, about, genes, places)
 
 
 def results_in(data: Dataset) -> list[str]:

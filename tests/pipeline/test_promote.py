@@ -1,5 +1,7 @@
 """``sccr promote``: a layer becomes X, the former X a layer, and nothing else changes."""
 
+import re
+
 import anndata
 import h5py
 import numpy as np
@@ -106,3 +108,17 @@ def test_force_replaces(adata, tmp_path):
     (tmp_path / "there.h5ad").write_text("mine")
     assert main(["promote", str(tmp_path / "in.h5ad"), str(tmp_path / "there.h5ad"), "--force", "--quiet"]) == 0
     assert "unimputed" in read(tmp_path / "there.h5ad").layers
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_a_report_on_a_promoted_result_shows_the_same(tmp_path, suffix, capsys):
+    source, imputed, promoted = (tmp_path / f"{name}.{suffix}" for name in ("in", "imputed", "promoted"))
+    getattr(simulated(n_cells=60, n_genes=50), f"write_{suffix}")(source)
+    sections = []
+    assert main(["impute", str(source), str(imputed), "--quiet"]) == 0
+    assert main(["promote", str(imputed), str(promoted), "--former", "kept", "--quiet"]) == 0
+    for result in (imputed, promoted):
+        page = tmp_path / f"{result.stem}.html"
+        assert main(["report", str(result), "-o", str(page), "--quiet"]) == 0
+        sections.append(re.search(r'<section id="values".*?</section>', page.read_text(), re.S)[0])
+    assert sections[0] == sections[1]
