@@ -167,9 +167,9 @@ FORM_NOTES = {
     "impute_batch_key": "Leave empty if all cells come from one sample.",
     "impute_target_sum": "Leave empty for the median.",
     "score_layer": (
-        "On held-out molecules, score the layer that you would use: for scCR, sccr. On hidden values, score scCR's recovered "
-        "expression, as its paper does (the layer sccr_recovered, which scCR impute writes on request); for scFP and "
-        "scBFP, the layer sccr."
+        "On held-out molecules, score the layer that you would use: for scCR, sccr. On hidden values, score scCR's "
+        "recovered expression, as its paper does (the layer sccr_recovered, which scCR impute writes on request); for "
+        "scFP and scBFP, the layer sccr."
     ),
     "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
     "cluster_obsm": "scCR impute writes X_sccr. Leave empty to cluster expression.",
