@@ -43,7 +43,7 @@ def evaluate() -> None:
 )
 def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: Path) -> None:
     """Write a masked data set."""
-    from sccr_node.pipeline.evaluate import mask_file
+    from sccr_node.pipeline.masking import mask_file
 
     mask_file(input, output, params, console)
 
@@ -67,7 +67,7 @@ def score(
     json_file: Path | None,
 ) -> None:
     """Score a candidate."""
-    from sccr_node.pipeline.evaluate import score_file
+    from sccr_node.pipeline.masking import score_file
 
     score_file(masked, candidate, params, console, output=output, json_file=json_file)
 

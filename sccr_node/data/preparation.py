@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from sccr_node.data.dataset import RAW, Dataset
-from sccr_node.data.features import choose_features
+from sccr_node.data.features import Features, choose_features
 from sccr_node.data.genes import GeneChoice, ListedGene, choose_genes
 from sccr_node.data.matrix import canonical, pieces
 from sccr_node.data.scale import Scale, Scaling, decide_scale, log_mark
@@ -298,13 +298,7 @@ def decide_preparation(
         The matrix cannot be prepared as asked.
     """
     features = choose_features(data, feature_type)
-    summary = scan(data, progress, counted=features.counted)
-    try:
-        scaling = decide_scale(summary, input_scale, mark=log_mark(data), log_base=log_base, any_scale=any_scale)
-    except InputProblem as problem:
-        if places := data.counts_elsewhere():
-            raise InputProblem(f"{problem}; counts seem to be there with --layer {places[0]}") from problem
-        raise
+    summary, scaling = decide_values(data, features, input_scale, log_base, any_scale=any_scale, progress=progress)
     if not scaling.as_stored:
         summary = scan(data, progress, counted=features.counted, convert=scaling.convert)
     if choice is None:
@@ -317,14 +311,7 @@ def decide_preparation(
             listed=listed,
             missing=genes_missing,
         )
-    findings = [
-        Finding(f"input treated as {scaling.scale}: {scaling.reason}"),
-        *(Finding(warning, warning=True) for warning in scaling.warnings),
-        *(_of_counts_elsewhere(data) if scaling.scale == "log1p" and not any_scale else []),
-        *(Finding(note, warning=True) for note in data.notes),
-        *features.findings,
-        *choice.findings,
-    ]
+    findings = [*of_values(data, scaling, any_scale=any_scale), *features.findings, *choice.findings]
     return Preparation(
         summary=summary,
         scaling=scaling,
@@ -335,6 +322,42 @@ def decide_preparation(
         target_sum=target_sum,
         findings=tuple(findings),
     )
+
+
+def decide_values(
+    data: Dataset,
+    features: Features,
+    input_scale: Literal["auto", "counts", "log1p"],
+    log_base: float | None,
+    *,
+    any_scale: bool = False,
+    progress: Progress | None = None,
+) -> tuple[MatrixSummary, Scaling]:
+    """Read every value of a matrix as it is stored, and decide what the values are.
+
+    Raises
+    ------
+    InputProblem
+        They are impossible, or contradict the scale or leave it unclear.
+    """
+    summary = scan(data, progress, counted=features.counted)
+    try:
+        scaling = decide_scale(summary, input_scale, mark=log_mark(data), log_base=log_base, any_scale=any_scale)
+    except InputProblem as problem:
+        if places := data.counts_elsewhere():
+            raise InputProblem(f"{problem}; counts seem to be there with --layer {places[0]}") from problem
+        raise
+    return summary, scaling
+
+
+def of_values(data: Dataset, scaling: Scaling, *, any_scale: bool = False) -> list[Finding]:
+    """Return what a reader should know about the values and the names, before genes are selected."""
+    return [
+        Finding(f"input treated as {scaling.scale}: {scaling.reason}"),
+        *(Finding(warning, warning=True) for warning in scaling.warnings),
+        *(_of_counts_elsewhere(data) if scaling.scale == "log1p" and not any_scale else []),
+        *(Finding(note, warning=True) for note in data.notes),
+    ]
 
 
 def _of_counts_elsewhere(data: Dataset) -> list[Finding]:

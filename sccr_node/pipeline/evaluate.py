@@ -1,4 +1,4 @@
-"""The evaluation commands from file to file: mask, score, cluster, relations."""
+"""The evaluation commands from file to file: cluster and relations, and what all of them share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sccr_node import __version__
 from sccr_node.contract.evaluate import (
     EvaluateClusterParameters,
-    EvaluateMaskParameters,
     EvaluateRelationsParameters,
-    EvaluateScoreParameters,
 )
 from sccr_node.contract.imputing import RELATING
 from sccr_node.contract.keys import ResultKeys, possible_keys
@@ -25,15 +22,11 @@ from sccr_node.contract.methods import METHODS
 from sccr_node.contract.shared import Parameters, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.genes import GeneChoice, ListedGene
-from sccr_node.data.guard import among, listing, reading
-from sccr_node.data.preparation import Preparation, Prepared, selected_values
-from sccr_node.data.scale import LARGEST_LOG, refuse_not_finite
-from sccr_node.data.summary import MatrixSummary, scan
+from sccr_node.data.guard import among
+from sccr_node.data.preparation import Preparation, Prepared
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses.clustering import SUMMARY_COLUMNS, Settings, averages, compare
-from sccr_node.evaluation.analyses.recovery import recovery
-from sccr_node.evaluation.masks import drop_entries, mask_expression, positions
 from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_graph, strongest_pairs
 from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
@@ -43,122 +36,13 @@ from sccr_node.results import imputed_genes, results_in
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.runtime.words import plural, quantity
-from sccr_node.storage.files import write_h5ad_atomically
-from sccr_node.storage.store import quiet
 from sccr_node.storage.targets import Target, check_targets
-
-MASK_KEY = "sccr_mask"
-"""Key of ``uns`` that records how a data set was masked."""
-
-FACTOR_COLUMN = "sccr_mask_factor"
-"""Column of obs with size factors: masked counts are scored as log1p(counts x factor)."""
-
-TRUTH_LAYER = "truth"
 
 SHARE_COLUMNS = ("pairs", "n_pairs", "n_associating", "n_dissociating", "associating", "dissociating")
 PAIR_COLUMNS = ("kind", "gene_1", "gene_2", "r")
 
 GENE_FIELDS = ("genes", "n_top_genes")
 PREPARATION_FIELDS = ("input_scale", "log_base", *GENE_FIELDS, "normalize_by", "target_sum")
-
-
-def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters, console: Console) -> None:
-    """Write a masked data set for any tool to impute: log expression in X, counts and truth in layers.
-
-    Parameters
-    ----------
-    input_path
-        Any data set that ``sccr impute`` reads.
-    output_path
-        The ``.h5ad`` file to write: the selected genes of all cells.
-    asked
-        Preparation, rate, mechanism and seed.
-    console
-        Shows findings.
-
-    Raises
-    ------
-    SccrError
-        Any failure that the user can act on; nothing is written in that case.
-    """
-    import anndata as ad
-
-    if output_path.suffix != ".h5ad":
-        raise UsageProblem(
-            f"cannot write {output_path}: masked data are written as .h5ad; choose a name that ends in .h5ad"
-        )
-    check_targets([Target(output_path)], [input_path, *asked.files_read()], force=asked.force)
-    with open_input(input_path, asked) as (data, listed):
-        preparation, prepared = prepare(data, asked, console, listed=listed)
-        try:
-            masked = mask_expression(prepared.expression, asked.rate, asked.mechanism, asked.seed)
-        except ValueError as problem:
-            raise InputProblem(f"cannot mask {data.source}: {problem}; choose another --rate") from problem
-        obs = pd.DataFrame({name: data.obs_column(name).array for name in data.keys("obs")}, index=data.cell_names)
-        var = pd.DataFrame(
-            {name: data.var_column(name).array[preparation.genes] for name in data.keys("var")},
-            index=data.gene_names[preparation.genes],
-        )
-    layers = {TRUTH_LAYER: masked.truth}
-    if preparation.scale == "counts":
-        layers["counts"] = drop_entries(prepared.values, masked.truth)
-        obs[FACTOR_COLUMN] = prepared.normalization.factors
-    n_observed = masked.truth.nnz + masked.expression.nnz
-    record: dict[str, Any] = {
-        "version": __version__,
-        "rate": asked.rate,
-        "mechanism": asked.mechanism,
-        "seed": asked.seed,
-        "n_observed": n_observed,
-        "n_masked": masked.truth.nnz,
-        "input_scale": preparation.scale,
-    }
-    if masked.strength is not None:
-        record["lambda"] = masked.strength
-    if prepared.normalization.target_sum is not None:
-        record["target_sum"] = prepared.normalization.target_sum
-        record["normalize_by"] = asked.normalize_by
-    with quiet():  # duplicate names in the input are not our concern
-        adata = ad.AnnData(masked.expression, obs=obs, var=var, layers=layers, uns={MASK_KEY: record})
-        write_h5ad_atomically(output_path, adata, replace=asked.force)
-    console.say(
-        f"wrote {output_path}: {adata.n_obs:,} cells × {adata.n_vars:,} genes; {masked.truth.nnz:,} of "
-        f"{n_observed:,} observed entries set to zero ({asked.mechanism}, seed {asked.seed})"
-    )
-
-
-def score_file(
-    masked_path: Path,
-    candidate_path: Path,
-    asked: EvaluateScoreParameters,
-    console: Console,
-    *,
-    output: Path | None,
-    json_file: Path | None,
-) -> None:
-    """Compare a candidate with the truth at exactly the masked entries, and write the table.
-
-    Parameters
-    ----------
-    masked_path
-        An output of ``sccr evaluate mask``.
-    candidate_path
-        Any tool's output for it: the same cells and genes, in any order.
-    asked
-        The layer of the candidate.
-    console
-        Shows findings.
-    output, json_file
-        Files for the table as TSV (None: standard output) and as JSON (None: not written).
-
-    Raises
-    ------
-    InputProblem
-        Either file is not what it should be, or their cells or genes differ.
-    """
-    _check_tables([output, json_file], [masked_path, candidate_path, *asked.files_read()], asked.force)
-    row = score_candidate(masked_path, candidate_path, asked.layer, console)
-    write_tables(as_tsv([row], list(row)), output, {json_file: as_json(row)}, force=asked.force)
 
 
 def cluster_file(
@@ -190,7 +74,7 @@ def cluster_file(
     InputProblem
         The file lacks the matrix to cluster or the types to compare.
     """
-    _check_tables([output, json_file], [input_path, *asked.files_read()], asked.force)
+    check_tables([output, json_file], [input_path, *asked.files_read()], asked.force)
     need_libraries(["clustering"])
     if asked.obsm is not None:
         _refuse_without_effect(
@@ -262,7 +146,7 @@ def relations_file(
     InputProblem
         The input cannot be prepared, or its graph has no edges.
     """
-    _check_tables([output, json_file, pairs_file], [input_path, *asked.files_read()], asked.force)
+    check_tables([output, json_file, pairs_file], [input_path, *asked.files_read()], asked.force)
     key = ResultKeys(asked.key).gene_graph
     with open_input(input_path, asked) as (data, listed):
         stored = data.is_stored and data.has_key("varp", key)
@@ -365,118 +249,9 @@ def _refuse_without_effect(asked: Parameters, names: Collection[str], why: str) 
         raise UsageProblem(f"{', '.join(idle)} would have no effect: {why}; omit {plural(len(idle), 'it', 'them')}")
 
 
-def _check_tables(outputs: Iterable[Path | None], inputs: Iterable[Path], force: bool) -> None:
+def check_tables(outputs: Iterable[Path | None], inputs: Iterable[Path], force: bool) -> None:
+    """Refuse tables that must not be written."""
     check_targets([Target(output) for output in outputs if output is not None], inputs, force=force)
-
-
-def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, console: Console) -> dict[str, Any]:
-    """Compare a candidate with the truth at exactly the masked entries.
-
-    Returns
-    -------
-    One row of a table: the candidate, how the data were masked, and the metrics.
-    """
-    with open_dataset(masked_path) as data:
-        if not (data.has_key("uns", MASK_KEY) and data.has_key("layers", TRUTH_LAYER)):
-            raise InputProblem(
-                f"cannot score against {masked_path}: it was not written by sccr evaluate mask (it lacks "
-                f"layers[{TRUTH_LAYER!r}] or uns[{MASK_KEY!r}]); give the masked data first, then the candidate"
-            )
-        record = data.element("uns", MASK_KEY)
-        with reading(masked_path, f"uns[{MASK_KEY!r}]"):
-            how_masked = {
-                name: kind(record[name]) for name, kind in (("mechanism", str), ("rate", float), ("seed", int))
-            }
-    with open_dataset(masked_path, TRUTH_LAYER) as masked:
-        truth = selected_values(masked, np.arange(masked.n_genes))
-        with open_dataset(candidate_path, layer) as candidate:
-            cells = matching(masked.cell_names, candidate.cell_names, "cell", candidate.source)
-            genes = matching(masked.gene_names, candidate.gene_names, "gene", candidate.source)
-            _refuse_other_scales(scan(candidate, console.progress, counted=np.ones(candidate.n_genes, bool)), console)
-            true, imputed = _at_masked_entries(truth[cells][:, genes].tocsr(), candidate)
-            if layer is None and not imputed.any():
-                _refuse_untouched(candidate, masked)
-    return {
-        "candidate": str(candidate_path),
-        "layer": layer or "X",
-        **how_masked,
-        **asdict(recovery(true, imputed)),
-    }
-
-
-def matching(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) -> NDArray[np.intp]:
-    """Return the position of every found name among the wanted ones.
-
-    Parameters
-    ----------
-    wanted, found
-        Names; those found can be in a different order.
-    what
-        ``cell`` or ``gene``.
-    where
-        Source of the names found.
-
-    Raises
-    ------
-    InputProblem
-        One has names that the other lacks, or names in a different order are not unique.
-    """
-    if len(wanted) == len(found) and (wanted == found).all():
-        return np.arange(len(wanted))
-    for names, others, problem in ((wanted, found, "lacks"), (found, wanted, "adds")):
-        differing = names[~np.isin(names, others)]
-        if differing.size:
-            raise InputProblem(
-                f"cannot score {where}: it {problem} {quantity(differing.size, what)} "
-                f"({listing(differing.tolist(), 3)}); it must have exactly the cells and genes of the masked data"
-            )
-    if len(np.unique(wanted)) < len(wanted) or len(wanted) != len(found):
-        raise InputProblem(
-            f"cannot score {where}: its {what}s are not in the order of the masked data, and their names are not "
-            f"unique; keep the order of the {what}s, or make their names unique before masking"
-        )
-    return np.asarray(pd.Index(wanted).get_indexer(pd.Index(found)), dtype=np.intp)
-
-
-def _refuse_untouched(candidate: Dataset, masked: Dataset) -> None:
-    """Refuse a candidate whose X has nothing at the masked entries, if it has layers that the masked data do not."""
-    others = [name for name in candidate.keys("layers") if name not in masked.keys("layers")]
-    if others:
-        raise InputProblem(
-            f"cannot score {candidate.source}: it is zero at every masked entry, as if nothing had been imputed; name "
-            f"the layer to score with --layer: {listing(others)}"
-        )
-
-
-def _refuse_other_scales(summary: MatrixSummary, console: Console) -> None:
-    refuse_not_finite(summary)
-    if not summary.n_nonzeros:
-        console.warn(f"{summary.source} contains only zeros")
-    elif summary.all_integers:
-        raise InputProblem(
-            f"cannot score {summary.source}: it contains counts (integers up to {summary.maximum:g}), but the truth is "
-            f"log expression; give log1p(counts x obs[{FACTOR_COLUMN!r}]), or another --layer"
-        )
-    elif summary.maximum > LARGEST_LOG:
-        raise InputProblem(
-            f"cannot score {summary.source}: it contains values up to {summary.maximum:g}, too high for log "
-            f"expression; if they are denoised counts, give log1p(counts x obs[{FACTOR_COLUMN!r}])"
-        )
-
-
-def _at_masked_entries(truth: sparse.csr_matrix, candidate: Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the true and the candidate's values at the masked entries, in the candidate's order."""
-    truth.sort_indices()
-    imputed = np.zeros(truth.nnz)
-    for first, block in candidate.blocks():
-        start, end = truth.indptr[first], truth.indptr[first + block.shape[0]]
-        asked = positions(truth[first : first + block.shape[0]])
-        stored = positions(block)
-        at = np.searchsorted(stored, asked)
-        there = at < stored.size
-        there[there] = stored[at[there]] == asked[there]
-        imputed[start:end][there] = block.data[at[there]]
-    return truth.data, imputed
 
 
 def _expression_to_cluster(

@@ -7,36 +7,19 @@ import sys
 from types import SimpleNamespace
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from sccr_node.contract.evaluate import EvaluateMaskParameters
 from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import open_dataset
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation import analyses
-from sccr_node.evaluation.analyses.recovery import recovery
-from sccr_node.pipeline.evaluate import (
-    FACTOR_COLUMN,
-    genes_of_layer,
-    mask_file,
-    matching,
-    prepare,
-    read_types,
-    score_candidate,
-)
+from sccr_node.pipeline.evaluate import genes_of_layer, prepare, read_types
 from sccr_node.runtime.console import Console
 
 QUIET = Console(quiet=True)
-
-
-def masked_file(counts_file, **params):
-    path = counts_file.with_name("masked.h5ad")
-    mask_file(counts_file, path, EvaluateMaskParameters(force=True, **params), QUIET)
-    return path
 
 
 def prepared_by_hand(adata, n_top_genes=None):
@@ -47,95 +30,6 @@ def prepared_by_hand(adata, n_top_genes=None):
     counts = counts[:, genes]
     totals = counts.sum(axis=1, keepdims=True)
     return np.log1p(counts / totals * np.median(totals)), counts, genes
-
-
-@pytest.mark.parametrize("mechanism", ["mcar", "mnar"])
-def test_masked_file_holds_masked_logs_counts_and_the_truth(few_cells, counts_file, mechanism):
-    masked = ad.read_h5ad(masked_file(counts_file, rate=0.3, mechanism=mechanism, seed=4, n_top_genes=30))
-    logs, counts, genes = prepared_by_hand(few_cells, 30)
-    assert list(masked.var_names) == list(few_cells.var_names[genes])
-    assert list(masked.obs_names) == list(few_cells.obs_names)
-    truth = masked.layers["truth"].toarray()
-    asked = truth != 0
-    assert abs(asked.sum() - 0.3 * (logs != 0).sum()) <= 1
-    np.testing.assert_allclose(truth[asked], logs[asked], rtol=1e-6)
-    np.testing.assert_allclose(masked.X.toarray(), np.where(asked, 0, logs), rtol=1e-6)
-    np.testing.assert_array_equal(masked.layers["counts"].toarray(), np.where(asked, 0, counts))
-    assert masked.layers["truth"].nnz == asked.sum()
-    pd.testing.assert_frame_equal(masked.obs.drop(columns=FACTOR_COLUMN), few_cells.obs, check_categorical=False)
-    record = masked.uns["sccr_mask"]
-    assert (record["rate"], record["mechanism"], record["seed"]) == (0.3, mechanism, 4)
-    assert (record["n_masked"], record["n_observed"]) == (asked.sum(), (logs != 0).sum())
-    assert record["target_sum"] == np.median(counts.sum(axis=1))
-    assert ("lambda" in record) == (mechanism == "mnar")
-
-
-def test_older_anndata_can_read_masked_files(counts_file):
-    with h5py.File(masked_file(counts_file)) as file:
-        encodings = []
-        file.visititems(lambda name, item: encodings.append(item.attrs.get("encoding-type")))
-        assert "null" not in encodings and "raw" not in file
-
-
-def test_the_factor_takes_counts_to_the_scale_of_the_truth(few_cells, counts_file):
-    masked = ad.read_h5ad(masked_file(counts_file))
-    factors = masked.obs[FACTOR_COLUMN].to_numpy()[:, None]
-    np.testing.assert_allclose(
-        np.log1p(masked.layers["counts"].toarray() * factors), masked.X.toarray(), rtol=1e-5, atol=1e-7
-    )
-
-
-def test_logs_are_masked_as_they_are_and_have_no_counts(few_cells, counts_file):
-    logs, _, _ = prepared_by_hand(few_cells)
-    ad.AnnData(sparse.csr_matrix(logs.astype(np.float32)), few_cells.obs, few_cells.var).write_h5ad(counts_file)
-    masked = ad.read_h5ad(masked_file(counts_file))
-    assert list(masked.layers) == ["truth"] and FACTOR_COLUMN not in masked.obs
-    np.testing.assert_allclose((masked.X + masked.layers["truth"]).toarray(), logs, rtol=1e-6)
-
-
-def scored(masked, candidate, **params):
-    return score_candidate(masked, candidate, params.get("layer"), QUIET)
-
-
-@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
-@pytest.mark.parametrize("order", ["same", "other"])
-def test_a_candidate_is_aligned_by_name_and_compared_at_the_masked_entries(counts_file, storage, order):
-    path = masked_file(counts_file, rate=0.2)
-    masked = ad.read_h5ad(path)
-    random = np.random.default_rng(0)
-    values = random.gamma(2.0, 0.5, masked.shape) * (random.random(masked.shape) < 0.7) - 0.01
-    where = masked.layers["truth"].toarray() != 0
-    expected = recovery(masked.layers["truth"].toarray()[where], values[where])
-    candidate = ad.AnnData(storage(values), masked.obs[[]], masked.var[[]])
-    if order == "other":
-        candidate = candidate[random.permutation(60), random.permutation(80)].copy()
-    candidate.layers["mine"] = candidate.X
-    del candidate.X
-    candidate.write_h5ad(counts_file.with_name("candidate.h5ad"))
-    row = scored(path, counts_file.with_name("candidate.h5ad"), layer="mine")
-    assert (row["layer"], row["rate"], row["seed"], row["n_entries"]) == ("mine", 0.2, 0, where.sum())
-    for metric in ("rmse", "mae", "median_ae", "cosine"):
-        assert row[metric] == pytest.approx(getattr(expected, metric), rel=1e-6)
-
-
-def test_the_masked_data_themselves_score_as_nothing_imputed(counts_file):
-    path = masked_file(counts_file)
-    row = scored(path, path)
-    assert row["mae"] == pytest.approx(ad.read_h5ad(path).layers["truth"].data.mean(), rel=1e-6)
-    assert row["cosine"] == 0
-
-
-def test_matching_names():
-    def strings(text):
-        return np.array(text.split())
-
-    np.testing.assert_array_equal(matching(strings("a b c"), strings("c a b"), "gene", "X"), [2, 0, 1])
-    np.testing.assert_array_equal(matching(strings("a a b"), strings("a a b"), "gene", "X"), [0, 1, 2])
-    for found, words in (("a b", "lacks 1 gene "), ("a b c d", "adds 1 gene "), ("b c d", "lacks 1")):
-        with pytest.raises(InputProblem, match=words):
-            matching(strings("a b c"), strings(found), "gene", "X")
-    with pytest.raises(InputProblem, match="names are not unique"):
-        matching(strings("a a b"), strings("a b a"), "gene", "X")
 
 
 def types_of(column):
@@ -215,109 +109,6 @@ def test_genes_of_a_result_are_those_that_were_imputed(few_cells, counts_file):
 
 def table(text):
     return pd.read_csv(io.StringIO(text), sep="\t")
-
-
-@pytest.fixture
-def masked(sccr, counts_file):
-    path = counts_file.with_name("masked.h5ad")
-    assert sccr("evaluate", "mask", counts_file, path, "--rate", "0.3")[0] == 0
-    return path
-
-
-def changed(masked, change):
-    candidate = ad.read_h5ad(masked)
-    result = change(candidate)
-    path = masked.with_name("candidate.h5ad")
-    (candidate if result is None else result).write_h5ad(path)
-    return path
-
-
-def test_mask_impute_score(sccr, masked):
-    imputed, output, as_json = (masked.with_name(name) for name in ("imputed.h5ad", "score.tsv", "score.json"))
-    assert sccr("impute", masked, imputed, "--write", "recovered")[0] == 0
-    before = table(sccr("evaluate", "score", masked, masked)[1])
-    code, out, _ = sccr(
-        "evaluate", "score", masked, imputed, "--layer", "sccr_recovered", "-o", output, "--json", as_json
-    )
-    assert (code, out) == (0, "")
-    after = pd.read_csv(output, sep="\t")
-    assert list(after) == [
-        "candidate", "layer", "mechanism", "rate", "seed", "n_entries", "rmse", "mae", "median_ae", "cosine",
-    ]  # fmt: skip
-    assert after["mae"][0] < 0.6 * before["mae"][0] and after["cosine"][0] > 0.9
-    assert json.loads(as_json.read_text())["mae"] == pytest.approx(after["mae"][0], rel=1e-5)
-
-
-def with_nan(candidate):
-    candidate.X = candidate.X.toarray()
-    candidate.X[3, 5] = np.nan
-
-
-def with_counts(candidate):
-    candidate.X = candidate.layers["counts"]
-
-
-def with_denoised_counts(candidate):
-    candidate.X = candidate.layers["counts"].astype(np.float32) * 10.5
-
-
-def renamed(candidate):
-    candidate.obs_names = ["x" + name for name in candidate.obs_names]
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda a: a[1:].copy(), ["lacks 1 cell "]),
-        (lambda a: a[:, :-2].copy(), ["lacks 2 genes"]),
-        (renamed, ["lacks 60 cells"]),
-        (with_nan, ["1 NaN value"]),
-        (with_counts, ["contains counts", FACTOR_COLUMN]),
-        (with_denoised_counts, ["too high for log expression", FACTOR_COLUMN]),
-    ],
-)
-def test_candidates_that_are_not_made_from_the_masked_data_are_refused(refused, masked, change, words):
-    candidate = changed(masked, change)
-    refused(65, ["candidate.h5ad", *words], "evaluate", "score", masked, candidate, "-o", masked.with_name("s.tsv"))
-
-
-def test_a_candidate_with_more_genes_is_refused(refused, masked):
-    wide = changed(masked, lambda a: ad.concat([a, a[:, :2].copy()], axis=1, index_unique="-", join="outer"))
-    refused(65, ["80 genes"], "evaluate", "score", masked, wide)
-
-
-def test_score_refuses(refused, masked, counts_file):
-    folder = masked.parent
-    refused(65, ["not written by sccr evaluate mask"], "evaluate", "score", counts_file, masked)
-    refused(66, ["does not exist"], "evaluate", "score", masked, folder / "none.h5ad")
-    refused(66, ["does not exist"], "evaluate", "score", folder / "none.h5ad", masked)
-    refused(65, ["has no layer 'magic'"], "evaluate", "score", masked, masked, "--layer", "magic")
-    refused(2, ["it is the input"], "evaluate", "score", masked, masked, "-o", masked, "--force")
-    (folder / "there.tsv").write_text("")
-    refused(73, ["already exists"], "evaluate", "score", masked, masked, "--json", folder / "there.tsv")
-    refused(73, ["the folder", "does not exist"], "evaluate", "score", masked, masked, "-o", folder / "no" / "s.tsv")
-
-
-def test_mask_refuses(refused, counts_file):
-    output = counts_file.with_name("m.h5ad")
-    refused(2, ["--rate"], "evaluate", "mask", counts_file, output, "--rate", "1")
-    refused(2, ["--mechanism"], "evaluate", "mask", counts_file, output, "--mechanism", "mar")
-    refused(2, ["choose a name that ends in .h5ad"], "evaluate", "mask", counts_file, counts_file.with_name("m.zarr"))
-    refused(2, ["it is the input"], "evaluate", "mask", counts_file, counts_file, "--force")
-    refused(66, ["does not exist"], "evaluate", "mask", counts_file.with_name("none.h5ad"), output)
-    refused(
-        65,
-        ["cannot mask", "would drop none of the", "--rate"],
-        "evaluate",
-        "mask",
-        counts_file,
-        output,
-        "--rate",
-        "1e-9",
-    )
-    refused(65, ["'nolayer'"], "evaluate", "mask", counts_file, output, "--layer", "nolayer")
-    output.write_text("kept")
-    refused(73, ["already exists"], "evaluate", "mask", counts_file, output)
 
 
 def test_cluster(sccr, counts_file):
@@ -427,7 +218,6 @@ def test_relations_of_a_result_look_at_the_layer_it_was_made_from(sccr, few_cell
 
 
 def test_relations_refuse(refused, sccr, few_cells, counts_file):
-    from scipy import sparse
 
     refused(66, ["does not exist"], "evaluate", "relations", counts_file.with_name("none.h5ad"))
     refused(2, ["--method"], "evaluate", "relations", counts_file, "--method", "scfp")
@@ -465,16 +255,6 @@ def test_a_gene_file_that_is_missing_is_bad_usage_or_missing_input_by_who_names_
     config.write_text(json.dumps({"genes": str(absent)}))
     refused(2, [f"--genes {absent}"], *words, "--genes", absent)
     refused(66, ["the gene file named in the config file"], *words, "--config", config)
-
-
-def test_names_that_repeat_are_masked_without_a_remark(few_cells, counts_file):
-    adata = few_cells.copy()
-    adata.var_names = ["same", "same", *adata.var_names[2:]]
-    adata.write_h5ad(counts_file)
-    command = [sys.executable, "-m", "sccr_node", "evaluate", "mask", counts_file, counts_file.with_name("m.h5ad")]
-    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    assert "1 gene name occurs more than once" in run.stderr  # our own remark stays
-    assert "not unique" not in run.stderr, run.stderr
 
 
 def test_cluster_refuses_parameters_that_coordinates_leave_without_effect(refused, sccr, few_cells, counts_file):
