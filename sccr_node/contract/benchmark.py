@@ -30,6 +30,18 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         pattern="^({0})(,({0}))*$".format("|".join(COMPARED)),
         expects=f"names separated by commas, of these: {', '.join(COMPARED)}",
     )
+    analyses: str = parameter(
+        "recovery,clustering",
+        title="Analyses",
+        description=(
+            "Analyses of the imputed data, separated by commas: recovery, clustering. One is skipped, with a message, "
+            "if the data lack what it needs."
+        ),
+        group=EVALUATION,
+        metavar="ANALYSIS,ANALYSIS,...",
+        pattern=r"^[a-z_]+(,[a-z_]+)*$",
+        expects="names separated by commas, such as recovery,clustering",
+    )
     rates: str = parameter(
         "0.2,0.4,0.8",
         title="Rates",
@@ -57,7 +69,7 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         min_length=1,
     )
 
-    @field_validator("methods", "rates")
+    @field_validator("methods", "analyses", "rates")
     @classmethod
     def _items_differ(cls, items: str, info: ValidationInfo) -> str:
         return _without_repeats(str(info.field_name), items)
@@ -72,6 +84,10 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     def method_list(self) -> list[str]:
         """Return the methods."""
         return self.methods.split(",")
+
+    def analysis_list(self) -> list[str]:
+        """Return the analyses as typed; which ones exist is known to ``sccr_node.evaluation.analyses``."""
+        return self.analyses.split(",")
 
     def rate_list(self) -> list[float]:
         """Return the rates as numbers."""

@@ -274,7 +274,7 @@ def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | 
             expression=expression,
             imputed=imputed,
             truth=None if run.rate is None else sparse.csr_matrix(sparse.load_npz(folder / "truth.npz")),
-            types=np.load(folder / "types.npy") if analysis.needs_labels else None,
+            types=np.load(folder / "types.npy") if "label_key" in analysis.needs else None,
             seeds=run.seeds if run.seed is None else (run.seed,),
             settings={setting: settings[setting] for setting in analysis.settings},
             threads=threads or usable_cpus(),

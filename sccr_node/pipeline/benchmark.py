@@ -11,11 +11,13 @@ import numpy as np
 
 from sccr_node import __version__
 from sccr_node.contract.benchmark import BenchmarkParameters
-from sccr_node.errors import SccrError
+from sccr_node.contract.fields import flag
+from sccr_node.data.guard import among
+from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
-from sccr_node.pipeline.evaluate import need_libraries, prepare, read_types, without_effect
+from sccr_node.pipeline.evaluate import missing_libraries, prepare, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
@@ -27,6 +29,9 @@ from sccr_node.storage.targets import Target, check_targets
 
 RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads"}
 """Fields that do not affect a benchmark's rows, except for seconds and peak memory."""
+
+EXTENSIBLE_FIELDS = {"methods", "analyses", "rates", "seeds"}
+"""Fields that say which runs there are: finished ones are kept if others are added."""
 
 
 def benchmark_file(
@@ -58,7 +63,6 @@ def benchmark_file(
         targets.append(JournalTarget(journal_file))
     check_targets(targets, [input_path, *asked.files_read()], force=asked.force)
     chosen = _chosen_analyses(asked, console)
-    need_libraries(chosen)
     with open_input(input_path, asked) as (data, listed):
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
         preparation, prepared = prepare(data, asked, console, listed=listed)
@@ -72,7 +76,7 @@ def benchmark_file(
     }
     fingerprint = {
         **about,
-        "params": asked.model_dump(exclude=RUNNING_FIELDS | {"methods", "rates", "seeds"}),
+        "params": asked.model_dump(exclude=RUNNING_FIELDS | EXTENSIBLE_FIELDS),
         "genes": sha256(preparation.genes.astype(np.int64).tobytes()).hexdigest(),  # a gene file may have changed
     }
     journal = Journal(journal_file, fingerprint, force=asked.force)
@@ -91,16 +95,41 @@ def benchmark_file(
 
 
 def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
-    """Return the analyses that are possible with these data, and warn about parameters that only others use."""
+    """Return the analyses to do, in the order of the table; say which are skipped, and which parameters are idle.
+
+    Raises
+    ------
+    UsageProblem
+        There is no such analysis, or none that can be done.
+    """
     names = analyses.names()
-    chosen = [name for name in names if asked.label_key is not None or not analyses.load(name).needs_labels]
-    others = [name for name in names if name not in chosen]
-    idle = without_effect(asked, _settings_of(others) - _settings_of(chosen))
-    if idle:
-        titles = " and ".join(analyses.load(name).title for name in others)
-        # Not refused: a form or a workflow passes the same values for data with and without labels.
-        console.warn(f"{', '.join(idle)} {plural(len(idle), 'has', 'have')} no effect: {titles} requires --label-key")
+    for name in asked.analysis_list():
+        if name not in names:
+            raise UsageProblem(
+                f"{asked.source_of('analyses')}: there is no analysis {name!r}; there are {among(name, names)}"
+            )
+    lacking = {name: what for name in names if name in asked.analysis_list() and (what := _lacks(name, asked))}
+    chosen = [name for name in names if name in asked.analysis_list() and name not in lacking]
+    for name, what in lacking.items():
+        title = analyses.load(name).title
+        if not chosen:
+            raise UsageProblem(f"nothing to do: {title} requires {what}")
+        # A form passes the default as well: only a choice deserves a warning.
+        tell = console.say if asked.analyses == type(asked).model_fields["analyses"].default else console.warn
+        tell(f"skipping {title}: it requires {what}")
+    for name in names:
+        if idle := without_effect(asked, _settings_of([name]) - _settings_of(chosen)):
+            why = f"requires {lacking[name]}" if name in lacking else f"is not among {asked.source_of('analyses')}"
+            # Not refused: a form or a workflow passes the same values for data with and without labels.
+            has = plural(len(idle), "has", "have")
+            console.warn(f"{', '.join(idle)} {has} no effect: {analyses.load(name).title} {why}")
     return chosen
+
+
+def _lacks(name: str, asked: BenchmarkParameters) -> str:
+    """Return what an analysis requires and does not have, in the words that the user would type; empty if nothing."""
+    needs = [flag(need) for need in analyses.load(name).needs if getattr(asked, need) is None]
+    return " and ".join(needs) or missing_libraries(name)
 
 
 def _settings_of(names: Iterable[str]) -> set[str]:

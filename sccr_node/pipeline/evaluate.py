@@ -227,9 +227,14 @@ def need_libraries(chosen: Iterable[str]) -> None:
         A library is missing.
     """
     for name in chosen:
-        if missing := analyses.missing_libraries([name]):
-            title = analyses.load(name).title
-            raise UsageProblem(f"{title} requires {', '.join(missing)}: pip install 'sccr-node[full]'")
+        if missing := missing_libraries(name):
+            raise UsageProblem(f"{analyses.load(name).title} requires {missing}")
+
+
+def missing_libraries(name: str) -> str:
+    """Return the libraries that an analysis requires and that are not installed, and how to install them, as text."""
+    missing = analyses.missing_libraries([name])
+    return f"{', '.join(missing)}: pip install 'sccr-node[full]'" if missing else ""
 
 
 def without_effect(asked: Parameters, names: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from sccr_node.errors import NotEnoughResources
+from sccr_node.evaluation import analyses
 from sccr_node.evaluation.benchmark import Run, columns
 from sccr_node.pipeline import benchmark
 
@@ -126,6 +127,30 @@ def test_without_labels_the_numbers_of_clustering_are_said_to_have_no_effect(scc
     assert "--n-restarts, --resolution have no effect: clustering requires --label-key" in line
 
 
+def test_an_analysis_that_lacks_something_is_skipped(sccr, refused, counts_file, monkeypatch):
+    command = ("benchmark", counts_file, "--rates", "0.4", "--seeds", "0", "--methods", "none")
+    code, out, err = sccr(*command)
+    assert code == 0 and "skipping clustering: it requires --label-key" in err
+    code, out, err = sccr(*command, "--analyses", "clustering,recovery", "--quiet")
+    assert code == 0 and "warning: skipping clustering: it requires --label-key" in err
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["task", "recovery"]
+    refused(2, ["nothing to do: clustering requires --label-key"], *command, "--analyses", "clustering")
+    monkeypatch.setattr(analyses, "find_spec", lambda name: None if name == "igraph" else name)
+    command = (*command, "--label-key", "cell_type")
+    code, out, err = sccr(*command)
+    assert code == 0 and "skipping clustering: it requires igraph: pip install 'sccr-node[full]'" in err
+    refused(2, ["nothing to do: clustering requires igraph: pip install"], *command, "--analyses", "clustering")
+
+
+def test_only_the_chosen_analyses_are_done(sccr, counts_file):
+    command = ("benchmark", counts_file, "--methods", "none", "--label-key", "cell_type", "--seeds", "0")
+    code, out, err = sccr(*command, "--analyses", "clustering", "--n-restarts", "1", "--rates", "0.4")
+    assert code == 0 and {line.split("\t")[0] for line in out.splitlines()} == {"task", "clustering"}
+    code, out, err = sccr(*command, "--analyses", "recovery", "--n-restarts", "1", "--rates", "0.4")
+    assert code == 0 and {line.split("\t")[0] for line in out.splitlines()} == {"task", "recovery"}
+    assert "--n-restarts has no effect: clustering is not among --analyses" in err
+
+
 def test_it_refuses(refused, counts_file):
     output = counts_file.with_name("b.tsv")
 
@@ -135,6 +160,9 @@ def test_it_refuses(refused, counts_file):
     bad(2, ["--methods"], "--methods", "none,magic")
     bad(2, ["rates", "twice"], "--rates", "0.4,0.40")
     bad(2, ["--rates"], "--rates", "1.5")
+    bad(2, ["--analyses", "'clusters'", "did you mean 'clustering'?"], "--analyses", "recovery,clusters")
+    bad(2, ["analyses", "twice"], "--analyses", "recovery,recovery")
+    bad(2, ["--analyses", "names separated by commas"], "--analyses", "")
     bad(2, ["--seeds"], "--seeds", "0,-1")
     bad(65, ["'celltype'"], "--label-key", "celltype")
     bad(65, ["would drop none", "--rates"], "--rates", ".000000001", "--methods", "none", "--seeds", "0")

@@ -18,6 +18,7 @@ from sccr_node.contract.imputing import methods_by_setting
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Method
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
 from sccr_node.contract.tune import TUNED
+from sccr_node.evaluation import analyses
 
 MODELS: dict[str, type[Parameters]] = {
     "impute": ImputeParameters,
@@ -54,6 +55,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "all": "All genes",
         "file": "Genes from a list",
     },
+    "analyses": {name: analyses.load(name).question for name in analyses.names()},
     "genes_missing": {"error": "Stop if a gene is not in the data", "skip": "Impute the others"},
     "normalize_by": {"selected": "The genes to impute (as published)", "all": "All genes"},
     "write": {
@@ -130,6 +132,7 @@ FORM_HELP = {
     "cluster_seeds": "The random steps are repeated with each seed; more seeds show how much the numbers vary.",
     "benchmark_rates": "Numbers between 0 and 1, separated by commas; each share is tested separately.",
     "benchmark_mechanism": "In real data, low expression is lost more often; the papers hide values at random.",
+    "benchmark_analyses": "All but recovery require the column with known cell types, unless they say otherwise.",
     "benchmark_methods": "Each method imputes the same masked data.",
 }
 """What the form says instead of the contract's description, by the name of the macro."""
@@ -226,7 +229,7 @@ def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Ele
     help_text = _help(prefix, name, field)
     if choices := _choices(name, field):
         attributes = {"argument": flag(name), "type": "select"}
-        several = name == "methods"
+        several = name in ("methods", "analyses")
         if several:
             attributes |= {"multiple": "true", "optional": "false"}
         attributes["label"] = field["title"]
@@ -318,6 +321,8 @@ def _choices(name: str, field: dict[str, Any]) -> list[str]:
         return [*GENE_CHOICES, "file"]
     if name == "methods":
         return list(COMPARED)
+    if name == "analyses":
+        return analyses.names()
     return list(field.get("enum", []))
 
 

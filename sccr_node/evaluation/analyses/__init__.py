@@ -24,7 +24,10 @@ Row = dict[str, Any]
 """One row of a table, by column."""
 
 EARLIEST = ("recovery", "clustering")
-"""The benchmark's original analyses come first and later ones follow by name, so that no column ever moves."""
+"""The benchmark's original analyses: their columns stand before those of run time and memory."""
+
+ORDER = (*EARLIEST,)
+"""The order of the table. A new analysis goes to the end, so that no column ever moves; others follow by name."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,12 @@ class Analysis:
         Returns the rows, without the columns that identify the run.
     summary
         Returns a one-line summary of the rows for the log.
+    question
+        What it asks, in one line, for forms and the page.
     metrics
         Its own metrics; those that several commands print are in :data:`~sccr_node.evaluation.metrics.METRICS`.
-    needs_labels
-        Whether it requires known cell types.
+    needs
+        Parameters of the benchmark that must be given: columns with what is known about the cells.
     libraries
         Modules that must be installed.
     settings
@@ -95,8 +100,9 @@ class Analysis:
     columns: tuple[str, ...]
     score: Callable[[Case], list[Row]]
     summary: Callable[[Sequence[Row]], str]
+    question: str = ""
     metrics: tuple[Metric, ...] = ()
-    needs_labels: bool = False
+    needs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
@@ -104,7 +110,7 @@ class Analysis:
 def names() -> list[str]:
     """Return the names of all analyses, in the order of the table, without loading any."""
     found = sorted(module.name for module in iter_modules(__path__))
-    return sorted(found, key=lambda name: EARLIEST.index(name) if name in EARLIEST else len(EARLIEST))
+    return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
 @cache

@@ -212,7 +212,8 @@ ANALYSIS = Analysis(
     columns=("algorithm", "n_clusters", "ari", "nmi", "accuracy", "silhouette", "silhouette_types"),
     score=score,
     summary=summary,
-    needs_labels=True,
+    question="Do clusters agree with the cell types?",
+    needs=("label_key",),
     libraries=("sklearn", "scanpy", "igraph"),
     settings=tuple(field.name for field in fields(Settings)),
 )

@@ -78,4 +78,5 @@ ANALYSIS = Analysis(
     columns=("n_entries", "rmse", "mae", "median_ae", "cosine"),
     score=score,
     summary=summary,
+    question="Are hidden values recovered?",
 )
