@@ -34,8 +34,8 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         "recovery,clustering",
         title="Analyses",
         description=(
-            "Analyses of the imputed data, separated by commas: recovery, clustering. One is skipped, with a message, "
-            "if the data lack what it needs."
+            "Analyses of the imputed data, separated by commas: recovery, clustering, neighbors. One that lacks "
+            "something, such as known cell types, is skipped with a message."
         ),
         group=EVALUATION,
         metavar="ANALYSIS,ANALYSIS,...",

@@ -107,10 +107,8 @@ class Inputs:
 
 def columns() -> tuple[str, ...]:
     """Return the columns of the table; those of analyses that were added later come last."""
-    earliest, later = (
-        [column for name in names() if (name in EARLIEST) is first for column in load(name).columns]
-        for first in (True, False)
-    )
+    earliest = [column for name in EARLIEST for column in load(name).columns]
+    later = [column for name in names() for column in (*load(name).appended, *load(name).columns)]
     return tuple(dict.fromkeys((*ABOUT_COLUMNS, *earliest, *COST_COLUMNS, *later)))
 
 

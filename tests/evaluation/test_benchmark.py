@@ -46,9 +46,10 @@ def test_the_plan():
 
 
 def test_the_columns_of_the_table_stay_where_they_are():
-    assert columns()[:19] == (
+    assert columns()[:25] == (
         "task", "method", "mechanism", "rate", "seed", "n_entries", "rmse", "mae", "median_ae", "cosine",
         "algorithm", "n_clusters", "ari", "nmi", "accuracy", "silhouette", "silhouette_types", "seconds", "peak_mb",
+        "resolution", "vote", "vote_rare", "own_neighbors", "own_neighbors_rare", "n_rare",
     )  # fmt: skip
 
 
@@ -67,6 +68,7 @@ def test_a_run_clusters_the_cells_with_a_type(tmp_path):
     found = rows(Run(("clustering",), "none", seeds=(0, 1)), tmp_path)
     assert [(row["algorithm"], row["seed"]) for row in found] == [
         ("kmeans", 0), ("kmeans", 1), ("leiden", 0), ("leiden", 1),
+        ("leiden_types", 0), ("leiden_best", 0), ("leiden_types", 1), ("leiden_best", 1),
     ]  # fmt: skip
     assert found[0]["n_clusters"] == 2 and set(found[0]) <= set(columns())
 

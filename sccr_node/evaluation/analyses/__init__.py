@@ -14,11 +14,12 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.methods import Task
 from sccr_node.evaluation.metrics import METRICS, Metric
-from sccr_node.numerics import Progress
+from sccr_node.numerics import Progress, principal_components
 
 Row = dict[str, Any]
 """One row of a table, by column."""
@@ -26,7 +27,7 @@ Row = dict[str, Any]
 EARLIEST = ("recovery", "clustering")
 """The benchmark's original analyses: their columns stand before those of run time and memory."""
 
-ORDER = (*EARLIEST,)
+ORDER = (*EARLIEST, "neighbors")
 """The order of the table. A new analysis goes to the end, so that no column ever moves; others follow by name."""
 
 
@@ -78,6 +79,8 @@ class Analysis:
         Selects the method's output: the one that its authors evaluated for this task.
     columns
         Columns it adds to the table.
+    appended
+        More of them, which an analysis of :data:`EARLIEST` got later: they stand at the end of the table.
     score
         Returns the rows, without the columns that identify the run.
     summary
@@ -101,10 +104,25 @@ class Analysis:
     score: Callable[[Case], list[Row]]
     summary: Callable[[Sequence[Row]], str]
     question: str = ""
+    appended: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
     needs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+
+
+def cells_with_types(case: Case) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the method's output for the cells that have a type, dense, and their types."""
+    assert case.types is not None
+    typed = case.types >= 0
+    cells = case.imputed[typed]
+    return np.asarray(cells if isinstance(cells, np.ndarray) else cells.toarray(), dtype=np.float32), case.types[typed]
+
+
+def components_of(cells: NDArray[np.float32], n_components: int, threads: int) -> NDArray[np.float32]:
+    """Return the leading principal components of cells x genes, cells x at most ``n_components``."""
+    n_cells, n_genes = cells.shape
+    return principal_components(lambda first, last: cells[first:last], n_cells, n_genes, n_components, threads=threads)
 
 
 def names() -> list[str]:
