@@ -34,8 +34,9 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         "recovery,clustering",
         title="Analyses",
         description=(
-            "Analyses of the imputed data, separated by commas: recovery, clustering, neighbors. One that lacks "
-            "something, such as known cell types, is skipped with a message."
+            "Analyses of the imputed data, separated by commas: recovery, clustering, neighbors, annotation, "
+            "markers, false_markers, differential, trajectory. One that lacks something, such as known cell types, is "
+            "skipped with a message."
         ),
         group=EVALUATION,
         metavar="ANALYSIS,ANALYSIS,...",
@@ -63,6 +64,18 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         description=(
             "Column of obs with the known cell types. If given, imputed cells are also clustered and compared with "
             "them."
+        ),
+        group=DATA,
+        metavar="COLUMN",
+        min_length=1,
+    )
+
+    order_key: str | None = parameter(
+        None,
+        title="Order column",
+        description=(
+            "Column of obs with a known order of the cells as numbers, such as the day or the stage, for the analysis "
+            "trajectory."
         ),
         group=DATA,
         metavar="COLUMN",

@@ -20,8 +20,9 @@ from scipy import sparse
 from sccr_node.contract.methods import METHODS, Task
 from sccr_node.contract.shared import Mechanism
 from sccr_node.errors import InputProblem, NotEnoughResources
-from sccr_node.evaluation.analyses import EARLIEST, Case, Row, load, names
+from sccr_node.evaluation.analyses import EARLIEST, Case, Data, Row, load, names
 from sccr_node.evaluation.masks import mask_expression
+from sccr_node.evaluation.permuted import permute_genes
 from sccr_node.methods import Expression
 from sccr_node.methods import load as load_method
 from sccr_node.numerics import Progress, Workspace
@@ -46,7 +47,7 @@ class Run:
     method
         The method; ``none`` does not impute.
     mechanism, rate, seed
-        How entries are masked; None if the method gets the full data.
+        How entries are masked, or genes permuted (only by the seed); None if the method gets the full data.
     seeds
         Seeds for analyses of the full data.
     """
@@ -65,6 +66,11 @@ class Run:
         return cls(**{**values, **lists})
 
     @property
+    def data(self) -> Data:
+        """What the method gets."""
+        return load(self.analyses[0]).data
+
+    @property
     def task(self) -> Task:
         """The task that the method is evaluated for."""
         return load(self.analyses[0]).task
@@ -73,9 +79,10 @@ class Run:
     def title(self) -> str:
         """A title for log lines and messages."""
         method = "no imputation" if self.method == "none" else METHODS[self.method].title
-        if self.rate is None:
-            return f"{method}, {', '.join(load(name).title for name in self.analyses)}"
-        return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
+        if self.rate is not None:
+            return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{method}, {', '.join(load(name).title for name in self.analyses)}{seed}"
 
     def summary(self, rows: Sequence[Row]) -> str:
         """Summarise the rows of the run in one line."""
@@ -93,6 +100,8 @@ class Inputs:
         Cells x genes, log-normalised.
     types
         Type of each cell (-1: no type); None without labels.
+    order
+        Known order of each cell (NaN: not known); None without one.
     settings
         The parameters of the analyses, by name.
     threads
@@ -101,6 +110,7 @@ class Inputs:
 
     expression: sparse.csr_matrix
     types: NDArray[np.int64] | None
+    order: NDArray[np.float64] | None
     settings: Mapping[str, Any]
     threads: int | None
 
@@ -136,6 +146,8 @@ def planned_runs(
                 for seed in seeds
                 for method in methods
             ]
+        elif data == "permuted":
+            runs += [Run(tuple(group), method, seed=seed) for seed in seeds for method in methods]
         else:
             runs += [Run(tuple(group), method, seeds=tuple(seeds)) for method in methods]
     return runs
@@ -193,8 +205,11 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
 def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
     """Write what a run's process reads: masking in that process would count towards its peak memory."""
     expression = inputs.expression
-    if run.rate is not None:
-        assert run.mechanism is not None and run.seed is not None
+    if run.data == "permuted":
+        assert run.seed is not None
+        expression = permute_genes(expression, run.seed)
+    if run.data == "masked":
+        assert run.rate is not None and run.mechanism is not None and run.seed is not None
         try:
             masked = mask_expression(expression, run.rate, run.mechanism, run.seed)
         except ValueError as problem:
@@ -202,8 +217,9 @@ def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
         expression = masked.expression
         sparse.save_npz(folder / "truth.npz", masked.truth, compressed=False)
     sparse.save_npz(folder / "expression.npz", expression, compressed=False)
-    if inputs.types is not None:
-        np.save(folder / "types.npy", inputs.types)
+    for name, known in (("types", inputs.types), ("order", inputs.order)):
+        if known is not None:
+            np.save(folder / f"{name}.npy", known)
     return folder
 
 
@@ -262,23 +278,24 @@ def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | 
     expression = sparse.csr_matrix(sparse.load_npz(folder / "expression.npz"))
     imputed, seconds = _imputed(run.method, expression, run.task, threads, progress)
     took = {"seconds": seconds, "peak_mb": peak_memory() / MEGABYTE}
-    masking: Row = {}
-    if run.rate is not None:
-        masking = {"mechanism": run.mechanism, "rate": run.rate, "seed": run.seed}
+    changed: Row = {}
+    if run.data != "full":
+        changed = {"mechanism": run.mechanism, "rate": run.rate, "seed": run.seed}
     rows = []
     for name in run.analyses:
         analysis = load(name)
         case = Case(
             expression=expression,
             imputed=imputed,
-            truth=None if run.rate is None else sparse.csr_matrix(sparse.load_npz(folder / "truth.npz")),
+            truth=None if run.data != "masked" else sparse.csr_matrix(sparse.load_npz(folder / "truth.npz")),
             types=np.load(folder / "types.npy") if "label_key" in analysis.needs else None,
+            order=np.load(folder / "order.npy") if "order_key" in analysis.needs else None,
             seeds=run.seeds if run.seed is None else (run.seed,),
             settings={setting: settings[setting] for setting in analysis.settings},
             threads=threads or usable_cpus(),
             progress=progress,
         )
-        about = {"task": name, "method": run.method, **masking}
+        about = {"task": name, "method": run.method, **changed}
         rows += [{**about, **found, **took} for found in analysis.score(case)]
     return rows
 

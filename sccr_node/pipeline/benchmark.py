@@ -17,7 +17,7 @@ from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
-from sccr_node.pipeline.evaluate import missing_libraries, prepare, read_types, without_effect
+from sccr_node.pipeline.evaluate import missing_libraries, prepare, read_order, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
@@ -65,6 +65,7 @@ def benchmark_file(
     chosen = _chosen_analyses(asked, console)
     with open_input(input_path, asked) as (data, listed):
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
+        order = None if asked.order_key is None else read_order(data, asked.order_key, console)
         preparation, prepared = prepare(data, asked, console, listed=listed)
     about = {
         "version": __version__,
@@ -89,7 +90,7 @@ def benchmark_file(
     )
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
     with _telling_what_is_kept(journal):
-        rows = _rows(runs, Inputs(prepared.expression, types, settings, asked.threads), journal, console)
+        rows = _rows(runs, Inputs(prepared.expression, types, order, settings, asked.threads), journal, console)
         write_tables(as_tsv(rows, columns()), output, {json_file: as_json({**about, "rows": rows})}, force=asked.force)
         journal.remove()
 

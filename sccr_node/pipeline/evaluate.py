@@ -320,6 +320,45 @@ def read_types(data: Dataset, label_key: str, console: Console) -> NDArray[np.in
     return types
 
 
+def read_order(data: Dataset, order_key: str, console: Console) -> NDArray[np.float64]:
+    """Return the known order of each cell as a number, or NaN if it is not known.
+
+    Parameters
+    ----------
+    data
+        An opened input.
+    order_key
+        A column of obs with numbers, or with categories that are numbers.
+    console
+        Shows for how many cells the order is not known.
+
+    Raises
+    ------
+    InputProblem
+        The column does not exist, contains anything but finite numbers, or fewer than two different ones.
+    """
+    column = data.obs_column(order_key)
+    where = f"obs[{order_key!r}] of {data.path}"
+    try:
+        plain = column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
+        order = pd.to_numeric(plain).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as problem:
+        raise InputProblem(
+            f"cannot use {where} as the order of the cells: it does not contain numbers; name another column"
+        ) from problem
+    if np.isinf(order).any():
+        raise InputProblem(f"cannot use {where} as the order of the cells: it contains infinite values; correct them")
+    if len(np.unique(order[~np.isnan(order)])) < 2:
+        raise InputProblem(
+            f"cannot use {where} as the order of the cells: it has fewer than two different values; name another column"
+        )
+    if n_missing := int(np.isnan(order).sum()):
+        console.say(
+            f"{quantity(n_missing, 'cell')} without a value in {where} {plural(n_missing, 'has', 'have')} no order"
+        )
+    return order
+
+
 def genes_of_layer(data: Dataset, layer: str | None) -> NDArray[np.intp] | None:
     """Return the genes that ``sccr impute`` imputed in a layer; None if the layer is not its result."""
     for key in results_in(data):

@@ -5,7 +5,7 @@ from sccr_node.evaluation.analyses import known_metrics, load
 from sccr_node.evaluation.analyses import names as analyses
 from sccr_node.evaluation.metrics import METRICS, explanations
 
-COUNTS = {"n_entries", "n_clusters", "algorithm", "n_rare"}
+COUNTS = {"n_entries", "n_clusters", "algorithm", "n_rare", "n_permuted"}
 
 
 def test_every_metric_is_explained_in_sentences():

@@ -1,11 +1,14 @@
 """The benchmark from file to table: what it keeps when it is interrupted, and what it refuses."""
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
 
+import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -149,6 +152,41 @@ def test_only_the_chosen_analyses_are_done(sccr, counts_file):
     code, out, err = sccr(*command, "--analyses", "recovery", "--n-restarts", "1", "--rates", "0.4")
     assert code == 0 and {line.split("\t")[0] for line in out.splitlines()} == {"task", "recovery"}
     assert "--n-restarts has no effect: clustering is not among --analyses" in err
+
+
+def test_all_analyses_of_cells_with_types_and_an_order(sccr, counts_file):
+    adata = ad.read_h5ad(counts_file)
+    adata.obs["day"] = pd.Categorical(np.arange(adata.n_obs) // 20)  # categories that are numbers
+    adata.obs.loc[adata.obs_names[:3], "day"] = np.nan
+    adata.write_h5ad(counts_file)
+    command = ["benchmark", counts_file, "--seeds", "0,1", "--methods", "none,scfp", "--rates", "0.4"]
+    command += ["--label-key", "cell_type", "--order-key", "day", "--analyses", ",".join(analyses.names())]
+    code, out, err = sccr(*command, "--n-restarts", "1")
+    table = pd.read_csv(io.StringIO(out), sep="\t")
+    assert code == 0 and list(dict.fromkeys(table["task"])) == analyses.names()
+    assert "3 cells without a value in obs['day']" in err
+    for name in analyses.names():
+        rows = table[table["task"] == name]
+        assert set(rows["method"]) == {"none", "scfp"}
+        leading = analyses.load(name).columns
+        assert (
+            rows[[column for column in leading if column not in ("vote_rare", "own_neighbors_rare")]]
+            .notna()
+            .any()
+            .all()
+        )
+
+
+def test_an_order_that_is_none_is_refused(refused, counts_file):
+    adata = ad.read_h5ad(counts_file)
+    adata.obs["same"], adata.obs["endless"] = 1.0, [np.inf, *range(1, adata.n_obs)]
+    adata.write_h5ad(counts_file)
+    command = ("benchmark", counts_file, "--analyses", "trajectory", "--methods", "none", "--order-key")
+    refused(65, ["cannot use obs['cell_type']", "does not contain numbers"], *command, "cell_type")
+    refused(65, ["cannot use obs['same']", "fewer than two different values"], *command, "same")
+    refused(65, ["cannot use obs['endless']", "infinite"], *command, "endless")
+    refused(65, ["obs of", "has no column 'days'"], *command, "days")
+    refused(2, ["nothing to do: trajectory requires --order-key"], *command[:-1])
 
 
 def test_it_refuses(refused, counts_file):

@@ -15,9 +15,9 @@ def case(imputed: Any, types: Any = None, *, expression: Any = None, seeds: Any 
         imputed=imputed,
         truth=None,
         types=None if types is None else np.asarray(types),
+        order=known.get("order"),
         seeds=seeds,
-        settings=known.pop("settings", {}),
+        settings=known.get("settings", {}),
         threads=2,
         progress=lambda stage, fraction: None,
-        **known,
     )

@@ -161,6 +161,7 @@ FORM_NOTES = {
     "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
     "cluster_obsm": "scCR impute writes X_sccr. Leave empty to cluster expression.",
     "benchmark_label_key": "Leave empty if the cell types are not known.",
+    "benchmark_order_key": "Leave empty if no order is known.",
 }
 """What the form adds to the contract's description, by the name of the macro."""
 

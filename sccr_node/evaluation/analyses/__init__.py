@@ -27,8 +27,11 @@ Row = dict[str, Any]
 EARLIEST = ("recovery", "clustering")
 """The benchmark's original analyses: their columns stand before those of run time and memory."""
 
-ORDER = (*EARLIEST, "neighbors")
+ORDER = (*EARLIEST, "neighbors", "annotation", "markers", "false_markers", "differential", "trajectory")
 """The order of the table. A new analysis goes to the end, so that no column ever moves; others follow by name."""
+
+
+Data = Literal["masked", "full", "permuted"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Case:
         The entries that were hidden from the method, CSR; None if none were.
     types
         Type of each cell as a number from 0 (-1: no type); None without labels.
+    order
+        Known order of each cell (NaN: not known); None without one.
     seeds
         Seeds for the random steps of the analysis.
     settings
@@ -59,6 +64,7 @@ class Case:
     imputed: Any
     truth: Any
     types: NDArray[Any] | None
+    order: NDArray[np.float64] | None
     seeds: Sequence[int]
     settings: Mapping[str, Any]
     threads: int
@@ -74,7 +80,8 @@ class Analysis:
     title
         One or two words for progress and messages.
     data
-        Whether the method gets the data with masked entries (once per rate and seed) or the full data (once).
+        What the method gets: the data with masked entries (once per rate and seed), the full data (once), or the data
+        with some genes permuted among the cells (once per seed).
     task
         Selects the method's output: the one that its authors evaluated for this task.
     columns
@@ -98,7 +105,7 @@ class Analysis:
     """
 
     title: str
-    data: Literal["masked", "full"]
+    data: Data
     task: Task
     columns: tuple[str, ...]
     score: Callable[[Case], list[Row]]
@@ -115,8 +122,12 @@ def cells_with_types(case: Case) -> tuple[NDArray[np.float32], NDArray[np.int64]
     """Return the method's output for the cells that have a type, dense, and their types."""
     assert case.types is not None
     typed = case.types >= 0
-    cells = case.imputed[typed]
-    return np.asarray(cells if isinstance(cells, np.ndarray) else cells.toarray(), dtype=np.float32), case.types[typed]
+    return as_dense(case.imputed[typed]), case.types[typed]
+
+
+def as_dense(cells: Any) -> NDArray[np.float32]:
+    """Return some cells of a method's output, dense."""
+    return np.asarray(cells if isinstance(cells, np.ndarray) else cells.toarray(), dtype=np.float32)
 
 
 def components_of(cells: NDArray[np.float32], n_components: int, threads: int) -> NDArray[np.float32]:
