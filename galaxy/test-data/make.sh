@@ -2,7 +2,7 @@
 # Make the test data: simulated data sets, which are small, free to share and the same every time.
 set -eu
 cd "$(dirname "$0")"
-rm -f simulated.h5ad prepared.h5ad masked.h5ad imputed.h5ad genes.txt foreign_genes.txt
+rm -f simulated.h5ad prepared.h5ad masked.h5ad imputed.h5ad training.h5ad predicted.h5ad genes.txt foreign_genes.txt
 
 # Counts in X; obs has cell_type and batch.
 sccr simulate --n-cells 120 --n-genes 200 --n-types 3 --n-batches 2 --depth 800 --seed 6 simulated.h5ad
@@ -27,3 +27,14 @@ printf 'Actb\nGapdh\ngene_001\n' > foreign_genes.txt
 # Hidden values, and scCR's imputation of the rest.
 sccr evaluate mask --rate 0.3 simulated.h5ad masked.h5ad
 sccr impute --write both --n-components 20 masked.h5ad imputed.h5ad
+
+# Held-out molecules of a few genes, and what another tool would return for the training half: log values, nothing else.
+sccr evaluate split-molecules --n-top-genes 40 simulated.h5ad training.h5ad
+sccr impute training.h5ad predicted.h5ad
+python3 - <<'PYTHON'
+import anndata
+
+imputed = anndata.read_h5ad("predicted.h5ad")
+predicted = anndata.AnnData(imputed.layers["sccr"], imputed.obs[[]], imputed.var[[]])
+predicted.write_h5ad("predicted.h5ad", compression="gzip")
+PYTHON

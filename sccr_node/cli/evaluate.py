@@ -1,4 +1,4 @@
-"""The commands ``sccr evaluate mask|score|cluster|relations``."""
+"""The commands ``sccr evaluate mask|split-molecules|score|cluster|relations``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sccr_node.contract.evaluate import (
     EvaluateMaskParameters,
     EvaluateRelationsParameters,
     EvaluateScoreParameters,
+    EvaluateSplitMoleculesParameters,
 )
 from sccr_node.evaluation.metrics import explanations
 from sccr_node.runtime.console import Console
@@ -21,7 +22,8 @@ HERE = "sccr_node.cli.evaluate"
 
 EVALUATE_COMMANDS = {
     "mask": (f"{HERE}:mask", "Hide observed entries, to test how well a tool recovers them."),
-    "score": (f"{HERE}:score", "Compare any tool's output with the true values of the masked entries."),
+    "split-molecules": (f"{HERE}:split_molecules", "Hold out molecules, to test how well a tool predicts them."),
+    "score": (f"{HERE}:score", "Compare any tool's output with the values that were hidden from it."),
     "cluster": (f"{HERE}:cluster", "Cluster the cells and compare the clusters with known cell types."),
     "relations": (f"{HERE}:relations", "Count positively and negatively correlated pairs of genes."),
 }
@@ -49,27 +51,53 @@ def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: 
 
 
 @contract_command(
+    EvaluateSplitMoleculesParameters,
+    arguments=[path_argument("input"), path_argument("output")],
+    summary=(
+        "Hold out molecules, to test how well a tool predicts them. INPUT has counts, in any format that sccr impute "
+        "reads. Each molecule is drawn by itself: OUTPUT (.h5ad) has the log expression of the training half in X, its "
+        "counts in layers['counts'] and the other half in layers['held_out']. Run any tool on it, then sccr evaluate "
+        "score. Unlike masked entries, held-out molecules also judge what is predicted where nothing was observed."
+    ),
+)
+def split_molecules(params: EvaluateSplitMoleculesParameters, console: Console, input: Path, output: Path) -> None:
+    """Write a data set with held-out molecules."""
+    from sccr_node.pipeline.thinning import split_molecules_file
+
+    split_molecules_file(input, output, params, console)
+
+
+@contract_command(
     EvaluateScoreParameters,
-    arguments=[path_argument("masked"), path_argument("candidate")],
+    arguments=[path_argument("train"), path_argument("candidate")],
     extra_options=TABLE_OPTIONS,
     summary=(
-        "Compare any tool's output with the true values of the masked entries. MASKED is an output of sccr evaluate "
-        "mask; CANDIDATE is what the tool made of it: log expression of the same cells and genes, in any order."
+        "Compare any tool's output with the values that were hidden from it. TRAIN is an output of sccr evaluate mask "
+        "or sccr evaluate split-molecules; CANDIDATE is what the tool made of it: log expression of the same cells and "
+        "genes, in any order. Errors at masked entries are those of the papers: only values that were observed can be "
+        "masked, so that they reward whatever never predicts zero, and cannot tell an overestimate. Held-out molecules "
+        "judge all entries; the candidate then stands beside doing nothing, the gene means and a PCA, whose rank is "
+        "the best for these molecules."
     ),
-    epilog=explanations(("rmse", "mae", "median_ae", "cosine")),
+    epilog=explanations(
+        (
+            *("rmse", "mae", "median_ae", "cosine"),
+            *("mse", "mse_observed", "mse_unobserved", "floor", "explained", "deviance", "correlation"),
+        )
+    ),
 )
 def score(
     params: EvaluateScoreParameters,
     console: Console,
-    masked: Path,
+    train: Path,
     candidate: Path,
     output: Path | None,
     json_file: Path | None,
 ) -> None:
     """Score a candidate."""
-    from sccr_node.pipeline.masking import score_file
+    from sccr_node.pipeline.scoring import score_file
 
-    score_file(masked, candidate, params, console, output=output, json_file=json_file)
+    score_file(train, candidate, params, console, output=output, json_file=json_file)
 
 
 @contract_command(

@@ -167,7 +167,7 @@ def contract_command(
                 console.close_bar()
 
         return ContractCommand(
-            name=function.__name__,
+            name=function.__name__.replace("_", "-"),
             callback=callback,
             params=options,
             help=summary,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from pydantic import ValidationInfo, field_validator
 
 from sccr_node.contract.fields import DATA, EVALUATION, parameter
-from sccr_node.contract.methods import METHODS
+from sccr_node.contract.methods import METHODS, Task
 from sccr_node.contract.shared import (
     ClusteringParameters,
     Mechanism,
@@ -14,8 +17,38 @@ from sccr_node.contract.shared import (
     _without_repeats,
 )
 
-COMPARED = ("none", *METHODS)
-"""What a benchmark can compare: the data without imputation, and all methods."""
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a benchmark compares methods with: its name, its title, and the tasks that it makes sense for."""
+
+    name: str
+    title: str
+    tasks: tuple[Task, ...]
+
+
+BASELINES: Mapping[str, Baseline] = {
+    baseline.name: baseline
+    for baseline in (
+        Baseline("none", "no imputation", ("recovery", "clustering")),
+        Baseline("gene-mean", "gene mean", ("recovery",)),
+        Baseline("gene-and-cell-mean", "gene and cell mean", ("recovery",)),
+    )
+}
+"""What any method has to beat; the functions are in ``evaluation/baselines.py``."""
+
+COMPARED = (*BASELINES, *METHODS)
+"""What a benchmark can compare: the baselines, and all methods."""
+
+
+def title_of(name: str) -> str:
+    """Return the title of a baseline or a method."""
+    return BASELINES[name].title if name in BASELINES else METHODS[name].title
+
+
+def serves(name: str, task: Task) -> bool:
+    """Return whether a baseline or a method is compared for a task."""
+    return task in (BASELINES[name].tasks if name in BASELINES else METHODS[name].scored)
 
 
 class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedParameters):
@@ -24,7 +57,10 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     methods: str = parameter(
         ",".join(COMPARED),
         title="Methods",
-        description="Methods to compare, separated by commas. none does not impute: it is the baseline.",
+        description=(
+            "Methods to compare, separated by commas. none does not impute; gene-mean (a gene's mean observed value) "
+            "and gene-and-cell-mean (the same plus the cell's offset) need no tool, so that methods should beat them."
+        ),
         group=EVALUATION,
         metavar="METHOD,METHOD,...",
         pattern="^({0})(,({0}))*$".format("|".join(COMPARED)),

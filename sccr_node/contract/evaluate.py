@@ -1,6 +1,8 @@
-"""The parameters of ``sccr evaluate mask|score|cluster|relations``."""
+"""The parameters of ``sccr evaluate mask|split-molecules|score|cluster|relations``."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -44,6 +46,43 @@ class EvaluateMaskParameters(PreparationParameters, WritingParameters):
         ge=0,
         le=2**32 - 1,
     )
+
+
+class EvaluateSplitMoleculesParameters(PreparationParameters, WritingParameters):
+    """Parameters of ``sccr evaluate split-molecules``."""
+
+    input_scale: Literal["auto", "counts"] = parameter(
+        "auto",
+        title="Input scale",
+        description="Whole counts are needed: logarithms and corrected counts are refused either way.",
+        group=DATA,
+    )
+
+    fraction: float = parameter(
+        0.5,
+        title="Training fraction",
+        description=(
+            "Fraction of the molecules that the tool gets. The noise floor, and with it the explained share, is only "
+            "known for 0.5."
+        ),
+        group=EVALUATION,
+        gt=0,
+        lt=1,
+    )
+    seed: int = parameter(
+        0,
+        title="Seed",
+        description="Random seed; the same seed holds out the same molecules.",
+        group=EVALUATION,
+        ge=0,
+        le=2**32 - 1,
+    )
+
+    @model_validator(mode="after")
+    def _counts_only(self) -> EvaluateSplitMoleculesParameters:
+        if self.log_base is not None:
+            raise ValueError("--log-base applies only to logarithms, but only counts can be split into molecules")
+        return self
 
 
 class EvaluateScoreParameters(WritingParameters):

@@ -13,6 +13,7 @@ from sccr_node.contract.evaluate import (
     EvaluateMaskParameters,
     EvaluateRelationsParameters,
     EvaluateScoreParameters,
+    EvaluateSplitMoleculesParameters,
 )
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.promote import PromoteParameters
@@ -30,6 +31,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "split": SplitParameters,
     "gather": GatherParameters,
     "evaluate-mask": EvaluateMaskParameters,
+    "evaluate-split-molecules": EvaluateSplitMoleculesParameters,
     "evaluate-score": EvaluateScoreParameters,
     "evaluate-cluster": EvaluateClusterParameters,
     "evaluate-relations": EvaluateRelationsParameters,

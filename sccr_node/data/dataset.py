@@ -98,6 +98,7 @@ class Dataset:
         self.in_memory_bytes = matrix.in_memory_bytes
         self.remarks: list[str] = []
         self._stamp = _stamp(path)
+        self._part = ""
         self.of_raw = layer == RAW and not self.has_key("layers", RAW)
 
     def check_unchanged(self) -> None:
@@ -113,7 +114,9 @@ class Dataset:
 
     def half(self, which: Half, *, share: float, seed: int, convert: Callable[[Any], Any] | None = None) -> Dataset:
         """Return a view of one half of the molecules (:class:`~sccr_node.data.views.HalfOf`)."""
-        return self._seen(HalfOf(self._matrix, share, seed, which, convert), self._obs)
+        seen = self._seen(HalfOf(self._matrix, share, seed, which, convert), self._obs)
+        seen._part = f"the {which.replace(' ', '-')} half of "
+        return seen
 
     def _seen(self, matrix: Matrix, obs: Table) -> Dataset:
         seen = Dataset(self.path, self.format, self.layer, self.root, matrix, obs, self._var, self.store)
@@ -123,9 +126,8 @@ class Dataset:
     @property
     def source(self) -> str:
         """The name of the matrix, for messages."""
-        if self.of_raw:
-            return f"raw.X of {self.path}"
-        return f"layer {self.layer!r} of {self.path}" if self.layer is not None else f"X of {self.path}"
+        layer = "raw.X" if self.of_raw else "X" if self.layer is None else f"layer {self.layer!r}"
+        return f"{self._part}{layer} of {self.path}"
 
     @cached_property
     def cell_names(self) -> np.ndarray:

@@ -234,9 +234,7 @@ class Preparation:
 
     def headline(self) -> str:
         """Describe the matrix in one line."""
-        found = self.summary
-        zeros = 1 - found.n_nonzeros / (found.n_cells * found.n_genes)
-        return f"{found.source}: {found.n_cells:,} cells × {found.n_genes:,} genes, {zeros:.1%} zeros"
+        return self.summary.headline()
 
     def read(self, data: Dataset, progress: Progress | None = None) -> Prepared:
         """Read the selected genes of all cells and normalise them.

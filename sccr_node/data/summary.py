@@ -88,6 +88,11 @@ class MatrixSummary:
         """Number of cells without any value in the counted features."""
         return int((self.cell_totals == 0).sum())
 
+    def headline(self) -> str:
+        """Describe the matrix in one line."""
+        zeros = 1 - self.n_nonzeros / (self.n_cells * self.n_genes)
+        return f"{self.source}: {self.n_cells:,} cells × {self.n_genes:,} genes, {zeros:.1%} zeros"
+
 
 def scan(
     data: Dataset,

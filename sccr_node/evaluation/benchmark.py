@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node.contract.benchmark import serves, title_of
 from sccr_node.contract.methods import METHODS, Task
 from sccr_node.contract.shared import Mechanism
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.evaluation.analyses import EARLIEST, Case, Data, Row, load, names
+from sccr_node.evaluation.baselines import FUNCTIONS
 from sccr_node.evaluation.masks import mask_expression
 from sccr_node.evaluation.permuted import permute_genes
 from sccr_node.methods import Expression
@@ -45,7 +47,7 @@ class Run:
     analyses
         Names of the analyses; all of them use the same output of the method.
     method
-        The method; ``none`` does not impute.
+        The method, or a baseline.
     mechanism, rate, seed
         How entries are masked, or genes permuted (only by the seed); None if the method gets the full data.
     seeds
@@ -78,7 +80,7 @@ class Run:
     @property
     def title(self) -> str:
         """A title for log lines and messages."""
-        method = "no imputation" if self.method == "none" else METHODS[self.method].title
+        method = title_of(self.method)
         if self.rate is not None:
             return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
         seed = "" if self.seed is None else f", seed {self.seed}"
@@ -132,24 +134,26 @@ def planned_runs(
 ) -> list[Run]:
     """Return the runs of a benchmark, in the order of the table.
 
-    Analyses of the same output of the same imputation share a run.
+    Analyses of the same output of the same imputation share a run. A baseline has runs only for the tasks that it makes
+    sense for.
     """
     shared: dict[tuple[str, Task], list[str]] = {}
     for name in analyses:
         shared.setdefault((load(name).data, load(name).task), []).append(name)
     runs = []
-    for (data, _), group in shared.items():
+    for (data, task), group in shared.items():
+        served = [method for method in methods if serves(method, task)]
         if data == "masked":
             runs += [
                 Run(tuple(group), method, mechanism, rate, seed)
                 for rate in rates
                 for seed in seeds
-                for method in methods
+                for method in served
             ]
         elif data == "permuted":
-            runs += [Run(tuple(group), method, seed=seed) for seed in seeds for method in methods]
+            runs += [Run(tuple(group), method, seed=seed) for seed in seeds for method in served]
         else:
-            runs += [Run(tuple(group), method, seeds=tuple(seeds)) for method in methods]
+            runs += [Run(tuple(group), method, seeds=tuple(seeds)) for method in served]
     return runs
 
 
@@ -305,8 +309,8 @@ def _imputed(
 ) -> tuple[Any, float]:
     """Return the output that a method's authors evaluated for a task (cells x genes), and the seconds it took."""
     begin = time.monotonic()
-    if method == "none":
-        return expression, 0.0
+    if method in FUNCTIONS:
+        return FUNCTIONS[method](expression), time.monotonic() - begin
     output = METHODS[method].scored[task]
     work = Workspace(threads, progress)
     result = load_method(method).impute(Expression.of(expression), work, [output], METHODS[method].complete({}))

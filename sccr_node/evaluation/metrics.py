@@ -89,6 +89,81 @@ METRICS: Mapping[str, Metric] = {
             decimals=4,
         ),
         Metric(
+            name="mse",
+            title="Mean squared error",
+            meaning="Mean squared error of log expression against the held-out molecules, over all entries.",
+            lowest=0,
+            highest=None,
+            better="lower",
+            decimals=5,
+        ),
+        Metric(
+            name="mse_observed",
+            title="Mean squared error at observed entries",
+            meaning="The same over the entries with a molecule in the training half.",
+            lowest=0,
+            highest=None,
+            better="lower",
+            decimals=5,
+        ),
+        Metric(
+            name="mse_unobserved",
+            title="Mean squared error at unobserved entries",
+            meaning="The same over the entries without a molecule in the training half: here, overestimates cost most.",
+            lowest=0,
+            highest=None,
+            better="lower",
+            decimals=5,
+        ),
+        Metric(
+            name="floor",
+            title="Noise floor",
+            meaning=(
+                "The mse of a prediction that knows the truth: half that of doing nothing. Empty unless the halves are "
+                "equal."
+            ),
+            lowest=0,
+            highest=None,
+            better=None,
+            decimals=5,
+        ),
+        Metric(
+            name="explained",
+            title="Explained share",
+            meaning=(
+                "How far the mse is on the way from the gene means (0) to the noise floor (1); below 0 it is worse "
+                "than predicting the same for all cells. Empty unless the halves are equal."
+            ),
+            lowest=None,
+            highest=None,
+            better="higher",
+            decimals=3,
+        ),
+        Metric(
+            name="deviance",
+            title="Poisson deviance",
+            meaning=(
+                "Mean Poisson deviance of the held-out counts, with predictions scaled to each cell's held-out depth "
+                "and raised to at least 0.001 molecules."
+            ),
+            lowest=0,
+            highest=None,
+            better="lower",
+            decimals=5,
+        ),
+        Metric(
+            name="correlation",
+            title="Correlation per gene",
+            meaning=(
+                "Pearson correlation over the cells of predicted and held-out log expression: median over the genes "
+                "that vary in the held-out half. A gene that is predicted to be the same everywhere counts as 0."
+            ),
+            lowest=-1,
+            highest=1,
+            better="higher",
+            decimals=3,
+        ),
+        Metric(
             name="ari",
             title="Adjusted Rand index",
             meaning="Adjusted Rand index of clusters and known types: 1 if identical, 0 expected by chance.",

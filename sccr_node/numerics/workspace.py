@@ -59,10 +59,10 @@ class Workspace:
     def stage(self, name: str) -> Iterator[None]:
         """Name and time the block."""
         self._stage, started = name, time.perf_counter()
-        self._report(0.0)
+        self.report(0.0)
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-        self._report(1.0)
+        self.report(1.0)
 
     def buffer(self, n_values: int) -> NDArray[np.float32]:
         """Return a buffer for `n_values` float32 values: every array of cells x genes is allocated here."""
@@ -119,7 +119,7 @@ class Workspace:
             for thread in crew:
                 thread.start()
             while crew and not finished.wait(_POLL_SECONDS):
-                self._report(done / len(items))
+                self.report(done / len(items))
         except BaseException:
             self.cancelled[0] = 1
             raise
@@ -130,7 +130,8 @@ class Workspace:
         if failures:
             raise failures[0]
 
-    def _report(self, fraction: float) -> None:
+    def report(self, fraction: float) -> None:
+        """Report how much of the stage is done, and handle signals."""
         signals.check()
         if self._progress is not None:
             self._progress(self._stage, fraction)

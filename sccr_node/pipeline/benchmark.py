@@ -88,6 +88,9 @@ def benchmark_file(
         mechanism=asked.mechanism,
         seeds=asked.seed_list(),
     )
+    for name in chosen:
+        if not any(name in run.analyses for run in runs):
+            console.warn(f"no {analyses.load(name).title}: {asked.methods} are not compared for it")
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
     with _telling_what_is_kept(journal):
         rows = _rows(runs, Inputs(prepared.expression, types, order, settings, asked.threads), journal, console)

@@ -1,4 +1,4 @@
-"""Recovery from file to file: hide observed entries (mask), and score what a tool makes of hidden values (score)."""
+"""Masks from file to file: hide observed entries, and compare what a tool makes of them with the truth."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
-from sccr_node.contract.evaluate import EvaluateMaskParameters, EvaluateScoreParameters
+from sccr_node.contract.evaluate import EvaluateMaskParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import reading
 from sccr_node.data.preparation import selected_values
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.analyses.recovery import recovery
 from sccr_node.evaluation.masks import drop_entries, mask_expression, positions
-from sccr_node.pipeline.evaluate import check_tables, prepare
+from sccr_node.pipeline.evaluate import prepare
 from sccr_node.pipeline.hidden import (
     FACTOR_COLUMN,
     MASK_KEY,
@@ -31,7 +31,6 @@ from sccr_node.pipeline.hidden import (
     write_for_tools,
 )
 from sccr_node.pipeline.plan import open_input
-from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime.console import Console
 
 
@@ -89,40 +88,6 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
     )
 
 
-def score_file(
-    masked_path: Path,
-    candidate_path: Path,
-    asked: EvaluateScoreParameters,
-    console: Console,
-    *,
-    output: Path | None,
-    json_file: Path | None,
-) -> None:
-    """Compare a candidate with the truth at exactly the masked entries, and write the table.
-
-    Parameters
-    ----------
-    masked_path
-        An output of ``sccr evaluate mask``.
-    candidate_path
-        Any tool's output for it: the same cells and genes, in any order.
-    asked
-        The layer of the candidate.
-    console
-        Shows findings.
-    output, json_file
-        Files for the table as TSV (None: standard output) and as JSON (None: not written).
-
-    Raises
-    ------
-    InputProblem
-        Either file is not what it should be, or their cells or genes differ.
-    """
-    check_tables([output, json_file], [masked_path, candidate_path, *asked.files_read()], asked.force)
-    row = score_candidate(masked_path, candidate_path, asked.layer, console)
-    write_tables(as_tsv([row], list(row)), output, {json_file: as_json(row)}, force=asked.force)
-
-
 def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, console: Console) -> dict[str, Any]:
     """Compare a candidate with the truth at exactly the masked entries.
 
@@ -131,11 +96,6 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
     One row of a table: the candidate, how the data were masked, and the metrics.
     """
     with open_dataset(masked_path) as data:
-        if not (data.has_key("uns", MASK_KEY) and data.has_key("layers", TRUTH_LAYER)):
-            raise InputProblem(
-                f"cannot score against {masked_path}: it was not written by sccr evaluate mask (it lacks "
-                f"layers[{TRUTH_LAYER!r}] or uns[{MASK_KEY!r}]); give the masked data first, then the candidate"
-            )
         record = data.element("uns", MASK_KEY)
         with reading(masked_path, f"uns[{MASK_KEY!r}]"):
             how_masked = {

@@ -25,6 +25,7 @@ COMMANDS = (
     "impute",
     "evaluate",
     "evaluate mask",
+    "evaluate split-molecules",
     "evaluate score",
     "evaluate cluster",
     "evaluate relations",

@@ -107,7 +107,10 @@ def test_problems_are_named_as_their_user_wrote_them(flags, environ, message):
             {"seeds": ""},
             "--seeds: should be whole numbers of up to 9 digits, separated by commas, such as 0,1,2 (given: '')",
         ),
-        ({"methods": "sccr,foo"}, "--methods: should be names separated by commas, of these: none, sccr, scfp, scbfp"),
+        (
+            {"methods": "sccr,foo"},
+            "--methods: should be names separated by commas, of these: none, gene-mean, gene-and-cell-mean, sccr,",
+        ),
         ({"key_added": "a b"}, "--key-added: should be a letter or an underscore, followed by letters, digits,"),
     ],
 )

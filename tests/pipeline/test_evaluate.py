@@ -242,6 +242,7 @@ assert not heavy, heavy
 COMMANDS = {
     "mask": ("evaluate", "mask", "IN", "OUT"),
     "cluster": ("evaluate", "cluster", "IN", "--label-key", "cell_type"),
+    "split-molecules": ("evaluate", "split-molecules", "IN", "OUT"),
     "relations": ("evaluate", "relations", "IN"),
     "benchmark": ("benchmark", "IN"),
 }

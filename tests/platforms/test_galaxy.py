@@ -130,7 +130,7 @@ def understood(command: str, free_text: dict[str, str], folder: Path) -> Any:
     assert chosen is not None
     given = chosen.make_context(name, words).params
     assert given["config"] == Path("free_text.json")
-    model = MODELS[name]
+    model = MODELS[name.replace("-", "_")]
     flags = {field: given[field] for field in model.model_fields}
     return settle(model, flags, config=folder / "free_text.json", environ={})
 
@@ -188,6 +188,8 @@ def test_every_task_of_evaluate_is_a_command_that_sccr_takes(planemo: Path, tmp_
     states: list[dict[str, Any]] = [{"task": "score", "layer": "sccr", "details": True}]
     for scale, genes in itertools.product(SCALES, GENES):
         states.append({"task": "mask", "mechanism": "mnar", "scale_choice": scale, "genes_choice": genes})
+        how = {"normalize_by": "all", "target_sum": 500}
+        states.append({"task": "split", "fraction": 0.7, "layer": "x", "normalisation": how, "genes_choice": genes})
         states.append({"task": "relations", "method": "scbfp", "scale_choice": scale, "genes_choice": genes})
         states.append({"task": "benchmark", "methods": ["none", "scfp"], "scale_choice": scale, "genes_choice": genes})
     for matrix in ({"matrix": "expression", "layer": "sccr"}, {"matrix": "embedding", "obsm": "X_sccr"}):
@@ -195,11 +197,13 @@ def test_every_task_of_evaluate_is_a_command_that_sccr_takes(planemo: Path, tmp_
     results = rendered(planemo, "sccr_evaluate", [{"task_choice": state} for state in states])
     for state, result in zip(states, results, strict=True):
         params = understood(result["command"], result["free_text"], tmp_path)
-        for name in ("layer", "mechanism", "method", "label_key"):
+        for name in ("layer", "mechanism", "method", "label_key", "fraction"):
             if name in state:
                 assert getattr(params, name) == state[name]
         if state["task"] == "cluster":
             assert params.obsm == state["matrix_choice"].get("obsm")
+        if state["task"] == "split":
+            assert (params.normalize_by, params.target_sum) == ("all", 500)
         if state["task"] == "benchmark":
             assert params.methods == "none,scfp"
 

@@ -11,6 +11,7 @@ from sccr_node.contract.evaluate import (
     EvaluateMaskParameters,
     EvaluateRelationsParameters,
     EvaluateScoreParameters,
+    EvaluateSplitMoleculesParameters,
 )
 from sccr_node.contract.fields import NUMBERS, flag
 from sccr_node.contract.impute import ImputeParameters
@@ -23,6 +24,7 @@ from sccr_node.evaluation import analyses
 MODELS: dict[str, type[Parameters]] = {
     "impute": ImputeParameters,
     "mask": EvaluateMaskParameters,
+    "split_molecules": EvaluateSplitMoleculesParameters,
     "score": EvaluateScoreParameters,
     "cluster": EvaluateClusterParameters,
     "relations": EvaluateRelationsParameters,
@@ -38,6 +40,9 @@ NOT_OFFERED = frozenset(
         *("force", "dry_run", "log_format", "quiet", "debug"),
     }
 )
+
+WITHOUT_CHOICE = frozenset({"split_molecules_input_scale"})
+"""Macros that are not written, because their choice has only one meaning."""
 
 OPTION_LABELS: dict[str, dict[str, str]] = {
     "method": {
@@ -70,6 +75,8 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
     },
     "methods": {
         "none": "No imputation (the masked data unchanged)",
+        "gene-mean": "Mean observed value of the gene",
+        "gene-and-cell-mean": "Mean observed value of the gene, plus the offset of the cell",
         **{method.name: method.title for method in METHODS.values()},
     },
     "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
@@ -133,7 +140,14 @@ FORM_HELP = {
     "benchmark_rates": "Numbers between 0 and 1, separated by commas; each share is tested separately.",
     "benchmark_mechanism": "In real data, low expression is lost more often; the papers hide values at random.",
     "benchmark_analyses": "All but recovery require the column with known cell types, unless they say otherwise.",
-    "benchmark_methods": "Each method imputes the same masked data.",
+    "split_molecules_fraction": (
+        "Between 0 and 1. The noise floor, and how much of the predictable variation is explained, are only known for "
+        "0.5."
+    ),
+    "split_molecules_seed": "The same seed holds out the same molecules.",
+    "benchmark_methods": (
+        "Each method imputes the same masked data. Those before scCR need no tool: a method has to beat them."
+    ),
 }
 """What the form says instead of the contract's description, by the name of the macro."""
 
@@ -144,6 +158,7 @@ FORM_TITLES = {
     "impute_label_key": "Column with cell types, for the report",
     "mask_rate": "Share of the observed values to hide",
     "mask_mechanism": "Which values to hide",
+    "split_molecules_fraction": "Share of the molecules that the tool gets",
     "cluster_label_key": "Column with known cell types",
     "benchmark_label_key": "Column with known cell types",
     "benchmark_rates": "Shares of the observed values to hide",
@@ -187,7 +202,7 @@ def macros_text() -> str:
         chosen_together = {"method", "write", *numbers} if numbers else set()
         for name, field in fields.items():
             known = written.setdefault(name, [])
-            if name in NOT_OFFERED | chosen_together or field in known:
+            if name in NOT_OFFERED | chosen_together or field in known or f"{prefix}_{name}" in WITHOUT_CHOICE:
                 continue
             known.append(field)
             root.append(_macro(f"{prefix}_{name}", [_parameter(prefix, name, field)]))

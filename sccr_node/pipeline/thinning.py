@@ -1,0 +1,246 @@
+"""Held-out molecules from file to file: split the molecules of every cell, and score what a tool makes of one half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from sccr_node import __version__
+from sccr_node.contract.evaluate import EvaluateSplitMoleculesParameters
+from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.features import choose_features
+from sccr_node.data.guard import reading
+from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
+from sccr_node.data.preparation import decide_values, of_values, prepare_block, selected_values
+from sccr_node.errors import InputProblem
+from sccr_node.evaluation.molecules import Block, HeldOut, Score, score
+from sccr_node.numerics import Workspace
+from sccr_node.pipeline.hidden import (
+    FACTOR_COLUMN,
+    HELD_OUT_LAYER,
+    MOLECULES_KEY,
+    check_output,
+    matching,
+    refuse_other_scales,
+    refuse_untouched,
+    tables_of,
+    write_for_tools,
+)
+from sccr_node.pipeline.plan import open_input
+from sccr_node.runtime.console import Console
+from sccr_node.runtime.words import plural, quantity
+
+HELD_OUT_FACTOR_COLUMN = "sccr_held_out_factor"
+"""Column of obs: the held-out half is scored as log1p(layers['held_out'] x factor)."""
+
+COLUMNS = (
+    "candidate", "layer", "fraction", "seed", "n_entries", "mse", "mse_observed", "mse_unobserved", "floor",
+    "explained", "deviance", "correlation",
+)  # fmt: skip
+
+LIKELY = (0.8, 1.25)
+"""Means of predictions, relative to the mean of the truth, that need no warning."""
+
+
+def split_molecules_file(
+    input_path: Path, output_path: Path, asked: EvaluateSplitMoleculesParameters, console: Console
+) -> None:
+    """Write the training half of the molecules for any tool to impute, and beside it the held-out half.
+
+    Parameters
+    ----------
+    input_path
+        Counts, in any format that ``sccr impute`` reads.
+    output_path
+        The ``.h5ad`` file to write: the selected genes of all cells.
+    asked
+        Preparation, fraction and seed.
+    console
+        Shows findings.
+
+    Raises
+    ------
+    SccrError
+        Any failure that the user can act on; nothing is written in that case.
+    """
+    check_output("split molecules", input_path, output_path, asked)
+    with open_input(input_path, asked) as (data, listed):
+        features = choose_features(data, asked.feature_type)
+        summary, scaling = decide_values(data, features, "counts", None, progress=console.progress)
+        refuse_other_than_counts(data, summary, "split the molecules of")
+        console.say(summary.headline())
+        console.show(of_values(data, scaling))
+        halves = read_halves(
+            data,
+            scaling,
+            asked.preparation(),
+            fraction=asked.fraction,
+            seed=asked.seed,
+            listed=listed,
+            progress=console.progress,
+        )
+        # What the values are, and the names, were told of the whole; genes are selected in the training half.
+        told = of_values(data, halves.preparation.scaling)
+        console.show(finding for finding in halves.preparation.findings if finding not in told)
+        n_in_both = int(halves.in_both.sum())
+        if n_in_both < 2:
+            raise InputProblem(
+                f"cannot split the molecules of {data.source}: {_have(n_in_both)} molecules of the selected genes in "
+                "both halves, and at least 2 must; give more cells, deeper ones, or another --fraction"
+            )
+        obs, var = tables_of(data, halves.preparation.genes)
+    if n_in_both < len(obs):
+        console.warn(f"{_have(len(obs) - n_in_both)} no molecule in one of the halves, and will not be scored")
+    training, held_out = (_integers(half.values) for half in (halves.training, halves.held_out))
+    obs[FACTOR_COLUMN] = halves.training.normalization.factors
+    obs[HELD_OUT_FACTOR_COLUMN] = halves.held_out.normalization.factors
+    n_training, n_held_out = int(training.data.sum(dtype=np.int64)), int(held_out.data.sum(dtype=np.int64))
+    write_for_tools(
+        output_path,
+        halves.training.expression,
+        (obs, var),
+        {"counts": training, HELD_OUT_LAYER: held_out},
+        {MOLECULES_KEY: _record(asked, halves, n_training, n_held_out)},
+        replace=asked.force,
+    )
+    console.say(
+        f"wrote {output_path}: {training.shape[0]:,} cells × {training.shape[1]:,} genes; {n_training:,} of "
+        f"{n_training + n_held_out:,} molecules for training (fraction {asked.fraction:g}, seed {asked.seed}), the "
+        f"others held out; both halves scaled to a depth of {halves.target_sum:g}"
+    )
+
+
+def _have(n_cells: int) -> str:
+    return f"{quantity(n_cells, 'cell')} {plural(n_cells, 'has', 'have')}"
+
+
+def _integers(values: Any) -> sparse.csr_matrix:
+    """Return counts in the type that most tools expect, if it can represent them."""
+    largest = values.data.max(initial=0)
+    return sparse.csr_matrix(values, dtype=np.int32 if largest <= np.iinfo(np.int32).max else np.int64)
+
+
+def _record(
+    asked: EvaluateSplitMoleculesParameters, halves: Halves, n_training: int, n_held_out: int
+) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "fraction": asked.fraction,
+        "seed": asked.seed,
+        "target_sum": halves.target_sum,
+        "normalize_by": asked.normalize_by,
+        "n_training": n_training,
+        "n_held_out": n_held_out,
+        "preparation": asked.noted_preparation(),
+    }
+
+
+def scores_of(train_path: Path, candidate_path: Path, layer: str | None, console: Console) -> list[dict[str, Any]]:
+    """Compare a candidate with the held-out molecules.
+
+    Returns
+    -------
+    Rows of a table: the candidate, then what it is compared with; each with how the molecules were split, and metrics.
+    """
+    held_out, how = _read(train_path, console)
+    with open_dataset(train_path) as train, open_dataset(candidate_path, layer) as candidate:
+        cells = matching(train.cell_names, candidate.cell_names, "cell", candidate.source)
+        genes = matching(train.gene_names, candidate.gene_names, "gene", candidate.source)
+        refuse_other_scales(candidate, console)
+        work = Workspace(None, console.progress)
+        try:
+            scores = score(held_out, _blocks(candidate, cells, genes), str(candidate_path), work)
+        except ValueError as problem:
+            raise InputProblem(f"cannot score against {train_path}: {problem}; split other data") from problem
+        if layer is None and scores[0].mse == scores[1].mse:
+            refuse_untouched(candidate, train, "it is the training data")
+    console.close_bar()
+    _warn_of_scale(scores[0], candidate.source, console)
+    return [
+        {"candidate": found.name, "layer": (layer or "X") if at == 0 else None, **how, **_metrics(found)}
+        for at, found in enumerate(scores)
+    ]
+
+
+def _metrics(found: Score) -> dict[str, Any]:
+    return {name: value for name, value in asdict(found).items() if name in COLUMNS}
+
+
+def _warn_of_scale(found: Score, source: str, console: Console) -> None:
+    least, most = LIKELY
+    if not least <= found.overestimate <= most:
+        console.warn(
+            f"the values of {source} are on average {found.overestimate:.2f} times the held-out ones: either the tool "
+            f"{'over' if found.overestimate > 1 else 'under'}estimates, or its values have another scale than X of the "
+            f"training data, which is log1p(counts x obs[{FACTOR_COLUMN!r}])"
+        )
+
+
+def _read(path: Path, console: Console) -> tuple[HeldOut, dict[str, Any]]:
+    """Read both halves, and how they were split.
+
+    Raises
+    ------
+    InputProblem
+        The file is not as ``split-molecules`` wrote it.
+    """
+    with open_dataset(path) as data:
+        record = data.element("uns", MOLECULES_KEY)
+        with reading(path, f"uns[{MOLECULES_KEY!r}]"):
+            how = {"fraction": float(record["fraction"]), "seed": int(record["seed"])}
+        training = selected_values(data, np.arange(data.n_genes), console.progress)
+        factors = data.obs_column(HELD_OUT_FACTOR_COLUMN)
+        with reading(path, f"obs[{HELD_OUT_FACTOR_COLUMN!r}]"):
+            numbers = factors.to_numpy(dtype=np.float64)
+        _refuse_another_x(path, data, training, console)
+    with open_dataset(path, HELD_OUT_LAYER) as data:
+        counts = selected_values(data, np.arange(data.n_genes), console.progress)
+    for what, values, good in (
+        (f"obs[{HELD_OUT_FACTOR_COLUMN!r}]", numbers, np.isfinite(numbers) & (numbers > 0)),
+        (f"layers[{HELD_OUT_LAYER!r}]", counts.data, (counts.data > 0) & (counts.data == np.rint(counts.data))),
+    ):
+        if not good.all():
+            raise InputProblem(
+                f"cannot score against {path}: {what} is not as sccr evaluate split-molecules wrote it (it contains "
+                f"{values[~good][0]:g}); give the file that it wrote"
+            )
+    return HeldOut(training, counts, numbers, how["fraction"]), how
+
+
+def _refuse_another_x(path: Path, data: Dataset, training: Any, console: Console) -> None:
+    """Refuse a file whose X is no longer the training half: a tool's output keeps everything else.
+
+    Raises
+    ------
+    InputProblem
+        X differs from the logs of the training counts.
+    """
+    factors = data.obs_column(FACTOR_COLUMN)
+    with reading(path, f"obs[{FACTOR_COLUMN!r}]"):
+        numbers = factors.to_numpy(dtype=np.float64)
+    with open_dataset(path, "counts") as stored:
+        counts = selected_values(stored, np.arange(stored.n_genes), console.progress)
+    same = np.array_equal(counts.indptr, training.indptr) and np.array_equal(counts.indices, training.indices)
+    if not (same and np.allclose(prepare_block(counts, numbers).data, training.data, rtol=1e-4, atol=1e-6)):
+        raise InputProblem(
+            f"cannot score against {path}: its X is not the training half, which layers['counts'] has; give the file "
+            "that sccr evaluate split-molecules wrote first, then the candidate"
+        )
+
+
+def _blocks(candidate: Dataset, cells: NDArray[np.intp], genes: NDArray[np.intp]) -> Iterator[Block]:
+    """Yield the candidate's values in the order of the training data's genes; the cells by their row there."""
+    height = max(1, (1 << 20) // candidate.n_genes)
+    in_order = np.array_equal(genes, np.arange(len(genes)))
+    for first, block in candidate.blocks():
+        for start in range(0, block.shape[0], height):
+            rows = block[start : start + height].toarray().astype(np.float64)
+            if not in_order:
+                rows[:, genes] = rows.copy()
+            yield cells[first + start : first + start + len(rows)], rows
