@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -39,6 +39,37 @@ POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
+class Mask:
+    """How entries of the input are masked."""
+
+    mechanism: Mechanism
+    rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A result of another tool.
+
+    Attributes
+    ----------
+    name
+        Its name in the table.
+    digest
+        What identifies it: a run is not resumed with another file.
+    mask
+        How the data that it was made from were masked; None if it was made from the full data.
+    read
+        Returns its values: the input's cells x genes, dense or CSR.
+    """
+
+    name: str
+    digest: str
+    mask: Mask | None
+    read: Callable[[], Any]
+
+
+@dataclass(frozen=True)
 class Run:
     """One imputation and the analyses of its output.
 
@@ -47,11 +78,13 @@ class Run:
     analyses
         Names of the analyses; all of them use the same output of the method.
     method
-        The method, or a baseline.
+        The method, a baseline, or the name of a candidate.
     mechanism, rate, seed
         How entries are masked, or genes permuted (only by the seed); None if the method gets the full data.
     seeds
         Seeds for analyses of the full data.
+    candidate
+        The digest of the candidate, which is not imputed but read; None for a method or a baseline.
     """
 
     analyses: tuple[str, ...]
@@ -60,6 +93,7 @@ class Run:
     rate: float | None = None
     seed: int | None = None
     seeds: tuple[int, ...] = ()
+    candidate: str | None = None
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Run:
@@ -89,7 +123,8 @@ class Run:
     def summary(self, rows: Sequence[Row]) -> str:
         """Summarise the rows of the run in one line."""
         found = [load(name).summary([row for row in rows if row["task"] == name]) for name in self.analyses]
-        return f"{', '.join(found)}; {rows[0]['seconds']:.1f} s, {rows[0]['peak_mb']:.0f} MB"
+        cost = "" if self.candidate else f"; {rows[0]['seconds']:.1f} s, {rows[0]['peak_mb']:.0f} MB"
+        return f"{', '.join(found)}{cost}"
 
 
 @dataclass(frozen=True)
@@ -108,6 +143,8 @@ class Inputs:
         The parameters of the analyses, by name.
     threads
         Number of threads (None: all available CPUs).
+    candidates
+        Results of other tools.
     """
 
     expression: sparse.csr_matrix
@@ -115,6 +152,7 @@ class Inputs:
     order: NDArray[np.float64] | None
     settings: Mapping[str, Any]
     threads: int | None
+    candidates: Sequence[Candidate] = ()
 
 
 def columns() -> tuple[str, ...]:
@@ -131,11 +169,12 @@ def planned_runs(
     rates: Sequence[float],
     mechanism: Mechanism,
     seeds: Sequence[int],
+    candidates: Sequence[Candidate] = (),
 ) -> list[Run]:
     """Return the runs of a benchmark, in the order of the table.
 
     Analyses of the same output of the same imputation share a run. A baseline has runs only for the tasks that it makes
-    sense for.
+    sense for, and a candidate only for the data that it was made from.
     """
     shared: dict[tuple[str, Task], list[str]] = {}
     for name in analyses:
@@ -150,10 +189,20 @@ def planned_runs(
                 for seed in seeds
                 for method in served
             ]
+            runs += [
+                Run(tuple(group), given.name, mask.mechanism, mask.rate, mask.seed, candidate=given.digest)
+                for given in candidates
+                if (mask := given.mask) is not None
+            ]
         elif data == "permuted":
             runs += [Run(tuple(group), method, seed=seed) for seed in seeds for method in served]
         else:
             runs += [Run(tuple(group), method, seeds=tuple(seeds)) for method in served]
+            runs += [
+                Run(tuple(group), given.name, seeds=tuple(seeds), candidate=given.digest)
+                for given in candidates
+                if given.mask is None
+            ]
     return runs
 
 
@@ -221,6 +270,13 @@ def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
         expression = masked.expression
         sparse.save_npz(folder / "truth.npz", masked.truth, compressed=False)
     sparse.save_npz(folder / "expression.npz", expression, compressed=False)
+    if run.candidate is not None:
+        (read,) = (given.read for given in inputs.candidates if given.digest == run.candidate)
+        imputed = read()
+        if isinstance(imputed, np.ndarray):
+            np.save(folder / "imputed.npy", imputed)
+        else:
+            sparse.save_npz(folder / "imputed.npz", imputed, compressed=False)
     for name, known in (("types", inputs.types), ("order", inputs.order)):
         if known is not None:
             np.save(folder / f"{name}.npy", known)
@@ -280,8 +336,12 @@ def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | 
         Called with a stage's name and the finished fraction.
     """
     expression = sparse.csr_matrix(sparse.load_npz(folder / "expression.npz"))
-    imputed, seconds = _imputed(run.method, expression, run.task, threads, progress)
-    took = {"seconds": seconds, "peak_mb": peak_memory() / MEGABYTE}
+    took: Row = {}
+    if run.candidate is not None:
+        imputed = _read(folder)
+    else:
+        imputed, seconds = _imputed(run.method, expression, run.task, threads, progress)
+        took = {"seconds": seconds, "peak_mb": peak_memory() / MEGABYTE}
     changed: Row = {}
     if run.data != "full":
         changed = {"mechanism": run.mechanism, "rate": run.rate, "seed": run.seed}
@@ -304,14 +364,20 @@ def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | 
     return rows
 
 
+def _read(folder: Path) -> Any:
+    """Return the values of a candidate."""
+    dense = folder / "imputed.npy"
+    return np.load(dense) if dense.exists() else sparse.csr_matrix(sparse.load_npz(folder / "imputed.npz"))
+
+
 def _imputed(
     method: str, expression: sparse.csr_matrix, task: Task, threads: int | None, progress: Progress
 ) -> tuple[Any, float]:
     """Return the output that a method's authors evaluated for a task (cells x genes), and the seconds it took."""
     begin = time.monotonic()
-    if method in FUNCTIONS:
-        return FUNCTIONS[method](expression), time.monotonic() - begin
-    output = METHODS[method].scored[task]
     work = Workspace(threads, progress)
+    if method in FUNCTIONS:
+        return FUNCTIONS[method](expression, work), time.monotonic() - begin
+    output = METHODS[method].scored[task]
     result = load_method(method).impute(Expression.of(expression), work, [output], METHODS[method].complete({}))
     return getattr(result, output), time.monotonic() - begin

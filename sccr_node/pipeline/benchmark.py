@@ -17,6 +17,7 @@ from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
+from sccr_node.pipeline.compared import read_candidates
 from sccr_node.pipeline.evaluate import missing_libraries, prepare, read_order, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.plan import open_input
@@ -30,7 +31,7 @@ from sccr_node.storage.targets import Target, check_targets
 RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads"}
 """Fields that do not affect a benchmark's rows, except for seconds and peak memory."""
 
-EXTENSIBLE_FIELDS = {"methods", "analyses", "rates", "seeds"}
+EXTENSIBLE_FIELDS = {"methods", "analyses", "rates", "seeds", "candidate", "candidate_layer"}
 """Fields that say which runs there are: finished ones are kept if others are added."""
 
 
@@ -67,6 +68,7 @@ def benchmark_file(
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
         order = None if asked.order_key is None else read_order(data, asked.order_key, console)
         preparation, prepared = prepare(data, asked, console, listed=listed)
+        candidates = read_candidates(asked, data, preparation, prepared, console)
     about = {
         "version": __version__,
         "sha256": sha256_of(input_path),
@@ -87,13 +89,20 @@ def benchmark_file(
         rates=asked.rate_list(),
         mechanism=asked.mechanism,
         seeds=asked.seed_list(),
+        candidates=candidates,
     )
+    for given in candidates:
+        if not any(run.candidate == given.digest for run in runs):
+            made_for = "recovery" if given.mask else "analyses of the full data"
+            console.warn(f"candidate {given.name} is not scored: it was made for {made_for}, which are not done here")
     for name in chosen:
         if not any(name in run.analyses for run in runs):
             console.warn(f"no {analyses.load(name).title}: {asked.methods} are not compared for it")
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
     with _telling_what_is_kept(journal):
-        rows = _rows(runs, Inputs(prepared.expression, types, order, settings, asked.threads), journal, console)
+        rows = _rows(
+            runs, Inputs(prepared.expression, types, order, settings, asked.threads, candidates), journal, console
+        )
         write_tables(as_tsv(rows, columns()), output, {json_file: as_json({**about, "rows": rows})}, force=asked.force)
         journal.remove()
 

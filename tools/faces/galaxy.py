@@ -38,6 +38,8 @@ NOT_OFFERED = frozenset(
         *("threads", "max_memory", "provenance", "report", "multiqc"),
         # A job writes to its own folder, once; its log is text that Galaxy shows.
         *("force", "dry_run", "log_format", "quiet", "debug"),
+        # Files of one's own, any number of them with a name each: scored one by one, by the task for it.
+        *("candidate", "candidate_layer"),
     }
 )
 
@@ -77,6 +79,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "none": "No imputation (the masked data unchanged)",
         "gene-mean": "Mean observed value of the gene",
         "gene-and-cell-mean": "Mean observed value of the gene, plus the offset of the cell",
+        "pca": "Principal components alone",
         **{method.name: method.title for method in METHODS.values()},
     },
     "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
