@@ -33,6 +33,7 @@ from sccr_node.runtime.resources import MEGABYTE, peak_memory, usable_cpus
 
 ABOUT_COLUMNS = ("task", "method", "mechanism", "rate", "seed")
 COST_COLUMNS = ("seconds", "peak_mb")
+RANK_COLUMN = "rank"
 
 POLL_SECONDS = 0.1
 """How often to check for an interrupt while a run's process works."""
@@ -159,7 +160,7 @@ def columns() -> tuple[str, ...]:
     """Return the columns of the table; those of analyses that were added later come last."""
     earliest = [column for name in EARLIEST for column in load(name).columns]
     later = [column for name in names() for column in (*load(name).appended, *load(name).columns)]
-    return tuple(dict.fromkeys((*ABOUT_COLUMNS, *earliest, *COST_COLUMNS, *later)))
+    return tuple(dict.fromkeys((*ABOUT_COLUMNS, *earliest, *COST_COLUMNS, RANK_COLUMN, *later)))
 
 
 def planned_runs(

@@ -17,11 +17,13 @@ from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
+from sccr_node.evaluation.standings import standings, with_ranks
 from sccr_node.pipeline.compared import read_candidates
 from sccr_node.pipeline.evaluate import missing_libraries, prepare, read_order, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
+from sccr_node.report.comparison import comparison_page
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import plural, quantity
@@ -36,7 +38,13 @@ EXTENSIBLE_FIELDS = {"methods", "analyses", "rates", "seeds", "candidate", "cand
 
 
 def benchmark_file(
-    input_path: Path, asked: BenchmarkParameters, console: Console, *, output: Path | None, json_file: Path | None
+    input_path: Path,
+    asked: BenchmarkParameters,
+    console: Console,
+    *,
+    output: Path | None,
+    json_file: Path | None,
+    page: Path | None = None,
 ) -> None:
     """Compare methods on a file and write the table.
 
@@ -52,6 +60,8 @@ def benchmark_file(
         File for the table (TSV); None for standard output, in which case an interrupted benchmark cannot be resumed.
     json_file
         File for the table as JSON, with input and parameters; None for none.
+    page
+        File for the comparison as a page (HTML); None for none.
 
     Raises
     ------
@@ -59,7 +69,7 @@ def benchmark_file(
         A target cannot be written, the input is not what it should be, or a run failed; finished runs are kept.
     """
     journal_file = None if output is None else journal_path(output)
-    targets = [Target(path) for path in (output, json_file) if path is not None]
+    targets = [Target(path) for path in (output, json_file, page) if path is not None]
     if journal_file is not None:
         targets.append(JournalTarget(journal_file))
     check_targets(targets, [input_path, *asked.files_read()], force=asked.force)
@@ -103,7 +113,17 @@ def benchmark_file(
         rows = _rows(
             runs, Inputs(prepared.expression, types, order, settings, asked.threads, candidates), journal, console
         )
-        write_tables(as_tsv(rows, columns()), output, {json_file: as_json({**about, "rows": rows})}, force=asked.force)
+        found = standings(rows)
+        rows = with_ranks(rows, found)
+        beside = {json_file: as_json({**about, "rows": rows})}
+        if page is not None:
+            beside[page] = comparison_page(
+                found,
+                source=input_path.name,
+                shape=prepared.expression.shape,
+                n_seeds=len(asked.seed_list()),
+            )
+        write_tables(as_tsv(rows, columns()), output, beside, force=asked.force)
         journal.remove()
 
 

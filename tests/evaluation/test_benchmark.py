@@ -48,10 +48,10 @@ def test_the_plan():
 
 
 def test_the_columns_of_the_table_stay_where_they_are():
-    assert columns()[:37] == (
+    assert columns()[:38] == (
         "task", "method", "mechanism", "rate", "seed", "n_entries", "rmse", "mae", "median_ae", "cosine",
         "algorithm", "n_clusters", "ari", "nmi", "accuracy", "silhouette", "silhouette_types", "seconds", "peak_mb",
-        "resolution", "vote", "vote_rare", "own_neighbors", "own_neighbors_rare", "n_rare",
+        "rank", "resolution", "vote", "vote_rare", "own_neighbors", "own_neighbors_rare", "n_rare",
         "annotation", "annotation_cells", "marker_auc", "marker_own", "false_markers", "false_auc", "n_permuted",
         "de_ranks", "de_top", "de_pseudobulk", "pseudotime", "reached",
     )  # fmt: skip

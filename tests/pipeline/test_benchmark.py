@@ -177,6 +177,18 @@ def test_all_analyses_of_cells_with_types_and_an_order(sccr, counts_file):
         )
 
 
+def test_the_page_is_written_with_the_table(sccr, refused, counts_file):
+    output, page = counts_file.with_name("b.tsv"), counts_file.with_name("b.html")
+    command = ("benchmark", counts_file, "--methods", "none,scfp", "--rates", "0.4", "--seeds", "0", "-o", output)
+    code, out, err = sccr(*command, "--report", page)
+    table = pd.read_csv(output, sep="\t")
+    assert (code, out) == (0, "") and dict(zip(table["method"], table["rank"], strict=True)) == {"none": 2, "scfp": 1}
+    assert "<h1>counts.h5ad</h1>" in page.read_text() and "1 of 2" in page.read_text()
+    output.unlink()
+    refused(73, ["b.html", "already exists"], *command, "--report", page)
+    refused(2, ["b.tsv"], *command, "--report", output)
+
+
 def test_an_order_that_is_none_is_refused(refused, counts_file):
     adata = ad.read_h5ad(counts_file)
     adata.obs["same"], adata.obs["endless"] = 1.0, [np.inf, *range(1, adata.n_obs)]

@@ -92,6 +92,8 @@ class Analysis:
         Returns the rows, without the columns that identify the run.
     summary
         Returns a one-line summary of the rows for the log.
+    ranked_by
+        The metric by which methods are ranked; None if they are not.
     question
         What it asks, in one line, for forms and the page.
     metrics
@@ -110,6 +112,7 @@ class Analysis:
     columns: tuple[str, ...]
     score: Callable[[Case], list[Row]]
     summary: Callable[[Sequence[Row]], str]
+    ranked_by: str | None = None
     question: str = ""
     appended: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()

@@ -86,6 +86,7 @@ ANALYSIS = Analysis(
     columns=("annotation", "annotation_cells"),
     score=score,
     summary=summary,
+    ranked_by="annotation",
     question="Does a classifier recognise the types of other cells?",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),

@@ -263,6 +263,7 @@ ANALYSIS = Analysis(
     score=score,
     summary=summary,
     appended=("resolution",),
+    ranked_by="ari",
     question="Do clusters agree with the cell types?",
     needs=("label_key",),
     libraries=("sklearn", "scanpy", "igraph"),

@@ -122,6 +122,7 @@ ANALYSIS = Analysis(
     columns=("de_ranks", "de_top", "de_pseudobulk"),
     score=score,
     summary=summary,
+    ranked_by="de_ranks",
     question="Are genes ranked for a type as the counts rank them?",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),

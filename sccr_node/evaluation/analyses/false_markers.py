@@ -75,6 +75,7 @@ ANALYSIS = Analysis(
     columns=("false_markers", "false_auc", "n_permuted"),
     score=score,
     summary=summary,
+    ranked_by="false_auc",
     question="Do genes become markers that cannot be any?",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),

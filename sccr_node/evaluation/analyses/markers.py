@@ -68,6 +68,7 @@ ANALYSIS = Analysis(
     columns=("marker_auc", "marker_own"),
     score=score,
     summary=summary,
+    ranked_by="marker_own",
     question="Do the markers of a type still mark it?",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),

@@ -82,6 +82,7 @@ ANALYSIS = Analysis(
     columns=("vote", "vote_rare", "own_neighbors", "own_neighbors_rare", "n_rare"),
     score=score,
     summary=summary,
+    ranked_by="vote",
     question="Are a cell's neighbours of its type, in rare types too?",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),

@@ -81,6 +81,7 @@ ANALYSIS = Analysis(
     columns=("pseudotime", "reached"),
     score=score,
     summary=summary,
+    ranked_by="pseudotime",
     question="Does pseudotime follow the known order? (requires the column with the order)",
     metrics=tuple(METRICS.values()),
     needs=("order_key",),
