@@ -40,7 +40,7 @@ def test_an_interrupted_benchmark_goes_on_where_it_stopped(sccr, counts_file, mo
     assert [run.analyses[0] for run in done if isinstance(run, Run)] == ["recovery"] * 4 + ["clustering"]
     table = pd.read_csv(output, sep="\t")
     assert list(table) == list(columns())
-    assert list(table["task"])[:8] == ["recovery"] * 4 + ["clustering"] * 8
+    assert list(table["task"]) == ["recovery"] * 4 + ["clustering"] * 8
     assert list(table["rate"][:4]) == [0.2, 0.2, 0.4, 0.4] and (table["peak_mb"] > 1).all()
     document = json.loads(as_json.read_text())
     assert (
