@@ -187,6 +187,11 @@ def _mask_of(candidate: Dataset, wanted: Wanted) -> Mask | None:
             "compares it with the other half"
         )
     if MASK_KEY not in recorded - known:
+        if not known and FACTOR_COLUMN in candidate.keys("obs"):
+            raise InputProblem(
+                f"cannot score {candidate.source}: it was made from masked data (it has obs[{FACTOR_COLUMN!r}]), but "
+                f"uns[{MASK_KEY!r}], which says how they were masked, is gone; copy it from the masked file"
+            )
         return None
     with reading(candidate.path, f"uns[{MASK_KEY!r}]"):
         record = candidate.element("uns", MASK_KEY)

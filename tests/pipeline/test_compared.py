@@ -96,6 +96,9 @@ def test_a_mask_of_other_data_is_told(sccr, refused, counts_file, tmp_path):
     adata.uns["sccr_mask"] = {"rate": 2.0, "mechanism": "mcar", "seed": 1}
     adata.write_h5ad(same)
     bad(same, "is not a mask")
+    del adata.uns["sccr_mask"]
+    adata.write_h5ad(same)
+    bad(same, "it was made from masked data", "is gone")
     assert sccr("evaluate", "split-molecules", counts_file, tmp_path / "half.h5ad")[0] == 0
     bad(tmp_path / "half.h5ad", "one half of the molecules", "sccr evaluate score")
 
