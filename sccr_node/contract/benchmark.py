@@ -80,8 +80,8 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         "recovery,clustering",
         title="Analyses",
         description=(
-            "Analyses of the imputed data, separated by commas: recovery, clustering, neighbors, annotation, "
-            "markers, false_markers, differential, trajectory. One that lacks something, such as known cell types, is "
+            "Analyses of the imputed data, separated by commas: recovery, clustering, neighbors, annotation, markers, "
+            "false_markers, differential, trajectory, scib. One that lacks something, such as known cell types, is "
             "skipped with a message."
         ),
         group=EVALUATION,

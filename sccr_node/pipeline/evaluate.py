@@ -234,7 +234,7 @@ def need_libraries(chosen: Iterable[str]) -> None:
 def missing_libraries(name: str) -> str:
     """Return the libraries that an analysis requires and that are not installed, and how to install them, as text."""
     missing = analyses.missing_libraries([name])
-    return f"{', '.join(missing)}: pip install 'sccr-node[full]'" if missing else ""
+    return f"{', '.join(missing)}: pip install 'sccr-node[{analyses.load(name).extra}]'" if missing else ""
 
 
 def without_effect(asked: Parameters, names: Collection[str]) -> list[str]:

@@ -48,12 +48,12 @@ def test_the_plan():
 
 
 def test_the_columns_of_the_table_stay_where_they_are():
-    assert columns()[:38] == (
+    assert columns()[:40] == (
         "task", "method", "mechanism", "rate", "seed", "n_entries", "rmse", "mae", "median_ae", "cosine",
         "algorithm", "n_clusters", "ari", "nmi", "accuracy", "silhouette", "silhouette_types", "seconds", "peak_mb",
         "rank", "resolution", "vote", "vote_rare", "own_neighbors", "own_neighbors_rare", "n_rare",
         "annotation", "annotation_cells", "marker_auc", "marker_own", "false_markers", "false_auc", "n_permuted",
-        "de_ranks", "de_top", "de_pseudobulk", "pseudotime", "reached",
+        "de_ranks", "de_top", "de_pseudobulk", "pseudotime", "reached", "clisi", "graph_connectivity",
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 EARLIEST = ("recovery", "clustering")
 """The benchmark's original analyses: their columns stand before those of run time and memory."""
 
-ORDER = (*EARLIEST, "neighbors", "annotation", "markers", "false_markers", "differential", "trajectory")
+ORDER = (*EARLIEST, "neighbors", "annotation", "markers", "false_markers", "differential", "trajectory", "scib")
 """The order of the table. A new analysis goes to the end, so that no column ever moves; others follow by name."""
 
 
@@ -102,6 +102,8 @@ class Analysis:
         Parameters of the benchmark that must be given: columns with what is known about the cells.
     libraries
         Modules that must be installed.
+    extra
+        The extra of the package with these libraries.
     settings
         Parameters of the benchmark that it reads, besides the seeds.
     """
@@ -118,6 +120,7 @@ class Analysis:
     metrics: tuple[Metric, ...] = ()
     needs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    extra: str = "full"
     settings: tuple[str, ...] = ()
 
 
