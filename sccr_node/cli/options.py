@@ -81,7 +81,13 @@ def _option(name: str, field: Any) -> ContractOption:
     values = option_values(field)
     if values is None:
         return ContractOption([f"{flag(name)}/--no-{flag(name)[2:]}", name], **attributes)
-    return ContractOption([flag(name), name], type=click.UNPROCESSED, metavar=values, **attributes)
+    repeated = get_origin(field.annotation) is dict
+    return ContractOption([flag(name), name], type=click.UNPROCESSED, metavar=values, multiple=repeated, **attributes)
+
+
+def _as_given(value: Any) -> Any:
+    """Return the value of an option; None if it was not given, however often it can be."""
+    return (list(value) or None) if isinstance(value, tuple) else value
 
 
 def option_values(field: Any) -> str | None:
@@ -110,7 +116,7 @@ def default_text(field: Any) -> str:
         return f"as {flag(followed)}"
     published = extra_of(field).get("published_defaults")
     if published is None:
-        return "" if field.is_required() or field.default is None else _written(field.default)
+        return "" if field.is_required() or field.default in (None, {}) else _written(field.default)
     if len(set(published.values())) == 1:
         return _written(next(iter(published.values())))
     return ", ".join(f"{method}: {_written(value)}" for method, value in published.items())
@@ -161,7 +167,7 @@ def contract_command(
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def callback(**given: Any) -> None:
-            flags = {name: given.pop(name) for name in model.model_fields}
+            flags = {name: _as_given(given.pop(name)) for name in model.model_fields}
             config_file = given.pop("config", None)
             merged = merge(model, flags, config=config_file)
             manner = click.get_current_context().find_object(Manner)

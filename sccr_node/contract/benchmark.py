@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
 from sccr_node.contract.fields import DATA, EVALUATION, parameter
+from sccr_node.contract.imputing import DEFAULT_RANK
 from sccr_node.contract.methods import METHODS, Task
 from sccr_node.contract.shared import (
     ClusteringParameters,
@@ -33,6 +36,7 @@ BASELINES: Mapping[str, Baseline] = {
         Baseline("none", "no imputation", ("recovery", "clustering")),
         Baseline("gene-mean", "gene mean", ("recovery",)),
         Baseline("gene-and-cell-mean", "gene and cell mean", ("recovery",)),
+        Baseline("pca", "PCA", ("recovery", "clustering")),
     )
 }
 """What any method has to beat; the functions are in ``evaluation/baselines.py``."""
@@ -41,8 +45,13 @@ COMPARED = (*BASELINES, *METHODS)
 """What a benchmark can compare: the baselines, and all methods."""
 
 
+CANDIDATE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
+
+
 def title_of(name: str) -> str:
-    """Return the title of a baseline or a method."""
+    """Return the title of a baseline or a method; a candidate's is its name."""
+    if name not in COMPARED:
+        return name
     return BASELINES[name].title if name in BASELINES else METHODS[name].title
 
 
@@ -59,12 +68,26 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         title="Methods",
         description=(
             "Methods to compare, separated by commas. none does not impute; gene-mean (a gene's mean observed value) "
-            "and gene-and-cell-mean (the same plus the cell's offset) need no tool, so that methods should beat them."
+            "and gene-and-cell-mean (the same plus the cell's offset) need no tool, so that methods should beat them; "
+            f"pca is the expression that the first {DEFAULT_RANK} principal components keep."
         ),
         group=EVALUATION,
         metavar="METHOD,METHOD,...",
         pattern="^({0})(,({0}))*$".format("|".join(COMPARED)),
         expects=f"names separated by commas, of these: {', '.join(COMPARED)}",
+    )
+    analyses: str = parameter(
+        "recovery,clustering",
+        title="Analyses",
+        description=(
+            "Analyses of the imputed data, separated by commas: recovery, clustering, neighbors, annotation, markers, "
+            "false_markers, differential, trajectory, scib. One that lacks something, such as known cell types, is "
+            "skipped with a message."
+        ),
+        group=EVALUATION,
+        metavar="ANALYSIS,ANALYSIS,...",
+        pattern=r"^[a-z_]+(,[a-z_]+)*$",
+        expects="names separated by commas, such as recovery,clustering",
     )
     rates: str = parameter(
         "0.2,0.4,0.8",
@@ -93,7 +116,86 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         min_length=1,
     )
 
-    @field_validator("methods", "rates")
+    order_key: str | None = parameter(
+        None,
+        title="Order column",
+        description=(
+            "Column of obs with a known order of the cells as numbers, such as the day or the stage, for the analysis "
+            "trajectory."
+        ),
+        group=EVALUATION,
+        metavar="COLUMN",
+        min_length=1,
+    )
+    candidate: dict[str, str | list[str]] = parameter(
+        {},
+        title="Results of other tools",
+        description=(
+            "A result to compare, under a name of your choice: log expression of the same cells and genes, from any "
+            "tool; can be repeated (in a config file: a mapping). One that was made from a file of sccr evaluate mask "
+            "is scored for recovery, one of the full data for the other analyses."
+        ),
+        group=DATA,
+        metavar="NAME=FILE",
+    )
+    candidate_layer: dict[str, str] = parameter(
+        {},
+        title="Layers of these results",
+        description="Layer of a candidate with the log expression (default: X); can be repeated.",
+        group=DATA,
+        metavar="NAME=LAYER",
+    )
+
+    @field_validator("candidate", "candidate_layer", mode="before")
+    @classmethod
+    def _pairs_are_mappings(cls, given: object, info: ValidationInfo) -> object:
+        """Turn NAME=VALUE, as a flag or an environment variable has it, into a mapping."""
+        pairs = [given] if isinstance(given, str) else given
+        if not isinstance(pairs, list):
+            return given
+        found: dict[str, list[str]] = {}
+        for pair in pairs:
+            name, equals, value = str(pair).partition("=")
+            if not (name and equals and value):
+                raise ValueError(f"should be NAME={'FILE' if info.field_name == 'candidate' else 'LAYER'}")
+            found.setdefault(name, []).append(value)
+        if info.field_name == "candidate":
+            return found
+        if repeated := [name for name, values in found.items() if len(values) > 1]:
+            raise ValueError(f"names two layers for {repeated[0]}")
+        return {name: values[0] for name, values in found.items()}
+
+    @field_validator("candidate")
+    @classmethod
+    def _candidates_have_names(cls, given: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+        for name, files in given.items():
+            if not re.fullmatch(CANDIDATE_NAME, name):
+                raise ValueError(f"{name!r} is not a name: it should have letters, digits and _ . + - only")
+            if name in COMPARED:
+                raise ValueError(f"{name} is the name of a method: choose another")
+            if not files or (isinstance(files, list) and "" in files):
+                raise ValueError(f"{name} has no file")
+        return given
+
+    @model_validator(mode="after")
+    def _layers_are_those_of_candidates(self) -> BenchmarkParameters:
+        if unknown := [name for name in self.candidate_layer if name not in self.candidate]:
+            raise ValueError(f"--candidate-layer names {unknown[0]}, for which there is no --candidate")
+        return self
+
+    def candidate_files(self) -> list[tuple[str, Path]]:
+        """Return the name and the path of every candidate; a name can have several files."""
+        return [
+            (name, Path(file))
+            for name, files in self.candidate.items()
+            for file in ([files] if isinstance(files, str) else files)
+        ]
+
+    def files_read(self) -> list[Path]:
+        """Return the files that the command reads, the candidates included."""
+        return [*super().files_read(), *(path for _, path in self.candidate_files())]
+
+    @field_validator("methods", "analyses", "rates")
     @classmethod
     def _items_differ(cls, items: str, info: ValidationInfo) -> str:
         return _without_repeats(str(info.field_name), items)
@@ -108,6 +210,10 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     def method_list(self) -> list[str]:
         """Return the methods."""
         return self.methods.split(",")
+
+    def analysis_list(self) -> list[str]:
+        """Return the analyses as typed; which ones exist is known to ``sccr_node.evaluation.analyses``."""
+        return self.analyses.split(",")
 
     def rate_list(self) -> list[float]:
         """Return the rates as numbers."""

@@ -9,6 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node.contract.imputing import DEFAULT_RANK
+from sccr_node.methods import Blend, Expression
+from sccr_node.methods.blend import blend_in_place
+from sccr_node.numerics import Workspace
+
 
 def gene_mean(expression: sparse.csr_matrix) -> NDArray[np.float32]:
     """Predict each gene's mean observed value wherever it was not observed.
@@ -33,6 +38,14 @@ def gene_and_cell_mean(expression: sparse.csr_matrix) -> NDArray[np.float32]:
     return _filled(expression, above / np.maximum(n_observed, 1))
 
 
+def low_rank(expression: sparse.csr_matrix, work: Workspace) -> NDArray[np.float32]:
+    """Return what the leading principal components keep of the expression, at least 0; empty genes and cells stay 0."""
+    data = Expression.of(expression)
+    kept = np.zeros(data.shape, np.float32)
+    blend_in_place(data, kept, Blend(share=1, rank=min(DEFAULT_RANK, *data.matrix.shape)), work)
+    return kept
+
+
 def _means(expression: sparse.csr_matrix) -> NDArray[np.float64]:
     """Return each gene's mean observed value, 0 if it was never observed."""
     n_genes = expression.shape[1]
@@ -51,9 +64,10 @@ def _filled(expression: sparse.csr_matrix, offsets: NDArray[np.float64]) -> NDAr
     return filled
 
 
-FUNCTIONS: Mapping[str, Callable[[sparse.csr_matrix], Any]] = {
-    "none": lambda expression: expression,
-    "gene-mean": gene_mean,
-    "gene-and-cell-mean": gene_and_cell_mean,
+FUNCTIONS: Mapping[str, Callable[[sparse.csr_matrix, Workspace], Any]] = {
+    "none": lambda expression, work: expression,
+    "gene-mean": lambda expression, work: gene_mean(expression),
+    "gene-and-cell-mean": lambda expression, work: gene_and_cell_mean(expression),
+    "pca": low_rank,
 }
 """What each baseline of ``contract/benchmark.py`` makes of the data (cells x genes, sparse or dense)."""

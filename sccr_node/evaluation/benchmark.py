@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -21,9 +21,10 @@ from sccr_node.contract.benchmark import serves, title_of
 from sccr_node.contract.methods import METHODS, Task
 from sccr_node.contract.shared import Mechanism
 from sccr_node.errors import InputProblem, NotEnoughResources
-from sccr_node.evaluation.analyses import EARLIEST, Case, Row, load, names
+from sccr_node.evaluation.analyses import EARLIEST, Case, Data, Row, load, names
 from sccr_node.evaluation.baselines import FUNCTIONS
 from sccr_node.evaluation.masks import mask_expression
+from sccr_node.evaluation.permuted import permute_genes
 from sccr_node.methods import Expression
 from sccr_node.methods import load as load_method
 from sccr_node.numerics import Progress, Workspace
@@ -32,9 +33,41 @@ from sccr_node.runtime.resources import MEGABYTE, peak_memory, usable_cpus
 
 ABOUT_COLUMNS = ("task", "method", "mechanism", "rate", "seed")
 COST_COLUMNS = ("seconds", "peak_mb")
+RANK_COLUMN = "rank"
 
 POLL_SECONDS = 0.1
 """How often to check for an interrupt while a run's process works."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """How entries of the input are masked."""
+
+    mechanism: Mechanism
+    rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A result of another tool.
+
+    Attributes
+    ----------
+    name
+        Its name in the table.
+    digest
+        What identifies it: a run is not resumed with another file.
+    mask
+        How the data that it was made from were masked; None if it was made from the full data.
+    read
+        Returns its values: the input's cells x genes, dense or CSR.
+    """
+
+    name: str
+    digest: str
+    mask: Mask | None
+    read: Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -46,11 +79,13 @@ class Run:
     analyses
         Names of the analyses; all of them use the same output of the method.
     method
-        The method, or a baseline.
+        The method, a baseline, or the name of a candidate.
     mechanism, rate, seed
-        How entries are masked; None if the method gets the full data.
+        How entries are masked, or genes permuted (only by the seed); None if the method gets the full data.
     seeds
         Seeds for analyses of the full data.
+    candidate
+        The digest of the candidate, which is not imputed but read; None for a method or a baseline.
     """
 
     analyses: tuple[str, ...]
@@ -59,12 +94,18 @@ class Run:
     rate: float | None = None
     seed: int | None = None
     seeds: tuple[int, ...] = ()
+    candidate: str | None = None
 
     @classmethod
     def of_json(cls, values: Mapping[str, Any]) -> Run:
         """Return a run from its fields as read from JSON."""
         lists = {"analyses": tuple(values["analyses"]), "seeds": tuple(values["seeds"])}
         return cls(**{**values, **lists})
+
+    @property
+    def data(self) -> Data:
+        """What the method gets."""
+        return load(self.analyses[0]).data
 
     @property
     def task(self) -> Task:
@@ -75,14 +116,16 @@ class Run:
     def title(self) -> str:
         """A title for log lines and messages."""
         method = title_of(self.method)
-        if self.rate is None:
-            return f"{method}, {', '.join(load(name).title for name in self.analyses)}"
-        return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
+        if self.rate is not None:
+            return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{method}, {', '.join(load(name).title for name in self.analyses)}{seed}"
 
     def summary(self, rows: Sequence[Row]) -> str:
         """Summarise the rows of the run in one line."""
         found = [load(name).summary([row for row in rows if row["task"] == name]) for name in self.analyses]
-        return f"{', '.join(found)}; {rows[0]['seconds']:.1f} s, {rows[0]['peak_mb']:.0f} MB"
+        cost = "" if self.candidate else f"; {rows[0]['seconds']:.1f} s, {rows[0]['peak_mb']:.0f} MB"
+        return f"{', '.join(found)}{cost}"
 
 
 @dataclass(frozen=True)
@@ -95,25 +138,29 @@ class Inputs:
         Cells x genes, log-normalised.
     types
         Type of each cell (-1: no type); None without labels.
+    order
+        Known order of each cell (NaN: not known); None without one.
     settings
         The parameters of the analyses, by name.
     threads
         Number of threads (None: all available CPUs).
+    candidates
+        Results of other tools.
     """
 
     expression: sparse.csr_matrix
     types: NDArray[np.int64] | None
+    order: NDArray[np.float64] | None
     settings: Mapping[str, Any]
     threads: int | None
+    candidates: Sequence[Candidate] = ()
 
 
 def columns() -> tuple[str, ...]:
     """Return the columns of the table; those of analyses that were added later come last."""
-    earliest, later = (
-        [column for name in names() if (name in EARLIEST) is first for column in load(name).columns]
-        for first in (True, False)
-    )
-    return tuple(dict.fromkeys((*ABOUT_COLUMNS, *earliest, *COST_COLUMNS, *later)))
+    earliest = [column for name in EARLIEST for column in load(name).columns]
+    later = [column for name in names() for column in (*load(name).appended, *load(name).columns)]
+    return tuple(dict.fromkeys((*ABOUT_COLUMNS, *earliest, *COST_COLUMNS, RANK_COLUMN, *later)))
 
 
 def planned_runs(
@@ -123,11 +170,12 @@ def planned_runs(
     rates: Sequence[float],
     mechanism: Mechanism,
     seeds: Sequence[int],
+    candidates: Sequence[Candidate] = (),
 ) -> list[Run]:
     """Return the runs of a benchmark, in the order of the table.
 
     Analyses of the same output of the same imputation share a run. A baseline has runs only for the tasks that it makes
-    sense for.
+    sense for, and a candidate only for the data that it was made from.
     """
     shared: dict[tuple[str, Task], list[str]] = {}
     for name in analyses:
@@ -142,8 +190,20 @@ def planned_runs(
                 for seed in seeds
                 for method in served
             ]
+            runs += [
+                Run(tuple(group), given.name, mask.mechanism, mask.rate, mask.seed, candidate=given.digest)
+                for given in candidates
+                if (mask := given.mask) is not None
+            ]
+        elif data == "permuted":
+            runs += [Run(tuple(group), method, seed=seed) for seed in seeds for method in served]
         else:
             runs += [Run(tuple(group), method, seeds=tuple(seeds)) for method in served]
+            runs += [
+                Run(tuple(group), given.name, seeds=tuple(seeds), candidate=given.digest)
+                for given in candidates
+                if given.mask is None
+            ]
     return runs
 
 
@@ -199,8 +259,11 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
 def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
     """Write what a run's process reads: masking in that process would count towards its peak memory."""
     expression = inputs.expression
-    if run.rate is not None:
-        assert run.mechanism is not None and run.seed is not None
+    if run.data == "permuted":
+        assert run.seed is not None
+        expression = permute_genes(expression, run.seed)
+    if run.data == "masked":
+        assert run.rate is not None and run.mechanism is not None and run.seed is not None
         try:
             masked = mask_expression(expression, run.rate, run.mechanism, run.seed)
         except ValueError as problem:
@@ -208,8 +271,16 @@ def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
         expression = masked.expression
         sparse.save_npz(folder / "truth.npz", masked.truth, compressed=False)
     sparse.save_npz(folder / "expression.npz", expression, compressed=False)
-    if inputs.types is not None:
-        np.save(folder / "types.npy", inputs.types)
+    if run.candidate is not None:
+        (read,) = (given.read for given in inputs.candidates if given.digest == run.candidate)
+        imputed = read()
+        if isinstance(imputed, np.ndarray):
+            np.save(folder / "imputed.npy", imputed)
+        else:
+            sparse.save_npz(folder / "imputed.npz", imputed, compressed=False)
+    for name, known in (("types", inputs.types), ("order", inputs.order)):
+        if known is not None:
+            np.save(folder / f"{name}.npy", known)
     return folder
 
 
@@ -266,27 +337,38 @@ def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | 
         Called with a stage's name and the finished fraction.
     """
     expression = sparse.csr_matrix(sparse.load_npz(folder / "expression.npz"))
-    imputed, seconds = _imputed(run.method, expression, run.task, threads, progress)
-    took = {"seconds": seconds, "peak_mb": peak_memory() / MEGABYTE}
-    masking: Row = {}
-    if run.rate is not None:
-        masking = {"mechanism": run.mechanism, "rate": run.rate, "seed": run.seed}
+    took: Row = {}
+    if run.candidate is not None:
+        imputed = _read(folder)
+    else:
+        imputed, seconds = _imputed(run.method, expression, run.task, threads, progress)
+        took = {"seconds": seconds, "peak_mb": peak_memory() / MEGABYTE}
+    changed: Row = {}
+    if run.data != "full":
+        changed = {"mechanism": run.mechanism, "rate": run.rate, "seed": run.seed}
     rows = []
     for name in run.analyses:
         analysis = load(name)
         case = Case(
             expression=expression,
             imputed=imputed,
-            truth=None if run.rate is None else sparse.csr_matrix(sparse.load_npz(folder / "truth.npz")),
-            types=np.load(folder / "types.npy") if analysis.needs_labels else None,
+            truth=None if run.data != "masked" else sparse.csr_matrix(sparse.load_npz(folder / "truth.npz")),
+            types=np.load(folder / "types.npy") if "label_key" in analysis.needs else None,
+            order=np.load(folder / "order.npy") if "order_key" in analysis.needs else None,
             seeds=run.seeds if run.seed is None else (run.seed,),
             settings={setting: settings[setting] for setting in analysis.settings},
             threads=threads or usable_cpus(),
             progress=progress,
         )
-        about = {"task": name, "method": run.method, **masking}
+        about = {"task": name, "method": run.method, **changed}
         rows += [{**about, **found, **took} for found in analysis.score(case)]
     return rows
+
+
+def _read(folder: Path) -> Any:
+    """Return the values of a candidate."""
+    dense = folder / "imputed.npy"
+    return np.load(dense) if dense.exists() else sparse.csr_matrix(sparse.load_npz(folder / "imputed.npz"))
 
 
 def _imputed(
@@ -294,9 +376,9 @@ def _imputed(
 ) -> tuple[Any, float]:
     """Return the output that a method's authors evaluated for a task (cells x genes), and the seconds it took."""
     begin = time.monotonic()
-    if method in FUNCTIONS:
-        return FUNCTIONS[method](expression), time.monotonic() - begin
-    output = METHODS[method].scored[task]
     work = Workspace(threads, progress)
+    if method in FUNCTIONS:
+        return FUNCTIONS[method](expression, work), time.monotonic() - begin
+    output = METHODS[method].scored[task]
     result = load_method(method).impute(Expression.of(expression), work, [output], METHODS[method].complete({}))
     return getattr(result, output), time.monotonic() - begin

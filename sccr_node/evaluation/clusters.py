@@ -60,7 +60,12 @@ def k_means(expression: NDArray[np.float32], n_clusters: int, *, seed: int, n_re
 
 
 def neighbour_graph(components: NDArray[np.float32], n_neighbors: int) -> Any:
-    """Return scanpy's neighbour graph (UMAP connectivities), by exact search, so that it is reproducible.
+    """Return scanpy's neighbour graph (UMAP connectivities) of cells; see :func:`with_neighbours`."""
+    return with_neighbours(components, n_neighbors).obsp["connectivities"]
+
+
+def with_neighbours(components: NDArray[np.float32], n_neighbors: int) -> Any:
+    """Return an AnnData object with scanpy's neighbour graph, by exact search, so that it is reproducible.
 
     Parameters
     ----------
@@ -77,7 +82,7 @@ def neighbour_graph(components: NDArray[np.float32], n_neighbors: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sc.pp.neighbors(holder, n_neighbors=min(n_neighbors, len(components) - 1), use_rep="X", transformer="sklearn")
-    return holder.obsp["connectivities"]
+    return holder
 
 
 def leiden(graph: Any, resolution: float, *, seed: int) -> Labels:

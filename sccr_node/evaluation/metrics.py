@@ -191,6 +191,15 @@ METRICS: Mapping[str, Metric] = {
             decimals=3,
         ),
         Metric(
+            name="resolution",
+            title="Resolution",
+            meaning="Resolution of Leiden: leiden_types is at as many clusters as types, leiden_best at the best ari.",
+            lowest=0,
+            highest=None,
+            better=None,
+            decimals=2,
+        ),
+        Metric(
             name="silhouette",
             title="Silhouette of the clusters",
             meaning="How much closer cells are to their own cluster than to the next, -1 to 1. Smoothing raises it.",

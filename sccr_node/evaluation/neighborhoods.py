@@ -96,11 +96,28 @@ def balanced_vote(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> flo
     types
         Type of each cell, from 0. Ties go to the type with the lower number.
     """
+    return float(np.mean(votes_by_type(neighbors, types)))
+
+
+def votes_by_type(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return, for each type that occurs, how often its cells' most frequent neighbours are of their type.
+
+    Parameters
+    ----------
+    neighbors, types
+        As for :func:`balanced_vote`.
+    """
     n_types = int(types.max()) + 1
     votes = np.zeros((len(types), n_types), np.int64)
     np.add.at(votes, (np.repeat(np.arange(len(types)), neighbors.shape[1]), types[neighbors].ravel()), 1)
     right = votes.argmax(axis=1) == types
-    return float(np.mean([right[types == each].mean() for each in np.unique(types)]))
+    return np.array([right[types == each].mean() for each in np.unique(types)])
+
+
+def own_neighbors_by_type(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return, for each type that occurs, the share of its cells' neighbours that are of the same type."""
+    own = (types[neighbors] == types[:, None]).mean(axis=1)
+    return np.array([own[types == each].mean() for each in np.unique(types)])
 
 
 def averaged_cells(

@@ -11,14 +11,19 @@ import numpy as np
 
 from sccr_node import __version__
 from sccr_node.contract.benchmark import BenchmarkParameters
-from sccr_node.errors import SccrError
+from sccr_node.contract.fields import flag
+from sccr_node.data.guard import among
+from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
-from sccr_node.pipeline.evaluate import need_libraries, prepare, read_types, without_effect
+from sccr_node.evaluation.standings import standings, with_ranks
+from sccr_node.pipeline.compared import read_candidates
+from sccr_node.pipeline.evaluate import missing_libraries, prepare, read_order, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
+from sccr_node.report.comparison import comparison_page
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import plural, quantity
@@ -28,9 +33,18 @@ from sccr_node.storage.targets import Target, check_targets
 RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads"}
 """Fields that do not affect a benchmark's rows, except for seconds and peak memory."""
 
+EXTENSIBLE_FIELDS = {"methods", "analyses", "rates", "seeds", "candidate", "candidate_layer"}
+"""Fields that say which runs there are: finished ones are kept if others are added."""
+
 
 def benchmark_file(
-    input_path: Path, asked: BenchmarkParameters, console: Console, *, output: Path | None, json_file: Path | None
+    input_path: Path,
+    asked: BenchmarkParameters,
+    console: Console,
+    *,
+    output: Path | None,
+    json_file: Path | None,
+    page: Path | None = None,
 ) -> None:
     """Compare methods on a file and write the table.
 
@@ -46,6 +60,8 @@ def benchmark_file(
         File for the table (TSV); None for standard output, in which case an interrupted benchmark cannot be resumed.
     json_file
         File for the table as JSON, with input and parameters; None for none.
+    page
+        File for the comparison as a page (HTML); None for none.
 
     Raises
     ------
@@ -53,15 +69,16 @@ def benchmark_file(
         A target cannot be written, the input is not what it should be, or a run failed; finished runs are kept.
     """
     journal_file = None if output is None else journal_path(output)
-    targets = [Target(path) for path in (output, json_file) if path is not None]
+    targets = [Target(path) for path in (output, json_file, page) if path is not None]
     if journal_file is not None:
         targets.append(JournalTarget(journal_file))
     check_targets(targets, [input_path, *asked.files_read()], force=asked.force)
     chosen = _chosen_analyses(asked, console)
-    need_libraries(chosen)
     with open_input(input_path, asked) as (data, listed):
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
+        order = None if asked.order_key is None else read_order(data, asked.order_key, console)
         preparation, prepared = prepare(data, asked, console, listed=listed)
+        candidates = read_candidates(asked, data, preparation, prepared, console)
     about = {
         "version": __version__,
         "sha256": sha256_of(input_path),
@@ -72,7 +89,7 @@ def benchmark_file(
     }
     fingerprint = {
         **about,
-        "params": asked.model_dump(exclude=RUNNING_FIELDS | {"methods", "rates", "seeds"}),
+        "params": asked.model_dump(exclude=RUNNING_FIELDS | EXTENSIBLE_FIELDS),
         "genes": sha256(preparation.genes.astype(np.int64).tobytes()).hexdigest(),  # a gene file may have changed
     }
     journal = Journal(journal_file, fingerprint, force=asked.force)
@@ -82,28 +99,70 @@ def benchmark_file(
         rates=asked.rate_list(),
         mechanism=asked.mechanism,
         seeds=asked.seed_list(),
+        candidates=candidates,
     )
+    for given in candidates:
+        if not any(run.candidate == given.digest for run in runs):
+            made_for = "recovery" if given.mask else "analyses of the full data"
+            console.warn(f"candidate {given.name} is not scored: it was made for {made_for}, which are not done here")
     for name in chosen:
         if not any(name in run.analyses for run in runs):
             console.warn(f"no {analyses.load(name).title}: {asked.methods} are not compared for it")
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
     with _telling_what_is_kept(journal):
-        rows = _rows(runs, Inputs(prepared.expression, types, settings, asked.threads), journal, console)
-        write_tables(as_tsv(rows, columns()), output, {json_file: as_json({**about, "rows": rows})}, force=asked.force)
+        rows = _rows(
+            runs, Inputs(prepared.expression, types, order, settings, asked.threads, candidates), journal, console
+        )
+        found = standings(rows)
+        rows = with_ranks(rows, found)
+        beside = {json_file: as_json({**about, "rows": rows})}
+        if page is not None:
+            beside[page] = comparison_page(
+                found,
+                source=input_path.name,
+                shape=prepared.expression.shape,
+                n_seeds=len(asked.seed_list()),
+            )
+        write_tables(as_tsv(rows, columns()), output, beside, force=asked.force)
         journal.remove()
 
 
 def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
-    """Return the analyses that are possible with these data, and warn about parameters that only others use."""
+    """Return the analyses to do, in the order of the table; say which are skipped, and which parameters are idle.
+
+    Raises
+    ------
+    UsageProblem
+        There is no such analysis, or none that can be done.
+    """
     names = analyses.names()
-    chosen = [name for name in names if asked.label_key is not None or not analyses.load(name).needs_labels]
-    others = [name for name in names if name not in chosen]
-    idle = without_effect(asked, _settings_of(others) - _settings_of(chosen))
-    if idle:
-        titles = " and ".join(analyses.load(name).title for name in others)
-        # Not refused: a form or a workflow passes the same values for data with and without labels.
-        console.warn(f"{', '.join(idle)} {plural(len(idle), 'has', 'have')} no effect: {titles} requires --label-key")
+    for name in asked.analysis_list():
+        if name not in names:
+            raise UsageProblem(
+                f"{asked.source_of('analyses')}: there is no analysis {name!r}; there are {among(name, names)}"
+            )
+    lacking = {name: what for name in names if name in asked.analysis_list() and (what := _lacks(name, asked))}
+    chosen = [name for name in names if name in asked.analysis_list() and name not in lacking]
+    for name, what in lacking.items():
+        title = analyses.load(name).title
+        if not chosen:
+            raise UsageProblem(f"nothing to do: {title} requires {what}")
+        # A form passes the default as well: only a choice deserves a warning.
+        tell = console.say if asked.analyses == type(asked).model_fields["analyses"].default else console.warn
+        tell(f"skipping {title}: it requires {what}")
+    for name in names:
+        if idle := without_effect(asked, _settings_of([name]) - _settings_of(chosen)):
+            why = f"requires {lacking[name]}" if name in lacking else f"is not among {asked.source_of('analyses')}"
+            # Not refused: a form or a workflow passes the same values for data with and without labels.
+            has = plural(len(idle), "has", "have")
+            console.warn(f"{', '.join(idle)} {has} no effect: {analyses.load(name).title} {why}")
     return chosen
+
+
+def _lacks(name: str, asked: BenchmarkParameters) -> str:
+    """Return what an analysis requires and does not have, in the words that the user would type; empty if nothing."""
+    needs = [flag(need) for need in analyses.load(name).needs if getattr(asked, need) is None]
+    return " and ".join(needs) or missing_libraries(name)
 
 
 def _settings_of(names: Iterable[str]) -> set[str]:

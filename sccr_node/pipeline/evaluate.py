@@ -227,9 +227,14 @@ def need_libraries(chosen: Iterable[str]) -> None:
         A library is missing.
     """
     for name in chosen:
-        if missing := analyses.missing_libraries([name]):
-            title = analyses.load(name).title
-            raise UsageProblem(f"{title} requires {', '.join(missing)}: pip install 'sccr-node[full]'")
+        if missing := missing_libraries(name):
+            raise UsageProblem(f"{analyses.load(name).title} requires {missing}")
+
+
+def missing_libraries(name: str) -> str:
+    """Return the libraries that an analysis requires and that are not installed, and how to install them, as text."""
+    missing = analyses.missing_libraries([name])
+    return f"{', '.join(missing)}: pip install 'sccr-node[{analyses.load(name).extra}]'" if missing else ""
 
 
 def without_effect(asked: Parameters, names: Collection[str]) -> list[str]:
@@ -313,6 +318,45 @@ def read_types(data: Dataset, label_key: str, console: Console) -> NDArray[np.in
             f"{quantity(n_missing, 'cell')} without a label in {where} {plural(n_missing, 'is', 'are')} excluded"
         )
     return types
+
+
+def read_order(data: Dataset, order_key: str, console: Console) -> NDArray[np.float64]:
+    """Return the known order of each cell as a number, or NaN if it is not known.
+
+    Parameters
+    ----------
+    data
+        An opened input.
+    order_key
+        A column of obs with numbers, or with categories that are numbers.
+    console
+        Shows for how many cells the order is not known.
+
+    Raises
+    ------
+    InputProblem
+        The column does not exist, contains anything but finite numbers, or fewer than two different ones.
+    """
+    column = data.obs_column(order_key)
+    where = f"obs[{order_key!r}] of {data.path}"
+    try:
+        plain = column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
+        order = pd.to_numeric(plain).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as problem:
+        raise InputProblem(
+            f"cannot use {where} as the order of the cells: it does not contain numbers; name another column"
+        ) from problem
+    if np.isinf(order).any():
+        raise InputProblem(f"cannot use {where} as the order of the cells: it contains infinite values; correct them")
+    if len(np.unique(order[~np.isnan(order)])) < 2:
+        raise InputProblem(
+            f"cannot use {where} as the order of the cells: it has fewer than two different values; name another column"
+        )
+    if n_missing := int(np.isnan(order).sum()):
+        console.say(
+            f"{quantity(n_missing, 'cell')} without a value in {where} {plural(n_missing, 'has', 'have')} no order"
+        )
+    return order
 
 
 def genes_of_layer(data: Dataset, layer: str | None) -> NDArray[np.intp] | None:

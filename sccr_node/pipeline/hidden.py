@@ -110,7 +110,7 @@ def matching(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) -
     return np.asarray(pd.Index(wanted).get_indexer(pd.Index(found)), dtype=np.intp)
 
 
-def refuse_untouched(candidate: Dataset, given: Dataset, how: str) -> None:
+def refuse_untouched(candidate: Dataset, given: Dataset, how: str, option: str = "--layer") -> None:
     """Refuse a candidate whose X is as it was given to the tool, if there are layers that the tool added.
 
     Parameters
@@ -119,17 +119,36 @@ def refuse_untouched(candidate: Dataset, given: Dataset, how: str) -> None:
         Its output and its input.
     how
         How it can be told, for the message.
+    option
+        The option that names a layer.
     """
     others = [name for name in candidate.keys("layers") if name not in given.keys("layers")]
     if others:
         raise InputProblem(
             f"cannot score {candidate.source}: {how}, as if nothing had been imputed; name the layer to score with "
-            f"--layer: {listing(others)}"
+            f"{option}: {listing(others)}"
         )
 
 
-def refuse_other_scales(candidate: Dataset, console: Console) -> None:
+def refuse_other_scales(
+    candidate: Dataset,
+    console: Console,
+    *,
+    logs: str = f"log1p(counts x obs[{FACTOR_COLUMN!r}])",
+    option: str = "--layer",
+) -> None:
     """Refuse a candidate that cannot be log expression.
+
+    Parameters
+    ----------
+    candidate
+        Any tool's output.
+    console
+        Shows progress.
+    logs
+        What to give instead of counts, for the message.
+    option
+        The option that names another layer.
 
     Raises
     ------
@@ -143,10 +162,10 @@ def refuse_other_scales(candidate: Dataset, console: Console) -> None:
     elif summary.all_integers:
         raise InputProblem(
             f"cannot score {summary.source}: it contains counts (integers up to {summary.maximum:g}), but the truth is "
-            f"log expression; give log1p(counts x obs[{FACTOR_COLUMN!r}]), or another --layer"
+            f"log expression; give {logs}, or another {option}"
         )
     elif summary.maximum > LARGEST_LOG:
         raise InputProblem(
             f"cannot score {summary.source}: it contains values up to {summary.maximum:g}, too high for log "
-            f"expression; if they are denoised counts, give log1p(counts x obs[{FACTOR_COLUMN!r}])"
+            f"expression; if they are denoised counts, give {logs}"
         )

@@ -18,7 +18,7 @@ def main(logs: str, output: str, steps: str = "3") -> None:
     adata = ad.read_h5ad(logs)
     values = adata.X.toarray() if sp.issparse(adata.X) else np.asarray(adata.X)
     imputed = magic.MAGIC(t=int(steps), random_state=0, n_jobs=-1, verbose=0).fit_transform(values)
-    ad.AnnData(np.asarray(imputed, dtype=np.float32), obs=adata.obs, var=adata.var).write_h5ad(output)
+    ad.AnnData(np.asarray(imputed, dtype=np.float32), obs=adata.obs, var=adata.var, uns=adata.uns).write_h5ad(output)
 
 
 if __name__ == "__main__":

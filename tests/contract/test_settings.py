@@ -110,7 +110,7 @@ def test_problems_are_named_as_their_user_wrote_them(flags, environ, message):
         ({"report": ""}, "--report: should not be empty (given: '')"),
         (
             {"methods": "sccr,foo"},
-            "--methods: should be names separated by commas, of these: none, gene-mean, gene-and-cell-mean, sccr,",
+            "--methods: should be names separated by commas, of these: none, gene-mean, gene-and-cell-mean, pca, sccr,",
         ),
         ({"key_added": "a b"}, "--key-added: should be a letter or an underscore, followed by letters, digits,"),
     ],

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.decomposition import PCA
 
 from sccr_node.contract.benchmark import BASELINES, COMPARED, serves, title_of
 from sccr_node.contract.methods import METHODS
 from sccr_node.evaluation.baselines import FUNCTIONS, gene_and_cell_mean, gene_mean
 from sccr_node.evaluation.benchmark import Run, planned_runs
+from sccr_node.numerics import Workspace
 
 
 @pytest.fixture
@@ -34,11 +36,24 @@ def test_baselines_are_what_numpy_says(expression, baseline, with_cells):
     np.testing.assert_allclose(found, by_hand(expression.astype(float), with_cells), rtol=1e-5)
 
 
+def test_pca_is_what_scikit_learn_keeps_and_leaves_empty_cells_and_genes_alone(expression):
+    wide = np.hstack([expression, np.random.default_rng(1).random((30, 40), dtype=np.float32)])
+    wide[7] = 0
+    found = FUNCTIONS["pca"](sparse.csr_matrix(wide), Workspace(2, None))
+    assert found.dtype == np.float32 and not found[7].any() and not found[:, 4].any() and (found >= 0).all()
+    full = np.delete(np.delete(wide, 7, axis=0), 4, axis=1)
+    model = PCA(20, svd_solver="full").fit(full)
+    expected = np.maximum(model.inverse_transform(model.transform(full)), 0)
+    np.testing.assert_allclose(np.delete(np.delete(found, 7, axis=0), 4, axis=1), expected, atol=1e-4)
+    tiny = sparse.csr_matrix(np.array([[1.0, 2, 0], [0, 1, 3]], dtype=np.float32))
+    np.testing.assert_allclose(FUNCTIONS["pca"](tiny, Workspace(1, None)), tiny.toarray(), atol=1e-5)
+
+
 def test_every_baseline_has_a_function_and_a_title():
     assert set(FUNCTIONS) == set(BASELINES) and COMPARED == (*BASELINES, *METHODS)
     assert title_of("gene-mean") == "gene mean" and title_of("sccr") == "scCR"
     assert all(serves(name, "recovery") for name in COMPARED)
-    assert [name for name in BASELINES if serves(name, "clustering")] == ["none"]
+    assert [name for name in BASELINES if serves(name, "clustering")] == ["none", "pca"]
 
 
 def test_baselines_of_recovery_are_not_clustered():

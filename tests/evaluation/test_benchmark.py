@@ -1,6 +1,7 @@
 """The runs of a benchmark: their plan, their rows, and a run that is killed or fails."""
 
 from contextlib import nullcontext
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from sccr_node.evaluation import benchmark
 from sccr_node.evaluation.analyses.recovery import recovery
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, rows_of, run_apart
 from sccr_node.evaluation.masks import mask_expression
+from sccr_node.evaluation.permuted import permute_genes
 from sccr_node.methods import sccr as impute_by_sccr
 
 SETTINGS = {"n_restarts": 1, "n_neighbors": 15, "resolution": 1.0, "n_components": 50}
@@ -24,7 +26,7 @@ def silent(stage, fraction):
 def inputs():
     random = np.random.default_rng(0)
     dense = random.gamma(2.0, 0.6, (40, 30)) * (random.random((40, 30)) < 0.4)
-    return Inputs(sparse.csr_matrix(dense.astype(np.float32)), np.arange(40) % 3 - 1, SETTINGS, None)
+    return Inputs(sparse.csr_matrix(dense.astype(np.float32)), np.arange(40) % 3 - 1, None, SETTINGS, None)
 
 
 def rows(run, folder):
@@ -46,9 +48,12 @@ def test_the_plan():
 
 
 def test_the_columns_of_the_table_stay_where_they_are():
-    assert columns()[:19] == (
+    assert columns()[:40] == (
         "task", "method", "mechanism", "rate", "seed", "n_entries", "rmse", "mae", "median_ae", "cosine",
         "algorithm", "n_clusters", "ari", "nmi", "accuracy", "silhouette", "silhouette_types", "seconds", "peak_mb",
+        "rank", "resolution", "vote", "vote_rare", "own_neighbors", "own_neighbors_rare", "n_rare",
+        "annotation", "annotation_cells", "marker_auc", "marker_own", "false_markers", "false_auc", "n_permuted",
+        "de_ranks", "de_top", "de_pseudobulk", "pseudotime", "reached", "clisi", "graph_connectivity",
     )  # fmt: skip
 
 
@@ -67,8 +72,20 @@ def test_a_run_clusters_the_cells_with_a_type(tmp_path):
     found = rows(Run(("clustering",), "none", seeds=(0, 1)), tmp_path)
     assert [(row["algorithm"], row["seed"]) for row in found] == [
         ("kmeans", 0), ("kmeans", 1), ("leiden", 0), ("leiden", 1),
+        ("leiden_types", 0), ("leiden_best", 0), ("leiden_types", 1), ("leiden_best", 1),
     ]  # fmt: skip
     assert found[0]["n_clusters"] == 2 and set(found[0]) <= set(columns())
+
+
+def test_a_run_imputes_what_was_permuted(tmp_path):
+    runs = planned_runs(["false_markers"], ["none", "scfp"], rates=[0.2], mechanism="mcar", seeds=[0, 3])
+    assert [(run.method, run.seed) for run in runs] == [("none", 0), ("scfp", 0), ("none", 3), ("scfp", 3)]
+    assert runs[-1].title == "scFP, false markers, seed 3" and Run.of_json(asdict(runs[-1])) == runs[-1]
+    (row,) = rows(runs[-1], tmp_path)
+    laid = sparse.load_npz(tmp_path / "expression.npz")
+    assert (laid != permute_genes(inputs().expression, 3)).nnz == 0
+    assert (row["task"], row["method"], row["seed"], row["n_permuted"]) == ("false_markers", "scfp", 3, 3)
+    assert row["rate"] is None and row["seconds"] > 0
 
 
 @pytest.mark.parametrize("task", ["recovery", "clustering"])

@@ -1,15 +1,19 @@
 """The benchmark from file to table: what it keeps when it is interrupted, and what it refuses."""
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
 
+import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 
 from sccr_node.errors import NotEnoughResources
+from sccr_node.evaluation import analyses
 from sccr_node.evaluation.benchmark import Run, columns
 from sccr_node.pipeline import benchmark
 
@@ -36,7 +40,7 @@ def test_an_interrupted_benchmark_goes_on_where_it_stopped(sccr, counts_file, mo
     assert [run.analyses[0] for run in done if isinstance(run, Run)] == ["recovery"] * 4 + ["clustering"]
     table = pd.read_csv(output, sep="\t")
     assert list(table) == list(columns())
-    assert list(table["task"])[:8] == ["recovery"] * 4 + ["clustering"] * 4
+    assert list(table["task"]) == ["recovery"] * 4 + ["clustering"] * 8
     assert list(table["rate"][:4]) == [0.2, 0.2, 0.4, 0.4] and (table["peak_mb"] > 1).all()
     document = json.loads(as_json.read_text())
     assert (
@@ -126,6 +130,78 @@ def test_without_labels_the_numbers_of_clustering_are_said_to_have_no_effect(scc
     assert "--n-restarts, --resolution have no effect: clustering requires --label-key" in line
 
 
+def test_an_analysis_that_lacks_something_is_skipped(sccr, refused, counts_file, monkeypatch):
+    command = ("benchmark", counts_file, "--rates", "0.4", "--seeds", "0", "--methods", "none")
+    code, out, err = sccr(*command)
+    assert code == 0 and "skipping clustering: it requires --label-key" in err
+    code, out, err = sccr(*command, "--analyses", "clustering,recovery", "--quiet")
+    assert code == 0 and "warning: skipping clustering: it requires --label-key" in err
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["task", "recovery"]
+    refused(2, ["nothing to do: clustering requires --label-key"], *command, "--analyses", "clustering")
+    monkeypatch.setattr(analyses, "find_spec", lambda name: None if name == "igraph" else name)
+    command = (*command, "--label-key", "cell_type")
+    code, out, err = sccr(*command)
+    assert code == 0 and "skipping clustering: it requires igraph: pip install 'sccr-node[full]'" in err
+    refused(2, ["nothing to do: clustering requires igraph: pip install"], *command, "--analyses", "clustering")
+
+
+def test_only_the_chosen_analyses_are_done(sccr, counts_file):
+    command = ("benchmark", counts_file, "--methods", "none", "--label-key", "cell_type", "--seeds", "0")
+    code, out, err = sccr(*command, "--analyses", "clustering", "--n-restarts", "1", "--rates", "0.4")
+    assert code == 0 and {line.split("\t")[0] for line in out.splitlines()} == {"task", "clustering"}
+    code, out, err = sccr(*command, "--analyses", "recovery", "--n-restarts", "1", "--rates", "0.4")
+    assert code == 0 and {line.split("\t")[0] for line in out.splitlines()} == {"task", "recovery"}
+    assert "--n-restarts has no effect: clustering is not among --analyses" in err
+
+
+def test_all_analyses_of_cells_with_types_and_an_order(sccr, counts_file):
+    adata = ad.read_h5ad(counts_file)
+    adata.obs["day"] = pd.Categorical(np.arange(adata.n_obs) // 20)  # categories that are numbers
+    adata.obs.loc[adata.obs_names[:3], "day"] = np.nan
+    adata.write_h5ad(counts_file)
+    command = ["benchmark", counts_file, "--seeds", "0,1", "--methods", "none,scfp", "--rates", "0.4"]
+    names = [name for name in analyses.names() if not analyses.missing_libraries([name])]
+    command += ["--label-key", "cell_type", "--order-key", "day", "--analyses", ",".join(names)]
+    code, out, err = sccr(*command, "--n-restarts", "1")
+    table = pd.read_csv(io.StringIO(out), sep="\t")
+    assert code == 0 and list(dict.fromkeys(table["task"])) == names
+    assert "3 cells without a value in obs['day']" in err
+    for name in names:
+        rows = table[table["task"] == name]
+        assert set(rows["method"]) == {"none", "scfp"}
+        leading = analyses.load(name).columns
+        assert (
+            rows[[column for column in leading if column not in ("vote_rare", "own_neighbors_rare")]]
+            .notna()
+            .any()
+            .all()
+        )
+
+
+def test_the_page_is_written_with_the_table(sccr, refused, counts_file):
+    output, page = counts_file.with_name("b.tsv"), counts_file.with_name("b.html")
+    command = ("benchmark", counts_file, "--methods", "none,scfp", "--rates", "0.4", "--seeds", "0", "-o", output)
+    code, out, err = sccr(*command, "--report", page)
+    table = pd.read_csv(output, sep="\t")
+    assert (code, out) == (0, "") and dict(zip(table["method"], table["rank"], strict=True)) == {"none": 2, "scfp": 1}
+    assert "<h1>counts.h5ad</h1>" in page.read_text() and "1 of 2" in page.read_text()
+    output.unlink()
+    refused(73, ["b.html", "already exists"], *command, "--report", page)
+    refused(2, ["b.tsv"], *command, "--report", output)
+
+
+def test_an_order_that_is_none_is_refused(refused, counts_file):
+    adata = ad.read_h5ad(counts_file)
+    adata.obs["same"], adata.obs["endless"] = 1.0, [np.inf, *range(1, adata.n_obs)]
+    adata.write_h5ad(counts_file)
+    command = ("benchmark", counts_file, "--analyses", "trajectory", "--methods", "none", "--order-key")
+    refused(65, ["cannot use obs['cell_type']", "does not contain numbers"], *command, "cell_type")
+    refused(65, ["cannot use obs['same']", "fewer than two different values"], *command, "same")
+    refused(65, ["cannot use obs['endless']", "infinite"], *command, "endless")
+    refused(65, ["obs of", "has no column 'days'"], *command, "days")
+    refused(2, ["nothing to do: trajectory requires --order-key"], *command[:-1])
+
+
 def test_it_refuses(refused, counts_file):
     output = counts_file.with_name("b.tsv")
 
@@ -135,6 +211,9 @@ def test_it_refuses(refused, counts_file):
     bad(2, ["--methods"], "--methods", "none,magic")
     bad(2, ["rates", "twice"], "--rates", "0.4,0.40")
     bad(2, ["--rates"], "--rates", "1.5")
+    bad(2, ["--analyses", "'clusters'", "did you mean 'clustering'?"], "--analyses", "recovery,clusters")
+    bad(2, ["analyses", "twice"], "--analyses", "recovery,recovery")
+    bad(2, ["--analyses", "names separated by commas"], "--analyses", "")
     bad(2, ["--seeds"], "--seeds", "0,-1")
     bad(65, ["'celltype'"], "--label-key", "celltype")
     bad(65, ["would drop none", "--rates"], "--rates", ".000000001", "--methods", "none", "--seeds", "0")

@@ -19,6 +19,7 @@ from sccr_node.contract.imputing import methods_by_setting
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Method
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
 from sccr_node.contract.tune import TUNED
+from sccr_node.evaluation import analyses
 
 MODELS: dict[str, type[Parameters]] = {
     "impute": ImputeParameters,
@@ -37,6 +38,8 @@ NOT_OFFERED = frozenset(
         *("threads", "max_memory", "provenance", "report", "multiqc"),
         # A job writes to its own folder, once; its log is text that Galaxy shows.
         *("force", "dry_run", "log_format", "quiet", "debug"),
+        # Files of one's own, any number of them with a name each: scored one by one, by the task for it.
+        *("candidate", "candidate_layer"),
     }
 )
 
@@ -59,6 +62,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "all": "All genes",
         "file": "Genes from a list",
     },
+    "analyses": {name: analyses.load(name).question for name in analyses.names()},
     "genes_missing": {"error": "Stop if a gene is not in the data", "skip": "Impute the others"},
     "normalize_by": {"selected": "The genes to impute (as published)", "all": "All genes"},
     "write": {
@@ -75,6 +79,7 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "none": "No imputation (the masked data unchanged)",
         "gene-mean": "Mean observed value of the gene",
         "gene-and-cell-mean": "Mean observed value of the gene, plus the offset of the cell",
+        "pca": "Principal components alone",
         **{method.name: method.title for method in METHODS.values()},
     },
     "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
@@ -137,13 +142,14 @@ FORM_HELP = {
     "cluster_seeds": "The random steps are repeated with each seed; more seeds show how much the numbers vary.",
     "benchmark_rates": "Numbers between 0 and 1, separated by commas; each share is tested separately.",
     "benchmark_mechanism": "In real data, low expression is lost more often; the papers hide values at random.",
+    "benchmark_analyses": "All but recovery require the column with known cell types, unless they say otherwise.",
     "split_molecules_fraction": (
         "Between 0 and 1. The noise floor, and how much of the predictable variation is explained, are only known for "
         "0.5."
     ),
     "split_molecules_seed": "The same seed holds out the same molecules.",
     "benchmark_methods": (
-        "Each method imputes the same masked data. The first three need no tool: a method has to beat them."
+        "Each method imputes the same masked data. Those before scCR need no tool: a method has to beat them."
     ),
 }
 """What the form says instead of the contract's description, by the name of the macro."""
@@ -174,6 +180,7 @@ FORM_NOTES = {
     "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
     "cluster_obsm": "scCR impute writes X_sccr. Leave empty to cluster expression.",
     "benchmark_label_key": "Leave empty if the cell types are not known.",
+    "benchmark_order_key": "Leave empty if no order is known.",
 }
 """What the form adds to the contract's description, by the name of the macro."""
 
@@ -242,7 +249,7 @@ def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Ele
     help_text = _help(prefix, name, field)
     if choices := _choices(name, field):
         attributes = {"argument": flag(name), "type": "select"}
-        several = name == "methods"
+        several = name in ("methods", "analyses")
         if several:
             attributes |= {"multiple": "true", "optional": "false"}
         attributes["label"] = field["title"]
@@ -334,6 +341,8 @@ def _choices(name: str, field: dict[str, Any]) -> list[str]:
         return [*GENE_CHOICES, "file"]
     if name == "methods":
         return list(COMPARED)
+    if name == "analyses":
+        return analyses.names()
     return list(field.get("enum", []))
 
 

@@ -14,17 +14,24 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.methods import Task
 from sccr_node.evaluation.metrics import METRICS, Metric
-from sccr_node.numerics import Progress
+from sccr_node.numerics import Progress, principal_components
 
 Row = dict[str, Any]
 """One row of a table, by column."""
 
 EARLIEST = ("recovery", "clustering")
-"""The benchmark's original analyses come first and later ones follow by name, so that no column ever moves."""
+"""The benchmark's original analyses: their columns stand before those of run time and memory."""
+
+ORDER = (*EARLIEST, "neighbors", "annotation", "markers", "false_markers", "differential", "trajectory", "scib")
+"""The order of the table. A new analysis goes to the end, so that no column ever moves; others follow by name."""
+
+
+Data = Literal["masked", "full", "permuted"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Case:
         The entries that were hidden from the method, CSR; None if none were.
     types
         Type of each cell as a number from 0 (-1: no type); None without labels.
+    order
+        Known order of each cell (NaN: not known); None without one.
     seeds
         Seeds for the random steps of the analysis.
     settings
@@ -55,6 +64,7 @@ class Case:
     imputed: Any
     truth: Any
     types: NDArray[Any] | None
+    order: NDArray[np.float64] | None
     seeds: Sequence[int]
     settings: Mapping[str, Any]
     threads: int
@@ -70,41 +80,72 @@ class Analysis:
     title
         One or two words for progress and messages.
     data
-        Whether the method gets the data with masked entries (once per rate and seed) or the full data (once).
+        What the method gets: the data with masked entries (once per rate and seed), the full data (once), or the data
+        with some genes permuted among the cells (once per seed).
     task
         Selects the method's output: the one that its authors evaluated for this task.
     columns
         Columns it adds to the table.
+    appended
+        More of them, which an analysis of :data:`EARLIEST` got later: they stand at the end of the table.
     score
         Returns the rows, without the columns that identify the run.
     summary
         Returns a one-line summary of the rows for the log.
+    ranked_by
+        The metric by which methods are ranked; None if they are not.
+    question
+        What it asks, in one line, for forms and the page.
     metrics
         Its own metrics; those that several commands print are in :data:`~sccr_node.evaluation.metrics.METRICS`.
-    needs_labels
-        Whether it requires known cell types.
+    needs
+        Parameters of the benchmark that must be given: columns with what is known about the cells.
     libraries
         Modules that must be installed.
+    extra
+        The extra of the package with these libraries.
     settings
         Parameters of the benchmark that it reads, besides the seeds.
     """
 
     title: str
-    data: Literal["masked", "full"]
+    data: Data
     task: Task
     columns: tuple[str, ...]
     score: Callable[[Case], list[Row]]
     summary: Callable[[Sequence[Row]], str]
+    ranked_by: str | None = None
+    question: str = ""
+    appended: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
-    needs_labels: bool = False
+    needs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    extra: str = "full"
     settings: tuple[str, ...] = ()
+
+
+def cells_with_types(case: Case) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the method's output for the cells that have a type, dense, and their types."""
+    assert case.types is not None
+    typed = case.types >= 0
+    return as_dense(case.imputed[typed]), case.types[typed]
+
+
+def as_dense(cells: Any) -> NDArray[np.float32]:
+    """Return some cells of a method's output, dense."""
+    return np.asarray(cells if isinstance(cells, np.ndarray) else cells.toarray(), dtype=np.float32)
+
+
+def components_of(cells: NDArray[np.float32], n_components: int, threads: int) -> NDArray[np.float32]:
+    """Return the leading principal components of cells x genes, cells x at most ``n_components``."""
+    n_cells, n_genes = cells.shape
+    return principal_components(lambda first, last: cells[first:last], n_cells, n_genes, n_components, threads=threads)
 
 
 def names() -> list[str]:
     """Return the names of all analyses, in the order of the table, without loading any."""
     found = sorted(module.name for module in iter_modules(__path__))
-    return sorted(found, key=lambda name: EARLIEST.index(name) if name in EARLIEST else len(EARLIEST))
+    return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
 @cache

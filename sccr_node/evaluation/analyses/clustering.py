@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.evaluation.analyses import Analysis, Case, Row
+from sccr_node.evaluation.analyses import Analysis, Case, Row, cells_with_types, components_of
 from sccr_node.evaluation.clusters import Labels, k_means, leiden, neighbour_graph
 from sccr_node.evaluation.metrics import METRICS
-from sccr_node.numerics import Progress, principal_components
+from sccr_node.numerics import Progress
+
+RESOLUTIONS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
+"""The grid of Leiden's resolutions in a benchmark."""
+
+MOST_HALVINGS = 6
+"""How often the gap of the grid in which the number of clusters passes the number of types is halved."""
 
 AVERAGED = ("ari", "nmi", "accuracy", "silhouette")
 """The metrics whose mean and standard deviation over the seeds are printed."""
@@ -62,6 +69,8 @@ class Clustering:
     silhouette: float
     """NaN if undefined: a single cluster, or one cell in each."""
     silhouette_types: float
+    resolution: float = float("nan")
+    """Leiden's; NaN for k-means."""
 
 
 def compare(
@@ -72,6 +81,7 @@ def compare(
     seeds: Sequence[int],
     threads: int,
     progress: Progress,
+    resolutions: Sequence[float] = (),
 ) -> Iterator[Clustering]:
     """Cluster cells with every seed, by k-means and by Leiden, and compare the clusters with their types.
 
@@ -92,17 +102,17 @@ def compare(
         Number of k-means restarts that run at a time. Does not affect the result.
     progress
         Called with a stage's name and the finished fraction.
+    resolutions
+        Increasing. If given, Leiden also runs at these, and the clusterings are added whose number of clusters is
+        closest to the number of types (``leiden_types``) and whose adjusted Rand index is the best (``leiden_best``).
     """
     components = expression
     if settings.n_components is not None:
-        n_cells, n_values = expression.shape
-        components = principal_components(
-            lambda first, last: expression[first:last], n_cells, n_values, settings.n_components, threads=threads
-        )
+        components = components_of(expression, settings.n_components, threads)
     n_types = len(np.unique(types))
     of_types = silhouette(components, types)
 
-    def compared(algorithm: str, seed: int, clusters: Labels) -> Clustering:
+    def compared(algorithm: str, seed: int, clusters: Labels, resolution: float = float("nan")) -> Clustering:
         return Clustering(
             algorithm=algorithm,
             seed=seed,
@@ -110,6 +120,7 @@ def compare(
             **agreement(types, clusters),
             silhouette=silhouette(components, clusters),
             silhouette_types=of_types,
+            resolution=resolution,
         )
 
     for done, seed in enumerate(seeds):
@@ -119,8 +130,44 @@ def compare(
     progress("Leiden", 0.0)
     graph = neighbour_graph(components, settings.n_neighbors)
     for seed in seeds:
-        yield compared("leiden", seed, leiden(graph, settings.resolution, seed=seed))
+        yield compared("leiden", seed, leiden(graph, settings.resolution, seed=seed), settings.resolution)
+    for done, seed in enumerate(seeds if resolutions else ()):
+        progress("Leiden at other resolutions", done / len(seeds))
+        tried = at_resolutions(graph, n_types, resolutions, seed=seed)
+        closest = min(tried, key=lambda at: (abs(len(np.unique(tried[at])) - n_types), at))
+        agreeing = max(tried, key=lambda at: (agreement(types, tried[at])["ari"], -at))
+        yield compared("leiden_types", seed, tried[closest], closest)
+        yield compared("leiden_best", seed, tried[agreeing], agreeing)
     progress("Leiden", 1.0)
+
+
+def at_resolutions(graph: Any, n_types: int, resolutions: Sequence[float], *, seed: int) -> dict[float, Labels]:
+    """Return Leiden's clusters by resolution: on a grid, and between its points until there are as many as types.
+
+    Parameters
+    ----------
+    graph
+        Cells x cells, symmetric, sparse.
+    n_types
+        Number of types. Between two points of the grid, the resolution is halved at most :data:`MOST_HALVINGS` times.
+    resolutions
+        The grid, increasing.
+    seed
+        Seed of Leiden.
+    """
+    tried = {at: leiden(graph, at, seed=seed) for at in resolutions}
+    below = [at for at in resolutions if len(np.unique(tried[at])) < n_types]
+    above = [at for at in resolutions if len(np.unique(tried[at])) > n_types and (not below or at > below[-1])]
+    if not below or not above:
+        return tried
+    low, high = below[-1], above[0]
+    for _ in range(MOST_HALVINGS):
+        if any(len(np.unique(clusters)) == n_types for clusters in tried.values()):
+            break
+        middle = (low + high) / 2
+        tried[middle] = leiden(graph, middle, seed=seed)
+        low, high = (middle, high) if len(np.unique(tried[middle])) < n_types else (low, middle)
+    return tried
 
 
 def agreement(types: Labels, clusters: Labels) -> dict[str, float]:
@@ -188,13 +235,16 @@ def averages(found: Sequence[Clustering], types: Labels) -> list[Row]:
 
 def score(case: Case) -> list[Row]:
     """Return one row per algorithm and seed, over the cells that have a type."""
-    assert case.types is not None
-    labelled = case.types >= 0
-    cells = case.imputed[labelled]
-    dense = np.asarray(cells if isinstance(cells, np.ndarray) else cells.toarray(), dtype=np.float32)
-    settings = Settings(**case.settings)
-    types = case.types[labelled]
-    found = compare(dense, types, settings, seeds=case.seeds, threads=case.threads, progress=case.progress)
+    cells, types = cells_with_types(case)
+    found = compare(
+        cells,
+        types,
+        Settings(**case.settings),
+        seeds=case.seeds,
+        threads=case.threads,
+        progress=case.progress,
+        resolutions=RESOLUTIONS,
+    )
     return [asdict(clustering) for clustering in found]
 
 
@@ -212,7 +262,10 @@ ANALYSIS = Analysis(
     columns=("algorithm", "n_clusters", "ari", "nmi", "accuracy", "silhouette", "silhouette_types"),
     score=score,
     summary=summary,
-    needs_labels=True,
+    appended=("resolution",),
+    ranked_by="ari",
+    question="Do clusters agree with the cell types?",
+    needs=("label_key",),
     libraries=("sklearn", "scanpy", "igraph"),
     settings=tuple(field.name for field in fields(Settings)),
 )

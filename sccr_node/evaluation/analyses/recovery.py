@@ -78,4 +78,6 @@ ANALYSIS = Analysis(
     columns=("n_entries", "rmse", "mae", "median_ae", "cosine"),
     score=score,
     summary=summary,
+    ranked_by="mae",
+    question="Are hidden values recovered?",
 )

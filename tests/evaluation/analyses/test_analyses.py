@@ -55,9 +55,17 @@ assert not {"scanpy", "sklearn"} & set(sys.modules)  # declaring takes no librar
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_the_help_page_names_all_of_them():
+    from sccr_node.contract.benchmark import BenchmarkParameters
+
+    field = BenchmarkParameters.model_fields["analyses"]
+    assert f": {', '.join(analyses.names())}." in field.description
+    assert field.default == ",".join(analyses.EARLIEST)
+
+
 def test_a_file_is_an_analysis(toy):
     assert analyses.names()[:2] == ["recovery", "clustering"] and analyses.names()[-1] == toy
-    assert columns()[-2:] == ("peak_mb", "zeros")
+    assert columns()[-1] == "zeros"
     assert analyses.known_metrics()["zeros"].explained == "Share of the entries that are zero."
     runs = planned_runs(analyses.names(), ["none", "sccr"], rates=[0.4], mechanism="mcar", seeds=[0])
     # It looks at what the clustering looks at, so that the method is run once for both.
@@ -76,7 +84,10 @@ def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
         return rows_of(run, counts_file.parent, inputs.settings, inputs.threads, progress)
 
     monkeypatch.setattr(benchmark, "run_apart", here)
-    code, out, err = sccr("benchmark", counts_file, "--methods", "none", "--rates", "0.4", "--seeds", "0,1")
+    code, out, err = sccr(
+        "benchmark", counts_file, "--methods", "none", "--rates", "0.4", "--seeds", "0,1",
+        "--analyses", "a_toy,recovery",
+    )  # fmt: skip
     lines = [line.split("\t") for line in out.splitlines()]
     assert code == 0 and [line[0] for line in lines] == ["task", "recovery", "recovery", "a_toy", "a_toy"]
     assert lines[0][-1] == "zeros" and 0 < float(lines[-1][-1]) < 1 and lines[1][-1] == ""

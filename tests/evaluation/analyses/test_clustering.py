@@ -9,7 +9,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from sccr_node.evaluation.analyses.clustering import Settings, accuracy, agreement, compare, silhouette
+from sccr_node.evaluation.analyses.clustering import Settings, accuracy, agreement, at_resolutions, compare, silhouette
+from sccr_node.evaluation.clusters import neighbour_graph
 from tests.support.groups import blobs
 
 
@@ -64,3 +65,27 @@ def test_compare_gives_one_row_for_each_algorithm_and_seed(n_components):
     if n_components is None:
         assert found[0].silhouette == pytest.approx(metrics.silhouette_score(cells, types), rel=1e-5)
     assert stages[-1] == ("Leiden", 1.0)
+
+
+def test_leiden_at_the_number_of_types_and_at_its_best():
+    # Two types far apart: at a low resolution there is one cluster per type, at a higher one each falls into several.
+    cells, types = blobs(n_groups=2, n_cells=400)
+    settings = Settings(n_restarts=1, n_neighbors=15, resolution=1.0, n_components=None)
+    grid = (0.01, 1.0)
+
+    found = compare(cells, types, settings, seeds=[0, 1], threads=1, progress=lambda *_: None, resolutions=grid)
+    by_name = {(run.algorithm, run.seed): run for run in found}
+    assert len(by_name) == 8
+    for seed in (0, 1):
+        assert by_name["leiden", seed].resolution == 1 and np.isnan(by_name["kmeans", seed].resolution)
+        closest, best = by_name["leiden_types", seed], by_name["leiden_best", seed]
+        assert (closest.n_clusters, closest.ari, best.ari) == (2, 1.0, 1.0)
+        assert by_name["leiden", seed].ari < 1
+
+
+def test_the_number_of_types_is_sought_between_the_points_of_the_grid():
+    graph = neighbour_graph(np.random.default_rng(0).random((450, 2)), 15)  # one cloud: any number of clusters
+    tried = at_resolutions(graph, 9, (0.02, 3.0), seed=0)
+    assert len(np.unique(tried[0.02])) < 9 < len(np.unique(tried[3.0])) and len(tried) > 2
+    assert 9 in {len(np.unique(clusters)) for clusters in tried.values()}
+    assert set(at_resolutions(graph, 1000, (0.02, 3.0), seed=0)) == {0.02, 3.0}
