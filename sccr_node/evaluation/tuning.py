@@ -38,7 +38,10 @@ RANKS = (5, 10, 15, 20, 30, 40)
 SHARE_DECIMALS = 2
 
 SCORED_GENES = 640
-"""The grid is scored on so many of the genes, drawn at random: the error of the others is the same on average."""
+"""The grid is scored on so many of the genes: all of the most variable ones, and some that stand for the others."""
+
+ALWAYS_SCORED = 240
+"""So many of the most variable genes are always scored: they are most of the error."""
 
 FOLDS = 50
 """Groups of cells whose errors are compared in pairs, for standard errors."""
@@ -112,7 +115,7 @@ class Products:
     sums
         Folds x names x names.
     n_entries
-        Number of entries per fold.
+        Number of entries per fold, that others stand for included.
     """
 
     names: tuple[str, ...]
@@ -163,8 +166,36 @@ class Products:
         return min(1.0, max(0.0, share))
 
 
+def scored_genes(training: sp.csr_matrix, *, seed: int) -> Matrix:
+    """Return the weight of each gene in the scores; 0 for those that others stand for.
+
+    The genes that are not always scored are drawn evenly along their variance, so that the weighted error is nearly
+    that of all genes.
+
+    Parameters
+    ----------
+    training
+        Cells x genes, logs of all batches.
+    seed
+        Which genes are drawn.
+    """
+    n_genes = training.shape[1]
+    if n_genes <= SCORED_GENES:
+        return np.ones(n_genes)
+    mean = np.asarray(training.mean(axis=0, dtype=np.float64)).ravel()
+    squares = np.asarray(training.multiply(training).mean(axis=0, dtype=np.float64)).ravel()
+    by_variance = np.argsort(mean**2 - squares, kind="stable")
+    others, n_drawn = by_variance[ALWAYS_SCORED:], SCORED_GENES - ALWAYS_SCORED
+    step = len(others) / n_drawn
+    drawn = others[((np.arange(n_drawn) + np.random.default_rng(seed).random()) * step).astype(np.intp)]
+    weights = np.zeros(n_genes)
+    weights[by_variance[:ALWAYS_SCORED]] = 1
+    weights[drawn] = step
+    return weights
+
+
 def products(
-    begin: Start, ranks: Sequence[int], n_powers: int, genes: NDArray[np.bool_], work: Workspace, *, seed: int
+    begin: Start, ranks: Sequence[int], n_powers: int, weights: Matrix, work: Workspace, *, seed: int
 ) -> Products:
     """Return the inner products of one batch.
 
@@ -176,15 +207,17 @@ def products(
         The ranks that are scored.
     n_powers
         The largest number of iterations that is scored.
-    genes
-        Which genes to score, of all those before the empty ones were left out.
+    weights
+        The weight of each gene (:func:`scored_genes`), of all those before the empty ones were left out.
     work
         Threads and progress.
     seed
         Which cells share a fold.
     """
     x = begin.data.matrix
-    columns = np.flatnonzero(genes[begin.data.genes])
+    own = weights[begin.data.genes]
+    columns = np.flatnonzero(own)
+    roots = np.sqrt(own[columns])
     # Cells without a held-out molecule have no truth to compare with.
     compared = np.flatnonzero(np.diff(begin.held_out.indptr))
     order = np.random.default_rng(seed).permutation(compared)
@@ -206,6 +239,7 @@ def products(
             for at, rank in enumerate(ranks, len(powers) + 2):
                 parts[at] = begin.components.rebuilt(begin.scores[fold, :rank], used)
             parts[-1] = truth[fold]
+            parts *= roots[first : first + len(used)]
             rows = parts.reshape(len(names), -1)
             sums[number] = rows @ rows.T
         blocks[first] = sums
@@ -216,7 +250,7 @@ def products(
     total = np.zeros((len(folds), len(names), len(names)))
     for first in sorted(blocks):
         total += blocks[first]
-    return Products(names, total, np.array([len(fold) * len(columns) for fold in folds], float))
+    return Products(names, total, np.array([len(fold) * own.sum() for fold in folds], float))
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
 from sccr_node.data.preparation import Preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.evaluation.tuning import (
-    SCORED_GENES,
     Grid,
     Products,
     Start,
     choose,
     judge_neighborhoods,
     products,
+    scored_genes,
     start_of,
 )
 from sccr_node.evaluation.verdicts import Tuning
@@ -293,13 +293,12 @@ def _tuned(
             f"needed{among}"
         )
     grid = _grid(given, most=min(max(int(of_cell[cells].sum()) for cells in imputed) - 1, training.shape[1]))
-    scored = np.zeros(training.shape[1], bool)
-    scored[np.random.default_rng(seed).permutation(training.shape[1])[:SCORED_GENES]] = True
+    weights = scored_genes(training, seed=seed)
     starts: list[Start] = []
     found: Products | None = None
     for cells in imputed:
         begin = start_of(training[cells], held_out[cells], settings, grid.ranks, work)
-        own = products(begin, grid.ranks, int(settings["n_denoising_iterations"]), scored, work, seed=seed)
+        own = products(begin, grid.ranks, int(settings["n_denoising_iterations"]), weights, work, seed=seed)
         found = own if found is None else found + own
         starts.append(begin)
     assert found is not None

@@ -23,7 +23,6 @@ from sccr_node.data.views import Drawing
 from sccr_node.evaluation.neighborhoods import N_NEIGHBORS, balanced_vote, nearest, prediction_error
 from sccr_node.evaluation.tuning import (
     RANKS,
-    SCORED_GENES,
     Candidate,
     Grid,
     Start,
@@ -31,6 +30,7 @@ from sccr_node.evaluation.tuning import (
     components_of,
     denoised_of,
     products,
+    scored_genes,
     start_of,
 )
 from sccr_node.evaluation.verdicts import HARM, NO_HARM
@@ -100,9 +100,9 @@ def one(name: str, counts: sp.csr_matrix, types: np.ndarray, seed: int) -> pd.Da
     work = Workspace()
     training, held_out = halves(counts, seed)
     begin = start_of(training, held_out, SETTINGS, RANKS, work)
-    scored = np.zeros(training.shape[1], bool)
-    scored[np.random.default_rng(seed).permutation(training.shape[1])[:SCORED_GENES]] = True
-    found = products(begin, RANKS, int(SETTINGS["n_denoising_iterations"]), scored, work, seed=seed)
+    found = products(
+        begin, RANKS, int(SETTINGS["n_denoising_iterations"]), scored_genes(training, seed=seed), work, seed=seed
+    )
     made = ways(choose(found, Grid(), SETTINGS).chosen)
     on_half = votes(begin, made, None, work)
     whole, _ = logs(counts[:, variable_genes(counts)].tocsr())

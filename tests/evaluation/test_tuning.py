@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from sccr_node.contract.methods import METHODS
+from sccr_node.evaluation import tuning
 from sccr_node.evaluation.tuning import (
     Candidate,
     Grid,
@@ -15,6 +16,7 @@ from sccr_node.evaluation.tuning import (
     denoised_of,
     judge_neighborhoods,
     products,
+    scored_genes,
     start_of,
 )
 from sccr_node.methods import blend, sccr
@@ -44,7 +46,7 @@ def scored(seed=0, genes=None, n_powers=40, **given):
     training, held_out = halves(seed)
     work = Workspace(2)
     begin = start_of(training, held_out, settings(**given), RANKS, work)
-    genes = np.ones(training.shape[1], bool) if genes is None else genes
+    genes = np.ones(training.shape[1]) if genes is None else genes
     return training, held_out, begin, products(begin, RANKS, n_powers, genes, work, seed=0)
 
 
@@ -61,7 +63,7 @@ def dense_error(training, held_out, made, genes=slice(None)):
 @pytest.mark.parametrize("share", [0.0, 0.35, 1.0])
 def test_every_error_is_that_of_the_imputation(beta, gamma, n_iterations, share):
     genes = np.random.default_rng(1).random(40) < 0.6
-    training, held_out, _, found = scored(genes=genes)
+    training, held_out, _, found = scored(genes=genes.astype(float))
     result = sccr(training, beta=beta, gamma=gamma, n_denoising_iterations=n_iterations).denoised
     denoised = found.denoised(beta, n_iterations, gamma)
     assert found.error(denoised) == pytest.approx(dense_error(training, held_out, result, genes), rel=1e-5)
@@ -69,6 +71,32 @@ def test_every_error_is_that_of_the_imputation(beta, gamma, n_iterations, share)
     blended = blend(training, result, share=share, rank=5)
     # Negative values are cut off after tuning.
     assert found.error(weights) == pytest.approx(dense_error(training, held_out, blended, genes), rel=2e-2)
+
+
+def test_genes_that_stand_for_others_give_nearly_the_error_of_all(monkeypatch):
+    monkeypatch.setattr(tuning, "SCORED_GENES", 16)
+    monkeypatch.setattr(tuning, "ALWAYS_SCORED", 6)
+    rng = np.random.default_rng(0)
+    levels = rng.gamma(0.5, 2, 400)
+    training = sparse.csr_matrix(np.log1p(rng.poisson(levels, (50, 400))).astype(np.float32))
+    by_gene = training.toarray().var(axis=0)
+    found = []
+    for seed in range(200):
+        weights = scored_genes(training, seed=seed)
+        assert weights.sum() == pytest.approx(400) and (weights > 0).sum() == 16
+        assert set(np.argsort(-by_gene, kind="stable")[:6]) <= set(np.flatnonzero(weights == 1))
+        found.append(weights @ by_gene / by_gene.sum())
+    assert np.mean(found) == pytest.approx(1, abs=0.03)
+    assert np.std(found) < 0.1
+    assert np.array_equal(scored_genes(training[:, :16], seed=0), np.ones(16))
+
+
+def test_a_weight_counts_as_so_many_genes():
+    whole = scored()[3]
+    double = scored(genes=np.full(40, 2.0))[3]
+    weights = whole.denoised(0.8, 40, 0.01)
+    assert double.error(weights) == pytest.approx(whole.error(weights))
+    assert double.n_entries.sum() == 2 * whole.n_entries.sum()
 
 
 def test_baselines_are_what_they_say():
@@ -150,7 +178,7 @@ def test_identical_halves_need_no_imputation():
     training, _ = halves()
     work = Workspace(1)
     begin = start_of(training, training, settings(), RANKS, work)
-    found = products(begin, RANKS, 40, np.ones(40, bool), work, seed=0)
+    found = products(begin, RANKS, 40, np.ones(40), work, seed=0)
     choice = choose(found, Grid(ranks=RANKS), settings())
     assert choice.baselines["unimputed"].error == pytest.approx(0, abs=1e-12)
     assert choice.chosen.beta == 0.3
@@ -179,7 +207,7 @@ def test_threads_do_not_matter():
     for threads in (1, 3):
         work = Workspace(threads)
         begin = start_of(training, held_out, settings(), RANKS, work)
-        made.append(products(begin, RANKS, 40, np.ones(40, bool), work, seed=0).sums)
+        made.append(products(begin, RANKS, 40, np.ones(40), work, seed=0).sums)
     assert np.array_equal(*made)
 
 
