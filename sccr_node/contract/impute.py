@@ -95,6 +95,8 @@ class ImputeParameters(MethodParameters, AppendingParameters, PreparationParamet
     def _no_contradictions(self) -> ImputeParameters:
         if self.tune:
             check_tunable(self)
+            if self.write == "recovered":
+                raise ValueError("--tune has no effect on --write recovered: it tunes the denoised expression")
         if ("layers", self.layer) in possible_keys(self.key_added):
             raise ValueError(f"--key-added {self.key_added} would replace the layer to impute: choose another name")
         if "recovered" in self.outputs and self.method not in _having("recovered"):

@@ -11,6 +11,8 @@ from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.contract.shared import BoundedParameters, PreparationParameters, ThreadedParameters, WritingParameters
 
+MOST_ITERATIONS = 200
+
 TUNED = ("beta", "low_rank", "low_rank_share")
 """The numbers that are tuned, unless they are given."""
 
@@ -51,6 +53,8 @@ def check_tunable(asked: MethodParameters) -> None:
     """Raise ValueError for a method that is not tuned."""
     if asked.method != DEFAULT_METHOD:
         raise ValueError(f"tuning requires --method {DEFAULT_METHOD}: the numbers of {asked.method} are not tuned")
+    if int(asked.method_parameters()["n_denoising_iterations"]) > MOST_ITERATIONS:
+        raise ValueError(f"tuning requires at most {MOST_ITERATIONS} iterations for denoising: it keeps every step")
 
 
 def given_numbers(asked: MethodParameters) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from sccr_node.data.summary import MatrixSummary, scan
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.console import Progress
 
+LARGEST_COUNT = 1e15
+"""Larger counts are no exact numbers as float64, and none that a cell has."""
+
 
 @dataclass(frozen=True)
 class Halves:
@@ -72,8 +75,13 @@ def refuse_other_than_counts(data: Dataset, summary: MatrixSummary, doing: str) 
     InputProblem
         The values are logs or fractions.
     """
-    if summary.near_integers:
+    if summary.near_integers and summary.maximum <= LARGEST_COUNT:
         return
+    if summary.near_integers:
+        raise InputProblem(
+            f"cannot {doing} {summary.source}: it contains counts up to {summary.maximum:g}, too large to split "
+            f"(at most {LARGEST_COUNT:g})"
+        )
     places = data.counts_elsewhere()
     seems = f"; counts seem to be there with --layer {places[0]}" if places else ""
     raise InputProblem(

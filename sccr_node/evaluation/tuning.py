@@ -46,6 +46,10 @@ ALWAYS_SCORED = 240
 FOLDS = 50
 """Groups of cells whose errors are compared in pairs, for standard errors."""
 
+FEWEST_FOR_NEIGHBORS = 3 * N_NEIGHBORS
+FEWEST_GENES = 10
+"""Neighbourhoods of fewer cells or genes cannot be compared."""
+
 Matrix = NDArray[np.float64]
 
 
@@ -321,7 +325,7 @@ class _Combination(NamedTuple):
 def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice:
     """Choose the strength of denoising, the rank and the share.
 
-    The smallest error wins; of those within one standard error of the difference from it, the one that smooths least:
+    The smallest error wins; of those within one standard error of the difference from it, the one that blurs least:
     nothing blended with it, or else the highest rank, and then the smallest beta. A low rank blurs small groups most.
 
     Parameters
@@ -386,7 +390,7 @@ class Neighborhoods:
     ----------
     change
         Relative change of the error with which neighbours predict each other's held-out half; positive if neighbours
-        found after imputation predict worse.
+        found after imputation predict worse; NaN if there are too few cells or genes to tell.
     n_averaged
         How many cells a denoised cell effectively averages (median).
     """
@@ -418,14 +422,17 @@ def judge_neighborhoods(
     n_averaged = []
     for begin in starts:
         x, n_cells = begin.data.matrix, len(begin.data.cells)
+        n_averaged.append(averaged_cells(begin.graph, float(chosen.beta or 0), n_iterations, work, seed=seed))
+        # Where every cell is a neighbour of every other, or there are hardly any components, nothing can change.
+        if n_cells < FEWEST_FOR_NEIGHBORS or x.shape[1] < FEWEST_GENES:
+            continue
         denoised = denoised_of(begin, chosen, settings, work)
         with work.stage("compare neighbourhoods"):
             unimputed = components_of(x, work)
             imputed = components_of(denoised, work)
             before += n_cells * prediction_error(nearest(unimputed, N_NEIGHBORS, work), begin.held_out, work)
             after += n_cells * prediction_error(nearest(imputed, N_NEIGHBORS, work), begin.held_out, work)
-            n_averaged.append(averaged_cells(begin.graph, float(chosen.beta or 0), n_iterations, work, seed=seed))
-    change = after / before - 1 if before > 0 else 0.0
+    change = after / before - 1 if before > 0 else math.nan
     return Neighborhoods(change, float(np.median(np.concatenate(n_averaged))))
 
 

@@ -8,10 +8,15 @@ from typing import Any, Literal
 
 from sccr_node.contract.methods import Value
 from sccr_node.evaluation.tuning import Candidate, Choice, Neighborhoods
+from sccr_node.runtime.console import Finding
+from sccr_node.runtime.words import quantity
 
 NO_HARM = 0.002
 HARM = 0.0075
 """Relative change of the neighbours' prediction error: up to the first, no harm is seen; above the second, there is."""
+
+WORTHWHILE = 0.005
+"""A gain in the share explained below this is little."""
 
 Answer = Literal["help", "little", "no help", "no harm seen", "cannot tell", "prefer unimputed"]
 
@@ -24,7 +29,7 @@ class Verdict:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tuning:
     """The numbers that were chosen for a data set, and why.
 
@@ -56,6 +61,19 @@ class Tuning:
     def verdicts(self) -> tuple[Verdict, Verdict]:
         """The verdicts: on the values, and on the neighbourhoods of cells."""
         return on_values(self.choice), on_neighborhoods(self.neighborhoods)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The verdicts as findings; advice against imputing is a warning."""
+        return tuple(
+            Finding(verdict.text, warning=verdict.answer in ("no help", "prefer unimputed"))
+            for verdict in self.verdicts
+        )
+
+    def __repr__(self) -> str:
+        """Return the numbers and the verdicts, to read; all that was tried is in ``rows``."""
+        numbers = ", ".join(f"{name}={value!r}" for name, value in self.numbers.items())
+        return "\n".join([f"Tuning({numbers})", *(f"  {verdict.text}" for verdict in self.verdicts)])
 
     def rows(self) -> list[dict[str, Any]]:
         """Return everything that was tried, the baselines first."""
@@ -96,24 +114,35 @@ class Tuning:
 
 def on_values(choice: Choice) -> Verdict:
     """Say how much of the predictable variation imputation explains, beside what else could be done."""
-    chosen, baselines = choice.chosen, choice.baselines
+    chosen, unimputed, means = choice.chosen, choice.baselines["unimputed"], choice.baselines["gene mean"]
+    published, components = choice.baselines["published"], choice.baselines["PCA"]
     if not math.isfinite(chosen.explained):
-        return Verdict("no help", "values: cannot tell: there is no variation beyond noise that anything could predict")
-    others = (
-        ("unimputed values", baselines["unimputed"]),
-        ("the published strength", baselines["published"]),
-        (f"principal components alone (rank {baselines['PCA'].low_rank})", baselines["PCA"]),
-    )
-    beside = ", ".join(f"{name} {_share(each)}" for name, each in others)
-    said = f"imputation with these numbers explains {_share(chosen)} of the predictable variation ({beside})"
-    if chosen.explained <= max(0.0, baselines["unimputed"].explained):
+        # The noise is so large that its floor lies above the gene means: no share can be given, but errors compare.
+        if chosen.error >= min(means.error, unimputed.error):
+            return Verdict(
+                "no help", "values: do not impute: nothing that was tried predicts better than the gene means"
+            )
+        return Verdict(
+            "little", "values: little to gain: imputation predicts better than the gene means, but most is noise"
+        )
+    alone = f"principal components alone (rank {components.low_rank}): {_share(components)}"
+    beside = f"unimputed: {_share(unimputed)}; published strength: {_share(published)}; {alone}"
+    said = f"of the predictable variation, imputation with these numbers explains {_share(chosen)} ({beside})"
+    if chosen.explained <= max(0.0, unimputed.explained):
         return Verdict("no help", f"values: do not impute: {said}")
+    if chosen.explained - max(0.0, unimputed.explained) < WORTHWHILE:
+        return Verdict("little", f"values: little to gain: {said}")
     return Verdict("help", f"values: {said}")
 
 
 def on_neighborhoods(found: Neighborhoods) -> Verdict:
     """Say whether to find neighbours, clusters and embeddings in the imputed data."""
-    small = f"populations of about {round(found.n_averaged)} cells or fewer may blur"
+    n_averaged = max(1, round(found.n_averaged))
+    small = f"populations of about {quantity(n_averaged, 'cell')} or fewer may blur"
+    if not math.isfinite(found.change):
+        return Verdict(
+            "cannot tell", f"neighbourhoods: cannot tell: too few cells or genes to find neighbours; {small}"
+        )
     measured = f"neighbours found after imputation predict held-out molecules {_change(found.change)}"
     if found.change <= NO_HARM:
         return Verdict("no harm seen", f"neighbourhoods: no harm seen: {measured}; {small}")

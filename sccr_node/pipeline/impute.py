@@ -15,7 +15,7 @@ from sccr_node.data.output import StagedOutput, check_keys, stage_output
 from sccr_node.pipeline.plan import Plan, check_memory, make_plan, open_input
 from sccr_node.pipeline.run import run
 from sccr_node.pipeline.side_files import SideFiles, make_record
-from sccr_node.pipeline.tune import tuned
+from sccr_node.pipeline.tune import check_before_tuning, tuned
 from sccr_node.results import Imputation, Result, write
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.storage.atomic import commit_all
@@ -58,6 +58,8 @@ def impute_file(
         with clock.stage("read"):
             plan = make_plan(data, asked, console, listed=listed)
         check_memory(plan, console)
+        if asked.tune:
+            check_before_tuning(plan.data, plan.preparation, plan.batches)
         if asked.dry_run:
             console.say("dry run: nothing was written")
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node import __version__
+from sccr_node.contract.fields import flag
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.methods import Value
@@ -45,7 +47,7 @@ from sccr_node.pipeline.plan import (
     open_input,
 )
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
-from sccr_node.runtime.console import Clock, Console, Finding
+from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.targets import Target, check_targets
@@ -118,18 +120,30 @@ def tune_file(
         from sccr_node.report.tuning_page import tuning_page
 
         beside[files.page] = tuning_page(tuning, source=source, numbers=numbers, command=command)
-    write_tables(config_text(tuning, numbers, source), files.config, beside, force=asked.force)
+    write_tables(config_text(tuning, numbers, source, _as_flags(asked)), files.config, beside, force=asked.force)
     if wanted:
         console.say(f"wrote {', '.join(map(str, wanted))} in {clock.elapsed:.1f} s")
     if files.config is not None:
-        console.say(f"impute with: sccr impute {source} OUTPUT --config {files.config}")
+        console.say(f"impute with: sccr impute {source} OUTPUT --config {files.config}{_as_flags(asked)}")
     return tuning
 
 
-def config_text(tuning: Tuning, numbers: Mapping[str, Value], source: Path) -> str:
+def _as_flags(asked: TuneParameters) -> str:
+    """Return the given flags that decide which values are imputed: the config has only the method's numbers.
+
+    A config can then serve the parts of a split data set too, for which genes and depth are given as well.
+    """
+    given = {"batch_key": asked.batch_key, **asked.noted_preparation()}
+    names = [name for name in given if name in asked.model_fields_set and given[name] is not None]
+    return "".join(f" {flag(name)} {shlex.quote(str(given[name]))}" for name in names)
+
+
+def config_text(tuning: Tuning, numbers: Mapping[str, Value], source: Path, flags: str = "") -> str:
     """Return the config file for ``sccr impute``, with the verdicts as comments."""
     used = f"{tuning.n_cells_used:,} of {quantity(tuning.n_cells, 'cell')}"
     comments = [f"sccr tune {__version__} on {source.name}: {used}, seed {tuning.seed}"]
+    if flags:
+        comments.append(f"tuned with{flags}: give these to sccr impute too")
     comments += [verdict.text for verdict in tuning.verdicts]
     lines = [*(f"# {' '.join(line.split())}" for line in comments)]
     lines += [f"{name}: {_yaml(value)}" for name, value in numbers.items()]
@@ -180,7 +194,7 @@ def tune(
     NotEnoughResources
         The memory does not suffice.
     """
-    refuse_other_than_counts(data, preparation.summary, "tune on")
+    check_before_tuning(data, preparation, batches)
     threads = asked.threads or usable_cpus()
     used = _sampled(batches, max_cells, seed)
     if len(used) < data.n_cells:
@@ -201,9 +215,32 @@ def tune(
         clock.add(f"tune: {stage}", seconds)
     numbers = ", ".join(f"{name} = {value:g}" for name, value in tuning.numbers.items())
     console.say(f"tuned on held-out molecules: {numbers}")
-    for verdict in tuning.verdicts:
-        console.say(verdict.text)
+    console.show(tuning.findings)
     return tuning
+
+
+def check_before_tuning(data: Dataset, preparation: Preparation, batches: Sequence[Batch]) -> None:
+    """Refuse, before any work, what cannot be tuned on.
+
+    Raises
+    ------
+    InputProblem
+        The data are not whole counts, or too few.
+    """
+    refuse_other_than_counts(data, preparation.summary, "tune on")
+    used = preparation.summary.cell_totals > 0
+    _refuse_few([int(used[batch.cells].sum()) for batch in batches])
+
+
+def _refuse_few(sizes: Sequence[int]) -> None:
+    """Refuse too few cells; a batch with at most one is not imputed."""
+    if sum(size for size in sizes if size >= 2) >= FEWEST_CELLS:
+        return
+    among = " in batches of at least 2" if len(sizes) > 1 else ""
+    raise InputProblem(
+        f"too few cells to tune on: at least {FEWEST_CELLS} with counts in both halves of their molecules are needed"
+        f"{among} (found: {sum(size for size in sizes if size >= 2 or not among)})"
+    )
 
 
 def tuned(
@@ -234,7 +271,7 @@ def tuned(
         noted=asked.result_parameters(),
         params=asked.effective_parameters(),
         tuning=tuning,
-        findings=(*plan.findings, *(Finding(verdict.text) for verdict in tuning.verdicts)),
+        findings=(*plan.findings, *tuning.findings),
     )
 
 
@@ -256,6 +293,8 @@ def _check_memory(
     share = n_cells / summary.n_cells
     shape = Shape(n_cells, n_genes, int(summary.gene_nonzeros[preparation.genes].sum() * share))
     settings = asked.method_parameters()
+    for name, most in (("k_cell", n_cells), ("k_denoising", n_cells), ("k_gene", n_genes)):
+        settings[name] = min(settings[name], most)
     needed = (
         WORKING_BYTES
         + load(asked.method).cost(shape, settings, ("recovered", "denoised"), threads).bytes
@@ -282,16 +321,10 @@ def _tuned(
 ) -> Tuning:
     settings, given = asked.method_parameters(), given_numbers(asked)
     training, held_out = halves.training.expression, halves.held_out.expression
-    # A batch with at most one cell that is not empty is not imputed.
     of_cell = np.diff(training.indptr) > 0
+    _refuse_few([int((of_cell & halves.in_both)[cells].sum()) for cells in batches])
+    # A batch with at most one cell that is not empty is not imputed.
     imputed = [cells for cells in batches if of_cell[cells].sum() >= 2]
-    n_used = int(sum(of_cell[cells].sum() for cells in imputed))
-    if n_used < FEWEST_CELLS:
-        n_counted, among = int(of_cell.sum()), " in batches of at least 2" if len(batches) > 1 else ""
-        raise InputProblem(
-            f"too few cells to tune on: {quantity(n_counted, 'cell')} with counts, and at least {FEWEST_CELLS} are "
-            f"needed{among}"
-        )
     grid = _grid(given, most=min(max(int(of_cell[cells].sum()) for cells in imputed) - 1, training.shape[1]))
     weights = scored_genes(training, seed=seed)
     starts: list[Start] = []

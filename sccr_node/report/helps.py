@@ -14,14 +14,23 @@ from sccr_node.report.content import Answer, Fact, Helps, readable
 
 _KINDS: Mapping[str, Literal["good", "open", "bad"]] = {
     "help": "good",
+    "little": "open",
     "no harm seen": "good",
     "cannot tell": "open",
     "no help": "bad",
     "prefer unimputed": "bad",
 }
 
+_PREFIXES = {
+    "no help": "do not impute",
+    "little": "little to gain",
+    "prefer unimputed": "prefer the principal components of the unimputed data for neighbours, clusters and embeddings",
+}
+"""How the sentence of an answer begins, where it does not begin with the answer."""
+
 _SHORT = {
     "help": "Closer to the truth",
+    "little": "Little to gain",
     "no help": "No help",
     "no harm seen": "No harm seen",
     "cannot tell": "Cannot tell",
@@ -72,10 +81,14 @@ def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
 
 
 def _answer(question: str, answer: str, text: str) -> Answer:
-    said = text.rsplit(": ", 1)[-1]
+    said = text.split(": ", 1)[-1].removeprefix(f"{_PREFIXES.get(answer, answer)}: ")
     return Answer(
         question, _SHORT.get(answer, readable(answer)), said[:1].upper() + said[1:], _KINDS.get(answer, "open")
     )
+
+
+def _percent(share: float) -> str:
+    return "–" if share != share else "below 0%" if share < 0 else f"{share:.0%}"
 
 
 def parts_of(helps: Helps) -> dict[str, Any]:
@@ -84,7 +97,7 @@ def parts_of(helps: Helps) -> dict[str, Any]:
         "answers": helps.answers,
         "curve": Markup(figures.strength_curve(helps)),
         "blended": any(share == share for share in helps.lines.get("blend", [])),
-        "explained": [(title, "below 0%" if share < 0 else f"{share:.0%}") for title, share in helps.explained],
+        "explained": [(title, _percent(share)) for title, share in helps.explained],
         "numbers": ", ".join(f"{fact.name} = {fact.value}" for fact in helps.numbers),
         "n_cells": f"{helps.n_cells:,}",
         "seed": helps.seed,

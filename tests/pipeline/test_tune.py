@@ -140,6 +140,25 @@ def test_threads_do_not_change_a_byte(sccr, source, tmp_path):
     assert texts[0] == texts[1] == texts[2]
 
 
+def test_flags_that_the_config_leaves_out_are_told(sccr, source, tmp_path):
+    config = tmp_path / "tuned.yaml"
+    given = ["--batch-key", "batch", "--n-top-genes", 60, "--normalize-by", "all"]
+    code, _, err = sccr("tune", source, "-o", config, *given)
+    told = "--batch-key batch --n-top-genes 60 --normalize-by all"
+    hint = next(line for line in err.splitlines() if "impute with: sccr impute" in line)
+    assert code == 0 and all(flag in hint for flag in told.split(" --")) and told.split()[0] in config.read_text()
+    command = hint.split("impute with: sccr ")[1].replace("OUTPUT", str(tmp_path / "out.h5ad")).split()
+    assert sccr(*command)[0] == 0
+
+
+def test_advice_against_imputing_is_shown_even_if_quiet(sccr, tmp_path):
+    adata = shallow(n_cells=120)
+    adata.X = adata.X * 100_000
+    adata.write_h5ad(tmp_path / "deep.h5ad")
+    code, _, err = sccr("impute", tmp_path / "deep.h5ad", tmp_path / "out.h5ad", "--tune", "--quiet")
+    assert code == 0 and "values: do not impute" in err
+
+
 def test_the_config_goes_to_standard_output(sccr, source):
     code, out, _ = sccr("tune", source, "--quiet")
     assert code == 0
@@ -168,6 +187,13 @@ def test_what_cannot_be_tuned_is_refused(refused, sccr, source, tmp_path):
     def fractions(adata):
         adata.X = adata.X * 0.7
 
+    def huge(adata):
+        adata.X = adata.X.astype(float)
+        adata.X.data[0] = 1e30
+
+    def one_molecule(adata):
+        adata.X = sparse.csr_matrix(np.eye(*adata.shape))
+
     def empty(adata):
         adata.X = sparse.csr_matrix(adata.shape)
 
@@ -177,9 +203,9 @@ def test_what_cannot_be_tuned_is_refused(refused, sccr, source, tmp_path):
     path = written(tmp_path, fractions)
     refused(65, ["cannot tune on", "fractional values", "raw counts"], "tune", path, "--input-scale", "counts")
     path = written(tmp_path, lambda adata: adata[:1].copy())
-    refused(65, ["too few cells to tune on: 1 cell"], "tune", path)
+    refused(65, ["too few cells to tune on", "(found: 1)"], "tune", path)
     path = written(tmp_path, lambda adata: adata[:30].copy())
-    refused(65, ["too few cells to tune on: 30 cells"], "tune", path)
+    refused(65, ["too few cells to tune on", "(found: 30)"], "tune", path)
     refused(65, [], "tune", written(tmp_path, empty))
     refused(2, ["--method sccr"], "tune", source, "--method", "scfp")
     refused(2, ["--method sccr"], "impute", source, tmp_path / "out.h5ad", "--tune", "--method", "scbfp")
@@ -187,6 +213,14 @@ def test_what_cannot_be_tuned_is_refused(refused, sccr, source, tmp_path):
     refused(2, ["low-rank"], "tune", source, "--low-rank", 0)
     refused(65, ["nothing"], "tune", source, "--batch-key", "nothing")
     refused(75, ["not enough memory: tuning needs"], "tune", source, "--max-memory", "100MB")
+    refused(2, ["at most 200 iterations"], "tune", source, "--n-denoising-iterations", 201)
+    refused(2, ["--write recovered"], "impute", source, tmp_path / "out.h5ad", "--tune", "--write", "recovered")
+    path = written(tmp_path, huge)
+    refused(65, ["counts up to 1e+30, too large to split"], "tune", path)
+    path = written(tmp_path, one_molecule)
+    refused(65, ["too few cells to tune on", "in both halves"], "tune", path)
+    path = written(tmp_path, lambda adata: adata[:30].copy())
+    refused(65, ["too few cells to tune on"], "impute", path, tmp_path / "out.h5ad", "--tune", "--dry-run")
     (tmp_path / "there.yaml").write_text("")
     refused(73, ["there.yaml", "--force"], "tune", source, "-o", tmp_path / "there.yaml")
     refused(2, ["counts.h5ad", "it is the input"], "tune", source, "-o", source, "--force")
