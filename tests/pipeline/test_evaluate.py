@@ -177,11 +177,16 @@ def test_cluster_refuses(refused, few_cells, counts_file):
     cluster(2, ["--seeds"], "--label-key", "cell_type", "--seeds", "a")
 
 
-def test_without_its_libraries_clustering_says_how_to_get_them(refused, counts_file, monkeypatch):
+def test_without_its_libraries_clustering_says_how_to_get_them(refused, sccr, counts_file, monkeypatch):
     monkeypatch.setattr(analyses, "find_spec", lambda name: None if name == "igraph" else name)
     label = ("--label-key", "cell_type")
     refused(2, ["igraph", "sccr-node[full]"], "evaluate", "cluster", counts_file, *label)
-    refused(2, ["igraph", "sccr-node[full]"], "benchmark", counts_file, *label)
+    refused(2, ["igraph", "sccr-node[full]"], "benchmark", counts_file, *label, "--analyses", "clustering")
+    # A benchmark does what it can, and says what it leaves out.
+    few = ("--methods", "none", "--rates", "0.4", "--seeds", "0")
+    code, out, err = sccr("benchmark", counts_file, *label, *few)
+    assert code == 0 and "igraph" in err and "sccr-node[full]" in err
+    assert set(table(out)["task"]) == {"recovery"}
 
 
 def test_relations_of_data_and_of_a_result_agree(sccr, counts_file):
