@@ -388,7 +388,7 @@ def test_tuned_numbers_go_to_every_batch_and_are_published(nextflow: Nextflow, t
         header="sample,path,batch_key,imputation",
     )
     arguments = ("-profile", "test", "--input", sheet, "--tune", "--scatter", "--tune_seed", 3, "--k_cell", 12)
-    run = nextflow.workflow(tmp_path, *arguments, "--publish_dir_mode", "move")
+    run = nextflow.workflow(tmp_path, *arguments)
     assert run.returncode == 0, run.log
     tuned = {f"tuned/{name}_tuned.{kind}" for name in ("first", "second") for kind in ("yaml", "tsv", "json")}
     assert tuned | {"reports/first_tuned.html", "reports/second_tuned.html"} <= run.published
@@ -399,7 +399,7 @@ def test_tuned_numbers_go_to_every_batch_and_are_published(nextflow: Nextflow, t
     assert yaml.safe_load((run.results / "tuned/first_tuned.yaml").read_text()) == yaml.safe_load(config.read_text())
     options = ("--config", config, "--batch-key", "batch", "--n-top-genes", 200)
     assert sha256(run.results / "imputed/first_imputed.h5ad") == host_run(tmp_path / "one.h5ad", *options, FIRST)
-    again = nextflow.workflow(tmp_path, "-resume", *arguments, "--publish_dir_mode", "move")
+    again = nextflow.workflow(tmp_path, "-resume", *arguments)
     assert {status for name, status in again.statuses().items() if "SCCR_" in name} == {"CACHED"}
 
 
