@@ -85,7 +85,7 @@ def _option(name: str, field: Any) -> ContractOption:
     return ContractOption([flag(name), name], type=click.UNPROCESSED, metavar=values, multiple=repeated, **attributes)
 
 
-def _as_given(value: Any) -> Any:
+def as_given(value: Any) -> Any:
     """Return the value of an option; None if it was not given, however often it can be."""
     return (list(value) or None) if isinstance(value, tuple) else value
 
@@ -167,7 +167,7 @@ def contract_command(
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def callback(**given: Any) -> None:
-            flags = {name: _as_given(given.pop(name)) for name in model.model_fields}
+            flags = {name: as_given(given.pop(name)) for name in model.model_fields}
             config_file = given.pop("config", None)
             merged = merge(model, flags, config=config_file)
             manner = click.get_current_context().find_object(Manner)

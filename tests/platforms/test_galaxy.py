@@ -22,6 +22,7 @@ from container_tools import Podman, set_up
 from galaxy_server import ADMIN_KEY, CONTAINER_IMAGE, CONTAINER_USER, PASSWORD, TOOLS, GalaxyServer
 
 from sccr_node.cli.app import cli
+from sccr_node.cli.options import as_given
 from sccr_node.contract.settings import settle
 from tools.faces.galaxy import MODELS
 
@@ -131,7 +132,7 @@ def understood(command: str, free_text: dict[str, str], folder: Path) -> Any:
     given = chosen.make_context(name, words).params
     assert given["config"] == Path("free_text.json")
     model = MODELS[name.replace("-", "_")]
-    flags = {field: given[field] for field in model.model_fields}
+    flags = {field: as_given(given[field]) for field in model.model_fields}
     return settle(model, flags, config=folder / "free_text.json", environ={})
 
 
