@@ -23,7 +23,7 @@ from sccr_node.methods.blend import low_rank
 from sccr_node.numerics import Workspace
 
 RANKS = (5, 10, 15, 20, 30, 40)
-"""The ranks of the PCA; the best one, judged by the held-out molecules themselves, is shown."""
+"""The ranks of the PCA, here and in tuning; the best one, judged by the held-out molecules themselves, is shown."""
 
 LEAST_COUNT = 1e-3
 """Predicted counts are raised to this for the deviance, which would be infinite at a molecule that nothing predicts."""
@@ -139,9 +139,14 @@ def score(held_out: HeldOut, candidate: Iterable[Block], name: str, work: Worksp
     nothing, gene_mean = tallies[1].mse, tallies[2].mse
     floor = nothing / 2 if held_out.fraction == 0.5 else float("nan")
     return [
-        tally.score(label, floor, (gene_mean - tally.mse) / (gene_mean - floor) if gene_mean > floor else float("nan"))
+        tally.score(label, floor, explained(tally.mse, gene_mean, floor))
         for label, tally in zip((name, *(label for label, _ in references)), tallies, strict=True)
     ]
+
+
+def explained(error: float, of_means: float, floor: float) -> float:
+    """Return the share of the way from the error of the gene means (0) to the noise floor (1); NaN if there is none."""
+    return (of_means - error) / (of_means - floor) if of_means > floor else float("nan")
 
 
 def _pieces(blocks: Iterable[Block]) -> Iterator[Block]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sccr_node.contract.methods import METHODS, Value
+from sccr_node.evaluation.molecules import RANKS, explained
 from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, averaged_cells, nearest, prediction_error
 from sccr_node.methods.blend import low_rank, mix
 from sccr_node.methods.expression import Expression
@@ -33,7 +34,6 @@ from sccr_node.numerics.pca import Components
 from sccr_node.numerics.propagation import powers_over_cells
 
 BETAS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
-RANKS = (5, 10, 15, 20, 30, 40)
 
 SHARE_DECIMALS = 2
 
@@ -306,11 +306,6 @@ class Choice:
     tried: tuple[Candidate, ...]
     baselines: Mapping[str, Candidate]
 
-    @property
-    def best_without_blend(self) -> Candidate | None:
-        """The best strength alone; None if it was not tried."""
-        return min((each for each in self.tried if each.name == "denoised"), key=lambda each: each.error, default=None)
-
 
 class _Combination(NamedTuple):
     """A candidate's name and numbers, and its coefficients."""
@@ -344,9 +339,9 @@ def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice
 
     def scored(each: _Combination) -> Candidate:
         error = found.error(each.weights)
-        explained = (of_means - error) / (of_means - floor) if of_means > floor else math.nan
+        of_way = explained(error, of_means, floor)
         above, uncertain = found.difference(each.weights, best.weights)
-        return Candidate(each.name, each.beta, each.rank, each.share, error, explained, above, uncertain)
+        return Candidate(each.name, each.beta, each.rank, each.share, error, of_way, above, uncertain)
 
     candidates = [scored(each) for each in tried]
     near = [each for each in candidates if each.above <= each.standard_error]
