@@ -30,7 +30,7 @@ from sccr_node.methods.expression import Expression
 from sccr_node.methods.sccr import before_denoising, denoising
 from sccr_node.numerics import Workspace, principal_components
 from sccr_node.numerics.neighbors import DenseRows
-from sccr_node.numerics.pca import Components
+from sccr_node.numerics.pca import Components, rows_of
 from sccr_node.numerics.propagation import powers_over_cells
 
 BETAS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
@@ -455,10 +455,5 @@ def denoised_of(begin: Start, chosen: Candidate, settings: Mapping[str, Value], 
 
 def components_of(expression: sp.csr_matrix | NDArray[np.float32], work: Workspace) -> NDArray[np.float32]:
     """Return the principal components in which neighbours are found."""
-
-    def rows(start: int, stop: int) -> NDArray[np.float32]:
-        block = expression[start:stop]
-        return np.asarray(block.toarray() if sp.issparse(block) else block)
-
     n_cells, n_genes = expression.shape
-    return principal_components(rows, n_cells, n_genes, N_COMPONENTS, threads=work.threads)
+    return principal_components(rows_of(expression), n_cells, n_genes, N_COMPONENTS, threads=work.threads)

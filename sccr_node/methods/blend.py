@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from sccr_node.methods.expression import Expression
 from sccr_node.numerics import Progress, Workspace
-from sccr_node.numerics.pca import Components, leading_components
+from sccr_node.numerics.pca import Components, leading_components, rows_of
 
 STAGE = "blend with principal components"
 ROWS = 256  # cells per block: its temporaries fit in the cache
@@ -84,8 +84,7 @@ def blend_in_place(data: Expression, denoised: NDArray[np.float32], asked: Blend
 
 def low_rank(data: Expression, rank: int, work: Workspace) -> Components:
     """Return the principal axes of the observed expression."""
-    x = data.matrix
-    return leading_components(lambda start, stop: x[start:stop].toarray(), *x.shape, rank, work)
+    return leading_components(rows_of(data.matrix), *data.matrix.shape, rank, work)
 
 
 def mix(data: Expression, denoised: NDArray[np.float32], components: Components, share: float, work: Workspace) -> None:

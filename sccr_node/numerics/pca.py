@@ -31,6 +31,13 @@ ReadRows = Callable[[int, int], NDArray[np.float32]]
 """Reads rows [start, stop) of a matrix; called from the calling thread in blocks of fixed size, in order."""
 
 
+def rows_of(matrix: sp.csr_matrix | NDArray[np.float32]) -> ReadRows:
+    """Return what reads the rows of a matrix that is in memory, sparse or dense."""
+    if sp.issparse(matrix):
+        return lambda start, stop: matrix[start:stop].toarray()
+    return lambda start, stop: matrix[start:stop]
+
+
 @dataclass(frozen=True)
 class Components:
     """The leading principal axes of a matrix: its column means, and the loadings (columns x components)."""

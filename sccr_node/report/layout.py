@@ -12,6 +12,7 @@ from scipy import sparse
 
 from sccr_node.evaluation.clusters import leiden, neighbour_graph
 from sccr_node.numerics import principal_components
+from sccr_node.numerics.pca import rows_of
 from sccr_node.runtime.numba_cache import use_compiled_functions
 
 SEED = 0
@@ -31,11 +32,9 @@ def components_of(expression: sparse.csr_matrix) -> NDArray[np.float32]:
     expression
         Cells x genes.
     """
-    n_cells, n_genes = expression.shape
     # One thread: few cells are plotted, and sccr report has no --threads option to respect.
-    return principal_components(
-        lambda first, last: expression[first:last].toarray(), n_cells, n_genes, N_COMPONENTS, threads=1
-    )
+    n_cells, n_genes = expression.shape
+    return principal_components(rows_of(expression), n_cells, n_genes, N_COMPONENTS, threads=1)
 
 
 def lay_out(

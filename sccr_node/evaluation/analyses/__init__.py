@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sccr_node.contract.methods import Task
 from sccr_node.evaluation.metrics import METRICS, Metric
 from sccr_node.numerics import Progress, principal_components
+from sccr_node.numerics.pca import rows_of
 
 Row = dict[str, Any]
 """One row of a table, by column."""
@@ -139,7 +140,7 @@ def as_dense(cells: Any) -> NDArray[np.float32]:
 def components_of(cells: NDArray[np.float32], n_components: int, threads: int) -> NDArray[np.float32]:
     """Return the leading principal components of cells x genes, cells x at most ``n_components``."""
     n_cells, n_genes = cells.shape
-    return principal_components(lambda first, last: cells[first:last], n_cells, n_genes, n_components, threads=threads)
+    return principal_components(rows_of(cells), n_cells, n_genes, n_components, threads=threads)
 
 
 def names() -> list[str]:
