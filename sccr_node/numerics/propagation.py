@@ -143,7 +143,7 @@ def powers_bytes(n_nodes: int, n_powers: int) -> int:
 
 def powers_over_cells(
     graph: sp.csr_matrix,
-    source: sp.csr_matrix | NDArray[np.float32],
+    source: sp.csr_matrix,
     n_powers: int,
     work: Workspace,
     use: Callable[[int, NDArray[np.float32]], None],
@@ -169,7 +169,7 @@ def powers_over_cells(
     cells, columns = source.shape
     nodes = Ordered.of(graph)
     width = _powers_width(cells)
-    csr = _csr_arrays(source) if sp.issparse(source) else None
+    csr = _csr_arrays(source)
     adjacency = nodes.indptr, nodes.indices, nodes.data, cells, width
     room = [
         (np.empty((2, cells * width), np.float32), np.empty((n_powers + 1, cells, width), np.float32))
@@ -180,10 +180,7 @@ def powers_over_cells(
         (block, other), powers = room[worker]
         used = min(width, columns - first)
         library = kernels()
-        if csr is not None:
-            library.sparse_to_block(*csr, nodes.order, cells, first, width, 0.0, block)
-        else:
-            library.dense_to_block(source, columns, nodes.order, cells, first, used, width, block)
+        library.sparse_to_block(*csr, nodes.order, cells, first, width, 0.0, block)
         for step in range(n_powers + 1):
             if step:
                 library.propagate_soft(*adjacency, block, 1.0, block, other, 1, work.cancelled)
