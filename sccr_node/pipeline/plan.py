@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, PreparationParameters
@@ -276,10 +277,7 @@ def _needs(data: Dataset, asked: ImputeParameters, preparation: Preparation, bat
     summary, genes = preparation.summary, preparation.genes
     n_stored = int(summary.gene_nonzeros[genes].sum())
     threads = asked.threads or usable_cpus()
-    settings = asked.method_parameters()
-    for name, most in (("k_cell", summary.n_cells), ("k_denoising", summary.n_cells), ("k_gene", len(genes))):
-        if name in settings:
-            settings[name] = min(settings[name], most)
+    settings = settings_within(asked, summary.n_cells, len(genes))
     core_bytes, operations = 0, 0.0
     for batch in batches:
         share = len(batch.cells) / summary.n_cells
@@ -301,6 +299,15 @@ def _needs(data: Dataset, asked: ImputeParameters, preparation: Preparation, bat
             "use fewer genes (--n-top-genes)",
         ),
     )
+
+
+def settings_within(asked: MethodParameters, n_cells: int, n_genes: int) -> dict[str, Value]:
+    """Return the method's settings for an estimate: no cell or gene can have more neighbours than there are."""
+    settings = asked.method_parameters()
+    for name, most in (("k_cell", n_cells), ("k_denoising", n_cells), ("k_gene", n_genes)):
+        if name in settings:
+            settings[name] = min(settings[name], most)
+    return settings
 
 
 def written_bytes(preparation: Preparation, keys: ResultKeys) -> int:

@@ -45,6 +45,7 @@ from sccr_node.pipeline.plan import (
     decide_and_show,
     of_imputed_again,
     open_input,
+    settings_within,
 )
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime.console import Clock, Console
@@ -292,9 +293,7 @@ def _check_memory(
     summary, n_genes = preparation.summary, len(preparation.genes)
     share = n_cells / summary.n_cells
     shape = Shape(n_cells, n_genes, int(summary.gene_nonzeros[preparation.genes].sum() * share))
-    settings = asked.method_parameters()
-    for name, most in (("k_cell", n_cells), ("k_denoising", n_cells), ("k_gene", n_genes)):
-        settings[name] = min(settings[name], most)
+    settings = settings_within(asked, n_cells, n_genes)
     needed = (
         WORKING_BYTES
         + load(asked.method).cost(shape, settings, ("recovered", "denoised"), threads).bytes
