@@ -58,9 +58,9 @@ def impute_file(
         with clock.stage("read"):
             plan = make_plan(data, asked, console, listed=listed)
         check_memory(plan, console)
-        if asked.tune:
-            check_before_tuning(plan.data, plan.preparation, plan.batches)
         if asked.dry_run:
+            if asked.tune:
+                check_before_tuning(plan.data, plan.preparation, plan.batches)
             console.say("dry run: nothing was written")
             return None
         if asked.tune:

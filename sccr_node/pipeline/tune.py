@@ -113,7 +113,6 @@ def tune_file(
         "input": str(source),
         "numbers": numbers,
         **tuning.noted(),
-        "verdicts": [verdict.text for verdict in tuning.verdicts],
         "tried": tuning.rows(),
     }
     beside = {files.table: as_tsv(tuning.rows(), TABLE_COLUMNS), files.json: as_json(document)}
@@ -121,11 +120,12 @@ def tune_file(
         from sccr_node.report.tuning_page import tuning_page
 
         beside[files.page] = tuning_page(tuning, source=source, numbers=numbers, command=command)
-    write_tables(config_text(tuning, numbers, source, _as_flags(asked)), files.config, beside, force=asked.force)
+    flags = _as_flags(asked)
+    write_tables(config_text(tuning, numbers, source, flags), files.config, beside, force=asked.force)
     if wanted:
         console.say(f"wrote {', '.join(map(str, wanted))} in {clock.elapsed:.1f} s")
     if files.config is not None:
-        console.say(f"impute with: sccr impute {source} OUTPUT --config {files.config}{_as_flags(asked)}")
+        console.say(f"impute with: sccr impute {source} OUTPUT --config {files.config}{flags}")
     return tuning
 
 
