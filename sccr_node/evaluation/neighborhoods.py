@@ -8,6 +8,8 @@ than those found before, the imputation has harmed the neighbourhoods.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -111,13 +113,18 @@ def votes_by_type(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> NDA
     votes = np.zeros((len(types), n_types), np.int64)
     np.add.at(votes, (np.repeat(np.arange(len(types)), neighbors.shape[1]), types[neighbors].ravel()), 1)
     right = votes.argmax(axis=1) == types
-    return np.array([right[types == each].mean() for each in np.unique(types)])
+    return mean_by_type(right, types)
 
 
 def own_neighbors_by_type(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return, for each type that occurs, the share of its cells' neighbours that are of the same type."""
     own = (types[neighbors] == types[:, None]).mean(axis=1)
-    return np.array([own[types == each].mean() for each in np.unique(types)])
+    return mean_by_type(own, types)
+
+
+def mean_by_type(values: NDArray[Any], types: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean of a value of each cell over the cells of each type that occurs."""
+    return np.array([values[types == each].mean() for each in np.unique(types)])
 
 
 def averaged_cells(

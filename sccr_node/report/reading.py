@@ -20,7 +20,7 @@ from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing, reading
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.masks import positions
-from sccr_node.evaluation.neighborhoods import N_NEIGHBORS, nearest
+from sccr_node.evaluation.neighborhoods import N_NEIGHBORS, nearest, own_neighbors_by_type
 from sccr_node.numerics import Workspace
 from sccr_node.report.content import (
     BINS_PER_UNIT,
@@ -403,15 +403,14 @@ def _small_groups(
     if len(sizes) < 2 or len(drawn) <= N_NEIGHBORS:
         return []
     codes = pd.Categorical(labels, categories=sizes.index).codes
+    # A group of n cells has at most n - 1 of a cell's neighbours.
+    most = np.minimum(N_NEIGHBORS, sizes.to_numpy() - 1)
     own = []
     for coordinates in (before, after):
-        neighbors = nearest(coordinates, N_NEIGHBORS, Workspace(1))
-        same = codes[neighbors] == codes[:, None]
-        # A group of n cells has at most n - 1 of a cell's neighbours.
-        most = np.minimum(N_NEIGHBORS, sizes.to_numpy() - 1)
-        own.append([float(same[codes == code].sum(axis=1).mean() / most[code]) for code in range(len(sizes))])
+        shares = own_neighbors_by_type(nearest(coordinates, N_NEIGHBORS, Workspace(1)), codes)
+        own.append(shares[-len(sizes) :] * N_NEIGHBORS / most)  # before them: cells of groups that are not listed
     return [
-        SmallGroup(readable(name), int(size), was, now)
+        SmallGroup(readable(name), int(size), float(was), float(now))
         for name, size, was, now in zip(sizes.index, sizes, *own, strict=True)
     ]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sccr_node.evaluation.analyses import Analysis, Case, Row, cells_with_types
 from sccr_node.evaluation.metrics import Metric
+from sccr_node.evaluation.neighborhoods import mean_by_type
 from sccr_node.evaluation.ranks import halves
 
 MOST_ITERATIONS = 300
@@ -48,9 +49,7 @@ def score(case: Case) -> list[Row]:
         row: Row = {"seed": seed, "annotation": float("nan"), "annotation_cells": float("nan")}
         if len(np.unique(types[learnt])) > 1:
             right = predicted(cells[learnt], types[learnt], cells[tested]) == types[tested]
-            row["annotation"] = float(
-                np.mean([right[types[tested] == each].mean() for each in np.unique(types[tested])])
-            )
+            row["annotation"] = float(np.mean(mean_by_type(right, types[tested])))
             row["annotation_cells"] = float(right.mean())
         rows.append(row)
     case.progress("annotation", 1.0)
