@@ -17,6 +17,7 @@ from sccr_node.evaluation.analyses.recovery import recovery
 from sccr_node.pipeline.hidden import FACTOR_COLUMN
 from sccr_node.pipeline.masking import mask_file, score_candidate
 from sccr_node.runtime.console import Console
+from tests.support.candidates import renamed, with_counts, with_denoised_counts, with_nan
 
 QUIET = Console(quiet=True)
 
@@ -146,23 +147,6 @@ def test_mask_impute_score(sccr, masked):
     ]  # fmt: skip
     assert after["mae"][0] < 0.6 * before["mae"][0] and after["cosine"][0] > 0.9
     assert json.loads(as_json.read_text())["mae"] == pytest.approx(after["mae"][0], rel=1e-5)
-
-
-def with_nan(candidate):
-    candidate.X = candidate.X.toarray()
-    candidate.X[3, 5] = np.nan
-
-
-def with_counts(candidate):
-    candidate.X = candidate.layers["counts"]
-
-
-def with_denoised_counts(candidate):
-    candidate.X = candidate.layers["counts"].astype(np.float32) * 10.5
-
-
-def renamed(candidate):
-    candidate.obs_names = ["x" + name for name in candidate.obs_names]
 
 
 @pytest.mark.parametrize(

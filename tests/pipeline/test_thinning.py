@@ -13,6 +13,7 @@ from sccr_node.evaluation.molecules import HeldOut, score
 from sccr_node.numerics import Workspace
 from sccr_node.pipeline.hidden import FACTOR_COLUMN
 from sccr_node.pipeline.thinning import COLUMNS, HELD_OUT_FACTOR_COLUMN
+from tests.support.candidates import renamed, with_counts, with_denoised_counts, with_nan
 
 
 @pytest.fixture
@@ -128,23 +129,6 @@ def test_a_candidate_of_another_base_or_depth_is_told(sccr, train):
     code, _, err = sccr("evaluate", "score", train, changed(train, times(1.44)))
     assert code == 0 and "overestimates" in err
     assert "warning" not in sccr("evaluate", "score", train, train)[2]
-
-
-def with_nan(candidate):
-    candidate.X = candidate.X.toarray()
-    candidate.X[3, 5] = np.nan
-
-
-def with_counts(candidate):
-    candidate.X = candidate.layers["counts"]
-
-
-def with_denoised_counts(candidate):
-    candidate.X = candidate.layers["counts"].astype(np.float32) * 10.5
-
-
-def renamed(candidate):
-    candidate.obs_names = ["x" + name for name in candidate.obs_names]
 
 
 def with_an_imputed_layer(candidate):
