@@ -50,9 +50,9 @@ class MatrixSummary:
     """The findings of one pass over the matrix; sums are float64, in the order of the blocks.
 
     ``gene_sums``, ``gene_sums_of_squares`` and ``gene_nonzeros`` have one entry per gene; ``cell_totals`` (over the
-    counted features) has one per cell. ``near_integers`` means integers but for the rounding of float arithmetic;
-    ``is_x`` that the matrix is X, not a layer. ``fraction`` is the first value that is not an integer, and
-    ``integer_cells`` are those whose counted features contain integers above 1, below the maximum, and no fractions.
+    counted features) has one per cell. ``is_x`` means that the matrix is X, not a layer. ``fraction`` is the first
+    value that is no integer, and not off by float rounding either; ``integer_cells`` are those whose counted features
+    contain integers above 1, below the maximum, and no fractions.
     """
 
     source: str
@@ -66,7 +66,6 @@ class MatrixSummary:
     is_x: bool = True
     n_nonzeros: int = 0
     all_integers: bool = True
-    near_integers: bool = True
     maximum: float = 0.0
     nan: Offenders = field(default_factory=Offenders)
     infinite: Offenders = field(default_factory=Offenders)
@@ -87,6 +86,11 @@ class MatrixSummary:
     def n_empty_cells(self) -> int:
         """Number of cells without any value in the counted features."""
         return int((self.cell_totals == 0).sum())
+
+    @property
+    def near_integers(self) -> bool:
+        """Whether the values are integers but for the rounding of float arithmetic."""
+        return not self.fraction.n
 
     def headline(self) -> str:
         """Describe the matrix in one line."""
@@ -165,7 +169,6 @@ def _add_rows(summary: MatrixSummary, data: Dataset, first: int, block: Any, wei
             summary.all_integers = False
             fractions = off > np.minimum(_ROUNDING + _ROUNDING_PER_COUNT * values, 0.25)
             _note(summary.fraction, fractions, data, first, block)
-            summary.near_integers = not summary.fraction.n
     _keep_sample(summary, first, block)
     exact = values.astype(np.float64)
     genes = block.indices.astype(np.intp)
