@@ -51,11 +51,13 @@ def inputs(folder):
         options = ("--genes", "parts/genes.txt", "--target-sum", depth)
         run("impute", part, folder / f"imputed_{part.name}", *options, cwd=folder)
     run("evaluate", "mask", "data.h5ad", "masked.h5ad", cwd=folder)
+    run("evaluate", "split-molecules", "data.h5ad", "train.h5ad", cwd=folder)
 
 
 def commands(folder, out):
     """Return every kind of command, its words and the outputs that it may leave."""
     parts = sorted(str(path) for path in folder.glob("imputed_*.h5ad"))
+    tables = ("-o", out / "t.tsv", "--json", out / "t.json")
     side = ("--provenance", out / "p.json", "--multiqc", out / "mq")
     return {
         "impute h5ad": (("impute", "data.h5ad", out / "o.h5ad", *side), {"o.h5ad", "p.json", "mq"}),
@@ -66,9 +68,12 @@ def commands(folder, out):
         "promote": (("promote", parts[0], out / "x.h5ad"), {"x.h5ad"}),
         "report": (("report", "data.zarr", "-o", out / "r.html", "--multiqc", out / "mq"), {"r.html", "mq"}),
         "mask": (("evaluate", "mask", "data.h5ad", out / "m.h5ad"), {"m.h5ad"}),
+        "split-molecules": (("evaluate", "split-molecules", "data.zarr", out / "h.h5ad"), {"h.h5ad"}),
+        "score": (("evaluate", "score", "train.h5ad", "train.h5ad", *tables), {"t.tsv", "t.json"}),
+        "tune": (("tune", "data.h5ad", "-o", out / "c.yaml", "--report", out / "r.html"), {"c.yaml", "r.html"}),
+        "tuned": (("impute", "data.h5ad", out / "o.zarr", "--tune", "--report", out / "r.html"), {"o.zarr", "r.html"}),
         "simulate": (("simulate", out / "d.h5ad", "--n-cells", "800", "--n-genes", "2000"), {"d.h5ad"}),
-        "relations": (("evaluate", "relations", "data.h5ad", "-o", out / "t.tsv", "--json", out / "t.json"),
-                      {"t.tsv", "t.json"}),
+        "relations": (("evaluate", "relations", "data.h5ad", *tables), {"t.tsv", "t.json"}),
         "benchmark": (("benchmark", "data.h5ad", "--rates", "0.4", "--seeds", "0", "-o", out / "b.tsv"),
                       {"b.tsv", "b.tsv.runs.jsonl"}),
     }  # fmt: skip

@@ -51,7 +51,7 @@ def good(*words):
 
 
 def make_inputs(folder):
-    """Make what is damaged: every format, a part, a result, masked data, a record, a config file and a gene list."""
+    """Make what is damaged: every format, a part, results, hidden truths, a record, tables and small text files."""
     import anndata
     import numpy as np
     from scipy import sparse
@@ -79,6 +79,10 @@ def make_inputs(folder):
         good("impute", part, folder / f"part{number}.h5ad", *options)
     good("impute", folder / "csr.h5ad", folder / "result.h5ad", "--provenance", folder / "record.json")
     good("evaluate", "mask", folder / "csr.h5ad", folder / "masked.h5ad")
+    good("evaluate", "split-molecules", folder / "csr.h5ad", folder / "train.h5ad")
+    good("impute", folder / "csr.h5ad", folder / "tuned.h5ad", "--tune")
+    tables = ("-o", folder / "scores.tsv", "--json", folder / "scores.json")
+    good("evaluate", "score", folder / "train.h5ad", folder / "train.h5ad", *tables)
     (folder / "config.yaml").write_text("n_top_genes: 30\nmethod: sccr\nbeta: 0.5\nbatch_key: batch\n")
     (folder / "genes.txt").write_text("\n".join(adata.var_names[:20]) + "\n")
 
@@ -322,6 +326,8 @@ def commands(place, out):
     for name in ("csr.h5ad", "v3.zarr"):
         made[name].append(("evaluate", "mask", place / name, out / "m.h5ad"))
         made[name].append(("evaluate", "relations", place / name, "-o", out / "t.tsv"))
+        made[name].append(("evaluate", "split-molecules", place / name, out / "h.h5ad"))
+        made[name].append(("tune", place / name, "-o", out / "c.yaml"))
     made["rich.h5ad"] = impute("rich.h5ad")
     made["tenx.h5"], made["mtx"] = impute("tenx.h5"), impute("mtx")
     made["part1.h5ad"] = [("gather", place / "csr.h5ad", out / "g.h5ad", *parts)]
@@ -330,7 +336,16 @@ def commands(place, out):
         ("impute", place / "result.h5ad", out / "o.h5ad", "--overwrite-keys"),
         ("evaluate", "relations", place / "result.h5ad", "-o", out / "t.tsv"),
     ]
-    made["masked.h5ad"] = [("evaluate", "score", place / "masked.h5ad", place / "masked.h5ad", "-o", out / "t.tsv")]
+    made["result.h5ad"].append(("promote", place / "result.h5ad", out / "p.h5ad"))
+    made["tuned.h5ad"] = [("report", place / "tuned.h5ad", "-o", out / "r.html", "--multiqc", out / "mq")]
+    candidate = ("--candidate", f"other={place / 'masked.h5ad'}", "--analyses", "recovery")
+    made["masked.h5ad"] = [
+        ("evaluate", "score", place / "masked.h5ad", place / "masked.h5ad", "-o", out / "t.tsv"),
+        ("benchmark", place / "csr.h5ad", *candidate, "--methods", "none", "--seeds", "0", "-o", out / "b.tsv"),
+    ]
+    made["train.h5ad"] = [("evaluate", "score", place / "train.h5ad", place / "train.h5ad", "-o", out / "t.tsv")]
+    for name in ("scores.tsv", "scores.json"):
+        made[name] = [("report", place / "result.h5ad", "--scores", place / name, "-o", out / "r.html")]
     made["record.json"] = [
         ("report", place / "result.h5ad", "--provenance", place / "record.json", "-o", out / "r.html")
     ]
