@@ -12,7 +12,7 @@ help:  ## List the targets
 
 setup: $(SETUP)  ## Set up a virtual environment with the locked dependencies and the project
 
-$(SETUP): pyproject.toml hatch_build.py requirements-test.lock sccr_node/numerics/kernels.c
+$(SETUP): pyproject.toml hatch_build.py requirements-test.lock sccr_node/numerics/kernels.c sccr_node/runtime/watchdog.c
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock

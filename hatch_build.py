@@ -1,4 +1,4 @@
-"""Build hook: compiles the numerical kernels into the package, one library per level of CPU instructions."""
+"""Build hook: compiles the kernels, one library per level of CPU instructions, and the watchdog into the package."""
 
 import os
 import platform
@@ -34,7 +34,7 @@ def compiler_from_pypi() -> list[str]:
 
 
 class KernelsHook(BuildHookInterface):  # type: ignore[misc]
-    """Compile kernels.c for wheels and for editable installs."""
+    """Compile kernels.c and watchdog.c for wheels and for editable installs."""
 
     def dependencies(self) -> list[str]:
         """Request a compiler from PyPI if the machine has none."""
@@ -42,17 +42,22 @@ class KernelsHook(BuildHookInterface):  # type: ignore[misc]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tag the wheel: any Python 3, this platform."""
-        folder = Path(self.root, "sccr_node", "numerics")
-        command = compiler() or compiler_from_pypi()
+        package = Path(self.root, "sccr_node")
         for level, flags in X86_LEVELS.items() if ON_X86 else [("baseline", [])]:
-            library = folder / f"_kernels_{level}.so"
-            partial = library.with_suffix(".partial")
-            # Renamed at the end: a process that has the old library open keeps it.
-            subprocess.run([*command, *FLAGS, *flags, str(folder / "kernels.c"), "-o", str(partial), "-lm"], check=True)
-            partial.replace(library)
+            library = package / "numerics" / f"_kernels_{level}.so"
+            self._compile(package / "numerics" / "kernels.c", library, [*flags, "-lm"])
+        self._compile(package / "runtime" / "watchdog.c", package / "runtime" / "_watchdog.so", ["-pthread"])
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"
-        build_data["artifacts"].append("sccr_node/numerics/_kernels_*.so")
+        build_data["artifacts"] += ["sccr_node/numerics/_kernels_*.so", "sccr_node/runtime/_watchdog.so"]
+
+    @staticmethod
+    def _compile(source: Path, library: Path, flags: list[str]) -> None:
+        command = compiler() or compiler_from_pypi()
+        partial = library.with_suffix(".partial")
+        # Renamed at the end: a process that has the old library open keeps it.
+        subprocess.run([*command, *FLAGS, str(source), "-o", str(partial), *flags], check=True)
+        partial.replace(library)
 
     @staticmethod
     def _platform() -> str:

@@ -4,14 +4,15 @@ An exception raised by a signal handler is dropped, or crashes the process, wher
 numba's compiler, in weakref callbacks, in HDF5's file object. So no handler raises. The signals are blocked in every
 thread but one, which waits for them (``sigwait``) and notes the first. The work checks at safe points (:func:`check`)
 and unwinds; if it has not done so after a grace period, the waiting thread removes the temporaries itself and ends the
-process. A second signal ends it at once. Moving results into place (:func:`committing`) is not interrupted; after it,
-the command has succeeded.
+process. If it cannot, as a library keeps the interpreter's lock, C code ends it (watchdog.c). A second signal ends it
+at once. Moving results into place (:func:`committing`) is not interrupted; after it, the command has succeeded.
 
 Only the command does this. As a library we leave the host's handlers and its signal mask alone.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -26,6 +27,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 GRACE_SECONDS = 5.0
 """How long the work may take to unwind. Schedulers send SIGKILL after 10 to 30 seconds."""
+
+ANSWER_SECONDS = 8
+"""After how long the process ends if no Python code can run at all."""
 
 
 class Interrupted(BaseException):
@@ -45,6 +49,14 @@ class Interrupted(BaseException):
         self.left = "no file was written"
 
 
+def _watchdog() -> ctypes.CDLL:
+    """Return the compiled waiting (watchdog.c)."""
+    path = Path(__file__).with_name("_watchdog.so")
+    if not path.exists():
+        raise ImportError(f"a compiled part is missing ({path.name}): reinstall the package (pip install)")
+    return ctypes.CDLL(str(path))
+
+
 class _Watch:
     """The thread that waits for the ending signals, and the state of the command."""
 
@@ -56,6 +68,7 @@ class _Watch:
         self.commit_lock = threading.RLock()
         self.depth = 0
         self._stopped = False
+        self._watchdog = _watchdog()
         # Threads started earlier, e.g. by a caller's numpy, have not blocked them: signals that they get are noted too.
         self._handlers = {number: signal.signal(number, lambda number, frame: self._note(number)) for number in numbers}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
@@ -79,11 +92,16 @@ class _Watch:
             signal.signal(number, handler)
 
     def _wait(self) -> None:
+        numbers = (ctypes.c_int * len(self.numbers))(*self.numbers)
         while True:
-            number = signal.sigwait(self.numbers)
+            seconds = ANSWER_SECONDS if self.received is None else 0
+            number = self._watchdog.wait_for_signal(numbers, len(numbers), seconds)
+            if self._stopped or self.committed:
+                self._watchdog.answer()
             if self._stopped:
                 return
-            self._note(number)
+            if number in self.numbers:
+                self._note(number)
 
     def _note(self, number: int) -> None:
         if self.committed:
@@ -99,6 +117,7 @@ class _Watch:
 
     def _end(self) -> None:
         """End the process without the main thread, unless its results are in place: then it has succeeded."""
+        self._watchdog.answer()
         with self.commit_lock:
             if self.committed or self._stopped or self.received is None:
                 return

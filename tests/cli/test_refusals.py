@@ -385,6 +385,25 @@ def test_a_killed_run_is_cleaned_up_by_the_next(large, counts, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
 
 
+def test_a_signal_ends_a_library_that_never_lets_go():
+    """HDF5 can loop for ever while it holds the interpreter's lock, so that no Python code runs any more."""
+    program = (
+        "import ctypes, sys\n"
+        "from sccr_node.__main__ import main\n"
+        "from sccr_node.cli import app\n"
+        "def stuck(words):\n"
+        "    print('stuck', flush=True)\n"
+        "    ctypes.PyDLL(None).sleep(60)\n"
+        "app.run = stuck\n"
+        "sys.exit(main())\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "stuck\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=12)
+    assert process.returncode == 143
+
+
 def test_signals_count_from_the_first_import_on(tmp_path):
     """A signal during start-up, before any command runs, also gives its own exit code."""
     program = (

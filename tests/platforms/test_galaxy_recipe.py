@@ -97,6 +97,7 @@ def test_the_recipes_script_builds_a_package_that_passes_its_tests(
     )
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
     assert list(prefix.glob("sccr_node/numerics/_kernels_*.so"))
+    assert list(prefix.glob("sccr_node/runtime/_watchdog.so"))
     there = tmp_path / "test"
     there.mkdir()
     path = os.pathsep.join([str(prefix / "bin"), os.environ["PATH"]])
