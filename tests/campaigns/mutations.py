@@ -8,6 +8,7 @@ failed, or changed its input. ``--first N`` continues a campaign, and ``--only N
 import argparse
 import collections
 import contextlib
+import faulthandler
 import gzip
 import hashlib
 import io
@@ -17,6 +18,7 @@ import random
 import resource
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -280,7 +282,7 @@ def special_file(path, chance):
     path.unlink()
     kinds = ["dangling", "loop", "folder", "zero", "missing", "empty"]
     # What is a list or a record can come through a pipe: then the command waits for it, as others do.
-    if path.name not in ("genes.txt", "config.yaml", "record.json"):
+    if path.name not in ("genes.txt", "config.yaml", "record.json", "scores.tsv", "scores.json"):
         kinds.append("fifo")
     kind = chance.choice(kinds)
     if kind == "fifo":
@@ -417,6 +419,7 @@ def worker(inputs):
     from sccr_node.__main__ import silence_libraries
 
     silence_libraries()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="mutations-") as work:
         out = os.fdopen(os.dup(1), "w")
@@ -430,6 +433,7 @@ class Worker:
 
     def __init__(self, inputs):
         self._inputs = inputs
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._start()
 
     def _start(self):
@@ -437,9 +441,17 @@ class Worker:
             [sys.executable, "-m", "tests.campaigns.mutations", "--worker", str(self._inputs)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             text=True,
         )
+
+    def stacks(self):
+        """Return where the threads of the process are."""
+        self._said.truncate(0)
+        self._process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        self._said.seek(0)
+        return self._said.read().replace("\0", "")
 
     def begin(self, number):
         """Hand over the next number."""
@@ -502,8 +514,8 @@ def run_all(numbers, inputs, n_workers):
                 begin(each)
             for each in [each for each in busy if time.monotonic() - each.since > SECONDS]:
                 ready.unregister(busy.pop(each).fileobj)
+                yield {"number": each.number, "code": None, "wrong": ["hung"], "damage": "", "said": each.stacks()}
                 each.replace()
-                yield {"number": each.number, "code": None, "wrong": ["hung"], "damage": "", "said": ""}
                 begin(each)
 
 
