@@ -7,20 +7,41 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-static atomic_int answered;
-static int received;
-static unsigned patience;
+struct countdown {
+    unsigned order; /* the first is 1 */
+    int signal;
+    unsigned seconds;
+};
 
-static void *end_unless_answered(void *unused)
+static atomic_uint begun, answered; /* countdowns so far; those up to this one are answered */
+
+static void *end_unless_answered(void *given)
 {
-    (void)unused;
-    for (unsigned left = patience; left;)
+    struct countdown countdown = *(struct countdown *)given;
+
+    free(given);
+    for (unsigned left = countdown.seconds; left;)
         left = sleep(left);
-    if (!atomic_load(&answered))
-        _exit(128 + received);
+    if (atomic_load(&answered) < countdown.order)
+        _exit(128 + countdown.signal);
     return NULL;
+}
+
+static void begin_countdown(int signal, unsigned seconds)
+{
+    struct countdown *countdown = malloc(sizeof *countdown);
+    pthread_t thread;
+
+    if (!countdown)
+        return;
+    *countdown = (struct countdown){atomic_fetch_add(&begun, 1) + 1, signal, seconds};
+    if (pthread_create(&thread, NULL, end_unless_answered, countdown) == 0)
+        pthread_detach(thread);
+    else
+        free(countdown);
 }
 
 /* Waits for one of the signals; the calling thread and all others have blocked them. Returns its number, and starts the
@@ -28,7 +49,6 @@ static void *end_unless_answered(void *unused)
 int wait_for_signal(const int *numbers, int n_numbers, int seconds)
 {
     sigset_t set;
-    pthread_t thread;
     int number;
 
     sigemptyset(&set);
@@ -36,15 +56,10 @@ int wait_for_signal(const int *numbers, int n_numbers, int seconds)
         sigaddset(&set, numbers[i]);
     if (sigwait(&set, &number) != 0)
         return -1;
-    if (seconds > 0) {
-        received = number;
-        patience = (unsigned)seconds;
-        atomic_store(&answered, 0);
-        if (pthread_create(&thread, NULL, end_unless_answered, NULL) == 0)
-            pthread_detach(thread);
-    }
+    if (seconds > 0)
+        begin_countdown(number, (unsigned)seconds);
     return number;
 }
 
-/* Stops the countdown: Python has taken over. */
-void answer(void) { atomic_store(&answered, 1); }
+/* Stops the countdowns so far: Python has taken over. */
+void answer(void) { atomic_store(&answered, atomic_load(&begun)); }

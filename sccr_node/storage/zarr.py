@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ class ZarrFormat(StoreFormat):
         """Open the folder for reading."""
         import zarr
 
-        for _ in tree(path):  # refuses pipes, devices and links to nothing, which zarr would read (or not) all the same
-            pass
+        for folder, folders, names in tree(path):  # refuses pipes, devices and links to nothing, which zarr would read
+            _check_folders(Path(folder), folders, names)
         # The tree is authoritative: consolidated metadata may be older than the last key added.
         yield zarr.open_group(store=str(path), mode="r", use_consolidated=False)
 
@@ -236,6 +236,22 @@ def _json(value: Any) -> Any:
     if not isinstance(value, (str, bool, int, float)):
         raise ValueError(f"an attribute of the type {type(value).__name__}")
     return value
+
+
+def _check_folders(path: Path, folders: list[str], names: list[str]) -> None:
+    """Refuse folders in the place of metadata and chunks: zarr would take those for missing, and chunks for zeros.
+
+    In version 3, and in version 2 with separators of folders, chunks lie in folders themselves.
+    """
+    misplaced = sorted(METADATA.intersection(folders))
+    if folders and ".zarray" in names and not misplaced:
+        with suppress(ValueError, AttributeError):  # what is not sound JSON is refused where it is needed
+            nested = json.loads((path / ".zarray").read_bytes()).get("dimension_separator") == "/"
+            misplaced = [] if nested else sorted(folders)
+    if misplaced:
+        raise InputProblem(
+            f"cannot read {path / misplaced[0]}: it is a folder, and zarr has a file there; copy the store again"
+        )
 
 
 def is_consolidated(path: Path) -> bool:

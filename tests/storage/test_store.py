@@ -14,7 +14,7 @@ from sccr_node.errors import InputProblem
 from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.hdf5 import FORMAT, CarefulFile, Hdf5Appender, write_h5ad
 from sccr_node.storage.store import storable
-from sccr_node.storage.zarr import is_consolidated, write_zarr
+from sccr_node.storage.zarr import ZarrFormat, is_consolidated, write_zarr
 from tests.support.inputs import plain, rich
 from tests.support.inputs import write_zarr as write_zarr_store
 from tests.support.trees import assert_same
@@ -264,3 +264,28 @@ def test_attributes_of_one_format_become_those_of_the_other(tmp_path):
     attributes = dict(zarr.open_group(tmp_path / "some.zarr", mode="r")["x"].attrs)
     assert np.isnan(float(attributes.pop("nan")))
     assert attributes == {"array": [0, 1], "flag": True, "bytes": "x", "none": None}
+
+
+@pytest.mark.parametrize(
+    ("version", "file"),
+    [(2, ".zmetadata"), (2, "uns/.zgroup"), (2, "obs/.zattrs"), (2, "obs/_index/0"), (3, "uns/zarr.json")],
+)
+def test_a_folder_in_the_place_of_a_file_of_zarr(tmp_path, version, file):
+    """Zarr takes it for something missing, and a chunk for zeros."""
+    path = tmp_path / "data.zarr"
+    write_zarr_store(path, plain(), version)
+    (path / file).unlink()
+    (path / file).mkdir()
+    with pytest.raises(InputProblem, match="it is a folder"), ZarrFormat().opened(path):
+        pass
+
+
+def test_chunks_in_folders_are_read(tmp_path):
+    path = tmp_path / "data.zarr"
+    group = zarr.create_group(path, zarr_format=2)
+    separated = {"name": "v2", "separator": "/"}
+    array = group.create_array("x", shape=(4, 4), chunks=(2, 2), dtype="f4", chunk_key_encoding=separated)
+    array[...] = np.arange(16).reshape(4, 4)
+    assert (path / "x" / "1" / "1").exists()
+    with ZarrFormat().opened(path) as root:
+        np.testing.assert_array_equal(root["x"][...], np.arange(16).reshape(4, 4))
