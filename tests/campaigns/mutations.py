@@ -433,7 +433,7 @@ class Worker:
 
     def __init__(self, inputs):
         self._inputs = inputs
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._said = tempfile.TemporaryFile("w+")
         self._start()
 
     def _start(self):
