@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import iter_modules
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
@@ -45,6 +46,24 @@ COMPARED = (*BASELINES, *METHODS)
 """What a benchmark can compare: the baselines, and all methods."""
 
 
+EARLIEST = ("recovery", "clustering")
+"""The benchmark's original analyses: their columns stand before those of run time and memory."""
+
+ORDER = (
+    *EARLIEST, "neighbors", "annotation", "markers", "false_markers", "differential", "trajectory", "scib", "held_out",
+)  # fmt: skip
+"""The order of the table. A new analysis goes to the end, so that no column ever moves; others follow by name."""
+
+ANALYSES = Path(__file__).parents[1] / "evaluation" / "analyses"
+"""The folder with one file per analysis."""
+
+
+def analysis_names(folders: Iterable[str] = (str(ANALYSES),)) -> list[str]:
+    """Return the names of all analyses, in the order of the table, without loading any."""
+    found = sorted(module.name for module in iter_modules(folders))
+    return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 CANDIDATE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
 
@@ -77,12 +96,11 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         expects=f"names separated by commas, of these: {', '.join(COMPARED)}",
     )
     analyses: str = parameter(
-        "recovery,clustering",
+        ",".join(EARLIEST),
         title="Analyses",
         description=(
-            "Analyses of the imputed data, separated by commas: recovery, clustering, neighbors, annotation, markers, "
-            "false_markers, differential, trajectory, scib. One that lacks something, such as known cell types, is "
-            "skipped with a message."
+            f"Analyses of the imputed data, separated by commas: {', '.join(analysis_names())}. An analysis whose "
+            "requirements are not met, e.g. known cell types, is skipped with a message."
         ),
         group=EVALUATION,
         metavar="ANALYSIS,ANALYSIS,...",
@@ -133,7 +151,8 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         description=(
             "A result to compare, under a name of your choice: log expression of the same cells and genes, from any "
             "tool; can be repeated (in a config file: a mapping). One that was made from a file of sccr evaluate mask "
-            "is scored for recovery, one of the full data for the other analyses."
+            "is scored for recovery, one of sccr evaluate split-molecules for held_out, one of the full data for the "
+            "other analyses."
         ),
         group=DATA,
         metavar="NAME=FILE",

@@ -25,6 +25,9 @@ from sccr_node.data.summary import MatrixSummary, scan
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.console import Progress
 
+HALF = 0.5
+"""Share of the molecules in the training half, unless another is asked for: the noise floor needs equal halves."""
+
 LARGEST_COUNT = 1e15
 """Larger counts are no exact numbers as float64, and none that a cell has."""
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sccr_node.contract.benchmark import serves, title_of
+from sccr_node.contract.benchmark import EARLIEST, serves, title_of
 from sccr_node.contract.methods import METHODS, Task
 from sccr_node.contract.shared import Mechanism
 from sccr_node.errors import InputProblem, NotEnoughResources
-from sccr_node.evaluation.analyses import EARLIEST, Case, Data, Row, load, names
+from sccr_node.evaluation.analyses import Case, Data, Row, load, names
 from sccr_node.evaluation.baselines import FUNCTIONS
 from sccr_node.evaluation.masks import mask_expression
+from sccr_node.evaluation.molecules import HeldOut
 from sccr_node.evaluation.permuted import permute_genes
 from sccr_node.methods import Expression
 from sccr_node.methods import load as load_method
@@ -47,6 +48,21 @@ class Mask:
     rate: float
     seed: int
 
+    def __str__(self) -> str:
+        """Return it as text for messages."""
+        return f"{self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the molecules of the input are halved."""
+
+    seed: int
+
+    def __str__(self) -> str:
+        """Return it as text for messages."""
+        return f"half of the molecules, seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -58,16 +74,23 @@ class Candidate:
         Its name in the table.
     digest
         What identifies it: a run is not resumed with another file.
-    mask
-        How the data that it was made from were masked; None if it was made from the full data.
+    hidden
+        What was hidden in the data that it was made from; None if it was made from the full data.
     read
         Returns its values: the input's cells x genes, dense or CSR.
     """
 
     name: str
     digest: str
-    mask: Mask | None
+    hidden: Mask | Split | None
     read: Callable[[], Any]
+
+    @property
+    def made_from(self) -> Data:
+        """The kind of data that it was made from."""
+        if self.hidden is None:
+            return "full"
+        return "masked" if isinstance(self.hidden, Mask) else "halved"
 
 
 @dataclass(frozen=True)
@@ -81,7 +104,8 @@ class Run:
     method
         The method, a baseline, or the name of a candidate.
     mechanism, rate, seed
-        How entries are masked, or genes permuted (only by the seed); None if the method gets the full data.
+        How entries are masked, or, only by the seed, genes permuted or molecules halved; None if the method gets the
+        full data.
     seeds
         Seeds for analyses of the full data.
     candidate
@@ -146,6 +170,8 @@ class Inputs:
         Number of threads (None: all available CPUs).
     candidates
         Results of other tools.
+    halves
+        Returns both halves of the molecules for a seed; None if the values are no counts.
     """
 
     expression: sparse.csr_matrix
@@ -154,6 +180,7 @@ class Inputs:
     settings: Mapping[str, Any]
     threads: int | None
     candidates: Sequence[Candidate] = ()
+    halves: Callable[[int], HeldOut] | None = None
 
 
 def columns() -> tuple[str, ...]:
@@ -183,6 +210,7 @@ def planned_runs(
     runs = []
     for (data, task), group in shared.items():
         served = [method for method in methods if serves(method, task)]
+        scored = [given for given in candidates if given.made_from == data]
         if data == "masked":
             runs += [
                 Run(tuple(group), method, mechanism, rate, seed)
@@ -190,20 +218,13 @@ def planned_runs(
                 for seed in seeds
                 for method in served
             ]
-            runs += [
-                Run(tuple(group), given.name, mask.mechanism, mask.rate, mask.seed, candidate=given.digest)
-                for given in candidates
-                if (mask := given.mask) is not None
-            ]
-        elif data == "permuted":
-            runs += [Run(tuple(group), method, seed=seed) for seed in seeds for method in served]
-        else:
+        elif data == "full":
             runs += [Run(tuple(group), method, seeds=tuple(seeds)) for method in served]
-            runs += [
-                Run(tuple(group), given.name, seeds=tuple(seeds), candidate=given.digest)
-                for given in candidates
-                if given.mask is None
-            ]
+        else:
+            runs += [Run(tuple(group), method, seed=seed) for seed in seeds for method in served]
+        for given in scored:
+            how = {"seeds": tuple(seeds)} if given.hidden is None else asdict(given.hidden)
+            runs.append(Run(tuple(group), given.name, **how, candidate=given.digest))
     return runs
 
 
@@ -270,6 +291,12 @@ def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
             raise InputProblem(f"cannot do the run ({run.title}): {problem}; change --rates") from problem
         expression = masked.expression
         sparse.save_npz(folder / "truth.npz", masked.truth, compressed=False)
+    if run.data == "halved":
+        assert run.seed is not None and inputs.halves is not None
+        halves = inputs.halves(run.seed)
+        expression = halves.training
+        sparse.save_npz(folder / "held_out.npz", halves.counts, compressed=False)
+        np.savez(folder / "split.npz", factors=halves.factors, fraction=halves.fraction)
     sparse.save_npz(folder / "expression.npz", expression, compressed=False)
     if run.candidate is not None:
         (read,) = (given.read for given in inputs.candidates if given.digest == run.candidate)
@@ -353,6 +380,7 @@ def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | 
             expression=expression,
             imputed=imputed,
             truth=None if run.data != "masked" else sparse.csr_matrix(sparse.load_npz(folder / "truth.npz")),
+            held_out=None if run.data != "halved" else _held_out(expression, folder),
             types=np.load(folder / "types.npy") if "label_key" in analysis.needs else None,
             order=np.load(folder / "order.npy") if "order_key" in analysis.needs else None,
             seeds=run.seeds if run.seed is None else (run.seed,),
@@ -363,6 +391,13 @@ def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | 
         about = {"task": name, "method": run.method, **changed}
         rows += [{**about, **found, **took} for found in analysis.score(case)]
     return rows
+
+
+def _held_out(training: sparse.csr_matrix, folder: Path) -> HeldOut:
+    """Return both halves of the molecules."""
+    counts = sparse.csr_matrix(sparse.load_npz(folder / "held_out.npz"))
+    with np.load(folder / "split.npz") as split:
+        return HeldOut(training, counts, split["factors"], float(split["fraction"]))
 
 
 def _read(folder: Path) -> Any:

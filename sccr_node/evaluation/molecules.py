@@ -89,6 +89,11 @@ class Score:
     overestimate: float
 
 
+def score_alone(held_out: HeldOut, prediction: Iterable[Block], work: Workspace) -> Score:
+    """Score a prediction without the PCA of the best rank; otherwise as :func:`score`."""
+    return _scores(held_out, prediction, "", work, with_pca=False)[0]
+
+
 def score(held_out: HeldOut, candidate: Iterable[Block], name: str, work: Workspace) -> list[Score]:
     """Score a prediction, and beside it "nothing", "gene mean" and the PCA of the best rank.
 
@@ -112,6 +117,12 @@ def score(held_out: HeldOut, candidate: Iterable[Block], name: str, work: Worksp
     ValueError
         Fewer than two cells have molecules in both halves.
     """
+    return _scores(held_out, candidate, name, work, with_pca=True)
+
+
+def _scores(
+    held_out: HeldOut, candidate: Iterable[Block], name: str, work: Workspace, *, with_pca: bool
+) -> list[Score]:
     cells = held_out.scored
     if len(cells) < 2:
         raise ValueError(f"only {len(cells)} of its cells have molecules in both halves, and at least 2 are needed")
@@ -119,12 +130,13 @@ def score(held_out: HeldOut, candidate: Iterable[Block], name: str, work: Worksp
     of_cell[cells] = np.arange(len(cells))
     halves = held_out.only(cells)
     mean = np.asarray(halves.training.mean(axis=0, dtype=np.float64)).ravel()
-    pca, rank = _best_pca(halves, work)
-    references: tuple[tuple[str, Callable[[Matrix], Matrix]], ...] = (
+    references: list[tuple[str, Callable[[Matrix], Matrix]]] = [
         ("nothing", lambda training: training),
         ("gene mean", lambda training: np.broadcast_to(mean, training.shape)),
-        (f"PCA of rank {rank}", lambda training: pca(training, rank)),
-    )
+    ]
+    if with_pca:
+        pca, rank = _best_pca(halves, work)
+        references.append((f"PCA of rank {rank}", lambda training: pca(training, rank)))
     tallies = [_Tally(mean) for _ in range(1 + len(references))]
     done = 0
     with work.stage("score"), threadpool_limits(1, user_api="blas"):

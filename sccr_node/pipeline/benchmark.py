@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import numpy as np
 from sccr_node import __version__
 from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.fields import flag
+from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import among
-from sccr_node.errors import SccrError, UsageProblem
+from sccr_node.data.halves import HALF, Halves
+from sccr_node.errors import InputProblem, SccrError, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
@@ -23,6 +26,7 @@ from sccr_node.pipeline.evaluate import missing_libraries, prepare, read_order, 
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
+from sccr_node.pipeline.thinning import halves_of, to_score, whole_counts
 from sccr_node.report.comparison import comparison_page
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
@@ -35,6 +39,10 @@ RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads"}
 
 EXTENSIBLE_FIELDS = {"methods", "analyses", "rates", "seeds", "candidate", "candidate_layer"}
 """Fields that say which runs there are: finished ones are kept if others are added."""
+
+
+MADE_FOR = {"masked": "recovery", "halved": "held-out molecules", "full": "analyses of the full data"}
+"""The analyses of a candidate, by what it was made from."""
 
 
 def benchmark_file(
@@ -78,7 +86,9 @@ def benchmark_file(
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
         order = None if asked.order_key is None else read_order(data, asked.order_key, console)
         preparation, prepared = prepare(data, asked, console, listed=listed)
-        candidates = read_candidates(asked, data, preparation, prepared, console)
+        chosen = _without_halves(chosen, data, asked, console)
+        halves = lru_cache(maxsize=1)(partial(_halves, input_path, asked, console))  # the runs of a seed are together
+        candidates = read_candidates(asked, data, preparation, prepared, halves, console)
     about = {
         "version": __version__,
         "sha256": sha256_of(input_path),
@@ -103,7 +113,7 @@ def benchmark_file(
     )
     for given in candidates:
         if not any(run.candidate == given.digest for run in runs):
-            made_for = "recovery" if given.mask else "analyses of the full data"
+            made_for = MADE_FOR[given.made_from]
             console.warn(f"candidate {given.name} is not scored: it was made for {made_for}, which are not done here")
     for name in chosen:
         if not any(name in run.analyses for run in runs):
@@ -111,7 +121,18 @@ def benchmark_file(
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
     with _telling_what_is_kept(journal):
         rows = _rows(
-            runs, Inputs(prepared.expression, types, order, settings, asked.threads, candidates), journal, console
+            runs,
+            Inputs(
+                expression=prepared.expression,
+                halves=lambda seed: to_score(halves(seed), HALF),
+                types=types,
+                order=order,
+                settings=settings,
+                threads=asked.threads,
+                candidates=candidates,
+            ),
+            journal,
+            console,
         )
         found = standings(rows)
         rows = with_ranks(rows, found)
@@ -157,6 +178,34 @@ def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
             has = plural(len(idle), "has", "have")
             console.warn(f"{', '.join(idle)} {has} no effect: {analyses.load(name).title} {why}")
     return chosen
+
+
+def _without_halves(chosen: list[str], data: Dataset, asked: BenchmarkParameters, console: Console) -> list[str]:
+    """Leave out the analyses of halved molecules, with a warning, if the values are no counts.
+
+    Raises
+    ------
+    InputProblem
+        There is no other analysis.
+    """
+    halved = [name for name in chosen if analyses.load(name).data == "halved"]
+    try:
+        if halved:
+            whole_counts(data, asked.feature_type, console)
+    except InputProblem as problem:
+        if halved == chosen:
+            raise
+        for name in halved:
+            console.warn(f"skipping {analyses.load(name).title}: {problem}")
+        return [name for name in chosen if name not in halved]
+    return chosen
+
+
+def _halves(input_path: Path, asked: BenchmarkParameters, console: Console, seed: int) -> Halves:
+    """Return both halves of the molecules, as ``sccr evaluate split-molecules`` splits them."""
+    with open_input(input_path, asked) as (data, listed):
+        _, scaling = whole_counts(data, asked.feature_type, console)
+        return halves_of(data, scaling, listed, asked, fraction=HALF, seed=seed, console=console)
 
 
 def _lacks(name: str, asked: BenchmarkParameters) -> str:

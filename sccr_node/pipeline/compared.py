@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,10 @@ from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.shared import Mechanism
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import listing, reading
+from sccr_node.data.halves import HALF, Halves
 from sccr_node.data.preparation import Preparation, Prepared, selected_values
 from sccr_node.errors import InputProblem
-from sccr_node.evaluation.benchmark import Candidate, Mask
+from sccr_node.evaluation.benchmark import Candidate, Mask, Split
 from sccr_node.evaluation.masks import Masked, mask_expression
 from sccr_node.pipeline.hidden import (
     FACTOR_COLUMN,
@@ -28,11 +30,12 @@ from sccr_node.pipeline.hidden import (
     refuse_other_scales,
     refuse_untouched,
 )
+from sccr_node.pipeline.thinning import differing_split
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.copying import sha256_of
 
-LOGS, MASKED_LOGS = "log1p of counts at a common depth", f"log1p(counts x obs[{FACTOR_COLUMN!r}])"
+LOGS, HIDDEN_LOGS = "log1p of counts at a common depth", f"log1p(counts x obs[{FACTOR_COLUMN!r}])"
 """What to give instead of counts."""
 
 MOST_NEGATIVE = 0.25
@@ -46,15 +49,28 @@ class Wanted:
     data: Dataset
     preparation: Preparation
     prepared: Prepared
+    halves: Callable[[int], Halves]
 
-    @property
-    def genes(self) -> NDArray[Any]:
-        """Names of the genes that are scored."""
-        return np.asarray(self.data.gene_names[self.preparation.genes])
+    def expression(self, hidden: Mask | Split | None) -> Any:
+        """Return what a tool was given."""
+        if isinstance(hidden, Split):
+            return self.halves(hidden.seed).training.expression
+        return self.prepared.expression if hidden is None else _masked(self, hidden).expression
+
+    def genes(self, hidden: Mask | Split | None) -> NDArray[np.intp]:
+        """Return the genes that are scored: of halved molecules, those that were chosen in the training half."""
+        if isinstance(hidden, Split):
+            return self.halves(hidden.seed).preparation.genes
+        return self.preparation.genes
 
 
 def read_candidates(
-    asked: BenchmarkParameters, data: Dataset, preparation: Preparation, prepared: Prepared, console: Console
+    asked: BenchmarkParameters,
+    data: Dataset,
+    preparation: Preparation,
+    prepared: Prepared,
+    halves: Callable[[int], Halves],
+    console: Console,
 ) -> list[Candidate]:
     """Check all candidates and return them; none is kept in memory.
 
@@ -64,6 +80,8 @@ def read_candidates(
         Their names, files and layers.
     data, preparation, prepared
         The input.
+    halves
+        Returns both halves of its molecules for a seed.
     console
         Shows what each is.
 
@@ -72,36 +90,35 @@ def read_candidates(
     InputProblem
         One has other cells or genes, another scale, or was made from something else than this input.
     """
-    wanted = Wanted(data, preparation, prepared)
+    wanted = Wanted(data, preparation, prepared, halves)
     found: list[Candidate] = []
     for name, path in asked.candidate_files():
         layer = asked.candidate_layer.get(name)
         option = f"--candidate-layer {name}=LAYER"
         with open_dataset(path, layer) as opened:
-            mask = _mask_of(opened, wanted)
-            refuse_other_scales(opened, console, logs=MASKED_LOGS if mask else LOGS, option=option)
-            values = _aligned(opened, wanted)
-            _check_values(opened, values, wanted, mask, option)
-        what = "the full data" if mask is None else f"{mask.rate:.0%} dropped ({mask.mechanism}), seed {mask.seed}"
-        console.say(f"candidate {name}: {opened.source}, made from {what}")
+            hidden = _hidden_from(opened, wanted)
+            refuse_other_scales(opened, console, logs=HIDDEN_LOGS if hidden else LOGS, option=option)
+            values = _aligned(opened, wanted, hidden)
+            _check_values(opened, values, wanted, hidden, option)
+        console.say(f"candidate {name}: {opened.source}, made from {hidden or 'the full data'}")
         digest = f"{sha256_of(path)} {layer or 'X'}"
         if any(digest == other.digest for other in found):
             raise InputProblem(f"cannot compare {path} with itself: it is given as a candidate twice; give it once")
-        if any((name, mask) == (other.name, other.mask) for other in found):
+        if any((name, hidden) == (other.name, other.hidden) for other in found):
             raise InputProblem(
                 f"cannot use {path} as {name}: another file of that name was made from the same data; choose another "
                 "name"
             )
-        found.append(Candidate(name, digest, mask, partial(_read_again, path, layer, wanted)))
+        found.append(Candidate(name, digest, hidden, partial(_read_again, path, layer, wanted, hidden)))
     return found
 
 
-def _read_again(path: Path, layer: str | None, wanted: Wanted) -> Any:
+def _read_again(path: Path, layer: str | None, wanted: Wanted, hidden: Mask | Split | None) -> Any:
     with open_dataset(path, layer) as opened:
-        return _aligned(opened, wanted)
+        return _aligned(opened, wanted, hidden)
 
 
-def _aligned(candidate: Dataset, wanted: Wanted) -> Any:
+def _aligned(candidate: Dataset, wanted: Wanted, hidden: Mask | Split | None) -> Any:
     """Return a candidate's values of the scored genes, in the order of the input; dense if most are stored."""
     cells = _places(wanted.data.cell_names, candidate.cell_names, "cell", candidate.source)
     if candidate.n_cells > len(cells):
@@ -110,10 +127,9 @@ def _aligned(candidate: Dataset, wanted: Wanted) -> Any:
             f"cannot score {candidate.source}: it adds {quantity(n_more, 'cell')}; it must have exactly the cells of "
             "the input"
         )
-    if _same(candidate.gene_names, wanted.data.gene_names):
-        genes = wanted.preparation.genes  # names need not be unique if their order is kept
-    else:
-        genes = _places(wanted.genes, candidate.gene_names, "gene", candidate.source)
+    genes = wanted.genes(hidden)
+    if not _same(candidate.gene_names, wanted.data.gene_names):  # names need not be unique if their order is kept
+        genes = _places(wanted.data.gene_names[genes], candidate.gene_names, "gene", candidate.source)
     columns = np.unique(genes)
     values = selected_values(candidate, columns)
     values = values[cells][:, np.searchsorted(columns, genes)].astype(np.float32)
@@ -146,7 +162,7 @@ def _places(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) ->
     return np.asarray(pd.Index(found).get_indexer(pd.Index(wanted)), dtype=np.intp)
 
 
-def _check_values(candidate: Dataset, values: Any, wanted: Wanted, mask: Mask | None, option: str) -> None:
+def _check_values(candidate: Dataset, values: Any, wanted: Wanted, hidden: Mask | Split | None, option: str) -> None:
     """Refuse values that are centred, or those that the tool was given."""
     stored = values if isinstance(values, np.ndarray) else values.data
     n_negative = int((stored < 0).sum())
@@ -158,41 +174,67 @@ def _check_values(candidate: Dataset, values: Any, wanted: Wanted, mask: Mask | 
         )
     if candidate.layer is not None:
         return
-    if mask is not None:
-        truth = _masked(wanted, mask).truth.tocoo()
+    if isinstance(hidden, Mask):
+        truth = _masked(wanted, hidden).truth.tocoo()
         if not np.asarray(values[truth.row, truth.col]).any():
             refuse_untouched(candidate, wanted.data, "it is zero at every masked entry", option)
-    elif abs(wanted.prepared.expression - sparse.csr_matrix(values)).max() == 0:
-        refuse_untouched(candidate, wanted.data, "it is the same as the input", option)
+    elif abs(wanted.expression(hidden) - sparse.csr_matrix(values)).max() == 0:
+        what = "it is the same as the input" if hidden is None else "it is the training half as it was"
+        refuse_untouched(candidate, wanted.data, what, option)
 
 
 def _masked(wanted: Wanted, mask: Mask) -> Masked:
     return mask_expression(wanted.prepared.expression, mask.rate, mask.mechanism, mask.seed)
 
 
-def _mask_of(candidate: Dataset, wanted: Wanted) -> Mask | None:
-    """Return how the data that a candidate was made from were masked; None if it was made from the full data.
+def _hidden_from(candidate: Dataset, wanted: Wanted) -> Mask | Split | None:
+    """Return what was hidden in the data that a candidate was made from; None if it was made from the full data.
 
     Raises
     ------
     InputProblem
-        It was made from data with held-out molecules, or from other data than the input.
+        It was made from other data than the input.
     """
     recorded, known = (
         {key for key in (MASK_KEY, MOLECULES_KEY) if data.has_key("uns", key)} for data in (candidate, wanted.data)
     )
     if MOLECULES_KEY in recorded - known:
+        return _split_of(candidate, wanted)
+    if MASK_KEY in recorded - known:
+        return _mask_of(candidate, wanted)
+    if not known and FACTOR_COLUMN in candidate.keys("obs"):
         raise InputProblem(
-            f"cannot score {candidate.source}: it was made from one half of the molecules; sccr evaluate score "
-            "compares it with the other half"
+            f"cannot score {candidate.source}: it was made from data with hidden values (it has "
+            f"obs[{FACTOR_COLUMN!r}]), but uns[{MASK_KEY!r}] or uns[{MOLECULES_KEY!r}], which says what was hidden, is "
+            "gone; copy it from the file that the tool was given"
         )
-    if MASK_KEY not in recorded - known:
-        if not known and FACTOR_COLUMN in candidate.keys("obs"):
-            raise InputProblem(
-                f"cannot score {candidate.source}: it was made from masked data (it has obs[{FACTOR_COLUMN!r}]), but "
-                f"uns[{MASK_KEY!r}], which says how they were masked, is gone; copy it from the masked file"
-            )
-        return None
+    return None
+
+
+def _split_of(candidate: Dataset, wanted: Wanted) -> Split:
+    """Return how the molecules were split, if these halves are the input's."""
+    with reading(candidate.path, f"uns[{MOLECULES_KEY!r}]"):
+        record = candidate.element("uns", MOLECULES_KEY)
+        fraction, split = float(record["fraction"]), Split(int(record["seed"]))
+    if fraction != HALF:
+        raise InputProblem(
+            f"cannot score {candidate.source}: it was made from {fraction:.0%} of the molecules, and a benchmark "
+            "compares halves; score it with sccr evaluate score"
+        )
+    halves = wanted.halves(split.seed)
+    with reading(candidate.path, f"uns[{MOLECULES_KEY!r}]"):
+        differing = differing_split(record, halves)
+    if differing:
+        raise InputProblem(
+            f"cannot score {candidate.source}: it was made from molecules that were split otherwise, or from other "
+            f"data ({listing(differing)} of uns[{MOLECULES_KEY!r}] differ); split this input with the same genes and "
+            "target depth as here"
+        )
+    return split
+
+
+def _mask_of(candidate: Dataset, wanted: Wanted) -> Mask:
+    """Return how entries were masked, if they are entries of the input."""
     with reading(candidate.path, f"uns[{MASK_KEY!r}]"):
         record = candidate.element("uns", MASK_KEY)
         mechanism: Mechanism = "mnar" if record["mechanism"] == "mnar" else "mcar"
@@ -221,5 +263,5 @@ def _mask_of(candidate: Dataset, wanted: Wanted) -> Mask | None:
 def _is_truth(candidate: Dataset, masked: Masked, wanted: Wanted) -> bool:
     """Return whether the truth that a file still contains is the one that the mask hides."""
     with open_dataset(candidate.path, TRUTH_LAYER) as opened:
-        truth = sparse.csr_matrix(_aligned(opened, wanted))
+        truth = sparse.csr_matrix(_aligned(opened, wanted, None))
     return truth.nnz == masked.truth.nnz and bool(abs(truth - masked.truth).max() < 1e-4)

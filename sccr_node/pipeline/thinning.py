@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,15 @@ from scipy import sparse
 
 from sccr_node import __version__
 from sccr_node.contract.evaluate import EvaluateSplitMoleculesParameters
+from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
+from sccr_node.data.genes import ListedGene
 from sccr_node.data.guard import reading
 from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
 from sccr_node.data.preparation import decide_values, of_values, prepare_block, selected_values
+from sccr_node.data.scale import Scaling
+from sccr_node.data.summary import MatrixSummary
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.molecules import Block, HeldOut, Score, score
 from sccr_node.numerics import Workspace
@@ -71,29 +75,14 @@ def split_molecules_file(
     """
     check_output("split molecules", input_path, output_path, asked)
     with open_input(input_path, asked) as (data, listed):
-        features = choose_features(data, asked.feature_type)
-        summary, scaling = decide_values(data, features, "counts", None, progress=console.progress)
-        refuse_other_than_counts(data, summary, "split the molecules of")
+        summary, scaling = whole_counts(data, asked.feature_type, console)
         console.say(summary.headline())
         console.show(of_values(data, scaling))
-        halves = read_halves(
-            data,
-            scaling,
-            asked.preparation(),
-            fraction=asked.fraction,
-            seed=asked.seed,
-            listed=listed,
-            progress=console.progress,
-        )
+        halves = halves_of(data, scaling, listed, asked, fraction=asked.fraction, seed=asked.seed, console=console)
         # What the values are, and the names, were told of the whole; genes are selected in the training half.
         told = of_values(data, halves.preparation.scaling)
         console.show(finding for finding in halves.preparation.findings if finding not in told)
         n_in_both = int(halves.in_both.sum())
-        if n_in_both < 2:
-            raise InputProblem(
-                f"cannot split the molecules of {data.source}: {_have(n_in_both)} molecules of the selected genes in "
-                "both halves, and at least 2 must; give more cells, deeper ones, or another --fraction"
-            )
         obs, var = tables_of(data, halves.preparation.genes)
     if n_in_both < len(obs):
         console.warn(f"{_have(len(obs) - n_in_both)} no molecule in one of the halves, and will not be scored")
@@ -114,6 +103,66 @@ def split_molecules_file(
         f"{n_training + n_held_out:,} molecules for training (fraction {asked.fraction:g}, seed {asked.seed}), the "
         f"others held out; both halves scaled to a depth of {halves.target_sum:g}"
     )
+
+
+def whole_counts(data: Dataset, feature_type: str | None, console: Console) -> tuple[MatrixSummary, Scaling]:
+    """Return the values of a data set and how they become counts.
+
+    Raises
+    ------
+    InputProblem
+        They are no whole counts, so that their molecules cannot be split.
+    """
+    features = choose_features(data, feature_type)
+    summary, scaling = decide_values(data, features, "counts", None, progress=console.progress)
+    refuse_other_than_counts(data, summary, "split the molecules of")
+    return summary, scaling
+
+
+def halves_of(
+    data: Dataset,
+    scaling: Scaling,
+    listed: Sequence[ListedGene] | None,
+    asked: PreparationParameters,
+    *,
+    fraction: float,
+    seed: int,
+    console: Console,
+) -> Halves:
+    """Split the molecules of a data set, and prepare both halves.
+
+    Raises
+    ------
+    InputProblem
+        Fewer than two cells have molecules in both halves.
+    """
+    halves = read_halves(
+        data, scaling, asked.preparation(), fraction=fraction, seed=seed, listed=listed, progress=console.progress
+    )
+    n_in_both = int(halves.in_both.sum())
+    if n_in_both < 2:
+        raise InputProblem(
+            f"cannot split the molecules of {data.source}: {_have(n_in_both)} molecules of the selected genes in both "
+            "halves, and at least 2 must; give more cells, or deeper ones"
+        )
+    return halves
+
+
+def to_score(halves: Halves, fraction: float) -> HeldOut:
+    """Return both halves as predictions of the second are scored."""
+    factors = halves.held_out.normalization.factors
+    assert factors is not None  # counts have some
+    return HeldOut(halves.training.expression, halves.held_out.values, factors, fraction)
+
+
+def differing_split(record: Mapping[str, Any], halves: Halves) -> list[str]:
+    """Return the names of what a record of held-out molecules says otherwise than these halves."""
+    found = {
+        "target_sum": halves.target_sum,
+        "n_training": int(halves.training.values.data.sum(dtype=np.int64)),
+        "n_held_out": int(halves.held_out.values.data.sum(dtype=np.int64)),
+    }
+    return [name for name, value in found.items() if not np.isclose(float(record[name]), value, rtol=1e-6)]
 
 
 def _have(n_cells: int) -> str:

@@ -19,7 +19,7 @@ from sccr_node.contract.methods import Value
 from sccr_node.contract.tune import TuneParameters, config_numbers, given_numbers
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.genes import ListedGene
-from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
+from sccr_node.data.halves import HALF, Halves, read_halves, refuse_other_than_counts
 from sccr_node.data.preparation import Preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.evaluation.tuning import (
@@ -52,9 +52,6 @@ from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.targets import Target, check_targets
-
-FRACTION = 0.5
-"""Share of the molecules in the training half; the noise floor is only known for equal halves."""
 
 FEWEST_CELLS = 50
 
@@ -205,7 +202,7 @@ def tune(
         chosen = data.of_cells(used) if len(used) < data.n_cells else data
         halves = read_halves(
             chosen, preparation.scaling, asked.preparation(),
-            fraction=FRACTION, seed=seed, listed=listed, progress=console.progress,
+            fraction=HALF, seed=seed, listed=listed, progress=console.progress,
         )  # fmt: skip
     console.close_bar()
     work = Workspace(threads, lambda stage, fraction: console.progress(f"tune: {stage}", fraction))

@@ -98,9 +98,62 @@ def test_a_mask_of_other_data_is_told(sccr, refused, counts_file, tmp_path):
     bad(same, "is not a mask")
     del adata.uns["sccr_mask"]
     adata.write_h5ad(same)
-    bad(same, "it was made from masked data", "is gone")
-    assert sccr("evaluate", "split-molecules", counts_file, tmp_path / "half.h5ad")[0] == 0
-    bad(tmp_path / "half.h5ad", "one half of the molecules", "sccr evaluate score")
+    bad(same, "it was made from data with hidden values", "is gone")
+
+
+def test_candidates_of_half_of_the_molecules(sccr, compared, counts_file, ours):
+    train, imputed = counts_file.with_name("train.h5ad"), counts_file.with_name("i.h5ad")
+    assert sccr("evaluate", "split-molecules", counts_file, train, "--seed", "5")[0] == 0
+    assert sccr("impute", train, imputed, "--method", "scfp", "--genes", "all", "--input-scale", "log1p")[0] == 0
+    given = ("--candidate", f"mine={imputed}", "--candidate-layer", "mine=sccr")
+    table, err = compared(*given, "--analyses", "held_out", "--seeds", "5")
+    assert "made from half of the molecules, seed 5" in err
+    mine = scores(table, "mine")
+    pd.testing.assert_frame_equal(mine, scores(table, "scfp"), check_exact=False, rtol=1e-4)
+    code, out, err = sccr("evaluate", "score", train, imputed, "--layer", "sccr")
+    assert code == 0, err
+    alone = pd.read_csv(io.StringIO(out), sep="\t")
+    for name in ("mse", "mse_observed", "mse_unobserved", "floor", "explained", "deviance", "correlation"):
+        np.testing.assert_allclose(mine[name][0], alone[name][0], rtol=1e-5)
+        np.testing.assert_allclose(scores(table, "none")[name][0], alone[name][1], rtol=1e-5)
+    table, err = compared(*given, "--analyses", "clustering")
+    assert "mine is not scored: it was made for held-out molecules" in err and "mine" not in set(table["method"])
+
+
+def test_halves_of_other_data_are_told(sccr, refused, counts_file, tmp_path):
+    def split(name, *arguments):
+        assert sccr("evaluate", "split-molecules", counts_file, tmp_path / name, *arguments)[0] == 0
+        return tmp_path / name
+
+    def bad(path, *words):
+        refused(65, words, "benchmark", counts_file, *FEW, "--analyses", "held_out", "--candidate", f"mine={path}")
+
+    bad(split("few_genes.h5ad", "--n-top-genes", "30"), "split otherwise, or from other data", "with the same genes")
+    bad(split("deep.h5ad", "--target-sum", "5000"), "split otherwise, or from other data", "target_sum")
+    bad(split("most.h5ad", "--fraction", "0.9"), "90% of the molecules", "sccr evaluate score")
+    same = split("same.h5ad")
+    adata = ad.read_h5ad(same)
+    adata.layers["magic"] = adata.X.copy()
+    adata.write_h5ad(same)
+    bad(same, "the training half as it was", "--candidate-layer mine=LAYER", "'magic'")
+    adata.uns["sccr_molecules"]["seed"] = 1
+    adata.write_h5ad(same)
+    bad(same, "split otherwise, or from other data")
+    del adata.uns["sccr_molecules"]["seed"]
+    adata.write_h5ad(same)
+    bad(same, "uns['sccr_molecules']")
+
+
+def test_molecules_need_counts(sccr, refused, counts_file):
+    logs = counts_file.with_name("logs.h5ad")
+    adata = ad.read_h5ad(counts_file)
+    adata.X = sparse.csr_matrix(np.log1p(adata.X.toarray()))
+    adata.write_h5ad(logs)
+    words = ["--input-scale", "log1p", *FEW[:-4], "--n-restarts", "1"]
+    refused(65, ["counts are needed"], "benchmark", logs, *words, "--analyses", "held_out")
+    code, out, err = sccr("benchmark", logs, *words, "--analyses", "held_out,recovery")
+    assert code == 0 and "skipping held-out molecules: cannot split the molecules" in err
+    assert set(pd.read_csv(io.StringIO(out), sep="\t")["task"]) == {"recovery"}
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_runs(refused, counts_file, ours, monkeypatch):

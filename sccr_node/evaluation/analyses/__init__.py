@@ -11,28 +11,23 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pkgutil import iter_modules
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sccr_node.contract.benchmark import analysis_names
 from sccr_node.contract.methods import Task
 from sccr_node.evaluation.metrics import METRICS, Metric
+from sccr_node.evaluation.molecules import HeldOut
 from sccr_node.numerics import Progress, principal_components
 from sccr_node.numerics.pca import rows_of
 
 Row = dict[str, Any]
 """One row of a table, by column."""
 
-EARLIEST = ("recovery", "clustering")
-"""The benchmark's original analyses: their columns stand before those of run time and memory."""
-
-ORDER = (*EARLIEST, "neighbors", "annotation", "markers", "false_markers", "differential", "trajectory", "scib")
-"""The order of the table. A new analysis goes to the end, so that no column ever moves; others follow by name."""
-
-
-Data = Literal["masked", "full", "permuted"]
+Data = Literal["masked", "full", "permuted", "halved"]
+"""What a method gets: see :class:`Analysis`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,8 @@ class Case:
         The method's output: cells x genes, dense or sparse.
     truth
         The entries that were hidden from the method, CSR; None if none were.
+    held_out
+        Both halves of the molecules; None if the method did not get one of them.
     types
         Type of each cell as a number from 0 (-1: no type); None without labels.
     order
@@ -64,6 +61,7 @@ class Case:
     expression: Any
     imputed: Any
     truth: Any
+    held_out: HeldOut | None
     types: NDArray[Any] | None
     order: NDArray[np.float64] | None
     seeds: Sequence[int]
@@ -81,8 +79,8 @@ class Analysis:
     title
         One or two words for progress and messages.
     data
-        What the method gets: the data with masked entries (once per rate and seed), the full data (once), or the data
-        with some genes permuted among the cells (once per seed).
+        What the method gets: the data with masked entries (once per rate and seed), the full data (once), the data with
+        some genes permuted among the cells, or half of the molecules (once per seed).
     task
         Selects the method's output: the one that its authors evaluated for this task.
     columns
@@ -145,8 +143,7 @@ def components_of(cells: NDArray[np.float32], n_components: int, threads: int) -
 
 def names() -> list[str]:
     """Return the names of all analyses, in the order of the table, without loading any."""
-    found = sorted(module.name for module in iter_modules(__path__))
-    return sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    return analysis_names(__path__)
 
 
 @cache

@@ -60,19 +60,19 @@ def test_the_help_page_names_all_of_them():
 
     field = BenchmarkParameters.model_fields["analyses"]
     assert f": {', '.join(analyses.names())}." in field.description
-    assert field.default == ",".join(analyses.EARLIEST)
+    assert field.default == "recovery,clustering"
 
 
 def test_a_file_is_an_analysis(toy):
-    assert analyses.names()[:2] == ["recovery", "clustering"] and analyses.names()[-1] == toy
-    assert columns()[-1] == "zeros"
+    assert analyses.names()[:2] == ["recovery", "clustering"] and toy in analyses.names()
+    assert "zeros" in columns()
     assert analyses.known_metrics()["zeros"].explained == "Share of the entries that are zero."
     runs = planned_runs(analyses.names(), ["none", "sccr"], rates=[0.4], mechanism="mcar", seeds=[0])
     # It looks at what the clustering looks at, so that the method is run once for both.
     assert [run.analyses for run in runs if run.analyses[0] == "recovery"] == [("recovery",)] * 2
     together = [run for run in runs if run.analyses[0] == "clustering"]
-    assert len(together) == 2 and all(run.analyses[-1] == toy for run in together)
-    assert together[-1].title.startswith("scCR, clustering") and together[-1].title.endswith("zeros")
+    assert len(together) == 2 and all(toy in run.analyses for run in together)
+    assert together[-1].title.startswith("scCR, clustering") and "zeros" in together[-1].title
 
 
 def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
@@ -90,5 +90,6 @@ def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
     )  # fmt: skip
     lines = [line.split("\t") for line in out.splitlines()]
     assert code == 0 and [line[0] for line in lines] == ["task", "recovery", "recovery", "a_toy", "a_toy"]
-    assert lines[0][-1] == "zeros" and 0 < float(lines[-1][-1]) < 1 and lines[1][-1] == ""
+    at = lines[0].index("zeros")
+    assert 0 < float(lines[-1][at]) < 1 and lines[1][at] == ""
     assert "[3/3] no imputation, zeros: zeros 0." in err
