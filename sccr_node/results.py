@@ -358,6 +358,8 @@ class Result:
         elif self.data.has_key("obsm", self.keys.components):
             with reading(self.data.path, f"obsm[{self.keys.components!r}]"):
                 found = np.asarray(self.data.root["obsm"][self.keys.components][:], dtype=np.float32)
+                if found.ndim != 2 or len(found) != self.data.n_cells:
+                    raise ValueError(f"its shape is {found.shape}, but there are {self.data.n_cells} cells")
         else:
             return None
         return found if found.size else None

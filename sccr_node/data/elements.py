@@ -202,7 +202,16 @@ class _Copier:
     def _attributes_of(self, element: Any) -> dict[str, Any]:
         with reading(self._data.path, f"the attributes of {element.name}"):
             # Which dimensions of which arrays belong together (netCDF) is told by references within one file.
-            return {key: element.attrs[key] for key in element.attrs if key not in ("DIMENSION_LIST", "REFERENCE_LIST")}
+            found = {
+                key: element.attrs[key] for key in element.attrs if key not in ("DIMENSION_LIST", "REFERENCE_LIST")
+            }
+            for value in found.values():  # bytes that are no text can be read, but not written
+                for text in np.ravel(value) if isinstance(value, np.ndarray) and value.dtype.kind in "OSU" else [value]:
+                    if isinstance(text, bytes):
+                        text.decode()
+                    elif isinstance(text, str):
+                        text.encode()
+            return found
 
     def _group(self, group: Any, parent: Any, name: str, cells: Cells | None, over: set[str] | None) -> None:
         attributes = self._attributes_of(group)

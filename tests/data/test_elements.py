@@ -171,3 +171,19 @@ def test_what_is_no_file_in_a_zarr_store_is_named(tmp_path, monkeypatch, version
         place.write_bytes(content)
     converted(tmp_path / "in.zarr", tmp_path / f"out.{suffix}")
     assert N_CELLS == read_elem(zarr.open_group(tmp_path / "in.zarr", mode="r")["obs"]).shape[0]
+
+
+def test_attributes_that_are_no_text_are_named(tmp_path):
+    """HDF5 says that they are UTF-8, and h5py reads them all the same."""
+    rich().write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "r+") as file:
+        text = h5py.h5t.C_S1.copy()
+        text.set_size(2)
+        text.set_cset(h5py.h5t.CSET_UTF8)
+        made = h5py.h5a.create(file["obs"].id, b"note", text, h5py.h5s.create(h5py.h5s.SCALAR))
+        made.write(np.array(b"\xff\xfe", dtype="S2"), mtype=text)
+    with pytest.raises(InputProblem, match="the attributes of /obs"):
+        converted(tmp_path / "in.h5ad", tmp_path / "out.zarr")
+    with pytest.raises(InputProblem, match="the attributes of /obs"), open_dataset(tmp_path / "in.h5ad") as data:
+        write_part(data, ROWS, tmp_path / "part.h5ad", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]

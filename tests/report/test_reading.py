@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from scipy import sparse
@@ -12,6 +13,7 @@ from sccr_node.errors import InputMissing, InputProblem
 from sccr_node.report import reading
 from sccr_node.report.content import BINS_PER_UNIT
 from sccr_node.report.reading import sample_name, strongest_markers
+from sccr_node.results import open_result
 
 from .conftest import Made, make_result, record_of
 from .conftest import content as content_from
@@ -193,6 +195,15 @@ def test_what_is_no_result_is_refused(tmp_path, made):
         content_from(plain)
     with pytest.raises(InputProblem, match="no result 'magic'.*'sccr'"):
         content_from(made.path, key_added="magic")
+
+
+def test_components_of_other_cells_are_refused(made):
+    with h5py.File(made.path, "r+") as file:
+        first = file["obsm/X_sccr"][:3]
+        del file["obsm/X_sccr"]
+        file["obsm/X_sccr"] = first
+    with pytest.raises(InputProblem, match=r"obsm\['X_sccr'\].*its shape is \(3, "), open_result(made.path) as result:
+        _ = result.components
 
 
 def test_one_of_several_results_has_to_be_named(tmp_path):
