@@ -33,6 +33,7 @@ from sccr_node.data.summary import scan
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.row_store import ImputedRows
 from sccr_node.runtime.console import Finding, Progress
+from sccr_node.runtime.words import quantity
 
 WRITE_ROWS = 1024
 """Cells whose imputed and other genes are merged at a time; few, because the imputed genes are dense."""
@@ -348,7 +349,13 @@ class Result:
         place = self._place(output)
         name = place if place == "X" else f"layer {place.removeprefix('layers/')!r}"
         with reading(self.data.path, name):
-            return open_matrix(self.data.root[place], name)
+            matrix = open_matrix(self.data.root[place], name)
+        if matrix.shape != (self.data.n_cells, self.data.n_genes):
+            raise InputProblem(
+                f"{self.data.path} is inconsistent: {name} is {matrix.shape[0]} × {matrix.shape[1]}, but it has "
+                f"{quantity(self.data.n_cells, 'cell')} and {quantity(self.data.n_genes, 'gene')}"
+            )
+        return matrix
 
     @cached_property
     def components(self) -> NDArray[np.float32] | None:

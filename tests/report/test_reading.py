@@ -197,11 +197,15 @@ def test_what_is_no_result_is_refused(tmp_path, made):
         content_from(made.path, key_added="magic")
 
 
-def test_components_of_other_cells_are_refused(made):
+def test_a_layer_and_components_of_other_cells_are_refused(made):
     with h5py.File(made.path, "r+") as file:
         first = file["obsm/X_sccr"][:3]
         del file["obsm/X_sccr"]
         file["obsm/X_sccr"] = first
+        del file["layers/sccr"]
+        file["layers/sccr"] = np.zeros((3, 60), np.float32)
+    with pytest.raises(InputProblem, match="layer 'sccr' is 3 × 60, but it has"), open_result(made.path) as result:
+        result.dense("denoised")
     with pytest.raises(InputProblem, match=r"obsm\['X_sccr'\].*its shape is \(3, "), open_result(made.path) as result:
         _ = result.components
 
