@@ -372,11 +372,14 @@ def one(number, inputs, work):
     place, out = work / "place", work / "out"
     for folder in (place, out):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(inputs, place, symlinks=True)
-    out.mkdir()
+        folder.mkdir(parents=True)
     made = commands(place, out)
     name = chance.choice(sorted(made))
     words = chance.choice(made[name])
+    for source in inputs.iterdir():
+        if source.name == name or any(str(place / source.name) in str(word) for word in words):
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, place / source.name)
     what = "; ".join(
         damage(place / name, chance) for _ in range(chance.choice([1, 1, 1, 2])) if (place / name).exists()
     )
