@@ -261,6 +261,9 @@ class Dataset:
         element = self.element("varp", key)
         with reading(self.path, f"varp[{key!r}]"):
             graph = sparse.csr_matrix(element)
+            if {array.dtype.kind for array in (graph.indices, graph.indptr)} - set("iu"):
+                raise ValueError("its indices are not integers")
+            graph.check_format()
         if graph.shape != (self.n_genes, self.n_genes):
             raise InputProblem(f"{self.path} is inconsistent: varp[{key!r}] is not a matrix of genes x genes")
         return graph

@@ -6,6 +6,7 @@ This table contains the metrics that several commands print. A metric of a singl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -46,7 +47,7 @@ class Metric:
 
     def shown(self, value: float) -> str:
         """Return the metric's name and a value, for running text."""
-        return f"{self.name} {value:.{self.decimals}f}"
+        return f"{self.name} undefined" if math.isnan(value) else f"{self.name} {value:.{self.decimals}f}"
 
 
 METRICS: Mapping[str, Metric] = {

@@ -56,9 +56,9 @@ class Target:
             check_folder(self.path)
             if not os.path.lexists(self.path):
                 return
+            self.check_replaceable()  # first, as --force would not help
             if not force:
                 raise OutputProblem(f"{self.path} already exists: give --force to replace it, or another name")
-            self.check_replaceable()
 
     def check_replaceable(self) -> None:
         """Refuse to replace something of a different kind; checked again at the commit, last of all."""

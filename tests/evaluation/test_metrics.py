@@ -31,6 +31,7 @@ def test_directions_and_decimals():
     assert METRICS["ari"].explained.endswith(" Higher is better.")
     assert METRICS["silhouette"].explained == METRICS["silhouette"].meaning
     assert METRICS["mae"].shown(0.123456) == "mae 0.1235" and METRICS["ari"].shown(0.5) == "ari 0.500"
+    assert METRICS["ari"].shown(float("nan")) == "ari undefined"
 
 
 def test_help_pages_explain_them(capsys):

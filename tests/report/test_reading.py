@@ -197,6 +197,15 @@ def test_what_is_no_result_is_refused(tmp_path, made):
         content_from(made.path, key_added="magic")
 
 
+def test_a_graph_with_indices_that_are_no_integers_is_refused(made):
+    with h5py.File(made.path, "r+") as file:
+        indices = file["varp/sccr_relations/indices"][:]
+        del file["varp/sccr_relations/indices"]
+        file["varp/sccr_relations/indices"] = indices.astype(np.float64)
+    with pytest.raises(InputProblem, match=r"varp\['sccr_relations'\].*not integers"):
+        content_from(made.path)
+
+
 def test_a_layer_and_components_of_other_cells_are_refused(made):
     with h5py.File(made.path, "r+") as file:
         first = file["obsm/X_sccr"][:3]

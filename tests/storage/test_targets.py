@@ -247,3 +247,11 @@ def test_pipes_and_devices_are_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputProblem, match="a device or a pipe"):
         check_targets([Target(tmp_path / "pipe")], [], force=True)
+
+
+def test_another_kind_is_told_before_force_is_advised(tmp_path):
+    """With --force it would be refused all the same."""
+    (tmp_path / "folder").mkdir()
+    for force in (False, True):
+        with pytest.raises(OutputProblem, match="it is a folder; give another name"):
+            Target(tmp_path / "folder").check(force=force)
