@@ -214,7 +214,7 @@ def tune(
     max_memory: int | str | None = None,
     quiet: bool = False,
 ) -> Tuning:
-    """Find scCR's numbers for a data set, and whether imputing it helps, without labels.
+    """Tune scCR's parameters for a data set, and say whether imputing it helps, without labels.
 
     Half of every cell's molecules are held out; ``beta``, ``low_rank_share`` and ``low_rank`` are chosen so that the
     other half, imputed, predicts them best.
@@ -224,7 +224,7 @@ def tune(
     adata
         Cells x genes, whole counts; not changed.
     layer, batch_key, feature_type, input_scale, genes, genes_missing, n_top_genes, normalize_by, target_sum
-        As for :func:`impute`. With ``batch_key``, one set of numbers is chosen for all batches.
+        As for :func:`impute`. With ``batch_key``, one set of parameters is chosen for all batches.
     low_rank_share, low_rank, beta
         Kept if given; otherwise tuned.
     k_cell, k_gene, k_denoising, n_iterations, n_gene_iterations, n_denoising_iterations
@@ -232,7 +232,7 @@ def tune(
     alpha, gamma, symmetrize_final, dissociating, standardize
         As for :func:`impute`.
     max_cells
-        Tune on at most so many cells, drawn at random from every batch in proportion; 0 for all.
+        Maximum number of cells to tune on, sampled at random in proportion to batch size (0: all).
     seed
         Which cells, molecules and genes are drawn.
     threads, max_memory, quiet
@@ -240,8 +240,8 @@ def tune(
 
     Returns
     -------
-    The numbers (``.numbers``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and everything that
-    was tried (``.rows()``, for a data frame).
+    The parameters (``.numbers``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and all settings
+    tried (``.rows()``, for a data frame).
 
     Raises
     ------

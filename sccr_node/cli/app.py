@@ -20,16 +20,16 @@ ISSUES = "https://github.com/sccr-node/sccr-node/issues"
 
 COMMANDS = {
     "impute": ("sccr_node.cli.impute:impute", "Impute the expression of a data set."),
-    "tune": ("sccr_node.cli.tune:tune", "Find the numbers for a data set, and whether imputing it helps."),
+    "tune": ("sccr_node.cli.tune:tune", "Tune scCR's parameters for a data set, and say whether imputing it helps."),
     "evaluate": (
         "sccr_node.cli.evaluate:evaluate",
-        "Evaluate imputation by any tool: mask, score, cluster, relations.",
+        "Evaluate imputation by any tool: mask, split-molecules, score, cluster, relations.",
     ),
     "benchmark": ("sccr_node.cli.benchmark:benchmark", "Compare imputation methods on a data set."),
     "report": ("sccr_node.cli.report:report", "Write an HTML report on an imputation."),
     "split": ("sccr_node.cli.scatter:split", "Split a data set into batches, to impute each on a different machine."),
     "gather": ("sccr_node.cli.scatter:gather", "Gather imputed batches into one data set."),
-    "promote": ("sccr_node.cli.promote:promote", "Make an imputed layer the matrix X."),
+    "promote": ("sccr_node.cli.promote:promote", "Move an imputed layer to X."),
     "simulate": ("sccr_node.cli.simulate:simulate", "Write a simulated data set with known ground truth."),
     "schema": ("sccr_node.cli.schema:schema", "Print the JSON Schema of a command or of the run record."),
 }

@@ -14,12 +14,12 @@ from sccr_node.runtime.console import Console
     arguments=[path_argument("input")],
     extra_options=(
         *TABLE_OPTIONS,
-        file_option("--report", "page", help_text="Also write a page that compares and ranks the methods (HTML)."),
+        file_option("--report", "page", help_text="Also write an HTML report that compares and ranks the methods."),
     ),
     summary=(
         "Compare imputation methods on a data set. Measures dropout recovery for every rate and seed, clustering (with "
-        "--label-key), run time and peak memory. With --output, running the same command again resumes an interrupted "
-        "benchmark."
+        "--label-key) and any further --analyses, as well as run time and peak memory. With --output, running the same "
+        "command again resumes an interrupted benchmark."
     ),
 )
 def benchmark(

@@ -31,7 +31,7 @@ EVALUATE_COMMANDS = {
 
 @click.command(cls=LazyGroup, lazy=EVALUATE_COMMANDS)
 def evaluate() -> None:
-    """Evaluate imputation by any tool, as the scFP, scBFP and scCR papers do."""
+    """Evaluate imputation by any tool, on held-out molecules or as the scFP, scBFP and scCR papers do."""
 
 
 @contract_command(
@@ -54,10 +54,11 @@ def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: 
     EvaluateSplitMoleculesParameters,
     arguments=[path_argument("input"), path_argument("output")],
     summary=(
-        "Hold out molecules, to test how well a tool predicts them. INPUT has counts, in any format that sccr impute "
-        "reads. Each molecule is drawn by itself: OUTPUT (.h5ad) has the log expression of the training half in X, its "
-        "counts in layers['counts'] and the other half in layers['held_out']. Run any tool on it, then sccr evaluate "
-        "score. Unlike masked entries, held-out molecules also judge what is predicted where nothing was observed."
+        "Hold out molecules, to test how well a tool predicts them. INPUT must contain counts, in any format that sccr "
+        "impute reads. Molecules are assigned to the two parts independently: OUTPUT (.h5ad) has the log expression of "
+        "the training part in X, its counts in layers['counts'] and the other part in layers['held_out']. Run any tool "
+        "on it, then sccr evaluate score. Unlike masked entries, held-out molecules also test predictions where "
+        "nothing was observed."
     ),
 )
 def split_molecules(params: EvaluateSplitMoleculesParameters, console: Console, input: Path, output: Path) -> None:
@@ -74,10 +75,10 @@ def split_molecules(params: EvaluateSplitMoleculesParameters, console: Console, 
     summary=(
         "Compare any tool's output with the values that were hidden from it. TRAIN is an output of sccr evaluate mask "
         "or sccr evaluate split-molecules; CANDIDATE is what the tool made of it: log expression of the same cells and "
-        "genes, in any order. Errors at masked entries are those of the papers: only values that were observed can be "
-        "masked, so that they reward whatever never predicts zero, and cannot tell an overestimate. Held-out molecules "
-        "judge all entries; the candidate then stands beside doing nothing, the gene means and a PCA, whose rank is "
-        "the best for these molecules."
+        "genes, in any order. Errors at masked entries follow the papers. Only observed values can be masked, so these "
+        "errors favour tools that never predict zero and cannot detect overestimation. Held-out molecules test all "
+        "entries; the candidate is compared with no imputation (row 'nothing'), the gene means, and a PCA at the rank "
+        "that scores best."
     ),
     epilog=explanations(
         (

@@ -18,7 +18,7 @@ from sccr_node.runtime.console import Console
         "with matrix.mtx(.gz); OUTPUT (.h5ad or .zarr) is INPUT plus the result, with everything else unchanged."
     ),
     epilog=(
-        "sccr tune (or --tune) says whether imputation helps on these data, and finds the numbers for them. Never use "
+        "sccr tune (or --tune) tunes the parameters for these data, and says whether imputing them helps. Never use "
         "imputed values for tests of differential expression or co-expression, which would treat them as measurements. "
         "The counts are left untouched."
     ),

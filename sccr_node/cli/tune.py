@@ -14,20 +14,25 @@ from sccr_node.runtime.console import Console
     TuneParameters,
     arguments=[path_argument("input")],
     extra_options=(
-        file_option("--output", "-o", help_text="Write the numbers (YAML) to this file instead of standard output."),
-        file_option("--table", "table_file", help_text="Also write everything that was tried to this file (TSV)."),
-        file_option("--json", "json_file", help_text="Also write numbers, verdicts and all that was tried (JSON)."),
-        file_option("--report", "report_file", help_text="Also write a page with the verdicts and the curve (HTML)."),
+        file_option(
+            "--output", "-o", help_text="Write the tuned parameters (YAML) to this file, not to standard output."
+        ),
+        file_option("--table", "table_file", help_text="Also write all settings tried to this file (TSV)."),
+        file_option("--json", "json_file", help_text="Also write parameters, verdicts and all settings tried (JSON)."),
+        file_option(
+            "--report", "report_file", help_text="Also write an HTML report with the verdicts and the smoothing curve."
+        ),
     ),
     summary=(
-        "Find the numbers for a data set, and whether imputing it helps, without labels. Half of every cell's "
-        "molecules are held out; smoothing (--beta) and the share and number of principal components "
+        "Tune scCR's parameters for a data set, and say whether imputing it helps. No labels are needed: half of every "
+        "cell's molecules are held out, and smoothing (--beta) and the share and number of principal components "
         "(--low-rank-share, --low-rank) are chosen so that the other half, imputed, predicts them best. The output is "
-        "a config file for sccr impute. INPUT has counts, in any format that sccr impute reads."
+        "a config file for sccr impute. INPUT must contain counts, in any format that sccr impute reads."
     ),
     epilog=(
-        "Numbers that are given are kept. With --batch-key, every batch is imputed by itself, and one set of numbers "
-        "is chosen for all. Two verdicts are printed: on values, and on neighbourhoods of cells."
+        "Parameters that you give are kept; by default, --beta, --low-rank-share and --low-rank are tuned. With "
+        "--batch-key, each batch is imputed separately, and one set of parameters is chosen for all. Two verdicts are "
+        "printed: on the values, and on the neighbourhoods of cells."
     ),
 )
 def tune(

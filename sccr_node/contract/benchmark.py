@@ -86,9 +86,9 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         ",".join(COMPARED),
         title="Methods",
         description=(
-            "Methods to compare, separated by commas. none does not impute; gene-mean (a gene's mean observed value) "
-            "and gene-and-cell-mean (the same plus the cell's offset) need no tool, so that methods should beat them; "
-            f"pca is the expression that the first {DEFAULT_RANK} principal components keep."
+            "Methods to compare, separated by commas. none: no imputation; gene-mean (a gene's mean observed value) "
+            "and gene-and-cell-mean (the same plus the cell's offset) are simple baselines that any method should "
+            f"beat; pca: reconstruction from the first {DEFAULT_RANK} principal components."
         ),
         group=EVALUATION,
         metavar="METHOD,METHOD,...",
@@ -126,8 +126,8 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         None,
         title="Label column",
         description=(
-            "Column of obs with the known cell types. If given, imputed cells are also clustered and compared with "
-            "them."
+            "Column of obs with the known cell types, which all analyses require except recovery, held_out and "
+            "trajectory."
         ),
         group=DATA,
         metavar="COLUMN",
@@ -138,8 +138,7 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         None,
         title="Order column",
         description=(
-            "Column of obs with a known order of the cells as numbers, such as the day or the stage, for the analysis "
-            "trajectory."
+            "Numeric column of obs that orders the cells, e.g. day or stage; used by the trajectory analysis."
         ),
         group=EVALUATION,
         metavar="COLUMN",
@@ -150,9 +149,9 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         title="Results of other tools",
         description=(
             "A result to compare, under a name of your choice: log expression of the same cells and genes, from any "
-            "tool; can be repeated (in a config file: a mapping). One that was made from a file of sccr evaluate mask "
-            "is scored for recovery, one of sccr evaluate split-molecules for held_out, one of the full data for the "
-            "other analyses."
+            "tool; can be repeated (in a config file: a mapping). Results made from the output of sccr evaluate mask "
+            "are scored for recovery, those from sccr evaluate split-molecules for held_out, and those from the full "
+            "data for the other analyses."
         ),
         group=DATA,
         metavar="NAME=FILE",
@@ -189,7 +188,7 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
     def _candidates_have_names(cls, given: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
         for name, files in given.items():
             if not re.fullmatch(CANDIDATE_NAME, name):
-                raise ValueError(f"{name!r} is not a name: it should have letters, digits and _ . + - only")
+                raise ValueError(f"{name!r} is not a valid name: use only letters, digits, and _ . + -")
             if name in COMPARED:
                 raise ValueError(f"{name} is the name of a method: choose another")
             if not files or (isinstance(files, list) and "" in files):

@@ -54,7 +54,7 @@ class EvaluateSplitMoleculesParameters(PreparationParameters, WritingParameters)
     input_scale: Literal["auto", "counts"] = parameter(
         "auto",
         title="Input scale",
-        description="Whole counts are needed: logarithms and corrected counts are refused either way.",
+        description="Only integer counts are accepted; log-normalised and corrected counts are refused.",
         group=DATA,
     )
 
@@ -62,8 +62,8 @@ class EvaluateSplitMoleculesParameters(PreparationParameters, WritingParameters)
         0.5,
         title="Training fraction",
         description=(
-            "Fraction of the molecules that the tool gets. The noise floor, and with it the explained share, is only "
-            "known for 0.5."
+            "Fraction of the molecules that the tool gets. The noise floor and the explained share are known only for "
+            "0.5."
         ),
         group=EVALUATION,
         gt=0,
@@ -81,7 +81,7 @@ class EvaluateSplitMoleculesParameters(PreparationParameters, WritingParameters)
     @model_validator(mode="after")
     def _counts_only(self) -> EvaluateSplitMoleculesParameters:
         if self.log_base is not None:
-            raise ValueError("--log-base applies only to logarithms, but only counts can be split into molecules")
+            raise ValueError("--log-base does not apply: only counts can be split")
         return self
 
 

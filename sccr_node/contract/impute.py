@@ -28,8 +28,9 @@ class ImputeParameters(MethodParameters, AppendingParameters, PreparationParamet
         False,
         title="Tune first",
         description=(
-            "Find beta and the share and rank of principal components on held-out molecules first (as sccr tune does), "
-            "and say whether imputation helps. Takes about three times as long; requires counts and --method sccr."
+            "First tune beta and the share and number of principal components on held-out molecules (as sccr tune "
+            "does), and say whether imputation helps. Takes about three times as long; requires counts and --method "
+            "sccr."
         ),
         group=METHOD,
     )

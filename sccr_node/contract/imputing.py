@@ -68,8 +68,8 @@ class MethodParameters(RunningParameters):
         None,
         title="Share of principal components",
         description=(
-            "Weight of the observed expression's leading principal components in the denoised output; the rest is the "
-            "method's (default: 0, the published method alone). sccr tune finds the best weight."
+            "Weight of the low-rank (PCA) reconstruction of the observed expression in the denoised output; the "
+            "remainder comes from the method (default: 0, the published method alone). sccr tune finds the best weight."
         ),
         group=METHOD,
         ge=0,
@@ -77,7 +77,7 @@ class MethodParameters(RunningParameters):
     )
     low_rank: int | None = parameter(
         None,
-        title="Rank of that share",
+        title="Number of components in the blend",
         description=f"Number of principal components for --low-rank-share (default: {DEFAULT_RANK}).",
         group=METHOD,
         ge=1,
@@ -134,8 +134,8 @@ class MethodParameters(RunningParameters):
         None,
         title="Weight of the pre-imputation (alpha)",
         description=(
-            "Weight of the values after the first cell graph in the recovered expression; the rest comes by way of the"
-            " gene graph."
+            "Weight of the values after the first cell graph in the recovered expression; the rest comes through "
+            "the gene graph."
         ),
         group=NUMBERS,
         published=published_for("alpha"),

@@ -31,5 +31,5 @@ class PromoteParameters(WritingParameters):
     @model_validator(mode="after")
     def _layers_differ(self) -> PromoteParameters:
         if self.layer == self.former:
-            raise ValueError(f"--former {self.former} is the layer that becomes X: give another name")
+            raise ValueError("--former and --layer must be different layers")
         return self

@@ -96,7 +96,7 @@ class RunRecord(_Record):
     finished: str = Field(description="ISO 8601, UTC.")
     messages: list[str] = Field(description="Findings that a reader of the result should know.")
     tuning: dict[str, Any] | None = Field(
-        default=None, description="Why these numbers: what --tune found; null without it."
+        default=None, description="What --tune found, on which the parameters are based; null without --tune."
     )
 
     def as_json(self) -> str:

@@ -252,7 +252,7 @@ class PreparationParameters(RunningParameters):
     layer: str | None = parameter(
         None,
         title="Layer",
-        description="Layer with the matrix to impute; raw is raw.X (default: X).",
+        description="Layer to use as input; raw is raw.X (default: X).",
         group=DATA,
         metavar="NAME",
         min_length=1,
@@ -303,7 +303,7 @@ class PreparationParameters(RunningParameters):
     genes_missing: Literal["error", "skip"] = parameter(
         "error",
         title="Listed genes that are missing",
-        description="For a list of genes: stop if any of them is not in the data (error), or impute the others (skip).",
+        description="For a list of genes: stop if any of them is not in the data (error), or use the others (skip).",
         group=GENES,
     )
     n_top_genes: int = parameter(

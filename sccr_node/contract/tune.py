@@ -6,26 +6,32 @@ from typing import Any
 
 from pydantic import model_validator
 
-from sccr_node.contract.fields import EVALUATION, parameter
-from sccr_node.contract.imputing import MethodParameters
+from sccr_node.contract.fields import EVALUATION, METHOD, parameter
+from sccr_node.contract.imputing import MethodName, MethodParameters
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.contract.shared import BoundedParameters, PreparationParameters, ThreadedParameters, WritingParameters
 
 MOST_ITERATIONS = 200
 
 TUNED = ("beta", "low_rank", "low_rank_share")
-"""The numbers that are tuned, unless they are given."""
+"""The parameters that are tuned, unless they are given."""
 
 
 class TuneParameters(MethodParameters, WritingParameters, BoundedParameters, ThreadedParameters, PreparationParameters):
     """Parameters of ``sccr tune``."""
 
+    method: MethodName = parameter(
+        DEFAULT_METHOD,
+        title="Method",
+        description=f"Method to tune: only {DEFAULT_METHOD} can be tuned.",
+        group=METHOD,
+    )
     max_cells: int = parameter(
         20_000,
         title="Cells to tune on",
         description=(
-            "Tune on at most so many cells, drawn at random from every batch in proportion; 0 for all. The numbers are "
-            "meant for all cells."
+            "Maximum number of cells to tune on, sampled at random in proportion to batch size (0: all). The tuned "
+            "parameters apply to all cells."
         ),
         group=EVALUATION,
         ge=0,
@@ -52,7 +58,7 @@ class TuneParameters(MethodParameters, WritingParameters, BoundedParameters, Thr
 def check_tunable(asked: MethodParameters) -> None:
     """Raise ValueError for a method that is not tuned."""
     if asked.method != DEFAULT_METHOD:
-        raise ValueError(f"tuning requires --method {DEFAULT_METHOD}: the numbers of {asked.method} are not tuned")
+        raise ValueError(f"tuning requires --method {DEFAULT_METHOD}: {asked.method} cannot be tuned")
     if int(asked.method_parameters()["n_denoising_iterations"]) > MOST_ITERATIONS:
         raise ValueError(f"tuning requires at most {MOST_ITERATIONS} iterations for denoising: it keeps every step")
 

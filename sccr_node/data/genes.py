@@ -204,7 +204,7 @@ def _listed(
         n_unknown = f"{len(unknown):,} of the {quantity(len(distinct), 'gene')}"
         hint = _why_unknown(data, [name for name, _ in lost], columns_of)
         if missing == "error" or not found:
-            way_out = "; give --genes-missing skip to impute the others" if found else ""
+            way_out = "; give --genes-missing skip to use the others" if found else ""
             raise InputProblem(
                 f"{n_unknown} in {source} {plural(len(unknown), 'is', 'are')} not in {data.path}: "
                 f"{listing(unknown, 5)}{hint}{way_out}"

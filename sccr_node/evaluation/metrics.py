@@ -110,7 +110,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="mse_unobserved",
             title="Mean squared error at unobserved entries",
-            meaning="The same over the entries without a molecule in the training half: here, overestimates cost most.",
+            meaning="The same over the entries without a molecule in the training half, where overestimates cost most.",
             lowest=0,
             highest=None,
             better="lower",
@@ -120,7 +120,7 @@ METRICS: Mapping[str, Metric] = {
             name="floor",
             title="Noise floor",
             meaning=(
-                "The mse of a prediction that knows the truth: half that of doing nothing. Empty unless the halves are "
+                "Expected mse of a perfect prediction: half the mse without imputation. Empty unless the halves are "
                 "equal."
             ),
             lowest=0,
@@ -132,8 +132,8 @@ METRICS: Mapping[str, Metric] = {
             name="explained",
             title="Explained share",
             meaning=(
-                "How far the mse is on the way from the gene means (0) to the noise floor (1); below 0 it is worse "
-                "than predicting the same for all cells. Empty unless the halves are equal."
+                "Share of the explainable error that is removed: 0 for the gene means, 1 at the noise floor; negative "
+                "if worse than predicting the same for all cells. Empty unless the halves are equal."
             ),
             lowest=None,
             highest=None,
@@ -156,8 +156,8 @@ METRICS: Mapping[str, Metric] = {
             name="correlation",
             title="Correlation per gene",
             meaning=(
-                "Pearson correlation over the cells of predicted and held-out log expression: median over the genes "
-                "that vary in the held-out half. A gene that is predicted to be the same everywhere counts as 0."
+                "Pearson correlation of predicted and held-out log expression across cells: median over the genes that "
+                "vary in the held-out half. A gene that is predicted to be the same everywhere counts as 0."
             ),
             lowest=-1,
             highest=1,

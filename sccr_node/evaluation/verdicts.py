@@ -71,12 +71,12 @@ class Tuning:
         )
 
     def __repr__(self) -> str:
-        """Return the numbers and the verdicts, to read; all that was tried is in ``rows``."""
+        """Return the parameters and the verdicts, to read; all settings tried are in ``rows``."""
         numbers = ", ".join(f"{name}={value!r}" for name, value in self.numbers.items())
         return "\n".join([f"Tuning({numbers})", *(f"  {verdict.text}" for verdict in self.verdicts)])
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return everything that was tried, the baselines first."""
+        """Return all settings tried, the baselines first."""
         candidates = [*self.choice.baselines.values(), *self.choice.tried]
         return [
             {"candidate": each.name, **asdict(each), "chosen": "yes" if each.chosen else "no"} for each in candidates
@@ -119,16 +119,21 @@ def on_values(choice: Choice) -> Verdict:
     if not math.isfinite(chosen.explained):
         # The noise is so large that its floor lies above the gene means: no share can be given, but errors compare.
         if chosen.error >= min(means.error, unimputed.error):
-            return Verdict(
-                "no help", "values: do not impute: nothing that was tried predicts better than the gene means"
-            )
+            return Verdict("no help", "values: do not impute: no setting predicts better than the gene means")
         return Verdict(
-            "little", "values: little to gain: imputation predicts better than the gene means, but most is noise"
+            "little",
+            "values: little to gain: imputation predicts better than the gene means, but most variation is noise",
         )
     alone = f"principal components alone (rank {components.low_rank}): {_share(components)}"
-    beside = f"unimputed: {_share(unimputed)}; published strength: {_share(published)}; {alone}"
-    said = f"of the predictable variation, imputation with these numbers explains {_share(chosen)} ({beside})"
+    others = f"published strength: {_share(published)}; {alone}"
+    beside = f"no imputation: {_share(unimputed)}; {others}"
+    said = f"of the predictable variation, imputation with the chosen parameters explains {_share(chosen)} ({beside})"
     if chosen.explained <= max(0.0, unimputed.explained):
+        if unimputed.explained > 0:
+            said = (
+                f"the unimputed values already explain {_share(unimputed)} of the predictable variation, imputation "
+                f"with the chosen parameters {_share(chosen)} ({others})"
+            )
         return Verdict("no help", f"values: do not impute: {said}")
     if chosen.explained - max(0.0, unimputed.explained) < WORTHWHILE:
         return Verdict("little", f"values: little to gain: {said}")
@@ -138,7 +143,7 @@ def on_values(choice: Choice) -> Verdict:
 def on_neighborhoods(found: Neighborhoods) -> Verdict:
     """Say whether to find neighbours, clusters and embeddings in the imputed data."""
     n_averaged = max(1, round(found.n_averaged))
-    small = f"populations of about {quantity(n_averaged, 'cell')} or fewer may blur"
+    small = f"populations of about {quantity(n_averaged, 'cell')} or fewer may be blurred together"
     if not math.isfinite(found.change):
         return Verdict(
             "cannot tell", f"neighbourhoods: cannot tell: too few cells or genes to find neighbours; {small}"

@@ -114,7 +114,10 @@ def benchmark_file(
     for given in candidates:
         if not any(run.candidate == given.digest for run in runs):
             made_for = MADE_FOR[given.made_from]
-            console.warn(f"candidate {given.name} is not scored: it was made for {made_for}, which are not done here")
+            console.warn(
+                f"candidate {given.name} is not scored: it can only be used for {made_for}, which this benchmark does "
+                "not include"
+            )
     for name in chosen:
         if not any(name in run.analyses for run in runs):
             console.warn(f"no {analyses.load(name).title}: {asked.methods} are not compared for it")

@@ -124,8 +124,8 @@ def _aligned(candidate: Dataset, wanted: Wanted, hidden: Mask | Split | None) ->
     if candidate.n_cells > len(cells):
         n_more = candidate.n_cells - len(cells)
         raise InputProblem(
-            f"cannot score {candidate.source}: it adds {quantity(n_more, 'cell')}; it must have exactly the cells of "
-            "the input"
+            f"cannot score {candidate.source}: it has {quantity(n_more, 'extra cell')}; it must have exactly the "
+            "cells of the input"
         )
     genes = wanted.genes(hidden)
     if not _same(candidate.gene_names, wanted.data.gene_names):  # names need not be unique if their order is kept
@@ -226,7 +226,7 @@ def _split_of(candidate: Dataset, wanted: Wanted) -> Split:
         differing = differing_split(record, halves)
     if differing:
         raise InputProblem(
-            f"cannot score {candidate.source}: it was made from molecules that were split otherwise, or from other "
+            f"cannot score {candidate.source}: it was made from molecules that were split differently, or from other "
             f"data ({listing(differing)} of uns[{MOLECULES_KEY!r}] differ); split this input with the same genes and "
             "target depth as here"
         )
@@ -254,7 +254,7 @@ def _mask_of(candidate: Dataset, wanted: Wanted) -> Mask:
     differs = any((own := found[name]) is None or not np.isclose(own, value) for name, value in expected.items())
     if differs or (candidate.has_key("layers", TRUTH_LAYER) and not _is_truth(candidate, masked, wanted)):
         raise InputProblem(
-            f"cannot score {candidate.source}: it was made from data that were masked otherwise, or from other data "
+            f"cannot score {candidate.source}: it was made from data that were masked differently, or from other data "
             f"(uns[{MASK_KEY!r}]); mask this input with the same genes and target depth as here"
         )
     return mask

@@ -94,11 +94,11 @@ def matching(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) -
     """
     if len(wanted) == len(found) and (wanted == found).all():
         return np.arange(len(wanted))
-    for names, others, problem in ((wanted, found, "lacks"), (found, wanted, "adds")):
+    for names, others, verb, counted in ((wanted, found, "lacks", what), (found, wanted, "has", f"extra {what}")):
         differing = names[~np.isin(names, others)]
         if differing.size:
             raise InputProblem(
-                f"cannot score {where}: it {problem} {quantity(differing.size, what)} "
+                f"cannot score {where}: it {verb} {quantity(differing.size, counted)} "
                 f"({listing(differing.tolist(), 3)}); it must have exactly the cells and genes of the data that were "
                 "made for it"
             )

@@ -226,8 +226,8 @@ def _warn_of_scale(found: Score, source: str, console: Console) -> None:
     if not least <= found.overestimate <= most:
         console.warn(
             f"the values of {source} are on average {found.overestimate:.2f} times the held-out ones: either the tool "
-            f"{'over' if found.overestimate > 1 else 'under'}estimates, or its values have another scale than X of the "
-            f"training data, which is log1p(counts x obs[{FACTOR_COLUMN!r}])"
+            f"{'over' if found.overestimate > 1 else 'under'}estimates, or its values are on a different scale from X "
+            f"of the training data, which is log1p(counts x obs[{FACTOR_COLUMN!r}])"
         )
 
 

@@ -38,11 +38,11 @@ _SHORT = {
 }
 
 WAYS = (
-    ("chosen", "with the chosen numbers"),
+    ("chosen", "the chosen parameters"),
     ("published", "published strength"),
     ("PCA", "principal components alone"),
-    ("recovered", "recovered, before denoising"),
-    ("unimputed", "unimputed values"),
+    ("recovered", "recovered expression, before denoising"),
+    ("unimputed", "no imputation"),
     ("gene_mean", "gene means"),
 )
 """The ways to predict the held-out half, in the order of the table."""

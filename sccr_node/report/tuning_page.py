@@ -1,4 +1,4 @@
-"""The page of ``sccr tune``: the verdicts, the curve, everything that was tried, and how to go on."""
+"""The page of ``sccr tune``: the verdicts, the curve, all settings tried, and how to go on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sccr_node.report.helps import helps_of, parts_of
 from sccr_node.report.page import style, template
 
 COLUMNS = (
-    ("candidate", "Prediction by"),
+    ("candidate", "Predicted by"),
     ("beta", "beta"),
     ("low_rank", "low_rank"),
     ("low_rank_share", "low_rank_share"),
     ("explained", "Explained"),
-    ("above", "Error above the best"),
+    ("above", "Error minus that of the best setting"),
     ("standard_error", "± standard error"),
 )
 
@@ -46,8 +46,8 @@ def tuning_page(tuning: Tuning, *, source: Path, numbers: Mapping[str, Value], c
             "sample": readable(source.name),
             "lead": (
                 f"What sccr-node {__version__} found on {tuning.n_cells_used:,} of {tuning.n_cells:,} cells, without "
-                "labels: half of every cell’s molecules were held out, and the other half, imputed, had to predict "
-                "them."
+                "labels: half of every cell’s molecules were held out, and predicted from the other half by imputing "
+                "it."
             ),
             "helps": parts_of(helps),
             "numbers": [(name, _written(value)) for name, value in numbers.items()],

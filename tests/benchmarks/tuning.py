@@ -32,7 +32,7 @@ LABELS = "celltype"
 SEEDS = (0, 1, 2)
 STEPS = (1, 2, 3, 5, 8)
 ROWS = (
-    ("unimputed", "nothing"), ("published", "the paper's numbers"), ("gentle", "β .5"),
+    ("unimputed", "no imputation"), ("published", "the published parameters"), ("gentle", "β .5"),
     ("denoised", "β tuned"), ("chosen", "tuned and blended"), ("magic", "MAGIC, t tuned"), ("PCA", "PCA, rank tuned"),
 )  # fmt: skip
 

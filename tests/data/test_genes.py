@@ -248,7 +248,7 @@ def test_why_names_are_unknown(tmp_path, stored, listed, why):
         choose_from(tmp_path, "\n".join([*listed, stored[1]]), data)
     assert why in str(caught.value)
     assert f"{len(listed)} of the {len(listed) + 1} genes" in str(caught.value)
-    assert str(caught.value).endswith("; give --genes-missing skip to impute the others")
+    assert str(caught.value).endswith("; give --genes-missing skip to use the others")
 
 
 def test_names_in_a_column_of_var_are_found(tmp_path):

@@ -69,9 +69,9 @@ def test_candidates_of_masked_data_are_scored_for_recovery_only(sccr, compared, 
     pd.testing.assert_frame_equal(mine, scores(table, "scfp"), check_exact=False, rtol=1e-5)
     assert set(mine["task"]) == {"recovery", "clustering"}
     table, err = compared(*both[:2], *both[4:], "--analyses", "clustering")
-    assert "mine is not scored: it was made for recovery" in err and "mine" not in set(table["method"])
+    assert "mine is not scored: it can only be used for recovery" in err and "mine" not in set(table["method"])
     table, err = compared(*both[2:], "--analyses", "recovery")
-    assert "mine is not scored: it was made for analyses of the full data" in err
+    assert "mine is not scored: it can only be used for analyses of the full data" in err
 
 
 def test_a_mask_of_other_data_is_told(sccr, refused, counts_file, tmp_path):
@@ -84,15 +84,15 @@ def test_a_mask_of_other_data_is_told(sccr, refused, counts_file, tmp_path):
 
     bad(
         masked("few_genes.h5ad", counts_file, "--n-top-genes", "30"),
-        "masked otherwise, or from other data",
+        "masked differently, or from other data",
         "with the same genes",
     )
-    bad(masked("deep.h5ad", counts_file, "--target-sum", "5000"), "masked otherwise, or from other data")
+    bad(masked("deep.h5ad", counts_file, "--target-sum", "5000"), "masked differently, or from other data")
     same = masked("same.h5ad", counts_file)
     adata = ad.read_h5ad(same)
     adata.uns["sccr_mask"]["seed"] = 1
     adata.write_h5ad(same)
-    bad(same, "masked otherwise, or from other data")
+    bad(same, "masked differently, or from other data")
     adata.uns["sccr_mask"] = {"rate": 2.0, "mechanism": "mcar", "seed": 1}
     adata.write_h5ad(same)
     bad(same, "is not a mask")
@@ -117,7 +117,8 @@ def test_candidates_of_half_of_the_molecules(sccr, compared, counts_file, ours):
         np.testing.assert_allclose(mine[name][0], alone[name][0], rtol=1e-5)
         np.testing.assert_allclose(scores(table, "none")[name][0], alone[name][1], rtol=1e-5)
     table, err = compared(*given, "--analyses", "clustering")
-    assert "mine is not scored: it was made for held-out molecules" in err and "mine" not in set(table["method"])
+    assert "mine is not scored: it can only be used for held-out molecules, which" in err
+    assert "mine" not in set(table["method"])
 
 
 def test_halves_of_other_data_are_told(sccr, refused, counts_file, tmp_path):
@@ -128,8 +129,8 @@ def test_halves_of_other_data_are_told(sccr, refused, counts_file, tmp_path):
     def bad(path, *words):
         refused(65, words, "benchmark", counts_file, *FEW, "--analyses", "held_out", "--candidate", f"mine={path}")
 
-    bad(split("few_genes.h5ad", "--n-top-genes", "30"), "split otherwise, or from other data", "with the same genes")
-    bad(split("deep.h5ad", "--target-sum", "5000"), "split otherwise, or from other data", "target_sum")
+    bad(split("few_genes.h5ad", "--n-top-genes", "30"), "split differently, or from other data", "with the same genes")
+    bad(split("deep.h5ad", "--target-sum", "5000"), "split differently, or from other data", "target_sum")
     bad(split("most.h5ad", "--fraction", "0.9"), "90% of the molecules", "sccr evaluate score")
     same = split("same.h5ad")
     adata = ad.read_h5ad(same)
@@ -138,7 +139,7 @@ def test_halves_of_other_data_are_told(sccr, refused, counts_file, tmp_path):
     bad(same, "the training half as it was", "--candidate-layer mine=LAYER", "'magic'")
     adata.uns["sccr_molecules"]["seed"] = 1
     adata.write_h5ad(same)
-    bad(same, "split otherwise, or from other data")
+    bad(same, "split differently, or from other data")
     del adata.uns["sccr_molecules"]["seed"]
     adata.write_h5ad(same)
     bad(same, "uns['sccr_molecules']")
@@ -171,7 +172,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(refused, counts
     bad(logs[:, 2:], "it lacks 2 genes of the input", "--genes")
     bad(ad.concat([logs, logs[:1]], index_unique="-"), "it lacks 60 cells")
     more = ad.concat([logs, ad.AnnData(logs.X[:3], var=logs.var, obs=pd.DataFrame(index=["a", "b", "c"]))])
-    bad(more, "it adds 3 cells", "exactly the cells")
+    bad(more, "it has 3 extra cells", "exactly the cells")
     centred = logs.copy()
     centred.X = logs.X.toarray() - logs.X.toarray().mean(axis=0)
     bad(centred, "of its values are negative", "--candidate-layer mine=LAYER")
@@ -234,7 +235,7 @@ def test_names_and_layers(refused, counts_file, ours):
 
     bad(["--candidate: should be NAME=FILE"], "--candidate", str(ours))
     bad(["--candidate: should be NAME=FILE"], "--candidate", "mine=")
-    bad(["'a b' is not a name"], "--candidate", f"a b={ours}")
+    bad(["'a b' is not a valid name"], "--candidate", f"a b={ours}")
     bad(["sccr is the name of a method"], "--candidate", f"sccr={ours}")
     bad(["--candidate-layer names yours"], "--candidate", f"mine={ours}", "--candidate-layer", "yours=X")
     bad(["candidate: mine has no file"], "--config", config('{"candidate": {"mine": ""}}'))

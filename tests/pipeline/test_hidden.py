@@ -13,7 +13,7 @@ def test_matching_names():
 
     np.testing.assert_array_equal(matching(strings("a b c"), strings("c a b"), "gene", "X"), [2, 0, 1])
     np.testing.assert_array_equal(matching(strings("a a b"), strings("a a b"), "gene", "X"), [0, 1, 2])
-    for found, words in (("a b", "lacks 1 gene "), ("a b c d", "adds 1 gene "), ("b c d", "lacks 1")):
+    for found, words in (("a b", "lacks 1 gene "), ("a b c d", "has 1 extra gene "), ("b c d", "lacks 1")):
         with pytest.raises(InputProblem, match=words):
             matching(strings("a b c"), strings(found), "gene", "X")
     with pytest.raises(InputProblem, match="names are not unique"):

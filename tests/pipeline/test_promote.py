@@ -72,7 +72,7 @@ def test_a_file_without_x(adata, tmp_path):
 REFUSALS = {
     "no such layer": (("in.h5ad", "out.h5ad", "--layer", "magic"), 65, "has no layer 'magic'"),
     "former taken": (("in.h5ad", "out.h5ad", "--former", "complete_counts"), 65, "give another --former"),
-    "the same layer": (("in.h5ad", "out.h5ad", "--former", "sccr"), 2, "give another name"),
+    "the same layer": (("in.h5ad", "out.h5ad", "--former", "sccr"), 2, "must be different layers"),
     **{
         f"former {former!r}": (("in.h5ad", "out.h5ad", "--former", former), 2, "--former: should ")
         for former in ("", "a/b", ".", "..", ".zattrs", "zarr.json", " x", "a\tb")

@@ -125,7 +125,7 @@ def times(factor):
 
 def test_a_candidate_of_another_base_or_depth_is_told(sccr, train):
     code, _, err = sccr("evaluate", "score", train, changed(train, times(1 / np.log(10))))
-    assert code == 0 and "warning" in err and "times the held-out ones" in err and "another scale" in err
+    assert code == 0 and "warning" in err and "times the held-out ones" in err and "a different scale" in err
     code, _, err = sccr("evaluate", "score", train, changed(train, times(1.44)))
     assert code == 0 and "overestimates" in err
     assert "warning" not in sccr("evaluate", "score", train, train)[2]

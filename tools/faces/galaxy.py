@@ -111,12 +111,12 @@ FORM_HELP = {
     ),
     "impute_n_top_genes": "Number of most variable genes to impute; if there are fewer genes, all of them are imputed.",
     "impute_tune": (
-        "Hold out half of the molecules, and find the smoothing (beta) and the blend that predict them best; the "
+        "Hold out half of the molecules, and tune the smoothing (beta) and the blend to predict them best; the "
         "report says whether imputation helps on these data. Requires counts and scCR, and takes about three times as "
-        "long. Numbers that you change below are kept."
+        "long. Parameters that you change below are kept."
     ),
     "impute_low_rank_share": (
-        "Weight of the leading principal components of the observed expression in the denoised output, from 0 (the "
+        "Weight of the low-rank (PCA) reconstruction of the observed expression in the denoised output, from 0 (the "
         "published method alone) to 1. Leave empty for 0, or for the best weight if tuned."
     ),
     "impute_low_rank": "Number of principal components; leave empty for 20, or for the best number if tuned.",
@@ -139,17 +139,21 @@ FORM_HELP = {
         "hidden more often, as in real dropout."
     ),
     "mask_rate": "Between 0 and 1.",
-    "cluster_seeds": "The random steps are repeated with each seed; more seeds show how much the numbers vary.",
+    "cluster_seeds": "The random steps are repeated with each seed; more seeds show how much the scores vary.",
     "benchmark_rates": "Numbers between 0 and 1, separated by commas; each share is tested separately.",
+    "benchmark_label_key": "Column of obs with the known cell types, for the analyses that require them.",
     "benchmark_mechanism": "In real data, low expression is lost more often; the papers hide values at random.",
-    "benchmark_analyses": "All but recovery require the column with known cell types, unless they say otherwise.",
+    "benchmark_analyses": (
+        "Those of hidden values and of held-out molecules require no cell types; the others require the column with "
+        "known cell types, unless they say otherwise."
+    ),
     "split_molecules_fraction": (
         "Between 0 and 1. The noise floor, and how much of the predictable variation is explained, are only known for "
         "0.5."
     ),
     "split_molecules_seed": "The same seed holds out the same molecules.",
     "benchmark_methods": (
-        "Each method imputes the same masked data. Those before scCR need no tool: a method has to beat them."
+        "Each method imputes the same masked data. Those before scCR are simple baselines that any method should beat."
     ),
 }
 """What the form says instead of the contract's description, by the name of the macro."""

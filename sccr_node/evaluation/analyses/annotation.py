@@ -73,7 +73,7 @@ METRICS = {
         (
             "annotation_cells",
             "Accuracy of annotation",
-            "The same, averaged over the cells, so that frequent types weigh more.",
+            "The same, averaged over the cells, so that common types weigh more.",
         ),
     )
 }

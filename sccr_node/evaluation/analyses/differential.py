@@ -123,7 +123,7 @@ ANALYSIS = Analysis(
     score=score,
     summary=summary,
     ranked_by="de_ranks",
-    question="Are genes ranked for a type as the counts rank them?",
+    question="Does imputed expression rank marker genes as the counts do?",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),
 )

@@ -48,7 +48,7 @@ METRICS = {
         Metric(
             "false_markers",
             "False markers",
-            "Share of genes that become markers of a type although they were permuted among the cells before "
+            "Share of genes that become markers of a type although their values were permuted among the cells before "
             f"imputation, as {SHARE:.0%} of the genes are. A marker has an area under the curve of at least {AREA:g}; "
             f"types under {FEWEST_CELLS} cells are left out.",
             lowest=0,
@@ -76,7 +76,7 @@ ANALYSIS = Analysis(
     score=score,
     summary=summary,
     ranked_by="false_auc",
-    question="Do genes become markers that cannot be any?",
+    question="Do genes with permuted values become markers?",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),
 )

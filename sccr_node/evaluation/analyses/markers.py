@@ -51,7 +51,7 @@ METRICS = {
             "marker_auc",
             "Area under the curve of markers",
             f"How well the {N_MARKERS} best markers of a type, found in the observed expression of one half of the "
-            "cells, tell it from the rest in the other half: 1 always, 0.5 not at all. Smoothing raises it.",
+            "cells, tell it from the rest in the other half: 1: always, 0.5: by chance. Smoothing raises it.",
         ),
         (
             "marker_own",

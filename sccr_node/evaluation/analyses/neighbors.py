@@ -83,7 +83,7 @@ ANALYSIS = Analysis(
     score=score,
     summary=summary,
     ranked_by="vote",
-    question="Are a cell's neighbours of its type, in rare types too?",
+    question="Are a cell's neighbours of its own type, also in rare types?",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),
 )

@@ -62,7 +62,8 @@ METRICS = {
         (
             "clisi",
             "Cell type LISI",
-            "How few types there are among a cell's neighbours (cLISI as scaled by scib-metrics): 1 if only one.",
+            "Purity of cell types among a cell's neighbours (cLISI, as scaled by scib-metrics): 1 if there is only one "
+            "type.",
         ),
         (
             "graph_connectivity",
@@ -80,7 +81,7 @@ ANALYSIS = Analysis(
     score=score,
     summary=summary,
     ranked_by="clisi",
-    question="Are types kept together, by scib-metrics? (requires scib-metrics)",
+    question="Are cells of a type kept together, as measured by scib-metrics? (requires scib-metrics)",
     metrics=tuple(METRICS.values()),
     needs=("label_key",),
     libraries=("scib_metrics", "sklearn"),

@@ -65,7 +65,8 @@ METRICS = {
         Metric(
             "reached",
             "Connected cells",
-            "Share of the cells that the neighbour graph connects with the first one; the others count as the last.",
+            "Share of the cells that the neighbour graph connects with the first one; unconnected cells are ranked "
+            "last.",
             lowest=0,
             highest=1,
             better=None,
