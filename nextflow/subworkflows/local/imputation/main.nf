@@ -18,7 +18,7 @@ workflow IMPUTATION {
     imputed_integration //   value: boolean; meta.imputed_integration has precedence
     key_added           //   value: string, the name of the imputed layer (the command's --key-added)
     genes               //   value: file with the genes to impute, or []
-    tune                //   value: boolean, whether to find scCR's numbers for every sample first
+    tune                //   value: boolean, whether to tune scCR's parameters for every sample first
     scatter             //   value: boolean, one task per batch for samples with a meta.batch_key
     with_report         //   value: boolean, whether to write reports and MultiQC content (not for scattered samples)
 
@@ -30,7 +30,7 @@ workflow IMPUTATION {
             as_given: true
         }
 
-    // One set of numbers for all batches of a sample, whether they are imputed in one task or in several.
+    // One set of parameters for all batches of a sample, whether they are imputed in one task or in several.
     ch_tune = ch_wanted.tune
         .multiMap { meta, data ->
             input: [meta, data, genes]
@@ -96,6 +96,6 @@ workflow IMPUTATION {
     imputed    // channel: [ meta, anndata ], the imputed samples as sccr wrote them
     provenance // channel: [ meta, json ]
     report     // channel: [ meta, html ]
-    tuned      // channel: [ meta, yaml ], the numbers of the tuned samples
+    tuned      // channel: [ meta, yaml ], the parameters of the tuned samples
     multiqc    // channel: [ meta, folder ]
 }
