@@ -46,8 +46,7 @@ def tuning_page(tuning: Tuning, *, source: Path, numbers: Mapping[str, Value], c
             "sample": readable(source.name),
             "lead": (
                 f"What sccr-node {__version__} found on {tuning.n_cells_used:,} of {tuning.n_cells:,} cells, without "
-                "labels: half of every cell’s molecules were held out, and predicted from the other half by imputing "
-                "it."
+                "labels: half of every cell’s molecules were held out, and predicted by imputing the other half."
             ),
             "helps": parts_of(helps),
             "numbers": [(name, _written(value)) for name, value in numbers.items()],
