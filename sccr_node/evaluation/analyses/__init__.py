@@ -42,8 +42,6 @@ class Case:
         The method's output: cells x genes, dense or sparse.
     truth
         The entries that were hidden from the method, CSR; None if none were.
-    held_out
-        Both halves of the molecules; None if the method did not get one of them.
     types
         Type of each cell as a number from 0 (-1: no type); None without labels.
     order
@@ -56,18 +54,20 @@ class Case:
         Number of threads. Does not affect the result.
     progress
         Called with a stage's name and the finished fraction.
+    held_out
+        Both halves of the molecules; None if the method did not get one of them.
     """
 
     expression: Any
     imputed: Any
     truth: Any
-    held_out: HeldOut | None
     types: NDArray[Any] | None
     order: NDArray[np.float64] | None
     seeds: Sequence[int]
     settings: Mapping[str, Any]
     threads: int
     progress: Progress
+    held_out: HeldOut | None = None
 
 
 @dataclass(frozen=True)
