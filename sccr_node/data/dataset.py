@@ -153,7 +153,10 @@ class Dataset:
         if name not in frame.columns():
             raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {among(name, frame.columns())}")
         with reading(self.path, f"{slot}[{name!r}]"):
-            return pd.Series(frame.column(name), index=names, name=name)
+            values = pd.Series(frame.column(name), index=names, name=name)
+            if pd.api.types.infer_dtype(values, skipna=True) == "bytes":
+                values = values.str.decode("utf-8")
+            return values
 
     @cached_property
     def notes(self) -> list[str]:

@@ -83,6 +83,8 @@ def part_record(data: Dataset) -> dict[str, Any]:
     with reading(data.path, f"uns[{PART_KEY!r}]"):
         record = dict(read_elem(data.root["uns"][PART_KEY]))
         record["rows"] = np.asarray(record["rows"], dtype=np.int64)
+        if record["rows"].ndim != 1:
+            raise ValueError("its rows are no list")
     if len(record["rows"]) != data.n_cells:
         raise InputProblem(
             f"{data.path} has {quantity(data.n_cells, 'cell')}, but sccr split wrote {len(record['rows'])}: split again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,9 @@ from sccr_node.errors import InputProblem
 from sccr_node.storage.copying import copy_tree, tree
 from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet, storable_elements
 from sccr_node.storage.targets import METADATA, StoreTarget, Target, has_zarr_group
+
+MOST_CHUNKS = 2**22
+"""Of an array: 10 billion values in chunks of 10,000 are a million."""
 
 
 class ZarrFormat(StoreFormat):
@@ -248,10 +252,29 @@ def _check_folders(path: Path, folders: list[str], names: list[str]) -> None:
         with suppress(ValueError, AttributeError):  # what is not sound JSON is refused where it is needed
             nested = json.loads((path / ".zarray").read_bytes()).get("dimension_separator") == "/"
             misplaced = [] if nested else sorted(folders)
+    if {".zarray", "zarr.json"}.intersection(names):
+        _check_size(path)
     if misplaced:
         raise InputProblem(
             f"cannot read {path / misplaced[0]}: it is a folder, and zarr has a file there; copy the store again"
         )
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an array with more chunks than anybody writes: those missing would be read as zeros, for hours."""
+    with suppress(ValueError, AttributeError, KeyError, TypeError):  # other damage is found when the array is read
+        about = json.loads((path / (".zarray" if (path / ".zarray").exists() else "zarr.json")).read_bytes())
+        shape, grid = about.get("shape"), about.get("chunk_grid")
+        if shape is None:
+            return  # a group
+        chunks = about["chunks"] if grid is None else grid["configuration"]["chunk_shape"]
+        sizes = np.atleast_1d(np.array(shape, dtype=object)), np.atleast_1d(np.array(chunks, dtype=object))
+        n_chunks = math.prod(-(-int(size) // int(chunk)) for size, chunk in zip(*sizes, strict=True))
+        if n_chunks > MOST_CHUNKS:
+            raise InputProblem(
+                f"cannot read {path}: its metadata say that it has {n_chunks:,} chunks, more than can be right; copy "
+                "the store again, or make it again with larger chunks"
+            )
 
 
 def is_consolidated(path: Path) -> bool:

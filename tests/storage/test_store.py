@@ -289,3 +289,16 @@ def test_chunks_in_folders_are_read(tmp_path):
     assert (path / "x" / "1" / "1").exists()
     with ZarrFormat().opened(path) as root:
         np.testing.assert_array_equal(root["x"][...], np.arange(16).reshape(4, 4))
+
+
+@pytest.mark.parametrize(("version", "file"), [(2, "obs/_index/.zarray"), (3, "obs/_index/zarr.json")])
+@pytest.mark.parametrize("shape", [[10**12], 10**12])
+def test_an_array_of_more_chunks_than_can_be_right(tmp_path, version, file, shape):
+    """Zarr would fill in what is missing, for hours."""
+    path = tmp_path / "data.zarr"
+    write_zarr_store(path, plain(), version)
+    about = json.loads((path / file).read_text())
+    (path / file).write_text(json.dumps({**about, "shape": shape}))
+    with pytest.raises(InputProblem, match="obs/_index: its metadata say that it has .* chunks"):
+        with ZarrFormat().opened(path):
+            pass
