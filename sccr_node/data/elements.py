@@ -202,9 +202,9 @@ class _Copier:
     def _attributes_of(self, element: Any) -> dict[str, Any]:
         with reading(self._data.path, f"the attributes of {element.name}"):
             # Which dimensions of which arrays belong together (netCDF) is told by references within one file.
-            found = {
-                key: element.attrs[key] for key in element.attrs if key not in ("DIMENSION_LIST", "REFERENCE_LIST")
-            }
+            # A list: h5py holds its lock while it iterates, and a value that cannot be read would leave it held.
+            names = [name for name in list(element.attrs) if name not in ("DIMENSION_LIST", "REFERENCE_LIST")]
+            found = {name: element.attrs[name] for name in names}
             for value in found.values():  # bytes that are no text can be read, but not written
                 for text in np.ravel(value) if isinstance(value, np.ndarray) and value.dtype.kind in "OSU" else [value]:
                     if isinstance(text, bytes):
