@@ -85,6 +85,9 @@ def part_record(data: Dataset) -> dict[str, Any]:
         record["rows"] = np.asarray(record["rows"], dtype=np.int64)
         if record["rows"].ndim != 1:
             raise ValueError("its rows are no list")
+        whole = int(record["n_cells"])
+        if record["rows"].size and not 0 <= record["rows"].min() <= record["rows"].max() < whole:
+            raise ValueError(f"its rows are not among {whole} cells")
     if len(record["rows"]) != data.n_cells:
         raise InputProblem(
             f"{data.path} has {quantity(data.n_cells, 'cell')}, but sccr split wrote {len(record['rows'])}: split again"

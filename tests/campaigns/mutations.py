@@ -429,8 +429,8 @@ def worker(inputs):
         out = os.fdopen(os.dup(1), "w")
         for line in sys.stdin:
             record = one(int(line), inputs, Path(work))
-            # Iterators over attributes that an error left unfinished hold h5py's lock until this thread collects them; a
-            # command ends with the error, but here another thread could wait for the lock for ever.
+            # Iterators over attributes that an error left unfinished hold h5py's lock until this thread collects them.
+            # A command ends with the error, but here another thread could wait for the lock for ever.
             gc.collect()
             print(json.dumps(record), file=out, flush=True)
 

@@ -3,6 +3,7 @@
 import os
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 from scipy import sparse
@@ -85,8 +86,6 @@ def test_whole_is_no_part(tmp_path):
 
 
 def test_damaged_input_leaves_no_part(tmp_path):
-    import h5py
-
     rich().write_h5ad(tmp_path / "in.h5ad")
     with h5py.File(tmp_path / "in.h5ad", "r+") as file:
         del file["obsm/frame/x"]
@@ -105,3 +104,19 @@ def test_a_part_from_zarr_is_the_same_in_every_run(tmp_path):
         with open_dataset(tmp_path / source) as data:
             write_part(data, ROWS, tmp_path / f"{name}.h5ad", {})
     assert (tmp_path / "first.h5ad").read_bytes() == (tmp_path / "second.h5ad").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [(3, "no list"), ([0, 4, 5, 6, 11, 99], "not among"), ([-1, 4, 5, 6, 11, 22], "not among")]
+)
+def test_rows_that_are_none_of_the_whole_are_refused(tmp_path, rows, said):
+    plain().write_h5ad(tmp_path / "in.h5ad")
+    with open_dataset(tmp_path / "in.h5ad") as data:
+        write_part(data, ROWS, tmp_path / "part.h5ad", {})
+    with h5py.File(tmp_path / "part.h5ad", "r+") as file:
+        kept = dict(file[f"uns/{PART_KEY}/rows"].attrs)
+        del file[f"uns/{PART_KEY}/rows"]
+        file[f"uns/{PART_KEY}/rows"] = rows
+        file[f"uns/{PART_KEY}/rows"].attrs.update(kept | ({"encoding-type": "numeric-scalar"} if rows == 3 else {}))
+    with open_dataset(tmp_path / "part.h5ad") as data, pytest.raises(InputProblem, match=said):
+        part_record(data)
