@@ -24,7 +24,7 @@ demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known
 	$(BIN)/python -m tools.demo $(DEMO)
 
 test: $(SETUP) lint  ## Run the tests
-	$(BIN)/python -m pytest -m "not platform"
+	$(BIN)/python -m pytest -m "not platform" -n auto --dist loadfile
 
 test-platforms: $(SETUP)  ## Run the tests that need containers, Nextflow, Galaxy or a browser, and install those
 	$(BIN)/python -m pytest -m platform
