@@ -14,6 +14,7 @@ def case(imputed: Any, types: Any = None, *, expression: Any = None, seeds: Any 
         expression=sparse.csr_matrix(imputed if expression is None else expression),
         imputed=imputed,
         truth=None,
+        held_out=None,
         types=None if types is None else np.asarray(types),
         order=known.get("order"),
         seeds=seeds,
