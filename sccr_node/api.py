@@ -23,9 +23,8 @@ from sccr_node.data.output import check_keys
 from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.pipeline.plan import batches_of, check_memory, decide_and_show, listed_genes, make_plan
-from sccr_node.pipeline.run import run
-from sccr_node.pipeline.tune import tune as tune_opened
-from sccr_node.pipeline.tune import tuned
+from sccr_node.pipeline.run import run_plan
+from sccr_node.pipeline.tune import tune_opened, tuned
 from sccr_node.results import InMemory, write
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.words import shortened
@@ -369,7 +368,7 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
     check_memory(plan, console)
     if asked.tune:
         plan = tuned(plan, asked, console, Clock(), listed=listed)
-    imputation = run(plan, console, Clock())
+    imputation = run_plan(plan, console, Clock())
     made = InMemory()
     write(imputation, plan.keys, data, made, console.progress)
     console.close_bar()

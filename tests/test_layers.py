@@ -103,3 +103,37 @@ def test_every_file_says_in_its_first_line_what_it_does():
         docstring = ast.get_docstring(ast.parse(path.read_text()))
         assert docstring, path
         assert path.read_text().startswith('"""'), path
+
+
+OF_A_KIND = {
+    "evaluation/analyses": {"score", "summary", "load", "ANALYSIS", "METRICS", "COLUMNS"},
+    "methods": {"impute", "cost", "load"},
+    "storage": {"FORMAT"},
+}
+"""What several files of a folder define: the interface of what comes in kinds, one signature with one meaning."""
+
+
+def test_a_public_name_means_one_thing():
+    """Whoever searches for a name, or meets it far from its import, finds one function, class or constant.
+
+    Commands do not count: they are named as users type them, like the functions of the API.
+    """
+    places = {}
+    for path in ROOT.rglob("*.py"):
+        file = path.relative_to(ROOT)
+        for name in public_names(ast.parse(path.read_text())) - OF_A_KIND.get(file.parent.as_posix(), set()):
+            places.setdefault(name, []).append(file.as_posix())
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def public_names(module):
+    """Return the functions, classes and constants that a module defines, without commands."""
+    found = set()
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if not any("command" in ast.unparse(decorator) for decorator in node.decorator_list):
+                found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)}
+    return {name for name in found if not name.startswith("_")}

@@ -116,13 +116,13 @@ def default_text(field: Any) -> str:
         return f"as {flag(followed)}"
     published = extra_of(field).get("published_defaults")
     if published is None:
-        return "" if field.is_required() or field.default in (None, {}) else _written(field.default)
+        return "" if field.is_required() or field.default in (None, {}) else _value_text(field.default)
     if len(set(published.values())) == 1:
-        return _written(next(iter(published.values())))
-    return ", ".join(f"{method}: {_written(value)}" for method, value in published.items())
+        return _value_text(next(iter(published.values())))
+    return ", ".join(f"{method}: {_value_text(value)}" for method, value in published.items())
 
 
-def _written(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ from sccr_node.contract.imputing import MethodName, MethodParameters
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.contract.shared import BoundedParameters, PreparationParameters, ThreadedParameters, WritingParameters
 
-MOST_ITERATIONS = 200
+MOST_DENOISING_ITERATIONS = 200
 
 TUNED = ("beta", "low_rank", "low_rank_share")
 """The parameters that are tuned, unless they are given."""
@@ -59,8 +59,10 @@ def check_tunable(asked: MethodParameters) -> None:
     """Raise ValueError for a method that is not tuned."""
     if asked.method != DEFAULT_METHOD:
         raise ValueError(f"tuning requires --method {DEFAULT_METHOD}: {asked.method} cannot be tuned")
-    if int(asked.method_parameters()["n_denoising_iterations"]) > MOST_ITERATIONS:
-        raise ValueError(f"tuning requires at most {MOST_ITERATIONS} iterations for denoising: it keeps every step")
+    if int(asked.method_parameters()["n_denoising_iterations"]) > MOST_DENOISING_ITERATIONS:
+        raise ValueError(
+            f"tuning requires at most {MOST_DENOISING_ITERATIONS} iterations for denoising: it keeps every step"
+        )
 
 
 def given_numbers(asked: MethodParameters) -> dict[str, Any]:

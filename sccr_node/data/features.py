@@ -14,7 +14,7 @@ from sccr_node.errors import InputProblem
 from sccr_node.runtime.console import Finding
 from sccr_node.runtime.words import did_you_mean, plural, quantity
 
-COLUMNS = ("feature_types", "feature_type")
+FEATURE_COLUMNS = ("feature_types", "feature_type")
 
 EXPRESSION = ("gene expression", "gex", "rna", "mrna", "gene", "genes", "expression")
 BIOTYPES = re.compile(
@@ -59,11 +59,11 @@ def choose_features(data: Dataset, feature_type: str | None = None) -> Features:
     InputProblem
         A label that was asked for does not exist, or the labels do not tell which features are genes.
     """
-    column = next((name for name in COLUMNS if data.has_key("var", name)), None)
+    column = next((name for name in FEATURE_COLUMNS if data.has_key("var", name)), None)
     if column is None:
         if feature_type is not None:
             raise InputProblem(
-                f"cannot choose features by --feature-type: var of {data.path} has no column {COLUMNS[0]!r}"
+                f"cannot choose features by --feature-type: var of {data.path} has no column {FEATURE_COLUMNS[0]!r}"
             )
         return Features(np.ones(data.n_genes, dtype=bool), [])
     labels = data.var_column(column)

@@ -38,7 +38,7 @@ def gene_and_cell_mean(expression: sparse.csr_matrix) -> NDArray[np.float32]:
     return _filled(expression, above / np.maximum(n_observed, 1))
 
 
-def low_rank(expression: sparse.csr_matrix, work: Workspace) -> NDArray[np.float32]:
+def truncated_pca(expression: sparse.csr_matrix, work: Workspace) -> NDArray[np.float32]:
     """Return what the leading principal components keep of the expression, at least 0; empty genes and cells stay 0."""
     data = Expression.of(expression)
     kept = np.zeros(data.shape, np.float32)
@@ -68,6 +68,6 @@ FUNCTIONS: Mapping[str, Callable[[sparse.csr_matrix, Workspace], Any]] = {
     "none": lambda expression, work: expression,
     "gene-mean": lambda expression, work: gene_mean(expression),
     "gene-and-cell-mean": lambda expression, work: gene_and_cell_mean(expression),
-    "pca": low_rank,
+    "pca": truncated_pca,
 }
 """What each baseline of ``contract/benchmark.py`` makes of the data (cells x genes, sparse or dense)."""

@@ -338,7 +338,7 @@ def _do(sender: Connection, run: Run, folder: Path, settings: Mapping[str, Any],
         sender.send(("progress", stage, fraction))
 
     try:
-        sender.send(("rows", rows_of(run, folder, settings, threads, progress)))
+        sender.send(("rows", table_rows(run, folder, settings, threads, progress)))
     except MemoryError:
         sender.send(("memory",))
     except BrokenPipeError:
@@ -347,7 +347,9 @@ def _do(sender: Connection, run: Run, folder: Path, settings: Mapping[str, Any],
         sender.send(("failed", f"{type(failure).__name__}: {failure}"))
 
 
-def rows_of(run: Run, folder: Path, settings: Mapping[str, Any], threads: int | None, progress: Progress) -> list[Row]:
+def table_rows(
+    run: Run, folder: Path, settings: Mapping[str, Any], threads: int | None, progress: Progress
+) -> list[Row]:
     """Do one run in this process, with the files that the parent wrote for it.
 
     Parameters

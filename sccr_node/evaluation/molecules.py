@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from sccr_node.methods import Expression
 from sccr_node.methods.blend import low_rank
 from sccr_node.numerics import Workspace
+from sccr_node.numerics.pca import Float64Array
 
 RANKS = (5, 10, 15, 20, 30, 40)
 """The ranks of the PCA, here and in tuning; the best one, judged by the held-out molecules themselves, is shown."""
@@ -28,11 +29,10 @@ RANKS = (5, 10, 15, 20, 30, 40)
 LEAST_COUNT = 1e-3
 """Predicted counts are raised to this for the deviance, which would be infinite at a molecule that nothing predicts."""
 
-BLOCK_VALUES = 1 << 19
+SCORED_VALUES = 1 << 19
 """Entries that are dense at a time."""
 
-Matrix = NDArray[np.float64]
-Block = tuple[NDArray[np.intp], Matrix]
+Block = tuple[NDArray[np.intp], Float64Array]
 """Some cells (their row indices), and the predicted logs of all genes in them."""
 
 
@@ -54,7 +54,7 @@ class HeldOut:
 
     training: sparse.csr_matrix
     counts: sparse.csr_matrix
-    factors: Matrix
+    factors: Float64Array
     fraction: float
 
     @property
@@ -90,11 +90,11 @@ class Score:
 
 
 def score_alone(held_out: HeldOut, prediction: Iterable[Block], work: Workspace) -> Score:
-    """Score a prediction without the PCA of the best rank; otherwise as :func:`score`."""
+    """Score a prediction without the PCA of the best rank; otherwise as :func:`score_with_baselines`."""
     return _scores(held_out, prediction, "", work, with_pca=False)[0]
 
 
-def score(held_out: HeldOut, candidate: Iterable[Block], name: str, work: Workspace) -> list[Score]:
+def score_with_baselines(held_out: HeldOut, candidate: Iterable[Block], name: str, work: Workspace) -> list[Score]:
     """Score a prediction, and beside it "nothing", "gene mean" and the PCA of the best rank.
 
     Parameters
@@ -130,7 +130,7 @@ def _scores(
     of_cell[cells] = np.arange(len(cells))
     halves = held_out.only(cells)
     mean = np.asarray(halves.training.mean(axis=0, dtype=np.float64)).ravel()
-    references: list[tuple[str, Callable[[Matrix], Matrix]]] = [
+    references: list[tuple[str, Callable[[Float64Array], Float64Array]]] = [
         ("nothing", lambda training: training),
         ("gene mean", lambda training: np.broadcast_to(mean, training.shape)),
     ]
@@ -170,17 +170,17 @@ def _pieces(blocks: Iterable[Block]) -> Iterator[Block]:
 
 
 def _height(n_genes: int) -> int:
-    return max(1, BLOCK_VALUES // max(1, n_genes))
+    return max(1, SCORED_VALUES // max(1, n_genes))
 
 
 @dataclass(frozen=True)
 class _Truth:
     """Both halves of some cells, dense: the training logs, and the counts, logs and factors of the held-out half."""
 
-    training: Matrix
-    counts: Matrix
-    logs: Matrix
-    factors: Matrix
+    training: Float64Array
+    counts: Float64Array
+    logs: Float64Array
+    factors: Float64Array
 
     @classmethod
     def of(cls, halves: HeldOut, cells: NDArray[np.intp]) -> _Truth:
@@ -192,7 +192,7 @@ class _Truth:
 class _Tally:
     """The sums from which the scores of one prediction are computed, over blocks of cells."""
 
-    def __init__(self, mean: Matrix) -> None:
+    def __init__(self, mean: Float64Array) -> None:
         # Correlations are computed around this: sums of squares of uncentred values would lose the digits.
         self._centre = mean
         self._n_cells = 0
@@ -201,7 +201,7 @@ class _Tally:
         self._deviance = self._predicted = self._true = 0.0
         self._sums = np.zeros((5, len(mean)))
 
-    def add(self, predicted: Matrix, truth: _Truth) -> None:
+    def add(self, predicted: Float64Array, truth: _Truth) -> None:
         """Add some cells."""
         observed = truth.training > 0
         squares = np.square(predicted - truth.logs)
@@ -251,20 +251,20 @@ class _Tally:
         return float(np.median(found[varies]))
 
 
-def _deviance(counts: Matrix, expected: Matrix) -> float:
+def _deviance(counts: Float64Array, expected: Float64Array) -> float:
     """Return the sum of the Poisson deviance of counts."""
     expected = np.maximum(expected, LEAST_COUNT)
     seen = counts > 0
     return float(2 * ((counts[seen] * np.log(counts[seen] / expected[seen])).sum() - (counts - expected).sum()))
 
 
-def _best_pca(halves: HeldOut, work: Workspace) -> tuple[Callable[[Matrix, int], Matrix], int]:
+def _best_pca(halves: HeldOut, work: Workspace) -> tuple[Callable[[Float64Array, int], Float64Array], int]:
     """Return what rebuilds training logs from leading components, and the rank with the lowest held-out error."""
     data = Expression.of(halves.training)
     with work.stage("principal components"):
         components = low_rank(data, max(RANKS), work)
 
-    def rebuilt(training: Matrix, rank: int) -> Matrix:
+    def rebuilt(training: Float64Array, rank: int) -> Float64Array:
         scores = components.scores(training[:, data.genes].astype(np.float32))[:, :rank]
         found = np.zeros(training.shape)  # genes without a molecule in the training half
         found[:, data.genes] = np.maximum(components.rebuilt(scores), 0)

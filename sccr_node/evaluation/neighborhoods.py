@@ -20,8 +20,8 @@ from sccr_node.numerics.propagation import propagate_over_cells
 
 N_NEIGHBORS = 15
 N_COMPONENTS = 50
-ROWS = 256
-SAMPLED_CELLS = 256
+COMPARED_CELLS = 256
+INSPECTED_CELLS = 256
 
 Coordinates = NDArray[np.float32]
 
@@ -47,7 +47,7 @@ def nearest(coordinates: Coordinates, n_neighbors: int, work: Workspace) -> NDAr
     found = np.empty((n, kept), np.int64)
 
     def block(worker: int, first: int) -> None:
-        own = np.arange(first, min(first + ROWS, n))
+        own = np.arange(first, min(first + COMPARED_CELLS, n))
         distances = squares[None, :] - 2 * (points[own] @ points.T)
         distances[np.arange(len(own)), own] = np.inf
         at = np.argpartition(distances, kept - 1, axis=1)[:, :kept]
@@ -57,7 +57,7 @@ def nearest(coordinates: Coordinates, n_neighbors: int, work: Workspace) -> NDAr
             found[own[row]] = near[np.argsort(distances[row, near], kind="stable")][:kept]
 
     with threadpool_limits(1, user_api="blas"):
-        work.run(block, range(0, n, ROWS))
+        work.run(block, range(0, n, COMPARED_CELLS))
     return found
 
 
@@ -77,10 +77,10 @@ def prediction_error(neighbors: NDArray[np.int64], truth: sp.csr_matrix, work: W
     pointers = np.arange(0, n * kept + 1, kept)
     mean = sp.csr_matrix((np.full(n * kept, 1 / kept), neighbors.ravel(), pointers), shape=(n, n))
     values = truth.astype(np.float64)
-    sums = np.zeros(-(-n // ROWS))
+    sums = np.zeros(-(-n // COMPARED_CELLS))
 
     def block(worker: int, number: int) -> None:
-        own = slice(number * ROWS, (number + 1) * ROWS)
+        own = slice(number * COMPARED_CELLS, (number + 1) * COMPARED_CELLS)
         off = mean[own] @ values - values[own]
         sums[number] = float((off.data**2).sum())
 
@@ -147,7 +147,7 @@ def averaged_cells(
         Which cells are looked at.
     """
     n = graph.shape[0]
-    chosen = np.random.default_rng(seed).permutation(n)[:SAMPLED_CELLS]
+    chosen = np.random.default_rng(seed).permutation(n)[:INSPECTED_CELLS]
     unit = sp.csr_matrix((np.ones(len(chosen), np.float32), (chosen, np.arange(len(chosen)))), shape=(n, len(chosen)))
     weights = np.empty(unit.shape, np.float32)
     propagate_over_cells(graph.T.tocsr(), unit, weights, work, iterations=n_iterations, beta=beta)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sccr_node.evaluation.clusters import with_neighbours
 
-FEWEST_CELLS = 20
+FEWEST_CELLS_FOR_PSEUDOTIME = 20
 """Diffusion maps have 15 components."""
 
 EARLIEST_CELLS, EARLIEST_SHARE = 5, 0.01
@@ -37,7 +37,7 @@ def diffusion_pseudotime(components: NDArray[np.float32], n_neighbors: int, root
     Parameters
     ----------
     components
-        Cells x coordinates, at least :data:`FEWEST_CELLS` of them.
+        Cells x coordinates, at least :data:`FEWEST_CELLS_FOR_PSEUDOTIME` of them.
     n_neighbors
         Number of neighbours, counting the cell itself.
     root

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-GENES = 64
+RANKED_GENES = 64
 """Genes that are ranked at a time."""
 
 
@@ -34,11 +34,11 @@ def auc_by_type(expression: Any, types: NDArray[np.int64]) -> NDArray[np.float64
     n_own = belongs.sum(axis=1)[:, None]
     n_genes = columns.shape[1]
     areas = np.empty((len(present), n_genes))
-    for first in range(0, n_genes, GENES):
-        some = columns[:, first : first + GENES]
+    for first in range(0, n_genes, RANKED_GENES):
+        some = columns[:, first : first + RANKED_GENES]
         ranks = stats.rankdata(some if isinstance(some, np.ndarray) else some.toarray(), axis=0)
         above = belongs @ ranks - n_own * (n_own + 1) / 2
-        areas[:, first : first + GENES] = above / (n_own * (len(types) - n_own))
+        areas[:, first : first + RANKED_GENES] = above / (n_own * (len(types) - n_own))
     return areas
 
 

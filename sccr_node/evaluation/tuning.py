@@ -28,9 +28,9 @@ from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, averag
 from sccr_node.methods.blend import low_rank, mix
 from sccr_node.methods.expression import Expression
 from sccr_node.methods.sccr import before_denoising, denoising
-from sccr_node.numerics import Workspace, principal_components
+from sccr_node.numerics import Workspace
 from sccr_node.numerics.neighbors import DenseRows
-from sccr_node.numerics.pca import Components, rows_of
+from sccr_node.numerics.pca import Components, Float64Array, components_of
 from sccr_node.numerics.propagation import powers_over_cells
 
 BETAS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
@@ -49,8 +49,6 @@ FOLDS = 50
 FEWEST_FOR_NEIGHBORS = 3 * N_NEIGHBORS
 FEWEST_GENES = 10
 """Neighbourhoods of fewer cells or genes cannot be compared."""
-
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Start:
     recovered: DenseRows
     graph: sp.csr_matrix
     components: Components
-    scores: Matrix
+    scores: Float64Array
 
 
 def start_of(
@@ -123,8 +121,8 @@ class Products:
     """
 
     names: tuple[str, ...]
-    sums: Matrix
-    n_entries: Matrix
+    sums: Float64Array
+    n_entries: Float64Array
 
     def __add__(self, other: Products) -> Products:
         """Return the products of two batches together."""
@@ -133,27 +131,27 @@ class Products:
         )
         return Products(self.names, sums, n_entries)
 
-    def of(self, name: str) -> Matrix:
+    def of(self, name: str) -> Float64Array:
         """Return the coefficients of one of the parts alone."""
         return np.array([float(each == name) for each in self.names])
 
-    def denoised(self, beta: float, n_iterations: int, gamma: float) -> Matrix:
+    def denoised(self, beta: float, n_iterations: int, gamma: float) -> Float64Array:
         """Return the coefficients of soft propagation over the last cell graph, mixed with R."""
         steps = np.zeros(len(self.names))
         steps[:n_iterations] = (1 - beta) * beta ** np.arange(n_iterations)
         steps[n_iterations] = beta**n_iterations
         return (1 - gamma) * steps + gamma * self.of("recovered")
 
-    def errors(self, coefficients: Matrix) -> Matrix:
+    def errors(self, coefficients: Float64Array) -> Float64Array:
         """Return the sum of squared errors of a combination, per fold."""
         off = coefficients - self.of("held out")
         return np.asarray(np.einsum("i,fij,j->f", off, self.sums, off))
 
-    def error(self, coefficients: Matrix) -> float:
+    def error(self, coefficients: Float64Array) -> float:
         """Return the mean squared error of a combination."""
         return float(self.errors(coefficients).sum() / self.n_entries.sum())
 
-    def difference(self, first: Matrix, second: Matrix) -> tuple[float, float]:
+    def difference(self, first: Float64Array, second: Float64Array) -> tuple[float, float]:
         """Return how much larger the first error is than the second, and the standard error of that over the folds."""
         by_fold = self.errors(first) - self.errors(second)
         n, total = len(by_fold), self.n_entries.sum()
@@ -161,7 +159,7 @@ class Products:
         off = by_fold - mean * self.n_entries
         return float(mean), float(np.sqrt((off**2).sum() * n / max(1, n - 1)) / total)
 
-    def best_share(self, first: Matrix, second: Matrix) -> float:
+    def best_share(self, first: Float64Array, second: Float64Array) -> float:
         """Return the weight of the second, the rest being the first, that has the smallest error; from 0 to 1."""
         gram = self.sums.sum(axis=0)
         apart = second - first
@@ -170,7 +168,7 @@ class Products:
         return min(1.0, max(0.0, share))
 
 
-def scored_genes(training: sp.csr_matrix, *, seed: int) -> Matrix:
+def scored_genes(training: sp.csr_matrix, *, seed: int) -> Float64Array:
     """Return the weight of each gene in the scores; 0 for those that others stand for.
 
     The genes that are not always scored are drawn evenly along their variance, so that the weighted error is nearly
@@ -199,7 +197,7 @@ def scored_genes(training: sp.csr_matrix, *, seed: int) -> Matrix:
 
 
 def products(
-    begin: Start, ranks: Sequence[int], n_powers: int, weights: Matrix, work: Workspace, *, seed: int
+    begin: Start, ranks: Sequence[int], n_powers: int, weights: Float64Array, work: Workspace, *, seed: int
 ) -> Products:
     """Return the inner products of one batch.
 
@@ -229,7 +227,7 @@ def products(
     powers = tuple(str(power) for power in range(n_powers + 1))
     names = (*powers, "recovered", "gene mean", *(f"rank {rank}" for rank in ranks), "held out")
     observed, held_out = x[:, columns].tocsr(), begin.held_out[:, columns].tocsc()
-    blocks: dict[int, Matrix] = {}
+    blocks: dict[int, Float64Array] = {}
 
     def use(first: int, steps: NDArray[np.float32]) -> None:
         used = columns[first : first + steps.shape[2]]
@@ -267,7 +265,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScoredSetting:
     """One setting, and how well it predicts the held-out half.
 
     Attributes
@@ -302,9 +300,9 @@ class Candidate:
 class Choice:
     """The setting that was chosen, all that were tried, and the baselines by name."""
 
-    chosen: Candidate
-    tried: tuple[Candidate, ...]
-    baselines: Mapping[str, Candidate]
+    chosen: ScoredSetting
+    tried: tuple[ScoredSetting, ...]
+    baselines: Mapping[str, ScoredSetting]
 
 
 class _Combination(NamedTuple):
@@ -314,7 +312,7 @@ class _Combination(NamedTuple):
     beta: float | None
     rank: int | None
     share: float | None
-    weights: Matrix
+    weights: Float64Array
 
 
 def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice:
@@ -337,11 +335,11 @@ def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice
     # Both halves carry the same, independent noise: half of the error of one against the other.
     of_means, floor = found.error(found.of("gene mean")), found.error(found.of("0")) / 2
 
-    def scored(each: _Combination) -> Candidate:
+    def scored(each: _Combination) -> ScoredSetting:
         error = found.error(each.weights)
         of_way = explained(error, of_means, floor)
         above, uncertain = found.difference(each.weights, best.weights)
-        return Candidate(each.name, each.beta, each.rank, each.share, error, of_way, above, uncertain)
+        return ScoredSetting(each.name, each.beta, each.rank, each.share, error, of_way, above, uncertain)
 
     candidates = [scored(each) for each in tried]
     near = [each for each in candidates if each.above <= each.standard_error]
@@ -395,7 +393,7 @@ class Neighborhoods:
 
 
 def judge_neighborhoods(
-    starts: Sequence[Start], chosen: Candidate, settings: Mapping[str, Value], work: Workspace, *, seed: int
+    starts: Sequence[Start], chosen: ScoredSetting, settings: Mapping[str, Value], work: Workspace, *, seed: int
 ) -> Neighborhoods:
     """Compare the neighbourhoods of cells before and after imputation with the chosen numbers.
 
@@ -423,15 +421,17 @@ def judge_neighborhoods(
             continue
         denoised = denoised_of(begin, chosen, settings, work)
         with work.stage("compare neighbourhoods"):
-            unimputed = components_of(x, work)
-            imputed = components_of(denoised, work)
+            unimputed = components_of(x, N_COMPONENTS, work.threads)
+            imputed = components_of(denoised, N_COMPONENTS, work.threads)
             before += n_cells * prediction_error(nearest(unimputed, N_NEIGHBORS, work), begin.held_out, work)
             after += n_cells * prediction_error(nearest(imputed, N_NEIGHBORS, work), begin.held_out, work)
     change = after / before - 1 if before > 0 else math.nan
     return Neighborhoods(change, float(np.median(np.concatenate(n_averaged))))
 
 
-def denoised_of(begin: Start, chosen: Candidate, settings: Mapping[str, Value], work: Workspace) -> NDArray[np.float32]:
+def denoised_of(
+    begin: Start, chosen: ScoredSetting, settings: Mapping[str, Value], work: Workspace
+) -> NDArray[np.float32]:
     """Return the training half of a batch, denoised and blended with the chosen numbers, without empty genes."""
     data = begin.data
     compact = replace(data, cells=np.arange(data.matrix.shape[0]), genes=np.arange(data.matrix.shape[1]))
@@ -451,9 +451,3 @@ def denoised_of(begin: Start, chosen: Candidate, settings: Mapping[str, Value], 
         if chosen.low_rank is not None:
             mix(compact, made, begin.components.leading(chosen.low_rank), float(chosen.low_rank_share or 0), work)
     return made
-
-
-def components_of(expression: sp.csr_matrix | NDArray[np.float32], work: Workspace) -> NDArray[np.float32]:
-    """Return the principal components in which neighbours are found."""
-    n_cells, n_genes = expression.shape
-    return principal_components(rows_of(expression), n_cells, n_genes, N_COMPONENTS, threads=work.threads)

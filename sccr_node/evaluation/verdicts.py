@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sccr_node.contract.methods import Value
-from sccr_node.evaluation.tuning import Candidate, Choice, Neighborhoods
+from sccr_node.evaluation.tuning import Choice, Neighborhoods, ScoredSetting
 from sccr_node.runtime.console import Finding
 from sccr_node.runtime.words import quantity
 
@@ -160,7 +160,7 @@ def on_neighborhoods(found: Neighborhoods) -> Verdict:
     )
 
 
-def _share(each: Candidate) -> str:
+def _share(each: ScoredSetting) -> str:
     return "less than the gene means" if each.explained < 0 else f"{each.explained:.0%}"
 
 

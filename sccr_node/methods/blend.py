@@ -16,7 +16,7 @@ from sccr_node.numerics import Progress, Workspace
 from sccr_node.numerics.pca import Components, leading_components, rows_of
 
 STAGE = "blend with principal components"
-ROWS = 256  # cells per block: its temporaries fit in the cache
+MIXED_CELLS = 256  # cells per block: its temporaries fit in the cache
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ def mix(data: Expression, denoised: NDArray[np.float32], components: Components,
     compact = x.shape != data.shape
 
     def block(worker: int, first: int) -> None:
-        own = slice(first, min(first + ROWS, len(cells)))
+        own = slice(first, min(first + MIXED_CELLS, len(cells)))
         where = np.ix_(cells[own], genes) if compact else own
         kept = components.rebuilt(components.scores(x[own].toarray()))
         denoised[where] = np.maximum((1 - share) * denoised[where].astype(np.float64) + share * kept, 0)
 
     with threadpool_limits(1, user_api="blas"):
-        work.run(block, range(0, len(cells), ROWS))
+        work.run(block, range(0, len(cells), MIXED_CELLS))

@@ -77,9 +77,9 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
     if data.passes_through:
         return data.unchanged(outputs, relations=True)
     x, stage = data.matrix, Stages(data, work, settings)
-    genes = stage("genes: graph", gene_relations, x)
+    genes = stage("genes: graph", observed_gene_relations, x)
     p = stage("genes: propagation", gene_propagation, x, genes, data.buffer(work))
-    graph = stage("cells: graph", cell_graph, p)
+    graph = stage("cells: graph", smoothing_graph, p)
     s = stage.last("cells: propagation", smoothing, p, graph, work.over(p.buffer))
     return Imputed(
         denoised=data.spread(s, s.buffer),
@@ -89,22 +89,27 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
 
 
 @dataclass(frozen=True)
-class Genes:
+class ObservedGeneRelations:
     """The gene graph, normalised by both nodes' degrees, and the cosines of its pairs."""
 
     adjacency: sp.csr_matrix
     relations: sp.csr_matrix
 
 
-def gene_relations(x: sp.csr_matrix, work: Workspace, *, k_gene: int) -> Genes:
+def observed_gene_relations(x: sp.csr_matrix, work: Workspace, *, k_gene: int) -> ObservedGeneRelations:
     """Return how genes are related in the observed values."""
     neighbors = search(SparseRows.of(x.T.tocsr()), k_gene, work)
     adjacency = joined(neighbors, self_weight=SELF_WEIGHT, degrees=True)
-    return Genes(adjacency, relations(neighbors, signed=False))
+    return ObservedGeneRelations(adjacency, relations(neighbors, signed=False))
 
 
 def gene_propagation(
-    x: sp.csr_matrix, genes: Genes, buffer: NDArray[np.float32], work: Workspace, *, n_gene_iterations: int
+    x: sp.csr_matrix,
+    genes: ObservedGeneRelations,
+    buffer: NDArray[np.float32],
+    work: Workspace,
+    *,
+    n_gene_iterations: int,
 ) -> DenseRows:
     """Return P, in `buffer`: observed values are restored in every iteration."""
     p, as_it_is = DenseRows(buffer, *x.shape), GeneScaling.identity(x.shape[1])
@@ -112,7 +117,7 @@ def gene_propagation(
     return p
 
 
-def cell_graph(p: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+def smoothing_graph(p: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
     """Return the graph of cells that are similar in P."""
     return joined(search(p, k_cell, work), self_weight=SELF_WEIGHT)
 

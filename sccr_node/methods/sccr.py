@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
-from sccr_node.methods.stages import Stages
+from sccr_node.methods.stages import Stages, observed_cell_graph
 from sccr_node.numerics import Progress, Workspace
 from sccr_node.numerics.costs import (
     Cost,
@@ -20,7 +20,7 @@ from sccr_node.numerics.costs import (
     search_operations,
 )
 from sccr_node.numerics.graphs import GeneScaling, gene_rows, joined, relations
-from sccr_node.numerics.neighbors import DenseRows, SparseRows, search
+from sccr_node.numerics.neighbors import DenseRows, search
 from sccr_node.numerics.propagation import CellStatistics, propagate_over_cells, propagate_over_genes
 
 
@@ -131,7 +131,7 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
 
 def recovered_expression(
     x: sp.csr_matrix, stage: Stages, work: Workspace, first: NDArray[np.float32], second: NDArray[np.float32]
-) -> tuple[DenseRows, "Genes"]:
+) -> tuple[DenseRows, "GeneRelations"]:
     """Return R, in the first of two buffers, and the gene graph: all that precedes denoising."""
     graph = stage("pre-imputation: cell graph", observed_cell_graph, x)
     p, statistics = stage("pre-imputation: propagation", pre_imputation, x, graph, first)
@@ -153,17 +153,12 @@ def before_denoising(
 
 
 @dataclass(frozen=True)
-class Genes:
+class GeneRelations:
     """The signed gene graph, the coefficients of its pairs, and the scaling that it was built with."""
 
     adjacency: sp.csr_matrix
     relations: sp.csr_matrix
     scaling: GeneScaling
-
-
-def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
-    """Return the graph of cells that are similar in the observed values."""
-    return joined(search(SparseRows.of(x), k_cell + 1, work))
 
 
 def pre_imputation(
@@ -184,7 +179,7 @@ def gene_relations(
     k_gene: int,
     dissociating: bool,
     standardize: bool,
-) -> Genes:
+) -> GeneRelations:
     """Return how genes are related in P.
 
     The paper doubles the graph by the negation of every gene; here one signed graph stands for both halves.
@@ -193,13 +188,13 @@ def gene_relations(
     if standardize:
         scaling = GeneScaling.of(statistics.means, statistics.deviations)
     neighbors = search(gene_rows(p.matrix, scaling, scratch, work, signed=dissociating), k_gene + 1, work)
-    return Genes(joined(neighbors, signed=dissociating), relations(neighbors, signed=dissociating), scaling)
+    return GeneRelations(joined(neighbors, signed=dissociating), relations(neighbors, signed=dissociating), scaling)
 
 
 def completion(
     x: sp.csr_matrix,
     p: DenseRows,
-    genes: Genes,
+    genes: GeneRelations,
     buffer: NDArray[np.float32],
     work: Workspace,
     *,

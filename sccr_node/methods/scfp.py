@@ -8,11 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
-from sccr_node.methods.stages import Stages
+from sccr_node.methods.stages import Stages, observed_cell_graph
 from sccr_node.numerics import Progress, Workspace
 from sccr_node.numerics.costs import Cost, Shape, cell_propagation_operations, peak_bytes, search_operations
 from sccr_node.numerics.graphs import joined
-from sccr_node.numerics.neighbors import DenseRows, SparseRows, search
+from sccr_node.numerics.neighbors import DenseRows, search
 from sccr_node.numerics.propagation import propagate_over_cells
 
 
@@ -74,18 +74,13 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
         return data.unchanged(outputs, relations=False)
     x, stage = data.matrix, Stages(data, work, settings)
     graph = stage("hard propagation: cell graph", observed_cell_graph, x)
-    p = stage("hard propagation", hard_propagation, x, graph, data.buffer(work))
-    graph = stage("soft propagation: cell graph", final_cell_graph, p)
-    s = stage.last("soft propagation", soft_propagation, p, graph, work.over(p.buffer))
+    p = stage("hard propagation", hard_feature_propagation, x, graph, data.buffer(work))
+    graph = stage("soft propagation: cell graph", propagated_cell_graph, p)
+    s = stage.last("soft propagation", soft_feature_propagation, p, graph, work.over(p.buffer))
     return Imputed(denoised=data.spread(s, s.buffer), seconds=stage.seconds)
 
 
-def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
-    """Return the graph of cells that are similar in the observed values."""
-    return joined(search(SparseRows.of(x), k_cell + 1, work))
-
-
-def hard_propagation(
+def hard_feature_propagation(
     x: sp.csr_matrix, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
 ) -> DenseRows:
     """Return P, in `buffer`: observed values are restored in every iteration."""
@@ -94,12 +89,12 @@ def hard_propagation(
     return p
 
 
-def final_cell_graph(p: DenseRows, work: Workspace, *, k_denoising: int) -> sp.csr_matrix:
+def propagated_cell_graph(p: DenseRows, work: Workspace, *, k_denoising: int) -> sp.csr_matrix:
     """Return the graph of cells that are similar in P."""
     return joined(search(p, k_denoising + 1, work))
 
 
-def soft_propagation(
+def soft_feature_propagation(
     p: DenseRows,
     graph: sp.csr_matrix,
     buffer: NDArray[np.float32],

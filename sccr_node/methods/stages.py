@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
-from typing import TypeVar
+
+import scipy.sparse as sp
 
 from sccr_node.contract.methods import Value
 from sccr_node.methods.expression import Expression
 from sccr_node.numerics import Workspace
-
-Made = TypeVar("Made")
+from sccr_node.numerics.graphs import joined
+from sccr_node.numerics.neighbors import SparseRows, search
+from sccr_node.numerics.workspace import Made
 
 
 class Stages:
@@ -63,3 +65,8 @@ def uses(stage: Callable[..., object]) -> list[str]:
     """Return the settings that a stage uses: the names of its keyword-only parameters."""
     parameters = inspect.signature(stage).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+    """Return the graph of cells that are similar in the observed values: the first stage of scCR and of scFP."""
+    return joined(search(SparseRows.of(x), k_cell + 1, work))

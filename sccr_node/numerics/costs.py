@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sccr_node.numerics._kernels import PANEL, TILE
 from sccr_node.numerics.neighbors import buffer_size
-from sccr_node.numerics.neighbors.candidates import SPARE
+from sccr_node.numerics.neighbors.candidates import SPARE_CANDIDATES
 from sccr_node.numerics.propagation import GENE_BLOCK, block_width
 
 
@@ -31,9 +31,9 @@ def peak_bytes(shape: Shape, threads: int, *, n_buffers: int, k_cell: int, k_gen
     `k_gene` is None for a method without a gene graph.
     """
     n_cells, n_genes = shape.n_cells, shape.n_genes
-    listed, nodes = n_cells * (k_cell + 1 + SPARE), n_cells
+    listed, nodes = n_cells * (k_cell + 1 + SPARE_CANDIDATES), n_cells
     if k_gene is not None:
-        listed, nodes = listed + n_genes * (k_gene + 1 + SPARE), max(n_cells, n_genes)
+        listed, nodes = listed + n_genes * (k_gene + 1 + SPARE_CANDIDATES), max(n_cells, n_genes)
     buffers = 4 * buffer_size(n_cells, n_genes) * n_buffers
     searching = threads * (8 * listed + 4 * (TILE * TILE + PANEL * nodes))
     propagating = threads * 3 * 4 * max(n_cells * block_width(n_cells), n_genes * GENE_BLOCK)

@@ -20,12 +20,12 @@ STRIP = 256  # columns multiplied by one thread at a time
 ARPACK_SHARE = 4  # for more than this share of the components a complete decomposition is as fast
 ARPACK_TOLERANCE = 1e-10
 RANK_TOLERANCE = 1e-10
-SPARE = 14  # vectors per step in addition to those wanted
+SPARE_VECTORS = 14  # vectors per step in addition to those wanted
 MAX_BASIS = 768  # vectors orthogonalised against each other before a restart from the best
 TOLERANCE = 1e-6  # residual of an eigenpair, relative to its eigenvalue
 MAX_CYCLES = 50
 
-Matrix = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 
 ReadRows = Callable[[int, int], NDArray[np.float32]]
 """Reads rows [start, stop) of a matrix; called from the calling thread in blocks of fixed size, in order."""
@@ -42,8 +42,8 @@ def rows_of(matrix: sp.csr_matrix | NDArray[np.float32]) -> ReadRows:
 class Components:
     """The leading principal axes of a matrix: its column means, and the loadings (columns x components)."""
 
-    mean: Matrix
-    loadings: Matrix
+    mean: Float64Array
+    loadings: Float64Array
 
     @property
     def n_components(self) -> int:
@@ -54,11 +54,11 @@ class Components:
         """Return only the leading components."""
         return Components(self.mean, self.loadings[:, :n_components])
 
-    def scores(self, rows: NDArray[np.float32]) -> Matrix:
+    def scores(self, rows: NDArray[np.float32]) -> Float64Array:
         """Return the scores of some rows."""
         return np.asarray((rows - self.mean) @ self.loadings)
 
-    def scores_of(self, rows: sp.csr_matrix, work: Workspace) -> Matrix:
+    def scores_of(self, rows: sp.csr_matrix, work: Workspace) -> Float64Array:
         """Return the scores of all rows of a sparse matrix."""
         scores = np.empty((rows.shape[0], self.n_components))
 
@@ -70,7 +70,7 @@ class Components:
             work.run(block, range(0, rows.shape[0], STRIP))
         return scores
 
-    def rebuilt(self, scores: Matrix, columns: slice | NDArray[np.intp] = slice(None)) -> Matrix:
+    def rebuilt(self, scores: Float64Array, columns: slice | NDArray[np.intp] = slice(None)) -> Float64Array:
         """Return what the leading components, as many as there are scores, keep of some rows and columns."""
         return np.asarray(scores @ self.loadings[columns, : scores.shape[1]].T + self.mean[columns])
 
@@ -118,6 +118,14 @@ def principal_components(
             return matrix.scores(_leading(matrix, kept).loadings)
 
 
+def components_of(
+    matrix: sp.csr_matrix | NDArray[np.float32], n_components: int, threads: int | None
+) -> NDArray[np.float32]:
+    """Return the :func:`principal_components` of a matrix that is in memory, sparse or dense: cells x components."""
+    n_cells, n_genes = matrix.shape
+    return principal_components(rows_of(matrix), n_cells, n_genes, n_components, threads=threads)
+
+
 def leading_components(rows: ReadRows, n_cells: int, n_genes: int, n_components: int, work: Workspace) -> Components:
     """Return the axes of `principal_components`: at most cells - 1 of them, and at most as many as there are genes."""
     matrix = _Rows(rows, n_cells, n_genes, work)
@@ -146,14 +154,14 @@ class _Rows:
         self.height = max(32, BLOCK_VALUES // n_genes)
         self.mean = sum((block.sum(axis=0) for _, block in self._blocks(0.0)), start=np.zeros(n_genes)) / n_cells
 
-    def _blocks(self, offset: Matrix | float) -> Iterator[tuple[int, Matrix]]:
+    def _blocks(self, offset: Float64Array | float) -> Iterator[tuple[int, Float64Array]]:
         """Yield, per block, the first row and the rows minus `offset`."""
         for start in range(0, self.n_cells, self.height):
             block = self.rows(start, min(start + self.height, self.n_cells)).astype(np.float64)
             block -= offset
             yield start, block
 
-    def _product(self, left: Matrix, right: Matrix) -> Matrix:
+    def _product(self, left: Float64Array, right: Float64Array) -> Float64Array:
         """Return left @ right, with each strip of rows of `left` computed by one thread."""
         out = np.empty((len(left), right.shape[1]))
 
@@ -163,13 +171,13 @@ class _Rows:
         self.work.run(strip, range(0, len(left), STRIP))
         return out
 
-    def gram(self) -> Matrix:
+    def gram(self) -> Float64Array:
         """Return the genes x genes products of the centred columns."""
         total = np.zeros((self.n_genes, self.n_genes))
         spaces = [np.empty((STRIP, self.n_genes)) for _ in range(self.work.threads)]
         for _, block in self._blocks(self.mean):
 
-            def strip(worker: int, at: int, block: Matrix = block) -> None:
+            def strip(worker: int, at: int, block: Float64Array = block) -> None:
                 ours = block[:, at : at + STRIP]
                 space = spaces[worker][: ours.shape[1], at:]
                 total[at : at + STRIP, at:] += np.matmul(ours.T, block[:, at:], out=space)
@@ -177,14 +185,14 @@ class _Rows:
             self.work.run(strip, range(0, self.n_genes, STRIP))
         return np.asarray(np.triu(total) + np.triu(total, 1).T)
 
-    def times_covariance(self, vectors: Matrix) -> Matrix:
+    def times_covariance(self, vectors: Float64Array) -> Float64Array:
         """Return X^T (X vectors), where X is the centred matrix."""
         total = np.zeros_like(vectors)
         for _, block in self._blocks(self.mean):
             total += self._product(block.T, self._product(block, vectors))
         return total
 
-    def scores(self, loadings: Matrix) -> NDArray[np.float32]:
+    def scores(self, loadings: Float64Array) -> NDArray[np.float32]:
         """Return the centred rows times the loadings."""
         out = np.empty((self.n_cells, loadings.shape[1]), np.float32)
         for start, block in self._blocks(self.mean):
@@ -192,7 +200,7 @@ class _Rows:
         return out
 
 
-def _leading_of_gram(gram: Matrix, kept: int) -> Matrix:
+def _leading_of_gram(gram: Float64Array, kept: int) -> Float64Array:
     """Return the `kept` leading eigenvectors of the genes x genes products, the leading one first."""
     size = len(gram)
     if kept <= size // ARPACK_SHARE and gram.any():
@@ -205,9 +213,9 @@ def _leading_of_gram(gram: Matrix, kept: int) -> Matrix:
     return np.asarray(eigh(gram, subset_by_index=[size - kept, size - 1])[1][:, ::-1])
 
 
-def _leading_eigenvectors(times: Callable[[Matrix], Matrix], size: int, kept: int) -> Matrix:
+def _leading_eigenvectors(times: Callable[[Float64Array], Float64Array], size: int, kept: int) -> Float64Array:
     """Return the `kept` leading eigenvectors of a symmetric positive operator, by restarted block Lanczos."""
-    width = min(size, kept + SPARE)
+    width = min(size, kept + SPARE_VECTORS)
     most = max(MAX_BASIS, 3 * width)
     start = np.linalg.qr(np.random.default_rng(0).standard_normal((size, width)))[0]
     for _ in range(MAX_CYCLES):

@@ -22,7 +22,7 @@ from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
 from sccr_node.evaluation.standings import standings, with_ranks
 from sccr_node.pipeline.compared import read_candidates
-from sccr_node.pipeline.evaluate import missing_libraries, prepare, read_order, read_types, without_effect
+from sccr_node.pipeline.evaluate import decide_and_prepare, libraries_to_install, read_order, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
@@ -85,7 +85,7 @@ def benchmark_file(
     with open_input(input_path, asked) as (data, listed):
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
         order = None if asked.order_key is None else read_order(data, asked.order_key, console)
-        preparation, prepared = prepare(data, asked, console, listed=listed)
+        preparation, prepared = decide_and_prepare(data, asked, console, listed=listed)
         chosen = _without_halves(chosen, data, asked, console)
         halves = lru_cache(maxsize=1)(partial(_halves, input_path, asked, console))  # the runs of a seed are together
         candidates = read_candidates(asked, data, preparation, prepared, halves, console)
@@ -214,7 +214,7 @@ def _halves(input_path: Path, asked: BenchmarkParameters, console: Console, seed
 def _lacks(name: str, asked: BenchmarkParameters) -> str:
     """Return what an analysis requires and does not have, in the words that the user would type; empty if nothing."""
     needs = [flag(need) for need in analyses.load(name).needs if getattr(asked, need) is None]
-    return " and ".join(needs) or missing_libraries(name)
+    return " and ".join(needs) or libraries_to_install(name)
 
 
 def _settings_of(names: Iterable[str]) -> set[str]:

@@ -26,7 +26,7 @@ from sccr_node.data.guard import among
 from sccr_node.data.preparation import Preparation, Prepared
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation import analyses
-from sccr_node.evaluation.analyses.clustering import SUMMARY_COLUMNS, Settings, averages, compare
+from sccr_node.evaluation.analyses.clustering import SUMMARY_COLUMNS, ClusteringSettings, averages, compare
 from sccr_node.evaluation.relations import Shares, shares_in_data, shares_in_graph, strongest_pairs
 from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
@@ -89,7 +89,7 @@ def cluster_file(
             cells: Any = _expression_to_cluster(data, asked, console, listed)
         else:
             cells = read_obsm(data, asked.obsm)
-    settings = Settings(
+    settings = ClusteringSettings(
         n_restarts=asked.n_restarts,
         n_neighbors=asked.n_neighbors,
         resolution=asked.resolution,
@@ -157,7 +157,7 @@ def relations_file(
             console.say(f"using the gene graph in varp[{key!r}] of {input_path}")
             graph, genes, prepared = _stored_graph(data, asked, console)
         else:
-            preparation, prepared = prepare(data, asked, console, listed=listed)
+            preparation, prepared = decide_and_prepare(data, asked, console, listed=listed)
             genes = preparation.genes
             console.say(f"{input_path} has no varp[{key!r}]: building the gene graph of {METHODS[asked.method].title}")
             graph = _built_graph(prepared, asked, console)
@@ -180,7 +180,7 @@ def relations_file(
     write_tables(as_tsv(shares, SHARE_COLUMNS), output, beside, force=asked.force)
 
 
-def prepare(
+def decide_and_prepare(
     data: Dataset,
     asked: PreparationParameters,
     console: Console,
@@ -227,11 +227,11 @@ def need_libraries(chosen: Iterable[str]) -> None:
         A library is missing.
     """
     for name in chosen:
-        if missing := missing_libraries(name):
+        if missing := libraries_to_install(name):
             raise UsageProblem(f"{analyses.load(name).title} requires {missing}")
 
 
-def missing_libraries(name: str) -> str:
+def libraries_to_install(name: str) -> str:
     """Return the libraries that an analysis requires and that are not installed, and how to install them, as text."""
     missing = analyses.missing_libraries([name])
     return f"{', '.join(missing)}: pip install 'sccr-node[{analyses.load(name).extra}]'" if missing else ""
@@ -269,7 +269,7 @@ def _expression_to_cluster(
         console.say(
             f"layers[{asked.layer!r}] is a result of sccr impute: using its {quantity(len(genes), 'imputed gene')}"
         )
-    _, prepared = prepare(data, asked, console, listed=listed, genes=genes, any_scale=True)
+    _, prepared = decide_and_prepare(data, asked, console, listed=listed, genes=genes, any_scale=True)
     return sparse.csr_matrix(prepared.expression)
 
 
@@ -429,7 +429,7 @@ def _stored_graph(
             f"cannot count gene relations: varp[{key!r}] of {data.path} has no edges; impute with --method "
             f"{' or '.join(RELATING)}"
         )
-    _, prepared = prepare(data, asked, console, genes=genes)
+    _, prepared = decide_and_prepare(data, asked, console, genes=genes)
     return sparse.csr_matrix(graph[genes][:, genes]), genes, prepared
 
 

@@ -13,7 +13,7 @@ from sccr_node.contract.shared import AppendingParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.output import StagedOutput, check_keys, stage_output
 from sccr_node.pipeline.plan import Plan, check_memory, make_plan, open_input
-from sccr_node.pipeline.run import run
+from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.side_files import SideFiles, make_record
 from sccr_node.pipeline.tune import check_before_tuning, tuned
 from sccr_node.results import Imputation, Result, write
@@ -65,7 +65,7 @@ def impute_file(
             return None
         if asked.tune:
             plan = tuned(plan, asked, console, clock, listed=listed)
-        return produce(plan, output, asked, beside, run, console=console, clock=clock, command=command)
+        return produce(plan, output, asked, beside, run_plan, console=console, clock=clock, command=command)
 
 
 def produce(
@@ -92,7 +92,7 @@ def produce(
     beside
         The side files.
     impute
-        Computes the imputation: :func:`~sccr_node.pipeline.run.run`, or a function with the same signature that
+        Computes the imputation: :func:`~sccr_node.pipeline.run.run_plan`, or a function with the same signature that
         collects parts.
     console, clock, command
         As for :func:`impute_file`.

@@ -16,9 +16,9 @@ from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import reading
 from sccr_node.data.preparation import selected_values
 from sccr_node.errors import InputProblem
-from sccr_node.evaluation.analyses.recovery import recovery
+from sccr_node.evaluation.analyses.recovery import recovery_scores
 from sccr_node.evaluation.masks import drop_entries, mask_expression, positions
-from sccr_node.pipeline.evaluate import prepare
+from sccr_node.pipeline.evaluate import decide_and_prepare
 from sccr_node.pipeline.hidden import (
     FACTOR_COLUMN,
     MASK_KEY,
@@ -55,7 +55,7 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
     """
     check_output("masked data", input_path, output_path, asked)
     with open_input(input_path, asked) as (data, listed):
-        preparation, prepared = prepare(data, asked, console, listed=listed)
+        preparation, prepared = decide_and_prepare(data, asked, console, listed=listed)
         try:
             masked = mask_expression(prepared.expression, asked.rate, asked.mechanism, asked.seed)
         except ValueError as problem:
@@ -114,7 +114,7 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
         "candidate": str(candidate_path),
         "layer": layer or "X",
         **how_masked,
-        **asdict(recovery(true, imputed)),
+        **asdict(recovery_scores(true, imputed)),
     }
 
 

@@ -32,7 +32,7 @@ class BatchResults:
     batches: tuple[BatchRecord, ...]
 
 
-def run(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
+def run_plan(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
     """Prepare the selected genes and impute them, batch by batch.
 
     Parameters

@@ -54,7 +54,7 @@ def score_file(
         rows, columns, document = [row], tuple(row), row
     else:
         rows = thinning.scores_of(train_path, candidate_path, asked.layer, console)
-        columns, document = thinning.COLUMNS, {"layer": asked.layer or "X", "scores": rows}
+        columns, document = thinning.SCORE_COLUMNS, {"layer": asked.layer or "X", "scores": rows}
     write_tables(as_tsv(rows, columns), output, {json_file: as_json(document)}, force=asked.force)
 
 

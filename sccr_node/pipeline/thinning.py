@@ -23,7 +23,7 @@ from sccr_node.data.preparation import decide_values, of_values, prepare_block, 
 from sccr_node.data.scale import Scaling
 from sccr_node.data.summary import MatrixSummary
 from sccr_node.errors import InputProblem
-from sccr_node.evaluation.molecules import Block, HeldOut, Score, score
+from sccr_node.evaluation.molecules import Block, HeldOut, Score, score_with_baselines
 from sccr_node.numerics import Workspace
 from sccr_node.pipeline.hidden import (
     FACTOR_COLUMN,
@@ -43,7 +43,7 @@ from sccr_node.runtime.words import plural, quantity
 HELD_OUT_FACTOR_COLUMN = "sccr_held_out_factor"
 """Column of obs: the held-out half is scored as log1p(layers['held_out'] x factor)."""
 
-COLUMNS = (
+SCORE_COLUMNS = (
     "candidate", "layer", "fraction", "seed", "n_entries", "mse", "mse_observed", "mse_unobserved", "floor",
     "explained", "deviance", "correlation",
 )  # fmt: skip
@@ -204,7 +204,7 @@ def scores_of(train_path: Path, candidate_path: Path, layer: str | None, console
         refuse_other_scales(candidate, console)
         work = Workspace(None, console.progress)
         try:
-            scores = score(held_out, _blocks(candidate, cells, genes), str(candidate_path), work)
+            scores = score_with_baselines(held_out, _blocks(candidate, cells, genes), str(candidate_path), work)
         except ValueError as problem:
             raise InputProblem(f"cannot score against {train_path}: {problem}; split other data") from problem
         if layer is None and scores[0].mse == scores[1].mse:
@@ -218,7 +218,7 @@ def scores_of(train_path: Path, candidate_path: Path, layer: str | None, console
 
 
 def _metrics(found: Score) -> dict[str, Any]:
-    return {name: value for name, value in asdict(found).items() if name in COLUMNS}
+    return {name: value for name, value in asdict(found).items() if name in SCORE_COLUMNS}
 
 
 def _warn_of_scale(found: Score, source: str, console: Console) -> None:

@@ -53,7 +53,7 @@ from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpu
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.targets import Target, check_targets
 
-FEWEST_CELLS = 50
+FEWEST_CELLS_FOR_TUNING = 50
 
 TABLE_COLUMNS = (
     "candidate", "beta", "low_rank", "low_rank_share", "error", "explained", "above", "standard_error", "chosen",
@@ -100,7 +100,7 @@ def tune_file(
         console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
-        tuning = tune(
+        tuning = tune_opened(
             data, preparation, batches, asked, console, clock,
             listed=listed, max_cells=asked.max_cells, seed=asked.seed,
         )  # fmt: skip
@@ -152,7 +152,7 @@ def _yaml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def tune(
+def tune_opened(
     data: Dataset,
     preparation: Preparation,
     batches: Sequence[Batch],
@@ -232,12 +232,12 @@ def check_before_tuning(data: Dataset, preparation: Preparation, batches: Sequen
 
 def _refuse_few(sizes: Sequence[int]) -> None:
     """Refuse too few cells; a batch with at most one is not imputed."""
-    if sum(size for size in sizes if size >= 2) >= FEWEST_CELLS:
+    if sum(size for size in sizes if size >= 2) >= FEWEST_CELLS_FOR_TUNING:
         return
     among = " in batches of at least 2" if len(sizes) > 1 else ""
     raise InputProblem(
-        f"too few cells to tune on: at least {FEWEST_CELLS} with counts in both halves of their molecules are needed"
-        f"{among} (found: {sum(size for size in sizes if size >= 2 or not among)})"
+        f"too few cells to tune on: at least {FEWEST_CELLS_FOR_TUNING} with counts in both halves of their molecules "
+        f"are needed{among} (found: {sum(size for size in sizes if size >= 2 or not among)})"
     )
 
 
@@ -258,9 +258,9 @@ def tuned(
     asked
         The parameters; numbers that are given are kept.
     console, clock, listed
-        As for :func:`tune`.
+        As for :func:`tune_opened`.
     """
-    tuning = tune(plan.data, plan.preparation, plan.batches, asked, console, clock, listed=listed)
+    tuning = tune_opened(plan.data, plan.preparation, plan.batches, asked, console, clock, listed=listed)
     asked = asked.model_copy(update=tuning.numbers)
     return replace(
         plan,

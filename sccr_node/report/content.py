@@ -203,7 +203,7 @@ class SmallGroup:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownVerdict:
     """One verdict: the question, the short answer, the sentence that explains it, and how it is marked."""
 
     question: str
@@ -232,7 +232,7 @@ class Helps:
         Cells that were tuned on, and the seed.
     """
 
-    answers: list[Answer]
+    answers: list[ShownVerdict]
     explained: list[tuple[str, float]]
     betas: list[float]
     lines: dict[str, list[float]]

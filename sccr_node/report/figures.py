@@ -19,7 +19,7 @@ N_HUES = 12
 
 SCATTER_LAYERS = 6
 DENSITY_CELL = 40.0
-LONGEST_NAME = 18
+LONGEST_LABEL = 18
 
 _LIGHT_HEAT = ("#f1f3f6", "#cfe3f0", "#86bfdd", "#3487bd", "#15508c", "#0a2450")
 _DARK_HEAT = ("#1c222b", "#1d3f62", "#2270a6", "#45a7d4", "#a3e0f1", "#f6fcff")
@@ -52,7 +52,7 @@ def markup(figure: ElementTree.Element) -> str:
     return ElementTree.tostring(figure, encoding="unicode")
 
 
-def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+def short_name(name: str, longest: int = LONGEST_LABEL) -> str:
     """Return a name that fits beside a figure."""
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
@@ -374,7 +374,7 @@ def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
         put(strip, "text", grouping.marks[group], x=begin + span / 2, y=top - 9, class_="middle")
     names = put(figure, "g", class_="axes genes")
     for position, gene in enumerate(markers.genes):
-        label = put(names, "text", shortened(gene, 12), x=left - 6, y=top + row * (position + 0.5) + 3.6, class_="end")
+        label = put(names, "text", short_name(gene, 12), x=left - 6, y=top + row * (position + 0.5) + 3.6, class_="end")
         if position and markers.gene_groups[position] != markers.gene_groups[position - 1]:
             put(figure, "path", d=f"M{left:.0f} {top + row * position:.1f}H{width - right:.0f}", class_="gap")
         if len(gene) > 12:

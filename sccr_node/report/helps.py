@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from sccr_node.contract.tune import TUNED
 from sccr_node.report import figures
-from sccr_node.report.content import Answer, Fact, Helps, readable
+from sccr_node.report.content import Fact, Helps, ShownVerdict, readable
 
 _KINDS: Mapping[str, Literal["good", "open", "bad"]] = {
     "help": "good",
@@ -80,14 +80,14 @@ def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
     )
 
 
-def _answer(question: str, answer: str, text: str) -> Answer:
+def _answer(question: str, answer: str, text: str) -> ShownVerdict:
     said = text.split(": ", 1)[-1].removeprefix(f"{_PREFIXES.get(answer, answer)}: ")
-    return Answer(
+    return ShownVerdict(
         question, _SHORT.get(answer, readable(answer)), said[:1].upper() + said[1:], _KINDS.get(answer, "open")
     )
 
 
-def _percent(share: float) -> str:
+def _share_explained(share: float) -> str:
     return "–" if share != share else "below 0%" if share < 0 else f"{share:.0%}"
 
 
@@ -97,7 +97,7 @@ def parts_of(helps: Helps) -> dict[str, Any]:
         "answers": helps.answers,
         "curve": Markup(figures.strength_curve(helps)),
         "blended": any(share == share for share in helps.lines.get("blend", [])),
-        "explained": [(title, _percent(share)) for title, share in helps.explained],
+        "explained": [(title, _share_explained(share)) for title, share in helps.explained],
         "numbers": ", ".join(f"{fact.name} = {fact.value}" for fact in helps.numbers),
         "n_cells": f"{helps.n_cells:,}",
         "seed": helps.seed,

@@ -8,33 +8,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from sccr_node.evaluation.clusters import leiden, neighbour_graph
-from sccr_node.numerics import principal_components
-from sccr_node.numerics.pca import rows_of
+from sccr_node.evaluation.neighborhoods import N_NEIGHBORS
 from sccr_node.runtime.numba_cache import use_compiled_functions
 
 SEED = 0
-N_COMPONENTS = 50
-N_NEIGHBOURS = 15
 RESOLUTION = 1.0
-FEWEST_CELLS_FOR_UMAP = 3 * N_NEIGHBOURS
+FEWEST_CELLS_FOR_UMAP = 3 * N_NEIGHBORS
 N_EPOCHS = 200
 MOST_CLUSTERS = 12
-
-
-def components_of(expression: sparse.csr_matrix) -> NDArray[np.float32]:
-    """Return the leading principal components of cells, cells x components.
-
-    Parameters
-    ----------
-    expression
-        Cells x genes.
-    """
-    # One thread: few cells are plotted, and sccr report has no --threads option to respect.
-    n_cells, n_genes = expression.shape
-    return principal_components(rows_of(expression), n_cells, n_genes, N_COMPONENTS, threads=1)
 
 
 def lay_out(
@@ -72,7 +55,7 @@ def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) ->
         noise = np.random.default_rng(SEED).normal(scale=1e-3, size=start.shape)
         init = (10 * (start - start.mean(axis=0)) / max(float(np.abs(start).max()), 1e-6) + noise).astype(np.float32)
     # Exact search takes less than a second for the plotted cells; UMAP's own would first compile for twenty seconds.
-    distances, neighbours = NearestNeighbors(n_neighbors=N_NEIGHBOURS, algorithm="brute").fit(components).kneighbors()
+    distances, neighbours = NearestNeighbors(n_neighbors=N_NEIGHBORS, algorithm="brute").fit(components).kneighbors()
     itself = np.arange(len(components))[:, None]
     known = (
         np.hstack([itself, neighbours[:, :-1]]),
@@ -82,7 +65,7 @@ def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) ->
         # The warnings are expected: a seed means one thread, and some data give a graph in several pieces.
         warnings.simplefilter("ignore")
         model = UMAP(
-            n_neighbors=N_NEIGHBOURS,
+            n_neighbors=N_NEIGHBORS,
             min_dist=0.3,
             n_epochs=N_EPOCHS,
             init=init,
@@ -103,10 +86,10 @@ def find_clusters(components: NDArray[np.float32]) -> tuple[str, NDArray[np.int6
     """
     n_cells = len(components)
     if n_cells >= FEWEST_CELLS_FOR_UMAP and find_spec("scanpy") is not None and find_spec("igraph") is not None:
-        return "Leiden clusters", leiden(neighbour_graph(components, N_NEIGHBOURS), RESOLUTION, seed=SEED)
+        return "Leiden clusters", leiden(neighbour_graph(components, N_NEIGHBORS), RESOLUTION, seed=SEED)
     from scipy.cluster.vq import kmeans2
 
-    n_clusters = max(1, min(MOST_CLUSTERS, n_cells // N_NEIGHBOURS))
+    n_clusters = max(1, min(MOST_CLUSTERS, n_cells // N_NEIGHBORS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # empty clusters are dropped below
         _, clusters = kmeans2(components.astype(np.float64), n_clusters, minit="++", rng=SEED)

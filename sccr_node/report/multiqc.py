@@ -60,18 +60,18 @@ def multiqc_content(content: Content) -> dict[str, dict[str, Any]]:
     return parts
 
 
-def _percent(share: float) -> float:
+def _rounded_percent(share: float) -> float:
     return round(100 * share, 3)
 
 
 def _general(content: Content) -> dict[str, Any]:
     numbers: dict[str, float] = {"sccr_cells": content.n_cells, "sccr_genes": content.n_imputed_genes}
     if content.zeros_before is not None:
-        numbers["sccr_zeros_before"] = _percent(content.zeros_before)
+        numbers["sccr_zeros_before"] = _rounded_percent(content.zeros_before)
     if content.zeros_after is not None:
-        numbers["sccr_zeros_after"] = _percent(content.zeros_after)
+        numbers["sccr_zeros_after"] = _rounded_percent(content.zeros_after)
     if content.helps is not None:
-        numbers["sccr_explained"] = _percent(content.helps.chosen[1])
+        numbers["sccr_explained"] = _rounded_percent(content.helps.chosen[1])
     if content.resources is not None:
         numbers["sccr_seconds"] = round(content.resources.total_seconds, 2)
         numbers["sccr_memory"] = round(content.resources.peak_memory / 1e9, 3)

@@ -20,8 +20,9 @@ from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing, reading
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.masks import positions
-from sccr_node.evaluation.neighborhoods import N_NEIGHBORS, nearest, own_neighbors_by_type
+from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, nearest, own_neighbors_by_type
 from sccr_node.numerics import Workspace
+from sccr_node.numerics.pca import components_of
 from sccr_node.report.content import (
     BINS_PER_UNIT,
     MAX_LOG_VALUE,
@@ -40,7 +41,7 @@ from sccr_node.report.content import (
     readable,
 )
 from sccr_node.report.helps import helps_of
-from sccr_node.report.layout import SEED, components_of, find_clusters, lay_out
+from sccr_node.report.layout import SEED, find_clusters, lay_out
 from sccr_node.results import Result
 from sccr_node.runtime.console import Progress
 from sccr_node.runtime.words import plural, quantity
@@ -55,7 +56,7 @@ MARKERS_OF_A_GROUP = 3
 CELLS_IN_MARKER_MAP = 480
 PAIRS_LISTED = 10
 GROUPS_LISTED = 10
-BLOCK_BYTES = 32 * 2**20
+REPORT_BLOCK_BYTES = 32 * 2**20
 
 _N_BINS = BINS_PER_UNIT * MAX_LOG_VALUE
 
@@ -148,7 +149,7 @@ def _values(before: Any, result: Result, progress: Progress | None) -> Values:
     histograms = {name: np.zeros(_N_BINS, dtype=np.int64) for name in ("before", "observed", "unobserved")}
     sums = dict.fromkeys(("before", "observed", "unobserved", "change"), 0.0)
     n_observed = n_observed_zero = n_stored = 0
-    for first, now in result.blocks(result.shown, BLOCK_BYTES):
+    for first, now in result.blocks(result.shown, REPORT_BLOCK_BYTES):
         if progress is not None:
             progress("compare values", first / n_cells)
         then = before[first : first + now.shape[0]]
@@ -335,13 +336,13 @@ def _parameter_facts(parameters: Mapping[str, Any]) -> list[Fact]:
     known = [name for name in fields if name in parameters and extra_of(fields[name])["affects_result"]]
     shown = known + sorted(name for name in parameters if name not in fields)
     return [
-        Fact(readable(name), _written(parameters[name]), str(fields[name].title) if name in fields else "")
+        Fact(readable(name), _readable_value(parameters[name]), str(fields[name].title) if name in fields else "")
         for name in shown
         if parameters[name] is not None
     ]
 
 
-def _written(value: Any) -> str:
+def _readable_value(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):
@@ -368,7 +369,8 @@ def _with_cells(
     expression = before[drawn]
     if progress is not None:
         progress("embed cells", 0.0)
-    unimputed = components_of(sparse.csr_matrix(expression))
+    # One thread: few cells are plotted, and sccr report has no --threads option to respect.
+    unimputed = components_of(sparse.csr_matrix(expression), N_COMPONENTS, threads=1)
     technique, places_before, places_after = lay_out(unimputed, components)
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
     if not groupings:

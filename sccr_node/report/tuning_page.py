@@ -13,7 +13,7 @@ from sccr_node.report.content import readable
 from sccr_node.report.helps import helps_of, parts_of
 from sccr_node.report.page import style, template
 
-COLUMNS = (
+TRIED_COLUMNS = (
     ("candidate", "Predicted by"),
     ("beta", "beta"),
     ("low_rank", "low_rank"),
@@ -49,10 +49,10 @@ def tuning_page(tuning: Tuning, *, source: Path, numbers: Mapping[str, Value], c
                 "labels: half of every cell’s molecules were held out, and predicted by imputing the other half."
             ),
             "helps": parts_of(helps),
-            "numbers": [(name, _written(value)) for name, value in numbers.items()],
-            "columns": [title for _, title in COLUMNS],
+            "numbers": [(name, _as_in_config(value)) for name, value in numbers.items()],
+            "columns": [title for _, title in TRIED_COLUMNS],
             "tried": [
-                {"cells": [_shown(name, row[name]) for name, _ in COLUMNS], "chosen": row["chosen"] == "yes"}
+                {"cells": [_shown(name, row[name]) for name, _ in TRIED_COLUMNS], "chosen": row["chosen"] == "yes"}
                 for row in tuning.rows()
             ],
             "command": readable(" ".join(command)),
@@ -60,7 +60,7 @@ def tuning_page(tuning: Tuning, *, source: Path, numbers: Mapping[str, Value], c
     )
 
 
-def _written(value: Value) -> str:
+def _as_in_config(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

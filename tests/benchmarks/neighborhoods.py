@@ -20,14 +20,13 @@ import scipy.sparse as sp
 
 from sccr_node.contract.methods import METHODS
 from sccr_node.data.views import Drawing
-from sccr_node.evaluation.neighborhoods import N_NEIGHBORS, balanced_vote, nearest, prediction_error
+from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, balanced_vote, nearest, prediction_error
 from sccr_node.evaluation.tuning import (
     RANKS,
-    Candidate,
     Grid,
+    ScoredSetting,
     Start,
     choose,
-    components_of,
     denoised_of,
     products,
     scored_genes,
@@ -35,6 +34,7 @@ from sccr_node.evaluation.tuning import (
 )
 from sccr_node.evaluation.verdicts import HARM, NO_HARM
 from sccr_node.numerics import Workspace
+from sccr_node.numerics.pca import components_of
 
 SETS = ("mouse_bladder_2100", "mouse_bladder_2746_hvg2003", "pbmc_10x_hvg2000", "worm_neuron", "mca_12tissues")
 TISSUES = ("Lung", "Fetal_Brain", "Placenta", "Small-Intestine", "Fetal-Liver", "Spleen")
@@ -72,9 +72,9 @@ def halves(counts: sp.csr_matrix, seed: int) -> tuple[sp.csr_matrix, sp.csr_matr
     return training, logs(parts[1][:, genes].tocsr(), depth)[0]
 
 
-def ways(tuned: Candidate) -> dict[str, Candidate]:
-    def way(beta: float, rank: int | None, share: float) -> Candidate:
-        return Candidate("", beta, rank, share, 0, 0, 0, 0)
+def ways(tuned: ScoredSetting) -> dict[str, ScoredSetting]:
+    def way(beta: float, rank: int | None, share: float) -> ScoredSetting:
+        return ScoredSetting("", beta, rank, share, 0, 0, 0, 0)
 
     made = {f"beta {beta}": way(beta, None, 0.0) for beta in BETAS}
     made |= {f"half beta {beta}, half PCA": way(beta, 20, 0.5) for beta in BETAS}
@@ -82,14 +82,14 @@ def ways(tuned: Candidate) -> dict[str, Candidate]:
 
 
 def votes(
-    begin: Start, made: dict[str, Candidate], types: np.ndarray | None, work: Workspace
+    begin: Start, made: dict[str, ScoredSetting], types: np.ndarray | None, work: Workspace
 ) -> dict[str, list[float]]:
     """Return, for unimputed data and every way, the prediction error and (with types) the vote."""
     found = {}
-    candidates: dict[str, Candidate | None] = {"unimputed": None, **made}
+    candidates: dict[str, ScoredSetting | None] = {"unimputed": None, **made}
     for name, way in candidates.items():
         matrix = begin.data.matrix if way is None else denoised_of(begin, way, SETTINGS, work)
-        neighbors = nearest(components_of(matrix, work), N_NEIGHBORS, work)
+        neighbors = nearest(components_of(matrix, N_COMPONENTS, work.threads), N_NEIGHBORS, work)
         error = prediction_error(neighbors, begin.held_out, work)
         vote = np.nan if types is None else balanced_vote(neighbors, types[begin.data.cells])
         found[name] = (error, vote)

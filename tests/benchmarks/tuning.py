@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sccr_node.evaluation.neighborhoods import N_NEIGHBORS, balanced_vote, nearest
-from sccr_node.evaluation.tuning import components_of
+from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, balanced_vote, nearest
 from sccr_node.numerics import Workspace
+from sccr_node.numerics.pca import components_of
 
 DATA_SETS = (
     "mouse_bladder_2100", "mouse_bladder_2746_hvg2003", "pbmc_10x_hvg2000", "mca_12tissues", "worm_neuron",
@@ -66,7 +66,7 @@ def logs(counts: sp.csr_matrix) -> np.ndarray:
 
 def vote(matrix: np.ndarray, types: np.ndarray) -> float:
     work = Workspace()
-    return balanced_vote(nearest(components_of(matrix, work), N_NEIGHBORS, work), types)
+    return balanced_vote(nearest(components_of(matrix, N_COMPONENTS, work.threads), N_NEIGHBORS, work), types)
 
 
 def imputed(source: Path, folder: Path, *numbers: object) -> np.ndarray:

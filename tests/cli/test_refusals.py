@@ -291,7 +291,7 @@ def test_a_full_disk_is_told_from_a_bug(counts, tmp_path, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("sccr_node.pipeline.impute.run", full)
+    monkeypatch.setattr("sccr_node.pipeline.impute.run_plan", full)
     assert main(["impute", str(counts), str(tmp_path / "out.h5ad")]) == 75
     assert "not enough disk" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -301,7 +301,7 @@ def test_running_out_of_memory(counts, tmp_path, capsys, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("sccr_node.pipeline.impute.run", exhausted)
+    monkeypatch.setattr("sccr_node.pipeline.impute.run_plan", exhausted)
     assert main(["impute", str(counts), str(tmp_path / "out.h5ad")]) == 75
     assert "out of memory" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -311,7 +311,7 @@ def test_a_bug_is_one_line_that_says_how_to_report_it(counts, tmp_path, capsys, 
     def broken(*_, **__):
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr("sccr_node.pipeline.impute.run", broken)
+    monkeypatch.setattr("sccr_node.pipeline.impute.run_plan", broken)
     assert main(["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet"]) == 70
     error = capsys.readouterr().err
     assert "surprise" in error and "--debug" in error and "issues" in error
@@ -426,11 +426,11 @@ def test_an_ignored_signal_stays_ignored(counts, tmp_path):
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from sccr_node.__main__ import main\n"
         "import sccr_node.pipeline.impute as step\n"
-        "run = step.run\n"
+        "run = step.run_plan\n"
         "def hung_up(*arguments, **options):\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    return run(*arguments, **options)\n"
-        "step.run = hung_up\n"
+        "step.run_plan = hung_up\n"
         f"sys.exit(main(['impute', {str(counts)!r}, {str(tmp_path / 'out.h5ad')!r}, '--quiet']))\n"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

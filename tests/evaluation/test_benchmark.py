@@ -10,8 +10,8 @@ from scipy import sparse
 
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.evaluation import benchmark
-from sccr_node.evaluation.analyses.recovery import recovery
-from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, rows_of, run_apart
+from sccr_node.evaluation.analyses.recovery import recovery_scores
+from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart, table_rows
 from sccr_node.evaluation.masks import mask_expression
 from sccr_node.evaluation.permuted import permute_genes
 from sccr_node.methods import sccr as impute_by_sccr
@@ -31,7 +31,7 @@ def inputs():
 
 def rows(run, folder):
     benchmark._laid_out(run, inputs(), folder)
-    return rows_of(run, folder, SETTINGS, None, silent)
+    return table_rows(run, folder, SETTINGS, None, silent)
 
 
 def plan(*analyses):
@@ -62,7 +62,7 @@ def test_a_run_scores_what_the_method_recovers(tmp_path):
     masked = mask_expression(inputs().expression, 0.4, "mcar", 5)
     truth = masked.truth.tocoo()
     recovered = impute_by_sccr(masked.expression, recovered=True).recovered
-    expected = recovery(truth.data, recovered[truth.row, truth.col])
+    expected = recovery_scores(truth.data, recovered[truth.row, truth.col])
     assert (row["method"], row["rate"], row["seed"], row["n_entries"]) == ("sccr", 0.4, 5, expected.n_entries)
     assert row["mae"] == pytest.approx(expected.mae) and row["cosine"] == pytest.approx(expected.cosine)
     assert row["seconds"] > 0 and row["peak_mb"] > 1

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from sccr_node.evaluation import molecules
 from sccr_node.evaluation.baselines import gene_and_cell_mean, gene_mean
 from sccr_node.evaluation.masks import mask_expression
-from sccr_node.evaluation.molecules import LEAST_COUNT, HeldOut, score
+from sccr_node.evaluation.molecules import LEAST_COUNT, HeldOut, score_with_baselines
 from sccr_node.methods import blend, scbfp, sccr, scfp
 from sccr_node.numerics import Workspace, pca
 from tests.support.simulated import simulated
@@ -26,7 +26,7 @@ def halves(counts, fraction=0.5, seed=0):
 
 def scores(held_out, predicted, **named):
     blocks = [(np.arange(len(predicted)), predicted)]
-    return {found.name: found for found in score(held_out, blocks, "candidate", Workspace(1), **named)}
+    return {found.name: found for found in score_with_baselines(held_out, blocks, "candidate", Workspace(1), **named)}
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +106,9 @@ def test_blocks_and_their_order_do_not_matter(split, monkeypatch):
     predicted = np.random.default_rng(2).random(split.training.shape)
     whole = scores(split, predicted)["candidate"]
     order = np.random.default_rng(3).permutation(len(predicted))
-    monkeypatch.setattr(molecules, "BLOCK_VALUES", 1000)
+    monkeypatch.setattr(molecules, "SCORED_VALUES", 1000)
     pieces = [(rows, predicted[rows]) for rows in np.array_split(order, 7)]
-    again = score(split, pieces, "candidate", Workspace(2))[0]
+    again = score_with_baselines(split, pieces, "candidate", Workspace(2))[0]
     for metric in ("mse", "mse_observed", "mse_unobserved", "deviance", "correlation", "explained"):
         assert getattr(again, metric) == pytest.approx(getattr(whole, metric), rel=1e-9)
 
@@ -189,14 +189,14 @@ def test_nothing_is_dense_for_all_cells(monkeypatch):
     """Memory grows with a block, not with the number of cells."""
     import tracemalloc
 
-    monkeypatch.setattr(molecules, "BLOCK_VALUES", 1 << 14)
+    monkeypatch.setattr(molecules, "SCORED_VALUES", 1 << 14)
     monkeypatch.setattr(pca, "BLOCK_VALUES", 1 << 14)
     counts = np.random.default_rng(0).poisson(0.05, (4000, 300))
     held_out = halves(counts)
     blocks = ((np.arange(at, at + 200), np.full((200, 300), 0.1)) for at in range(0, 4000, 200))
     tracemalloc.start()
     with threadpool_limits(1):
-        score(held_out, blocks, "candidate", Workspace(1))
+        score_with_baselines(held_out, blocks, "candidate", Workspace(1))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4000 * 300 * 8 / 2

@@ -9,9 +9,9 @@ from scipy import sparse
 from sccr_node.contract.methods import METHODS
 from sccr_node.evaluation import tuning
 from sccr_node.evaluation.tuning import (
-    Candidate,
     Grid,
     Products,
+    ScoredSetting,
     choose,
     denoised_of,
     judge_neighborhoods,
@@ -186,7 +186,7 @@ def test_identical_halves_need_no_imputation():
 
 def test_what_is_judged_is_the_imputation():
     training, _, begin, _ = scored()
-    chosen = Candidate("blend", 0.8, 5, 0.4, 0, 0, 0, 0)
+    chosen = ScoredSetting("blend", 0.8, 5, 0.4, 0, 0, 0, 0)
     made = denoised_of(begin, chosen, settings(), Workspace(2))
     expected = blend(training, sccr(training, beta=0.8).denoised, share=0.4, rank=5)
     np.testing.assert_allclose(made, expected[np.ix_(begin.data.cells, begin.data.genes)], atol=1e-5)
@@ -194,10 +194,10 @@ def test_what_is_judged_is_the_imputation():
 
 def test_neighborhoods_of_unimputed_data_do_not_change():
     _, _, begin, _ = scored()
-    nothing = Candidate("denoised", 0.0, None, 0.0, 0, 0, 0, 0)
+    nothing = ScoredSetting("denoised", 0.0, None, 0.0, 0, 0, 0, 0)
     found = judge_neighborhoods([begin], nothing, settings(gamma=0.0), Workspace(1), seed=0)
     assert found.change == 0.0 and found.n_averaged == 1.0
-    strong = Candidate("denoised", 0.99, None, 0.0, 0, 0, 0, 0)
+    strong = ScoredSetting("denoised", 0.99, None, 0.0, 0, 0, 0, 0)
     assert judge_neighborhoods([begin], strong, settings(), Workspace(1), seed=0).n_averaged > 10
 
 

@@ -4,13 +4,13 @@ import math
 
 import pytest
 
-from sccr_node.evaluation.tuning import Candidate, Choice, Neighborhoods
+from sccr_node.evaluation.tuning import Choice, Neighborhoods, ScoredSetting
 from sccr_node.evaluation.verdicts import HARM, NO_HARM, Tuning, on_neighborhoods, on_values
 
 
 def candidate(name, explained, error=1.0, **numbers):
     given = {"beta": None, "low_rank": None, "low_rank_share": None} | numbers
-    return Candidate(name, given["beta"], given["low_rank"], given["low_rank_share"], error, explained, 0, 0)
+    return ScoredSetting(name, given["beta"], given["low_rank"], given["low_rank_share"], error, explained, 0, 0)
 
 
 def choice(chosen, unimputed=-1.5, *, error=0.5, means=1.0):

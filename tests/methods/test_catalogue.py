@@ -23,9 +23,9 @@ ARRAY_FUNCTIONS = pytest.mark.parametrize("method", PUBLIC, ids=lambda method: m
 
 
 def stages_of(module):
-    """The functions of a module that take a workspace and settings: its stages."""
+    """The functions that take a workspace and settings, of a module and those that it shares: its stages."""
     functions = [value for _, value in inspect.getmembers(module, inspect.isfunction)]
-    own = [function for function in functions if function.__module__ == module.__name__]
+    own = [function for function in functions if function.__module__ in (module.__name__, "sccr_node.methods.stages")]
     return [function for function in own if "work" in inspect.signature(function).parameters and uses(function)]
 
 

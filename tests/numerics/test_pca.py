@@ -1,7 +1,9 @@
-"""Principal components against numpy's SVD in float64."""
+"""Principal components against numpy's SVD in float64, and against scikit-learn."""
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from sklearn.decomposition import PCA
 
 from sccr_node.numerics import pca, principal_components
 
@@ -91,3 +93,12 @@ def test_progress_may_stop_it():
 
     with pytest.raises(KeyboardInterrupt):
         components(low_rank(0, 50, 20), 3, progress=stop)
+
+
+@pytest.mark.parametrize("shape", [(120, 40), (30, 80), (5, 7), (2, 3)])
+def test_components_are_those_of_scikit_learn(shape):
+    matrix = np.random.default_rng(2).poisson(1.0, shape).astype(np.float64)
+    n_components = min(50, shape[0] - 1, shape[1])
+    found = pca.components_of(sp.csr_matrix(matrix), 50, threads=1)
+    expected = PCA(n_components, svd_solver="full").fit_transform(matrix)
+    assert np.abs(found) == pytest.approx(np.abs(expected), abs=1e-4)

@@ -16,7 +16,7 @@ from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import open_dataset
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation import analyses
-from sccr_node.pipeline.evaluate import genes_of_layer, prepare, read_types
+from sccr_node.pipeline.evaluate import decide_and_prepare, genes_of_layer, read_types
 from sccr_node.runtime.console import Console
 
 QUIET = Console(quiet=True)
@@ -89,10 +89,10 @@ def test_values_of_other_tools_are_taken_as_they_are(few_cells, counts_file):
     values = prepared_by_hand(few_cells)[0] - 0.1
     ad.AnnData(values, few_cells.obs, few_cells.var).write_h5ad(counts_file)
     with open_dataset(counts_file) as data:
-        _, prepared = prepare(data, PreparationParameters(), QUIET, any_scale=True)
+        _, prepared = decide_and_prepare(data, PreparationParameters(), QUIET, any_scale=True)
         np.testing.assert_allclose(prepared.expression.toarray(), values, rtol=1e-5, atol=1e-6)
         with pytest.raises(InputProblem, match="negative"):
-            prepare(data, PreparationParameters(), QUIET)
+            decide_and_prepare(data, PreparationParameters(), QUIET)
 
 
 def test_genes_of_a_result_are_those_that_were_imputed(few_cells, counts_file):

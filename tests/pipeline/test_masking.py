@@ -13,7 +13,7 @@ import pytest
 from scipy import sparse
 
 from sccr_node.contract.evaluate import EvaluateMaskParameters
-from sccr_node.evaluation.analyses.recovery import recovery
+from sccr_node.evaluation.analyses.recovery import recovery_scores
 from sccr_node.pipeline.hidden import FACTOR_COLUMN
 from sccr_node.pipeline.masking import mask_file, score_candidate
 from sccr_node.runtime.console import Console
@@ -94,7 +94,7 @@ def test_a_candidate_is_aligned_by_name_and_compared_at_the_masked_entries(count
     random = np.random.default_rng(0)
     values = random.gamma(2.0, 0.5, masked.shape) * (random.random(masked.shape) < 0.7) - 0.01
     where = masked.layers["truth"].toarray() != 0
-    expected = recovery(masked.layers["truth"].toarray()[where], values[where])
+    expected = recovery_scores(masked.layers["truth"].toarray()[where], values[where])
     candidate = ad.AnnData(storage(values), masked.obs[[]], masked.var[[]])
     if order == "other":
         candidate = candidate[random.permutation(60), random.permutation(80)].copy()

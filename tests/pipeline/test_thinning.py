@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sccr_node.evaluation.molecules import HeldOut, score
+from sccr_node.evaluation.molecules import HeldOut, score_with_baselines
 from sccr_node.numerics import Workspace
 from sccr_node.pipeline.hidden import FACTOR_COLUMN
-from sccr_node.pipeline.thinning import COLUMNS, HELD_OUT_FACTOR_COLUMN
+from sccr_node.pipeline.thinning import HELD_OUT_FACTOR_COLUMN, SCORE_COLUMNS
 from tests.support.candidates import renamed, with_counts, with_denoised_counts, with_nan
 
 
@@ -74,7 +74,7 @@ def test_split_impute_score(sccr, train):
     code, out, err = sccr(*call)
     assert (code, out) == (0, "")
     rows = pd.read_csv(output, sep="\t")
-    assert tuple(rows) == COLUMNS
+    assert tuple(rows) == SCORE_COLUMNS
     assert rows["candidate"].tolist()[:3] == [str(imputed), "nothing", "gene mean"]
     assert rows["candidate"][3].startswith("PCA of rank ")
     assert rows["layer"][0] == "sccr" and rows["layer"][1:].isna().all()
@@ -97,14 +97,14 @@ def test_a_candidate_is_aligned_by_name(sccr, train, storage, order):
     held_out = HeldOut(
         given.X.tocsr(), given.layers["held_out"].tocsr(), given.obs[HELD_OUT_FACTOR_COLUMN].to_numpy(), 0.5
     )
-    expected = score(held_out, [(np.arange(60), values)], "it", Workspace(1))[0]
+    expected = score_with_baselines(held_out, [(np.arange(60), values)], "it", Workspace(1))[0]
     candidate = ad.AnnData(storage(values), given.obs[[]], given.var[[]])
     if order == "other":
         candidate = candidate[random.permutation(60), random.permutation(80)].copy()
     path = train.with_name("candidate.h5ad")
     candidate.write_h5ad(path)
     found = table(sccr("evaluate", "score", train, path)[1]).iloc[0]
-    for metric in COLUMNS[5:]:
+    for metric in SCORE_COLUMNS[5:]:
         assert found[metric] == pytest.approx(getattr(expected, metric), rel=1e-5)
 
 

@@ -1,9 +1,7 @@
-"""Layouts and clusters, against scikit-learn if there is something to compare with."""
+"""Layouts and clusters of the plotted cells."""
 
 import numpy as np
 import pytest
-from scipy import sparse
-from sklearn.decomposition import PCA
 
 from sccr_node.report import layout as embedding
 
@@ -12,15 +10,6 @@ def groups(n_cells: int = 90, n_groups: int = 3) -> tuple[np.ndarray, np.ndarray
     generator = np.random.default_rng(0)
     labels = np.arange(n_cells) % n_groups
     return (8 * np.eye(n_groups, 12)[labels] + generator.standard_normal((n_cells, 12))).astype(np.float32), labels
-
-
-@pytest.mark.parametrize("shape", [(120, 40), (30, 80), (5, 7), (2, 3)])
-def test_components_are_those_of_scikit_learn(shape):
-    matrix = np.random.default_rng(2).poisson(1.0, shape).astype(np.float64)
-    n_components = min(50, shape[0] - 1, shape[1])
-    found = embedding.components_of(sparse.csr_matrix(matrix))
-    expected = PCA(n_components, svd_solver="full").fit_transform(matrix)
-    assert np.abs(found) == pytest.approx(np.abs(expected), abs=1e-4)
 
 
 def test_umap_keeps_groups_apart_and_repeats(monkeypatch):

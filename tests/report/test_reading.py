@@ -46,7 +46,7 @@ def check_values(content, made: Made) -> None:
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 def test_values_are_those_of_dense_arrays(tmp_path, monkeypatch, dense, suffix):
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 20_000)  # several blocks
+    monkeypatch.setattr(reading, "REPORT_BLOCK_BYTES", 20_000)  # several blocks
     made = make_result(tmp_path / f"result{suffix}", dense=dense)
     check_values(content_from(made.path, with_cells=False), made)
 

@@ -20,8 +20,7 @@ from sccr_node.contract.benchmark import analysis_names
 from sccr_node.contract.methods import Task
 from sccr_node.evaluation.metrics import METRICS, Metric
 from sccr_node.evaluation.molecules import HeldOut
-from sccr_node.numerics import Progress, principal_components
-from sccr_node.numerics.pca import rows_of
+from sccr_node.numerics import Progress
 
 Row = dict[str, Any]
 """One row of a table, by column."""
@@ -133,12 +132,6 @@ def cells_with_types(case: Case) -> tuple[NDArray[np.float32], NDArray[np.int64]
 def as_dense(cells: Any) -> NDArray[np.float32]:
     """Return some cells of a method's output, dense."""
     return np.asarray(cells if isinstance(cells, np.ndarray) else cells.toarray(), dtype=np.float32)
-
-
-def components_of(cells: NDArray[np.float32], n_components: int, threads: int) -> NDArray[np.float32]:
-    """Return the leading principal components of cells x genes, cells x at most ``n_components``."""
-    n_cells, n_genes = cells.shape
-    return principal_components(rows_of(cells), n_cells, n_genes, n_components, threads=threads)
 
 
 def names() -> list[str]:

@@ -13,7 +13,7 @@ from sccr_node.evaluation.metrics import Metric
 from sccr_node.evaluation.neighborhoods import mean_by_type
 from sccr_node.evaluation.ranks import halves
 
-MOST_ITERATIONS = 300
+MOST_SOLVER_ITERATIONS = 300
 
 
 def predicted(training: NDArray[np.float32], types: NDArray[np.int64], cells: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -32,7 +32,7 @@ def predicted(training: NDArray[np.float32], types: NDArray[np.int64], cells: ND
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_ITERATIONS, tol=1e-3))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_SOLVER_ITERATIONS, tol=1e-3))
     # One thread, so that sums are added in the same order however many there are.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits do not change which type is likeliest

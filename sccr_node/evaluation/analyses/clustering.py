@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.evaluation.analyses import Analysis, Case, Row, cells_with_types, components_of
+from sccr_node.evaluation.analyses import Analysis, Case, Row, cells_with_types
 from sccr_node.evaluation.clusters import Labels, k_means, leiden, neighbour_graph
 from sccr_node.evaluation.metrics import METRICS
 from sccr_node.numerics import Progress
+from sccr_node.numerics.pca import components_of
 
 RESOLUTIONS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 """The grid of Leiden's resolutions in a benchmark."""
@@ -35,7 +36,7 @@ SUMMARY_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class ClusteringSettings:
     """How cells are clustered.
 
     Attributes
@@ -76,7 +77,7 @@ class Clustering:
 def compare(
     expression: NDArray[np.float32],
     types: Labels,
-    settings: Settings,
+    settings: ClusteringSettings,
     *,
     seeds: Sequence[int],
     threads: int,
@@ -117,7 +118,7 @@ def compare(
             algorithm=algorithm,
             seed=seed,
             n_clusters=len(np.unique(clusters)),
-            **agreement(types, clusters),
+            **cluster_agreement(types, clusters),
             silhouette=silhouette(components, clusters),
             silhouette_types=of_types,
             resolution=resolution,
@@ -135,7 +136,7 @@ def compare(
         progress("Leiden at other resolutions", done / len(seeds))
         tried = at_resolutions(graph, n_types, resolutions, seed=seed)
         closest = min(tried, key=lambda at: (abs(len(np.unique(tried[at])) - n_types), at))
-        agreeing = max(tried, key=lambda at: (agreement(types, tried[at])["ari"], -at))
+        agreeing = max(tried, key=lambda at: (cluster_agreement(types, tried[at])["ari"], -at))
         yield compared("leiden_types", seed, tried[closest], closest)
         yield compared("leiden_best", seed, tried[agreeing], agreeing)
     progress("Leiden", 1.0)
@@ -170,7 +171,7 @@ def at_resolutions(graph: Any, n_types: int, resolutions: Sequence[float], *, se
     return tried
 
 
-def agreement(types: Labels, clusters: Labels) -> dict[str, float]:
+def cluster_agreement(types: Labels, clusters: Labels) -> dict[str, float]:
     """Return ``ari``, ``nmi`` and ``accuracy``; there can be more or fewer clusters than types."""
     from sklearn import metrics
 
@@ -239,7 +240,7 @@ def score(case: Case) -> list[Row]:
     found = compare(
         cells,
         types,
-        Settings(**case.settings),
+        ClusteringSettings(**case.settings),
         seeds=case.seeds,
         threads=case.threads,
         progress=case.progress,
@@ -267,5 +268,5 @@ ANALYSIS = Analysis(
     question="Do clusters agree with the cell types?",
     needs=("label_key",),
     libraries=("sklearn", "scanpy", "igraph"),
-    settings=tuple(field.name for field in fields(Settings)),
+    settings=tuple(field.name for field in fields(ClusteringSettings)),
 )

@@ -44,7 +44,7 @@ def pseudobulk_changes(expression: Any, types: NDArray[np.int64]) -> NDArray[np.
     return np.asarray(np.log((own / sizes + smallest) / (others + smallest)))
 
 
-def agreement(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+def rank_agreement(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
     """Return Spearman's correlation over the genes, averaged over the types; a constant ranking counts as 0."""
     ranks = [stats.rankdata(values, axis=1) for values in (found, expected)]
     centred = [values - values.mean(axis=1, keepdims=True) for values in ranks]
@@ -74,9 +74,9 @@ def score(case: Case) -> list[Row]:
         if len(np.unique(types[counted])) > 1:
             expected = auc_by_type(observed[counted], types[counted])
             found = auc_by_type(cells[judged], types[judged])
-            row["de_ranks"] = agreement(found, expected)
+            row["de_ranks"] = rank_agreement(found, expected)
             row["de_top"] = overlap(found, expected, n_top)
-            row["de_pseudobulk"] = agreement(
+            row["de_pseudobulk"] = rank_agreement(
                 pseudobulk_changes(cells[judged], types[judged]),
                 pseudobulk_changes(observed[counted], types[counted]),
             )

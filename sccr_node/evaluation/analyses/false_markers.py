@@ -19,7 +19,7 @@ from sccr_node.evaluation.ranks import auc_by_type
 AREA = 0.7
 """From this area under the curve on, a gene counts as a marker."""
 
-FEWEST_CELLS = 10
+FEWEST_CELLS_PER_TYPE = 10
 """In smaller types, areas of this size come about by chance."""
 
 
@@ -28,7 +28,7 @@ def score(case: Case) -> list[Row]:
     cells, types = cells_with_types(case)
     permuted = permuted_genes(cells.shape[1], case.seeds[0])
     present, sizes = np.unique(types, return_counts=True)
-    large = (sizes >= FEWEST_CELLS) & (len(types) - sizes >= FEWEST_CELLS)
+    large = (sizes >= FEWEST_CELLS_PER_TYPE) & (len(types) - sizes >= FEWEST_CELLS_PER_TYPE)
     row: Row = {"n_permuted": len(permuted), "false_markers": float("nan"), "false_auc": float("nan")}
     if large.any():
         best = auc_by_type(cells[:, permuted], types)[large].max(axis=0)
@@ -50,7 +50,7 @@ METRICS = {
             "False markers",
             "Share of genes that become markers of a type although their values were permuted among the cells before "
             f"imputation, as {SHARE:.0%} of the genes are. A marker has an area under the curve of at least {AREA:g}; "
-            f"types under {FEWEST_CELLS} cells are left out.",
+            f"types under {FEWEST_CELLS_PER_TYPE} cells are left out.",
             lowest=0,
             highest=1,
             better="lower",

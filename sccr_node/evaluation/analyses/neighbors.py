@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.evaluation.analyses import Analysis, Case, Row, cells_with_types, components_of
+from sccr_node.evaluation.analyses import Analysis, Case, Row, cells_with_types
 from sccr_node.evaluation.metrics import Metric
 from sccr_node.evaluation.neighborhoods import (
     N_COMPONENTS,
@@ -17,6 +17,7 @@ from sccr_node.evaluation.neighborhoods import (
     votes_by_type,
 )
 from sccr_node.numerics import Workspace
+from sccr_node.numerics.pca import components_of
 
 RARE_CELLS, RARE_SHARE = 50, 0.01
 """A type with fewer cells, or with a smaller share of the cells, is rare."""

@@ -23,7 +23,7 @@ class Recovery:
     cosine: float
 
 
-def recovery(truth: NDArray[np.floating], imputed: NDArray[np.floating]) -> Recovery:
+def recovery_scores(truth: NDArray[np.floating], imputed: NDArray[np.floating]) -> Recovery:
     """Compare imputed with true values.
 
     The published code of scFP, scBFP and scCR prints mean(sqrt(difference^2)) as "RMSE". That is the mean absolute
@@ -63,7 +63,7 @@ def recovery(truth: NDArray[np.floating], imputed: NDArray[np.floating]) -> Reco
 def score(case: Case) -> list[Row]:
     """Return one row: the metrics over all masked entries."""
     truth = case.truth.tocoo()
-    return [asdict(recovery(truth.data, np.asarray(case.imputed[truth.row, truth.col]).ravel()))]
+    return [asdict(recovery_scores(truth.data, np.asarray(case.imputed[truth.row, truth.col]).ravel()))]
 
 
 def summary(rows: Sequence[Row]) -> str:

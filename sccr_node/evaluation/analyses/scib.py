@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.evaluation.analyses import Analysis, Case, Row, cells_with_types, components_of
+from sccr_node.evaluation.analyses import Analysis, Case, Row, cells_with_types
 from sccr_node.evaluation.metrics import Metric
 from sccr_node.evaluation.neighborhoods import N_COMPONENTS
+from sccr_node.numerics.pca import components_of
 
 LISI_NEIGHBORS, GRAPH_NEIGHBORS = 90, 15
 """What scib-metrics' own benchmark uses, counting the cell itself."""
 
-FEWEST_CELLS = 10
+FEWEST_CELLS_FOR_SCIB = 10
 
 
 def neighbors_for_scib(components: NDArray[np.float32], n_neighbors: int) -> Any:
@@ -35,7 +36,7 @@ def score(case: Case) -> list[Row]:
     import scib_metrics
 
     cells, types = cells_with_types(case)
-    if len(cells) < FEWEST_CELLS:
+    if len(cells) < FEWEST_CELLS_FOR_SCIB:
         return [dict.fromkeys(METRICS, float("nan"))]
     case.progress("scib-metrics", 0.0)
     components = components_of(cells, N_COMPONENTS, case.threads)

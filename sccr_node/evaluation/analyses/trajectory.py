@@ -8,13 +8,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import stats
 
-from sccr_node.evaluation.analyses import Analysis, Case, Row, as_dense, components_of
+from sccr_node.evaluation.analyses import Analysis, Case, Row, as_dense
 from sccr_node.evaluation.metrics import Metric
-from sccr_node.evaluation.pseudotime import FEWEST_CELLS, diffusion_pseudotime, root_of
+from sccr_node.evaluation.pseudotime import FEWEST_CELLS_FOR_PSEUDOTIME, diffusion_pseudotime, root_of
+from sccr_node.numerics.pca import components_of
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrajectorySettings:
     """Number of neighbours per cell in the graph, counting the cell itself, and of principal components."""
 
     n_neighbors: int
@@ -26,9 +27,9 @@ def score(case: Case) -> list[Row]:
     assert case.order is not None
     known = np.isfinite(case.order)
     order = case.order[known]
-    if len(order) < FEWEST_CELLS:
+    if len(order) < FEWEST_CELLS_FOR_PSEUDOTIME:
         return [{"pseudotime": float("nan"), "reached": float("nan")}]
-    settings = Settings(**case.settings)
+    settings = TrajectorySettings(**case.settings)
     case.progress("pseudotime", 0.0)
     components = components_of(as_dense(case.imputed[known]), settings.n_components, case.threads)
     time = diffusion_pseudotime(components, settings.n_neighbors, root_of(components, order))
@@ -87,5 +88,5 @@ ANALYSIS = Analysis(
     metrics=tuple(METRICS.values()),
     needs=("order_key",),
     libraries=("scanpy", "sklearn"),
-    settings=tuple(field.name for field in fields(Settings)),
+    settings=tuple(field.name for field in fields(TrajectorySettings)),
 )

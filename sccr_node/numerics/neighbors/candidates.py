@@ -5,14 +5,14 @@ from numpy.typing import NDArray
 
 from sccr_node.numerics._kernels import TILE, kernels
 
-SPARE = 8  # candidates in addition to the list: enough that few rows need the full scan
+SPARE_CANDIDATES = 8  # candidates in addition to the list: enough that few rows need the full scan
 
 
 class Candidates:
     """The candidates of every row, as one heap per worker, merged at the end."""
 
     def __init__(self, n_rows: int, n_kept: int, workers: int) -> None:
-        self.n_kept = min(n_kept + SPARE, n_rows + 1)
+        self.n_kept = min(n_kept + SPARE_CANDIDATES, n_rows + 1)
         self.scores = [np.full((n_rows, self.n_kept), -np.inf, np.float32) for _ in range(workers)]
         self.indices = [np.full((n_rows, self.n_kept), -1, np.int32) for _ in range(workers)]
 

@@ -12,7 +12,7 @@ from sccr_node.numerics.neighbors.candidates import Candidates, inverses, padded
 from sccr_node.numerics.neighbors.rows import DenseRows, Neighbors, SparseRows
 from sccr_node.numerics.workspace import Workspace
 
-ROWS = 256  # rows per block of exact scores: a few milliseconds
+SCORED_ROWS = 256  # rows per block of exact scores: a few milliseconds
 FLOAT32_ROUNDING = 2.0**-24
 
 
@@ -46,14 +46,14 @@ def _search_sparse(rows: SparseRows, n_kept: int, work: Workspace) -> Neighbors:
     lines = [np.zeros(n_columns, np.float32) for _ in range(work.threads)]
 
     def decide(worker: int, first: int) -> None:
-        last = min(first + ROWS, n)
+        last = min(first + SCORED_ROWS, n)
         candidates.merge(first, last)
         kernels().rank_sparse(
             *csr, first, last, inverse_norms, candidates.scores[0], candidates.indices[0],
             candidates.n_kept, n_kept, found.scores, found.indices, contested, lines[worker],
         )  # fmt: skip
 
-    work.run(decide, range(0, n, ROWS))
+    work.run(decide, range(0, n, SCORED_ROWS))
 
     def scan(worker: int, row: int) -> None:
         kernels().scan_sparse(*csr, n, row, inverse_norms, n_kept, found.scores, found.indices, lines[worker])
@@ -101,14 +101,14 @@ def _search_dense(rows: DenseRows, n_kept: int, work: Workspace) -> Neighbors:
     error = (min(n_columns, DEPTH) + n_columns / DEPTH + 9) * FLOAT32_ROUNDING * 1.01
 
     def decide(worker: int, first: int) -> None:
-        last = min(first + ROWS, n)
+        last = min(first + SCORED_ROWS, n)
         candidates.merge(first, last)
         kernels().rank_dense(
             buffer, n_columns, first, last, inverse_norms, signed, candidates.scores[0], candidates.indices[0],
             candidates.n_kept, error, n_kept, found.scores, found.indices, contested,
         )  # fmt: skip
 
-    work.run(decide, range(0, n, ROWS))
+    work.run(decide, range(0, n, SCORED_ROWS))
     listed = np.flatnonzero(contested).astype(np.int32)
 
     def scan(worker: int, at: int) -> None:

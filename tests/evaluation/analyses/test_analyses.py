@@ -76,12 +76,12 @@ def test_a_file_is_an_analysis(toy):
 
 
 def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
-    from sccr_node.evaluation.benchmark import _laid_out, rows_of
+    from sccr_node.evaluation.benchmark import _laid_out, table_rows
     from sccr_node.pipeline import benchmark
 
     def here(run, inputs, progress):  # a process of its own would not know of the toy
         _laid_out(run, inputs, counts_file.parent)
-        return rows_of(run, counts_file.parent, inputs.settings, inputs.threads, progress)
+        return table_rows(run, counts_file.parent, inputs.settings, inputs.threads, progress)
 
     monkeypatch.setattr(benchmark, "run_apart", here)
     code, out, err = sccr(

@@ -9,7 +9,14 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from sccr_node.evaluation.analyses.clustering import Settings, accuracy, agreement, at_resolutions, compare, silhouette
+from sccr_node.evaluation.analyses.clustering import (
+    ClusteringSettings,
+    accuracy,
+    at_resolutions,
+    cluster_agreement,
+    compare,
+    silhouette,
+)
 from sccr_node.evaluation.clusters import neighbour_graph
 from tests.support.groups import blobs
 
@@ -37,7 +44,7 @@ def test_accuracy_is_that_of_the_best_match_of_all(pairs):
 @examples(deadline=None)
 def test_agreement_against_scikit_learn(pairs):
     types, clusters = np.array(pairs).T
-    found = agreement(types, clusters)
+    found = cluster_agreement(types, clusters)
     assert found["ari"] == pytest.approx(metrics.adjusted_rand_score(types, clusters))
     assert found["nmi"] == pytest.approx(metrics.normalized_mutual_info_score(types, clusters))
 
@@ -53,7 +60,7 @@ def test_silhouette_against_scikit_learn_and_where_it_is_not_defined():
 def test_compare_gives_one_row_for_each_algorithm_and_seed(n_components):
     cells, types = blobs()
     stages = []
-    settings = Settings(n_restarts=3, n_neighbors=15, resolution=0.5, n_components=n_components)
+    settings = ClusteringSettings(n_restarts=3, n_neighbors=15, resolution=0.5, n_components=n_components)
 
     def progress(stage, fraction):
         stages.append((stage, fraction))
@@ -70,7 +77,7 @@ def test_compare_gives_one_row_for_each_algorithm_and_seed(n_components):
 def test_leiden_at_the_number_of_types_and_at_its_best():
     # Two types far apart: at a low resolution there is one cluster per type, at a higher one each falls into several.
     cells, types = blobs(n_groups=2, n_cells=400)
-    settings = Settings(n_restarts=1, n_neighbors=15, resolution=1.0, n_components=None)
+    settings = ClusteringSettings(n_restarts=1, n_neighbors=15, resolution=1.0, n_components=None)
     grid = (0.01, 1.0)
 
     found = compare(cells, types, settings, seeds=[0, 1], threads=1, progress=lambda *_: None, resolutions=grid)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from sccr_node.evaluation.analyses.differential import agreement, overlap, pseudobulk_changes, score
+from sccr_node.evaluation.analyses.differential import overlap, pseudobulk_changes, rank_agreement, score
 from tests.support.cases import case
 
 
@@ -12,8 +12,11 @@ def test_agreement_is_spearmans_averaged_over_the_types():
     random = np.random.default_rng(0)
     found, expected = random.integers(0, 9, (2, 3, 50)).astype(float)
     each = [stats.spearmanr(*pair).statistic for pair in zip(found, expected, strict=True)]
-    assert agreement(found, expected) == pytest.approx(np.mean(each))
-    assert agreement(expected, expected) == pytest.approx(1) and agreement(np.ones((1, 5)), np.arange(5.0)[None]) == 0
+    assert rank_agreement(found, expected) == pytest.approx(np.mean(each))
+    assert (
+        rank_agreement(expected, expected) == pytest.approx(1)
+        and rank_agreement(np.ones((1, 5)), np.arange(5.0)[None]) == 0
+    )
 
 
 def test_overlap_by_hand():
