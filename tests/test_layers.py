@@ -96,6 +96,12 @@ def test_only_the_catalogue_and_its_module_know_a_method_by_name():
             if isinstance(node, ast.Compare):
                 compared = {item.value for item in ast.walk(node) if isinstance(item, ast.Constant)}
                 assert not compared & set(METHODS), f"{path.relative_to(ROOT)}:{node.lineno}"
+                # The default is a method as well: a branch on it is one on its name.
+                assert not any("DEFAULT_METHOD" in ast.unparse(item) for item in [node.left, *node.comparators]), path
+            if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+                assert node.slice.value not in METHODS, f"{path.relative_to(ROOT)}:{node.lineno}"
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in {f"sccr_node.methods.{name}" for name in METHODS}, path
 
 
 def test_every_file_says_in_its_first_line_what_it_does():

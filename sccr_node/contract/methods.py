@@ -39,6 +39,8 @@ class Method:
         The output that its authors evaluated for each task.
     follows
         Its settings without a published value, each with the setting whose value it takes unless it is given.
+    tuned
+        The parameters that ``sccr tune`` chooses, those of the blend included; empty if the method cannot be tuned.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Method:
     relation: Literal["pearson", "cosine"] | None
     scored: Mapping[Task, Output]
     follows: Mapping[str, str] = field(default_factory=dict)
+    tuned: tuple[str, ...] = ()
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -100,6 +103,7 @@ METHODS: Mapping[str, Method] = {
             relation="pearson",
             scored={"recovery": "recovered", "clustering": "denoised"},
             follows={"k_denoising": "k_cell", "n_denoising_iterations": "n_iterations"},
+            tuned=("beta", "low_rank", "low_rank_share"),
         ),
         Method(
             name="scfp",

@@ -8,22 +8,25 @@ from pydantic import model_validator
 
 from sccr_node.contract.fields import EVALUATION, METHOD, parameter
 from sccr_node.contract.imputing import MethodName, MethodParameters
-from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
+from sccr_node.contract.methods import METHODS
 from sccr_node.contract.shared import BoundedParameters, PreparationParameters, ThreadedParameters, WritingParameters
 
 MOST_DENOISING_ITERATIONS = 200
 
-TUNED = ("beta", "low_rank", "low_rank_share")
-"""The parameters that are tuned, unless they are given."""
+TUNABLE = tuple(name for name, method in METHODS.items() if method.tuned)
+"""The methods that can be tuned; the first is the default."""
+
+TUNED = tuple(dict.fromkeys(name for method in METHODS.values() for name in method.tuned))
+"""The parameters that are tuned, of whichever method, unless they are given."""
 
 
 class TuneParameters(MethodParameters, WritingParameters, BoundedParameters, ThreadedParameters, PreparationParameters):
     """Parameters of ``sccr tune``."""
 
     method: MethodName = parameter(
-        DEFAULT_METHOD,
+        TUNABLE[0],
         title="Method",
-        description=f"Method to tune: only {DEFAULT_METHOD} can be tuned.",
+        description=f"Method to tune: only {' or '.join(TUNABLE)} can be tuned.",
         group=METHOD,
     )
     max_cells: int = parameter(
@@ -57,8 +60,8 @@ class TuneParameters(MethodParameters, WritingParameters, BoundedParameters, Thr
 
 def check_tunable(asked: MethodParameters) -> None:
     """Raise ValueError for a method that is not tuned."""
-    if asked.method != DEFAULT_METHOD:
-        raise ValueError(f"tuning requires --method {DEFAULT_METHOD}: {asked.method} cannot be tuned")
+    if asked.method not in TUNABLE:
+        raise ValueError(f"tuning requires --method {' or '.join(TUNABLE)}: {asked.method} cannot be tuned")
     if int(asked.method_parameters()["n_denoising_iterations"]) > MOST_DENOISING_ITERATIONS:
         raise ValueError(
             f"tuning requires at most {MOST_DENOISING_ITERATIONS} iterations for denoising: it keeps every step"
@@ -67,12 +70,14 @@ def check_tunable(asked: MethodParameters) -> None:
 
 def given_numbers(asked: MethodParameters) -> dict[str, Any]:
     """Return the numbers that were given, which tuning leaves as they are."""
-    given = [name for name in TUNED if name in asked.model_fields_set and getattr(asked, name) is not None]
+    tuned = METHODS[asked.method].tuned
+    given = [name for name in tuned if name in asked.model_fields_set and getattr(asked, name) is not None]
     return {name: getattr(asked, name) for name in given}
 
 
 def config_numbers(asked: MethodParameters, tuned: dict[str, Any]) -> dict[str, Any]:
     """Return the method and its numbers, those given and those tuned, as a config file for ``sccr impute``."""
-    numbers = {name: getattr(asked, name) for name in METHODS[asked.method].settings if name not in TUNED}
+    method = METHODS[asked.method]
+    numbers = {name: getattr(asked, name) for name in method.settings if name not in method.tuned}
     given = {name: value for name, value in numbers.items() if value is not None}
     return {"method": asked.method, **given, **tuned}

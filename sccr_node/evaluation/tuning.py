@@ -25,9 +25,9 @@ from threadpoolctl import threadpool_limits
 from sccr_node.contract.methods import METHODS, Value
 from sccr_node.evaluation.molecules import RANKS, explained
 from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, averaged_cells, nearest, prediction_error
+from sccr_node.methods import load_tunable
 from sccr_node.methods.blend import low_rank, mix
 from sccr_node.methods.expression import Expression
-from sccr_node.methods.sccr import before_denoising, denoising
 from sccr_node.numerics import Workspace
 from sccr_node.numerics.neighbors import DenseRows
 from sccr_node.numerics.pca import Components, Float64Array, components_of
@@ -57,6 +57,8 @@ class Start:
 
     Attributes
     ----------
+    method
+        The method, one that can be tuned.
     data
         The training half, without empty cells and genes.
     held_out
@@ -69,6 +71,7 @@ class Start:
         The principal axes of the training half, and its scores.
     """
 
+    method: str
     data: Expression
     held_out: sp.csr_matrix
     recovered: DenseRows
@@ -78,6 +81,7 @@ class Start:
 
 
 def start_of(
+    method: str,
     training: sp.csr_matrix,
     held_out: sp.csr_matrix,
     settings: Mapping[str, Value],
@@ -88,21 +92,23 @@ def start_of(
 
     Parameters
     ----------
+    method
+        A method that can be tuned.
     training, held_out
         Cells x genes, logs at the same depth; at least two cells are not empty.
     settings
-        All settings of scCR.
+        All settings of the method.
     ranks
         Numbers of principal components to score.
     work
         Threads and progress.
     """
     data = Expression.of(training)
-    recovered, graph = before_denoising(data, work, settings)
+    recovered, graph = load_tunable(method).before_denoising(data, work, settings)
     with work.stage("principal components"):
         components = low_rank(data, max(ranks), work)
         scores = components.scores_of(data.matrix, work)
-    return Start(data, held_out[data.cells][:, data.genes].tocsr(), recovered, graph, components, scores)
+    return Start(method, data, held_out[data.cells][:, data.genes].tocsr(), recovered, graph, components, scores)
 
 
 @dataclass(frozen=True)
@@ -315,7 +321,7 @@ class _Combination(NamedTuple):
     weights: Float64Array
 
 
-def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice:
+def choose(method: str, found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice:
     """Choose the strength of denoising, the rank and the share.
 
     The smallest error wins; of those within one standard error of the difference from it, the one that blurs least:
@@ -323,12 +329,14 @@ def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice
 
     Parameters
     ----------
+    method
+        The method, whose published strength is a baseline.
     found
         The products of all batches together.
     grid
         What to try.
     settings
-        All settings of scCR.
+        All settings of the method.
     """
     tried = list(_combinations(found, grid, settings))
     best = min(tried, key=lambda each: found.error(each.weights))
@@ -345,7 +353,7 @@ def choose(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Choice
     near = [each for each in candidates if each.above <= each.standard_error]
     chosen = min(near, key=lambda each: (-(each.low_rank or math.inf), each.beta))
     marked = [replace(each, chosen=each is chosen) for each in candidates]
-    baselines = {each.name: scored(each) for each in _baselines(found, grid, settings)}
+    baselines = {each.name: scored(each) for each in _baselines(method, found, grid, settings)}
     return Choice(replace(chosen, chosen=True), tuple(marked), baselines)
 
 
@@ -364,11 +372,11 @@ def _combinations(found: Products, grid: Grid, settings: Mapping[str, Value]) ->
                 yield _Combination("blend", beta, rank, share, (1 - share) * denoised + share * kept)
 
 
-def _baselines(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Iterator[_Combination]:
+def _baselines(method: str, found: Products, grid: Grid, settings: Mapping[str, Value]) -> Iterator[_Combination]:
     yield _Combination("unimputed", None, None, None, found.of("0"))
     yield _Combination("gene mean", None, None, None, found.of("gene mean"))
     yield _Combination("recovered", None, None, None, found.of("recovered"))
-    beta = float(METHODS["sccr"].defaults["beta"])
+    beta = float(METHODS[method].defaults["beta"])
     denoised = found.denoised(beta, int(settings["n_denoising_iterations"]), float(settings["gamma"]))
     yield _Combination("published", beta, None, 0.0, denoised)
     rank = min(grid.ranks, key=lambda rank: found.error(found.of(f"rank {rank}")))
@@ -404,7 +412,7 @@ def judge_neighborhoods(
     chosen
         The chosen setting.
     settings
-        All settings of scCR.
+        All settings of the method.
     work
         Threads and progress.
     seed
@@ -437,7 +445,7 @@ def denoised_of(
     compact = replace(data, cells=np.arange(data.matrix.shape[0]), genes=np.arange(data.matrix.shape[1]))
     compact = replace(compact, shape=data.matrix.shape)
     with work.stage("denoise"):
-        s = denoising(
+        s = load_tunable(begin.method).denoising(
             data.matrix,
             begin.recovered,
             begin.graph,

@@ -326,12 +326,12 @@ def _tuned(
     starts: list[Start] = []
     found: Products | None = None
     for cells in imputed:
-        begin = start_of(training[cells], held_out[cells], settings, grid.ranks, work)
+        begin = start_of(asked.method, training[cells], held_out[cells], settings, grid.ranks, work)
         own = products(begin, grid.ranks, int(settings["n_denoising_iterations"]), weights, work, seed=seed)
         found = own if found is None else found + own
         starts.append(begin)
     assert found is not None
-    choice = choose(found, grid, settings)
+    choice = choose(asked.method, found, grid, settings)
     neighborhoods = judge_neighborhoods(starts, choice.chosen, settings, work, seed=seed)
     return Tuning(
         choice=choice,

@@ -99,15 +99,15 @@ def votes(
 def one(name: str, counts: sp.csr_matrix, types: np.ndarray, seed: int) -> pd.DataFrame:
     work = Workspace()
     training, held_out = halves(counts, seed)
-    begin = start_of(training, held_out, SETTINGS, RANKS, work)
+    begin = start_of("sccr", training, held_out, SETTINGS, RANKS, work)
     found = products(
         begin, RANKS, int(SETTINGS["n_denoising_iterations"]), scored_genes(training, seed=seed), work, seed=seed
     )
-    made = ways(choose(found, Grid(), SETTINGS).chosen)
+    made = ways(choose("sccr", found, Grid(), SETTINGS).chosen)
     on_half = votes(begin, made, None, work)
     whole, _ = logs(counts[:, variable_genes(counts)].tocsr())
     # The full data have no held-out half: the other matrix is not looked at.
-    on_all = votes(start_of(whole, whole, SETTINGS, RANKS, work), made, types, work)
+    on_all = votes(start_of("sccr", whole, whole, SETTINGS, RANKS, work), made, types, work)
     rows = [
         {
             "data": name, "seed": seed, "way": way,

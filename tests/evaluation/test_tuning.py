@@ -45,7 +45,7 @@ def settings(**given):
 def scored(seed=0, genes=None, n_powers=40, **given):
     training, held_out = halves(seed)
     work = Workspace(2)
-    begin = start_of(training, held_out, settings(**given), RANKS, work)
+    begin = start_of("sccr", training, held_out, settings(**given), RANKS, work)
     genes = np.ones(training.shape[1]) if genes is None else genes
     return training, held_out, begin, products(begin, RANKS, n_powers, genes, work, seed=0)
 
@@ -142,7 +142,7 @@ def test_batches_add_up():
 
 def test_the_choice_is_the_weakest_smoothing_within_one_standard_error():
     found = scored()[3]
-    choice = choose(found, Grid(ranks=RANKS), settings())
+    choice = choose("sccr", found, Grid(ranks=RANKS), settings())
     best = min(choice.tried, key=lambda each: each.error)
     assert best.above == 0.0
     assert choice.chosen.above <= choice.chosen.standard_error
@@ -168,7 +168,7 @@ def test_the_choice_is_the_weakest_smoothing_within_one_standard_error():
     ],
 )
 def test_numbers_that_are_given_are_kept(grid, kept):
-    choice = choose(scored()[3], grid, settings())
+    choice = choose("sccr", scored()[3], grid, settings())
     for name, values in kept.items():
         assert {getattr(each, name) for each in choice.tried} <= values
 
@@ -177,9 +177,9 @@ def test_identical_halves_need_no_imputation():
     """If the other half were known without noise, the unimputed values would be perfect, and the weakest is chosen."""
     training, _ = halves()
     work = Workspace(1)
-    begin = start_of(training, training, settings(), RANKS, work)
+    begin = start_of("sccr", training, training, settings(), RANKS, work)
     found = products(begin, RANKS, 40, np.ones(40), work, seed=0)
-    choice = choose(found, Grid(ranks=RANKS), settings())
+    choice = choose("sccr", found, Grid(ranks=RANKS), settings())
     assert choice.baselines["unimputed"].error == pytest.approx(0, abs=1e-12)
     assert choice.chosen.beta == 0.3
 
@@ -206,7 +206,7 @@ def test_threads_do_not_matter():
     made = []
     for threads in (1, 3):
         work = Workspace(threads)
-        begin = start_of(training, held_out, settings(), RANKS, work)
+        begin = start_of("sccr", training, held_out, settings(), RANKS, work)
         made.append(products(begin, RANKS, 40, np.ones(40), work, seed=0).sums)
     assert np.array_equal(*made)
 

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 import sccr_node.methods
 from sccr_node.contract.methods import METHODS, Output, Task
+from sccr_node.contract.tune import TuneParameters
 from sccr_node.methods import Expression, Shape, load
 from sccr_node.methods.stages import uses
 from sccr_node.numerics import Workspace
@@ -72,6 +73,18 @@ def test_every_output_is_made_and_nothing_else(method):
         assert (result.relations is None) == (method.relation is None)
     costs = [load(method.name).cost(Shape(10**4, 2000, 10**6), settings, [output], 2) for output in method.outputs]
     assert [cost.operations for cost in costs] == sorted(cost.operations for cost in costs)
+
+
+@EVERY
+def test_a_method_that_can_be_tuned_has_both_halves_and_the_numbers(method):
+    halves = {name for name in ("before_denoising", "denoising") if hasattr(load(method.name), name)}
+    assert len(halves) == (2 if method.tuned else 0)
+    assert set(method.tuned) <= {*method.settings, "low_rank", "low_rank_share"}
+    if method.tuned:
+        TuneParameters(method=method.name)
+    else:
+        with pytest.raises(ValueError, match=f"{method.name} cannot be tuned"):
+            TuneParameters(method=method.name)
 
 
 @EVERY
