@@ -183,10 +183,10 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
     NotEnoughResources
         The data set would not fit in memory.
     """
-    from sccr_node.storage.files import write_h5ad_atomically
+    from sccr_node.storage.files import is_named_h5ad, write_h5ad_atomically
     from sccr_node.storage.targets import Target, check_targets
 
-    if output_path.suffix != ".h5ad":
+    if not is_named_h5ad(output_path):
         raise UsageProblem(f"cannot write {output_path}: simulated data sets are .h5ad files; use that extension")
     check_targets([Target(output_path)], params.files_read(), force=params.force)
     need, limit = params.n_cells * params.n_genes * BYTES_PER_ENTRY, memory_limit()

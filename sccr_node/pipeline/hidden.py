@@ -18,7 +18,7 @@ from sccr_node.data.summary import scan
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import quantity
-from sccr_node.storage.files import write_h5ad_atomically
+from sccr_node.storage.files import is_named_h5ad, write_h5ad_atomically
 from sccr_node.storage.store import quiet
 from sccr_node.storage.targets import Target, check_targets
 
@@ -43,7 +43,7 @@ def check_output(what: str, input_path: Path, output_path: Path, asked: WritingP
     SccrError
         It is one of these; ``what`` names the data in the message.
     """
-    if output_path.suffix != ".h5ad":
+    if not is_named_h5ad(output_path):
         raise UsageProblem(f"cannot write {output_path}: {what} are written as .h5ad; choose a name that ends in .h5ad")
     check_targets([Target(output_path)], [input_path, *asked.files_read()], force=asked.force)
 

@@ -72,6 +72,13 @@ def write_text_atomically(path: Path, text: str, *, replace: bool) -> None:
         temporary.commit()
 
 
+def is_named_h5ad(path: Path) -> bool:
+    """Return whether a path has the extension of what :func:`write_h5ad_atomically` writes."""
+    from sccr_node.storage.hdf5 import FORMAT
+
+    return path.suffix == FORMAT.suffix
+
+
 def write_h5ad_atomically(path: Path, adata: AnnData, *, replace: bool) -> None:
     """Write an AnnData object as ``.h5ad``, lightly compressed, whole or not at all.
 
