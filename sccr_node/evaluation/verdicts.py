@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,15 +19,63 @@ HARM = 0.0075
 WORTHWHILE = 0.005
 """A gain in the share explained below this is little."""
 
-Answer = Literal["help", "little", "no help", "no harm seen", "cannot tell", "prefer unimputed"]
+
+@dataclass(frozen=True)
+class Answer:
+    """A possible answer of tuning.
+
+    Attributes
+    ----------
+    name
+        Its name in ``uns``, the run record and tables.
+    short
+        The answer in a few words, for the report.
+    kind
+        How it is marked in the report.
+    prefix
+        How the sentence of a verdict with this answer begins; empty if it only has numbers.
+    """
+
+    name: str
+    short: str
+    kind: Literal["good", "open", "bad"]
+    prefix: str = ""
+
+    @property
+    def warns(self) -> bool:
+        """Whether it advises against imputing, or against using what was imputed."""
+        return self.kind == "bad"
+
+
+ANSWERS: Mapping[str, Answer] = {
+    answer.name: answer
+    for answer in (
+        Answer("help", "Closer to the truth", "good"),
+        Answer("little", "Little to gain", "open", "little to gain"),
+        Answer("no help", "No help", "bad", "do not impute"),
+        Answer("no harm seen", "No harm seen", "good", "no harm seen"),
+        Answer("cannot tell", "Cannot tell", "open", "cannot tell"),
+        Answer(
+            "prefer unimputed",
+            "Prefer the unimputed data",
+            "bad",
+            "prefer the principal components of the unimputed data for neighbours, clusters and embeddings",
+        ),
+    )
+}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """An answer, and the sentence that explains it."""
+    """The name of an answer, and the sentence that explains it."""
 
-    answer: Answer
+    answer: str
     text: str
+
+    @classmethod
+    def on(cls, subject: str, answer: str, said: str) -> Verdict:
+        """Return a verdict on the values or the neighbourhoods; what is said follows the beginning of the answer."""
+        return cls(answer, ": ".join(part for part in (subject, ANSWERS[answer].prefix, said) if part))
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,10 +114,7 @@ class Tuning:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """The verdicts as findings; advice against imputing is a warning."""
-        return tuple(
-            Finding(verdict.text, warning=verdict.answer in ("no help", "prefer unimputed"))
-            for verdict in self.verdicts
-        )
+        return tuple(Finding(verdict.text, warning=ANSWERS[verdict.answer].warns) for verdict in self.verdicts)
 
     def __repr__(self) -> str:
         """Return the parameters and the verdicts, to read; all settings tried are in ``rows``."""
@@ -119,11 +165,9 @@ def on_values(choice: Choice) -> Verdict:
     if not math.isfinite(chosen.explained):
         # The noise is so large that its floor lies above the gene means: no share can be given, but errors compare.
         if chosen.error >= min(means.error, unimputed.error):
-            return Verdict("no help", "values: do not impute: no setting predicts better than the gene means")
-        return Verdict(
-            "little",
-            "values: little to gain: imputation predicts better than the gene means, but most variation is noise",
-        )
+            return Verdict.on("values", "no help", "no setting predicts better than the gene means")
+        most = "imputation predicts better than the gene means, but most variation is noise"
+        return Verdict.on("values", "little", most)
     alone = f"principal components alone (rank {components.low_rank}): {_share(components)}"
     others = f"published strength: {_share(published)}; {alone}"
     beside = f"no imputation: {_share(unimputed)}; {others}"
@@ -134,10 +178,10 @@ def on_values(choice: Choice) -> Verdict:
                 f"the unimputed values already explain {_share(unimputed)} of the predictable variation, imputation "
                 f"with the chosen parameters {_share(chosen)} ({others})"
             )
-        return Verdict("no help", f"values: do not impute: {said}")
+        return Verdict.on("values", "no help", said)
     if chosen.explained - max(0.0, unimputed.explained) < WORTHWHILE:
-        return Verdict("little", f"values: little to gain: {said}")
-    return Verdict("help", f"values: {said}")
+        return Verdict.on("values", "little", said)
+    return Verdict.on("values", "help", said)
 
 
 def on_neighborhoods(found: Neighborhoods) -> Verdict:
@@ -145,19 +189,13 @@ def on_neighborhoods(found: Neighborhoods) -> Verdict:
     n_averaged = max(1, round(found.n_averaged))
     small = f"populations of about {quantity(n_averaged, 'cell')} or fewer may be blurred together"
     if not math.isfinite(found.change):
-        return Verdict(
-            "cannot tell", f"neighbourhoods: cannot tell: too few cells or genes to find neighbours; {small}"
-        )
+        few = "too few cells or genes to find neighbours"
+        return Verdict.on("neighbourhoods", "cannot tell", f"{few}; {small}")
     measured = f"neighbours found after imputation predict held-out molecules {_change(found.change)}"
-    if found.change <= NO_HARM:
-        return Verdict("no harm seen", f"neighbourhoods: no harm seen: {measured}; {small}")
+    answer = "prefer unimputed"
     if found.change <= HARM:
-        return Verdict("cannot tell", f"neighbourhoods: cannot tell: {measured}; {small}")
-    return Verdict(
-        "prefer unimputed",
-        "neighbourhoods: prefer the principal components of the unimputed data for neighbours, clusters and "
-        f"embeddings: {measured}; {small}",
-    )
+        answer = "no harm seen" if found.change <= NO_HARM else "cannot tell"
+    return Verdict.on("neighbourhoods", answer, f"{measured}; {small}")
 
 
 def _share(each: ScoredSetting) -> str:

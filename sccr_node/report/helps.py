@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from sccr_node.contract.tune import TUNED
+from sccr_node.evaluation.verdicts import ANSWERS, Answer
 from sccr_node.report import figures
 from sccr_node.report.content import Fact, Helps, ShownVerdict, readable
-
-_KINDS: Mapping[str, Literal["good", "open", "bad"]] = {
-    "help": "good",
-    "little": "open",
-    "no harm seen": "good",
-    "cannot tell": "open",
-    "no help": "bad",
-    "prefer unimputed": "bad",
-}
-
-_PREFIXES = {
-    "no help": "do not impute",
-    "little": "little to gain",
-    "prefer unimputed": "prefer the principal components of the unimputed data for neighbours, clusters and embeddings",
-}
-"""How the sentence of an answer begins, where it does not begin with the answer."""
-
-_SHORT = {
-    "help": "Closer to the truth",
-    "little": "Little to gain",
-    "no help": "No help",
-    "no harm seen": "No harm seen",
-    "cannot tell": "Cannot tell",
-    "prefer unimputed": "Prefer the unimputed data",
-}
 
 WAYS = (
     ("chosen", "the chosen parameters"),
@@ -46,7 +22,6 @@ WAYS = (
     ("gene_mean", "gene means"),
 )
 """The ways to predict the held-out half, in the order of the table."""
-
 
 LINES = ("denoised", "blend")
 """The lines of the curve: scCR alone, and with the best blend."""
@@ -80,11 +55,11 @@ def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
     )
 
 
-def _answer(question: str, answer: str, text: str) -> ShownVerdict:
-    said = text.split(": ", 1)[-1].removeprefix(f"{_PREFIXES.get(answer, answer)}: ")
-    return ShownVerdict(
-        question, _SHORT.get(answer, readable(answer)), said[:1].upper() + said[1:], _KINDS.get(answer, "open")
-    )
+def _answer(question: str, name: str, text: str) -> ShownVerdict:
+    # A result of another version may have an answer that is not known here.
+    answer = ANSWERS.get(name, Answer(name, readable(name), "open", prefix=name))
+    said = text.split(": ", 1)[-1].removeprefix(f"{answer.prefix}: ")
+    return ShownVerdict(question, answer.short, said[:1].upper() + said[1:], answer.kind)
 
 
 def _share_explained(share: float) -> str:
