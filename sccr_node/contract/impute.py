@@ -10,7 +10,7 @@ from pydantic import model_validator
 from sccr_node.contract.fields import METHOD, OUTPUT, REPORTING, RUNNING, extra_of, parameter
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.keys import ResultKeys, possible_keys
-from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.contract.methods import METHODS, Output
 from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters
 from sccr_node.contract.tune import check_tunable
 
@@ -166,12 +166,3 @@ def noted_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     if noted["genes"] not in GENE_CHOICES:
         noted["genes"] = "file"  # where the file was says nothing about the result
     return noted
-
-
-def published_defaults() -> dict[str, dict[str, Value]]:
-    """Return, for every method parameter with a published default, that default per method."""
-    return {
-        name: extra["published_defaults"]
-        for name, field in ImputeParameters.model_fields.items()
-        if "published_defaults" in (extra := extra_of(field))
-    }

@@ -169,17 +169,6 @@ def merge(
     return Merged(model, values, sources, config)
 
 
-def settle(
-    model: type[Model],
-    flags: Mapping[str, Any],
-    *,
-    config: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Model:
-    """Merge the sources of parameters and validate the result; see :func:`merge` and :meth:`Merged.validated`."""
-    return merge(model, flags, config=config, environ=environ).validated()
-
-
 def _closest(name: str, model: type[Parameters]) -> str | None:
     from difflib import get_close_matches
 

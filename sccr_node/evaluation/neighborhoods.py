@@ -88,8 +88,8 @@ def prediction_error(neighbors: NDArray[np.int64], truth: sp.csr_matrix, work: W
     return float(sums.sum() / (n * truth.shape[1]))
 
 
-def balanced_vote(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> float:
-    """Return how often the most frequent type among a cell's neighbours is its own, averaged over the types.
+def votes_by_type(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return, for each type that occurs, how often its cells' most frequent neighbours are of their type.
 
     Parameters
     ----------
@@ -97,17 +97,6 @@ def balanced_vote(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> flo
         Cells x neighbours.
     types
         Type of each cell, from 0. Ties go to the type with the lower number.
-    """
-    return float(np.mean(votes_by_type(neighbors, types)))
-
-
-def votes_by_type(neighbors: NDArray[np.int64], types: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return, for each type that occurs, how often its cells' most frequent neighbours are of their type.
-
-    Parameters
-    ----------
-    neighbors, types
-        As for :func:`balanced_vote`.
     """
     n_types = int(types.max()) + 1
     votes = np.zeros((len(types), n_types), np.int64)

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from sccr_node.contract.methods import METHODS
 from sccr_node.data.views import Drawing
-from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, balanced_vote, nearest, prediction_error
+from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, nearest, prediction_error, votes_by_type
 from sccr_node.evaluation.tuning import (
     RANKS,
     Grid,
@@ -91,7 +91,7 @@ def votes(
         matrix = begin.data.matrix if way is None else denoised_of(begin, way, SETTINGS, work)
         neighbors = nearest(components_of(matrix, N_COMPONENTS, work.threads), N_NEIGHBORS, work)
         error = prediction_error(neighbors, begin.held_out, work)
-        vote = np.nan if types is None else balanced_vote(neighbors, types[begin.data.cells])
+        vote = np.nan if types is None else float(votes_by_type(neighbors, types[begin.data.cells]).mean())
         found[name] = (error, vote)
     return found
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, balanced_vote, nearest
+from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, nearest, votes_by_type
 from sccr_node.numerics import Workspace
 from sccr_node.numerics.pca import components_of
 
@@ -66,7 +66,8 @@ def logs(counts: sp.csr_matrix) -> np.ndarray:
 
 def vote(matrix: np.ndarray, types: np.ndarray) -> float:
     work = Workspace()
-    return balanced_vote(nearest(components_of(matrix, N_COMPONENTS, work.threads), N_NEIGHBORS, work), types)
+    neighbors = nearest(components_of(matrix, N_COMPONENTS, work.threads), N_NEIGHBORS, work)
+    return float(votes_by_type(neighbors, types).mean())
 
 
 def imputed(source: Path, folder: Path, *numbers: object) -> np.ndarray:

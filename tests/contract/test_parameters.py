@@ -4,8 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from sccr_node.contract.fields import flag
-from sccr_node.contract.impute import ImputeParameters, published_defaults
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.simulate import SimulateParameters
+from tests.support.parameters import published_defaults
 
 # The table of the papers' defaults, written out once more by hand.
 PUBLISHED = {

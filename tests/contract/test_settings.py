@@ -7,8 +7,9 @@ import pytest
 
 from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.impute import ImputeParameters
-from sccr_node.contract.settings import settle, unknown_variables
+from sccr_node.contract.settings import unknown_variables
 from sccr_node.errors import InputMissing, UsageProblem
+from tests.support.parameters import settle
 
 
 @pytest.fixture

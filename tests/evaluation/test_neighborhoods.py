@@ -6,7 +6,7 @@ from scipy import sparse
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from sccr_node.evaluation.neighborhoods import averaged_cells, balanced_vote, nearest, prediction_error
+from sccr_node.evaluation.neighborhoods import averaged_cells, nearest, prediction_error, votes_by_type
 from sccr_node.numerics import Workspace, cell_graph
 
 
@@ -40,14 +40,14 @@ def test_prediction_error_equals_the_transcription():
     assert prediction_error(neighbors, truth, Workspace(2)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_balanced_vote_equals_scikit_learn():
+def test_the_mean_vote_of_the_types_equals_scikit_learn():
     x, rng = points(3, 500, 3), np.random.default_rng(3)
     types = (x[:, 0] > 0.5).astype(np.int64) + (rng.random(500) < 0.05) * 2
     neighbors = nearest(x, 15, Workspace(1))
     votes = [
         KNeighborsClassifier(15).fit(x[neighbors[i]], types[neighbors[i]]).predict(x[i : i + 1])[0] for i in range(500)
     ]
-    assert balanced_vote(neighbors, types) == pytest.approx(balanced_accuracy_score(types, votes))
+    assert votes_by_type(neighbors, types).mean() == pytest.approx(balanced_accuracy_score(types, votes))
 
 
 @pytest.mark.parametrize(("beta", "n_iterations"), [(0.0, 40), (0.5, 40), (0.95, 7), (1.0, 300)])

@@ -23,7 +23,7 @@ from galaxy_server import ADMIN_KEY, CONTAINER_IMAGE, CONTAINER_USER, PASSWORD, 
 
 from sccr_node.cli.app import cli
 from sccr_node.cli.options import as_given
-from sccr_node.contract.settings import settle
+from tests.support.parameters import settle
 from tools.faces.galaxy import MODELS
 
 pytestmark = pytest.mark.platform

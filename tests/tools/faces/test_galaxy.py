@@ -12,8 +12,9 @@ import yaml
 
 import sccr_node
 from sccr_node.contract.evaluate import EvaluateClusterParameters
-from sccr_node.contract.impute import ImputeParameters, published_defaults
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
+from tests.support.parameters import published_defaults
 from tools.faces.galaxy import (
     FORM_HELP,
     FORM_NOTES,
