@@ -12,6 +12,7 @@ from sccr_node.__main__ import main
 from sccr_node.cli.app import COMMANDS
 from sccr_node.contract.fields import flag
 from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.methods import METHODS
 from sccr_node.contract.schemas import SCHEMAS
 
 
@@ -39,7 +40,8 @@ def test_help_has_every_parameter_with_its_default(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for name in ImputeParameters.model_fields:
         assert flag(name) in text
-    assert "[default: sccr: 15, scfp: 15, scbfp: 10]" in text
+    published = {name: method.defaults["k_cell"] for name, method in METHODS.items() if "k_cell" in method.defaults}
+    assert f"[default: {', '.join(f'{name}: {value}' for name, value in published.items())}]" in text
     assert "[default: 0.05]" in text
     assert "[default: 2000]" in text
 
