@@ -10,7 +10,7 @@ from pydantic import model_validator
 from sccr_node.contract.fields import METHOD, OUTPUT, REPORTING, RUNNING, extra_of, parameter
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.keys import ResultKeys, possible_keys
-from sccr_node.contract.methods import METHODS, Output
+from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters
 from sccr_node.contract.tune import check_tunable
 
@@ -119,15 +119,21 @@ class ImputeParameters(MethodParameters, AppendingParameters, PreparationParamet
         relations = METHODS[self.method].relation is not None and self.batch_key is None
         return ResultKeys(self.key_added, layers_of(self.write), relations)
 
-    def effective_parameters(self) -> dict[str, Any]:
-        """Return the parameters of a run as its record has them."""
-        values = self.model_dump(mode="json") | self.method_parameters() | self.blend_parameters()
+    def effective_parameters(self, settings: Mapping[str, Value]) -> dict[str, Any]:
+        """Return the parameters of a run, whose method has these settings, as its record has them."""
+        values = self.model_dump(mode="json") | dict(settings) | self.blend_parameters()
         return {name: value for name, value in values.items() if not self._only_follows(name)}
 
-    def result_parameters(self) -> dict[str, Any]:
-        """Return the parameters that affect the written data, as ``uns`` records them, without those left unset."""
+    def result_parameters(self, settings: Mapping[str, Value]) -> dict[str, Any]:
+        """Return the parameters that affect the written data, as ``uns`` records them, without those left unset.
+
+        Parameters
+        ----------
+        settings
+            All settings of the method.
+        """
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        values |= self.method_parameters() | self.blend_parameters()
+        values |= dict(settings) | self.blend_parameters()
         return noted_parameters({name: value for name, value in values.items() if not self._only_follows(name)})
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.impute import ImputeParameters
-from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, PreparationParameters
@@ -80,7 +79,9 @@ class Plan:
     batches, batch_key
         The cells that are imputed together, and the column that defines them.
     method, settings
-        The method and all its parameters.
+        The method and all its parameters. The numbers of neighbours are those asked for, the same for every batch: a
+        search cuts them to the cells of its batch, or to the genes. (:func:`settings_within` cuts them for the
+        estimate.)
     blend
         What the denoised output is blended with; None for the method alone.
     outputs
@@ -158,22 +159,23 @@ def make_plan(
     imputed_again = of_imputed_again(data, asked)
     batches = batches_of(data, asked.batch_key)
     preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
+    settings = asked.method_parameters()
     findings = [*imputed_again, *of_batches(batches, asked.batch_key, asked.method)]
-    console.show([*findings, *_of_small_groups(data, asked)])
+    console.show([*findings, *_of_small_groups(data, asked.label_key, int(settings.get("k_cell", 0)))])
     return Plan(
         data=data,
         preparation=preparation,
         batches=batches,
         batch_key=asked.batch_key,
         method=asked.method,
-        settings=asked.method_parameters(),
+        settings=settings,
         blend=blend_of(asked.blend_parameters()),
         outputs=asked.outputs,
         keys=asked.result_keys(),
         n_components=asked.n_components,
-        noted=asked.result_parameters(),
-        params=asked.effective_parameters(),
-        needs=_needs(data, asked, preparation, batches),
+        noted=asked.result_parameters(settings),
+        params=asked.effective_parameters(settings),
+        needs=_needs(data, asked, preparation, batches, settings),
         findings=(*preparation.findings, *findings),
     )
 
@@ -254,30 +256,35 @@ def of_batches(batches: tuple[Batch, ...], batch_key: str | None, method: str) -
     return findings
 
 
-def _of_small_groups(data: Dataset, asked: ImputeParameters) -> list[Finding]:
+def _of_small_groups(data: Dataset, label_key: str | None, k_cell: int) -> list[Finding]:
     """Return a warning about labels with too few cells; only shown, because labels do not affect the result."""
-    k_cell = int(asked.method_parameters().get("k_cell", 0))
-    if asked.label_key is None or not k_cell:
+    if label_key is None or not k_cell:
         return []
-    sizes = data.obs_column(asked.label_key).astype(str).value_counts()
+    sizes = data.obs_column(label_key).astype(str).value_counts()
     # A column of as many labels as cells is not one of groups.
     small = sizes[sizes < k_cell] if len(sizes) < data.n_cells / 2 else sizes[:0]
     if not len(small):
         return []
     which = plural(len(small), "group", "groups")
     text = (
-        f"{len(small)} {which} in obs[{asked.label_key!r}] {plural(len(small), 'has', 'have')} fewer than "
+        f"{len(small)} {which} in obs[{label_key!r}] {plural(len(small), 'has', 'have')} fewer than "
         f"k_cell = {k_cell} cells (the smallest: {str(small.index[-1])!r}, {int(small.iloc[-1])}): most of their "
         "neighbours are cells of other groups, and imputation makes them more alike"
     )
     return [Finding(text, warning=True)]
 
 
-def _needs(data: Dataset, asked: ImputeParameters, preparation: Preparation, batches: tuple[Batch, ...]) -> Needs:
+def _needs(
+    data: Dataset,
+    asked: ImputeParameters,
+    preparation: Preparation,
+    batches: tuple[Batch, ...],
+    settings: Mapping[str, Value],
+) -> Needs:
     summary, genes = preparation.summary, preparation.genes
     n_stored = int(summary.gene_nonzeros[genes].sum())
     threads = asked.threads or usable_cpus()
-    settings = settings_within(asked, summary.n_cells, len(genes))
+    settings = settings_within(settings, summary.n_cells, len(genes))
     core_bytes, operations = 0, 0.0
     for batch in batches:
         share = len(batch.cells) / summary.n_cells
@@ -301,13 +308,10 @@ def _needs(data: Dataset, asked: ImputeParameters, preparation: Preparation, bat
     )
 
 
-def settings_within(asked: MethodParameters, n_cells: int, n_genes: int) -> dict[str, Value]:
+def settings_within(settings: Mapping[str, Value], n_cells: int, n_genes: int) -> dict[str, Value]:
     """Return the method's settings for an estimate: no cell or gene can have more neighbours than there are."""
-    settings = asked.method_parameters()
-    for name, most in (("k_cell", n_cells), ("k_denoising", n_cells), ("k_gene", n_genes)):
-        if name in settings:
-            settings[name] = min(settings[name], most)
-    return settings
+    most = {"k_cell": n_cells, "k_denoising": n_cells, "k_gene": n_genes}
+    return {name: min(value, most[name]) if name in most else value for name, value in settings.items()}
 
 
 def written_bytes(preparation: Preparation, keys: ResultKeys) -> int:

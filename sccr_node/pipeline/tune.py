@@ -262,12 +262,13 @@ def tuned(
     """
     tuning = tune_opened(plan.data, plan.preparation, plan.batches, asked, console, clock, listed=listed)
     asked = asked.model_copy(update=tuning.numbers)
+    settings = asked.method_parameters()
     return replace(
         plan,
-        settings=asked.method_parameters(),
+        settings=settings,
         blend=blend_of(asked.blend_parameters()),
-        noted=asked.result_parameters(),
-        params=asked.effective_parameters(),
+        noted=asked.result_parameters(settings),
+        params=asked.effective_parameters(settings),
         tuning=tuning,
         findings=(*plan.findings, *tuning.findings),
     )
@@ -290,7 +291,7 @@ def _check_memory(
     summary, n_genes = preparation.summary, len(preparation.genes)
     share = n_cells / summary.n_cells
     shape = Shape(n_cells, n_genes, int(summary.gene_nonzeros[preparation.genes].sum() * share))
-    settings = settings_within(asked, n_cells, n_genes)
+    settings = settings_within(asked.method_parameters(), n_cells, n_genes)
     needed = (
         WORKING_BYTES
         + load(asked.method).cost(shape, settings, ("recovered", "denoised"), threads).bytes

@@ -40,6 +40,10 @@ def test_a_given_number_takes_the_place_of_the_published_one():
     assert numbers == ImputeParameters().method_parameters() | {"alpha": 0.5}
 
 
+def recorded_with_result(params):
+    return params.result_parameters(params.method_parameters())
+
+
 def test_numbers_of_denoising_follow_the_other_propagations_unless_given():
     numbers = ImputeParameters(k_cell=8, n_denoising_iterations=3).method_parameters()
     assert (numbers["k_denoising"], numbers["n_denoising_iterations"]) == (8, 3)
@@ -48,11 +52,11 @@ def test_numbers_of_denoising_follow_the_other_propagations_unless_given():
 @pytest.mark.parametrize("method", PUBLISHED)
 def test_numbers_of_denoising_are_recorded_only_if_given(method):
     params = ImputeParameters(method=method)
-    for recorded in (params.result_parameters(), params.effective_parameters()):
+    for recorded in (recorded_with_result(params), params.effective_parameters(params.method_parameters())):
         assert not recorded.keys() & {"k_denoising", "n_denoising_iterations"}
     if method != "scbfp":
         given = ImputeParameters(method=method, k_denoising=15)
-        for recorded in (given.result_parameters(), given.effective_parameters()):
+        for recorded in (recorded_with_result(given), given.effective_parameters(given.method_parameters())):
             assert recorded["k_denoising"] == 15 and "n_denoising_iterations" not in recorded
     else:
         with pytest.raises(
@@ -62,8 +66,8 @@ def test_numbers_of_denoising_are_recorded_only_if_given(method):
 
 
 def test_the_blend_is_recorded_only_if_there_is_one():
-    assert not ImputeParameters().result_parameters().keys() & {"low_rank_share", "low_rank"}
-    recorded = ImputeParameters(low_rank_share=0.25).result_parameters()
+    assert not recorded_with_result(ImputeParameters()).keys() & {"low_rank_share", "low_rank"}
+    recorded = recorded_with_result(ImputeParameters(low_rank_share=0.25))
     assert (recorded["low_rank_share"], recorded["low_rank"]) == (0.25, 20)
 
 
@@ -123,15 +127,15 @@ def test_memory_sizes_have_units(size, n_bytes):
 
 
 def test_only_what_affects_the_result_is_recorded_with_it():
-    recorded = ImputeParameters(threads=3, force=True, compression="none", log_format="json").result_parameters()
-    assert recorded == ImputeParameters().result_parameters()
+    recorded = recorded_with_result(ImputeParameters(threads=3, force=True, compression="none", log_format="json"))
+    assert recorded == recorded_with_result(ImputeParameters())
     assert recorded["alpha"] == 0.05
     assert recorded["n_top_genes"] == 2000
     assert "batch_key" not in recorded
 
 
 def test_where_the_gene_file_lay_is_not_recorded():
-    recorded = ImputeParameters(genes="some/where/genes.txt").result_parameters()
+    recorded = recorded_with_result(ImputeParameters(genes="some/where/genes.txt"))
     assert recorded["genes"] == "file"
     assert "n_top_genes" not in recorded
 
