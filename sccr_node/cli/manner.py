@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from sccr_node.contract.settings import environment_name
+from sccr_node.contract.environment import environment_name
 
 
 @dataclass

@@ -14,22 +14,16 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from sccr_node.contract.environment import ENVIRONMENT_PREFIX, environment_name
 from sccr_node.contract.fields import extra_of, flag
 from sccr_node.contract.shared import Parameters
 from sccr_node.errors import InputMissing, UsageProblem, reason_of
 from sccr_node.runtime.texts import read_small
 
-ENVIRONMENT_PREFIX = "SCCR_"
-
 LARGEST_CONFIG = 2**20
 """Bytes; a real one has a few hundred."""
 
 Model = TypeVar("Model", bound=Parameters)
-
-
-def environment_name(name: str) -> str:
-    """Return the environment variable of a field."""
-    return ENVIRONMENT_PREFIX + name.upper()
 
 
 def read_config(path: Path) -> dict[str, Any]:

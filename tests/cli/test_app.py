@@ -21,14 +21,20 @@ def test_version_is_bare(capsys):
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["impute", "--help"]])
-def test_start_up_imports_nothing_heavy(arguments):
+HEAVY = {"numpy", "scipy", "pandas", "anndata", "h5py", "zarr", "scanpy", "matplotlib", "sklearn", "tqdm"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    # Only a command's own help shows parameters.
+    [(["--version"], HEAVY | {"pydantic"}), (["--help"], HEAVY | {"pydantic"}), (["impute", "--help"], HEAVY)],
+)
+def test_start_up_imports_nothing_heavy(arguments, heavy):
     program = (
         "import sys\n"
         "from sccr_node.__main__ import main\n"
         f"code = main({arguments!r})\n"
-        "heavy = {'numpy', 'scipy', 'pandas', 'anndata', 'h5py', 'zarr', 'scanpy', 'matplotlib', 'sklearn', 'tqdm'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)\n"
         "sys.exit(code)\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
