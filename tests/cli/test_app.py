@@ -10,6 +10,7 @@ import pytest
 from sccr_node import __version__
 from sccr_node.__main__ import main
 from sccr_node.cli.app import COMMANDS
+from sccr_node.cli.evaluate import EVALUATE_COMMANDS
 from sccr_node.contract.fields import flag
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
@@ -50,6 +51,10 @@ def test_help_has_every_parameter_with_its_default(capsys):
     assert f"[default: {', '.join(f'{name}: {value}' for name, value in published.items())}]" in text
     assert "[default: 0.05]" in text
     assert "[default: 2000]" in text
+
+
+def test_the_list_of_commands_names_those_of_evaluate():
+    assert COMMANDS["evaluate"][1].endswith(f": {', '.join(EVALUATE_COMMANDS)}.")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
