@@ -1,6 +1,7 @@
 """Imports point one way: which part of the package can import which."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,22 @@ def public_names(module):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             found |= {item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)}
     return {name for name in found if not name.startswith("_")}
+
+
+def test_the_map_names_every_file():
+    """Except for one file per command, method or analysis, which the map says once; see docs/dev/map.md."""
+    lines = (ROOT.parent / "docs" / "dev" / "map.md").read_text().splitlines()
+    table = [line.split("|")[1:3] for line in lines if line.startswith("| `")]
+    named = {place: says for places, says in table for place in re.findall("`(.+?)`", places)}
+    commands = {path.stem for path in (ROOT / "cli").glob("*.py")} - {"app", "groups", "manner", "options"}
+    for path in sorted([*ROOT.rglob("*.py"), *ROOT.rglob("*.c")]):
+        file = path.relative_to(ROOT)
+        of_a_kind = (
+            (file.parent.as_posix() in ("cli", "contract", "pipeline") and path.stem in commands)
+            or (file.parent.as_posix() == "methods" and path.stem in METHODS)
+            or file.parent.as_posix() == "evaluation/analyses"
+        )
+        if len(file.parts) == 1:
+            assert path.name in named, file
+        elif path.name != "__init__.py" and not of_a_kind:
+            assert f"`{path.name}`" in named[f"{file.parts[0]}/"], file
