@@ -33,6 +33,15 @@ class SimulateParameters(WritingParameters):
         ge=0,
         lt=1,
     )
+    truth: bool = parameter(
+        True,
+        title="Ground truth",
+        description=(
+            "Also write the ground truth, as the layers complete_counts (before dropout) and expected_counts (dense: 4 "
+            "bytes per cell and gene)."
+        ),
+        group=SIMULATION,
+    )
     seed: int = parameter(
         0,
         title="Seed",

@@ -13,10 +13,11 @@ import numpy as np
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.elements import copy_store
 from sccr_node.data.guard import one_line, reading
-from sccr_node.errors import InputProblem, NotEnoughResources
+from sccr_node.errors import InputProblem
 from sccr_node.runtime.words import plural
 from sccr_node.storage.atomic import Staged, staged, writing
 from sccr_node.storage.copying import sha256_of, size_on_disk
+from sccr_node.storage.files import check_room
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.store import Appender, StoreFormat
 from sccr_node.storage.targets import check_targets
@@ -203,7 +204,7 @@ def stage_output(
     store = format_of_output(output)
     target = store.target(output)
     check_targets([target], [data.path], force=force)
-    _check_room(output, size_on_disk(data.path) + added_bytes)
+    check_room(output, size_on_disk(data.path) + added_bytes)
     with (
         staged(output, replace=force, folder=store.is_folder, check=target.check_replaceable) as temporary,
         ExitStack() as opened,
@@ -235,16 +236,6 @@ def _reread(data: Dataset, copy: Path) -> Iterator[Dataset]:
     with open_dataset(copy, data.layer) as copied:
         copied.path = data.path
         yield copied
-
-
-def _check_room(output: Path, needed: int) -> None:
-    disk = os.statvfs(output.parent)
-    free = disk.f_bavail * disk.f_frsize
-    if free < needed:
-        raise NotEnoughResources(
-            f"cannot write {output}: not enough disk space (about {needed / 2**20:.0f} MiB needed, "
-            f"{free / 2**20:.0f} MiB free); free some, or write elsewhere"
-        )
 
 
 def _copy(data: Dataset, copy: Staged, store: StoreFormat, threads: int | None, hashed: bool) -> str | None:

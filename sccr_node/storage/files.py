@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sccr_node.errors import NotEnoughResources
 from sccr_node.storage.atomic import Staged, commit_all, staged, writing
 from sccr_node.storage.targets import PartsTarget
 
@@ -58,6 +60,17 @@ def _remove_empty(folders: Sequence[Path]) -> None:
     for folder in folders:
         with suppress(OSError):  # not empty
             folder.rmdir()
+
+
+def check_room(output: Path, needed: int) -> None:
+    """Raise NotEnoughResources if the disk of an output has fewer bytes left than are needed."""
+    disk = os.statvfs(output.parent)
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed:
+        raise NotEnoughResources(
+            f"cannot write {output}: not enough disk space (about {needed / 2**20:.0f} MiB needed, "
+            f"{free / 2**20:.0f} MiB free); free some, or write elsewhere"
+        )
 
 
 def write_text_atomically(path: Path, text: str, *, replace: bool) -> None:

@@ -143,17 +143,25 @@ class Appender:
         raise NotImplementedError
 
     def write_csr(
-        self, slot: str, key: str, shape: tuple[int, int], blocks: Iterable[Any], dtype: Any = np.float32
+        self,
+        slot: str,
+        key: str,
+        shape: tuple[int, int],
+        blocks: Iterable[Any],
+        dtype: Any = np.float32,
+        *,
+        noisy: bool = True,
     ) -> int:
         """Write a CSR matrix from blocks of whole rows; return the number of its entries.
 
-        ``indices`` are int32; ``indptr`` is int64 only if int32 cannot count the entries.
+        ``noisy`` says whether the values are imputed ones, as in :meth:`write_compressed`. ``indices`` are int32;
+        ``indptr`` is int64 only if int32 cannot count the entries.
         """
         group = self._slot(slot).create_group(key)
         self._mark(group, "csr_matrix", "0.1.0")
         group.attrs["shape"] = [int(side) for side in shape]  # a list: zarr keeps attributes as JSON
         types = (np.dtype(dtype), np.dtype(np.int32), np.dtype(np.int32))
-        return self.write_compressed(group, shape[0], types, blocks, noisy=True)
+        return self.write_compressed(group, shape[0], types, blocks, noisy=noisy)
 
     def write_dense(
         self, slot: str, key: str, shape: tuple[int, int], blocks: Iterable[Any], dtype: Any = np.float32

@@ -5,10 +5,9 @@ from typing import Any
 import anndata
 
 from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.data.simulation import as_anndata, simulate
+from sccr_node.data.simulation import simulate
 
 
 def simulated(**options: Any) -> anndata.AnnData:
     """Return what ``sccr simulate`` would write with these parameters."""
-    params = SimulateParameters(**options)
-    return as_anndata(simulate(params), params)
+    return simulate(SimulateParameters(**options))
