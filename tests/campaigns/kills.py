@@ -108,7 +108,7 @@ def one(folder, out, name, generator, seconds):
         wrong.append(f"exit {code} after {number.name}")
     before_we_watch = code == -signal.SIGINT and said.rstrip().endswith("KeyboardInterrupt")
     if ("Traceback" in said or "bug" in said) and not before_we_watch:
-        wrong.append("traceback: " + said.splitlines()[-1])
+        wrong.append("traceback: " + said)
     there = {path.name for path in out.iterdir()}
     if number != signal.SIGKILL:
         if any(item.startswith(".") for item in there):
