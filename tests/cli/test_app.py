@@ -136,8 +136,8 @@ def test_an_interrupt_keeps_to_the_log_format(tmp_path):
         "import os, signal, sys\n"
         "from sccr_node.__main__ import main\n"
         "import sccr_node.data.simulation as simulation\n"
-        "simulate = simulation.simulate\n"
-        "simulation.simulate = lambda params: os.kill(os.getpid(), signal.SIGTERM) or simulate(params)\n"
+        "draw = simulation.Simulation\n"
+        "simulation.Simulation = lambda params: os.kill(os.getpid(), signal.SIGTERM) or draw(params)\n"
         f"sys.exit(main(['simulate', {str(tmp_path / 'out.h5ad')!r}, '--log-format', 'json']))\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
