@@ -102,12 +102,20 @@ class Simulation:
         self.n_blocks = -(-n_cells // self.block_cells)
         self._of_batches: NDArray[np.float64] | None = None
         self._midpoint: float | None = None
+        self._only: Simulated | None = None
 
     def block(self, number: int) -> Simulated:
         """Return the cells of a block, the same ones whenever it is asked for."""
-        params = self._params
         if number > 0 and self._midpoint is None:
-            self.block(0)  # decides what all blocks share
+            self._draw(0)  # decides what all blocks share
+        if self.n_blocks > 1:
+            return self._draw(number)
+        if self._only is None:
+            self._only = self._draw(number)
+        return self._only
+
+    def _draw(self, number: int) -> Simulated:
+        params = self._params
         cells = slice(number * self.block_cells, min((number + 1) * self.block_cells, params.n_cells))
         types, batches = self.cell_types[cells], self.batches[cells]
         random = np.random.default_rng([params.seed, number])
