@@ -43,7 +43,7 @@ class ZarrFormat(StoreFormat):
         import zarr
 
         for folder, folders, names in tree(path):  # refuses pipes, devices and links to nothing, which zarr would read
-            _check_folders(Path(folder), folders, names)
+            _check_folder(Path(folder), folders, names)
         # The tree is authoritative: consolidated metadata may be older than the last key added.
         yield zarr.open_group(store=str(path), mode="r", use_consolidated=False)
 
@@ -242,39 +242,35 @@ def _json(value: Any) -> Any:
     return value
 
 
-def _check_folders(path: Path, folders: list[str], names: list[str]) -> None:
-    """Refuse folders in the place of metadata and chunks: zarr would take those for missing, and chunks for zeros.
-
-    In version 3, and in version 2 with separators of folders, chunks lie in folders themselves.
-    """
+def _check_folder(path: Path, folders: list[str], names: list[str]) -> None:
+    """Refuse what zarr would take for missing and fill in: folders in the place of files, more chunks than can be."""
     misplaced = sorted(METADATA.intersection(folders))
-    if folders and ".zarray" in names and not misplaced:
-        with suppress(ValueError, AttributeError):  # what is not sound JSON is refused where it is needed
-            nested = json.loads((path / ".zarray").read_bytes()).get("dimension_separator") == "/"
-            misplaced = [] if nested else sorted(folders)
-    if {".zarray", "zarr.json"}.intersection(names):
-        _check_size(path)
+    metadata = next((name for name in (".zarray", "zarr.json") if name in names), None)
+    if metadata is not None and not misplaced:
+        # Whatever else is wrong with an array is found when it is read.
+        with suppress(ValueError, AttributeError, KeyError, TypeError, ZeroDivisionError):
+            about = json.loads((path / metadata).read_bytes())
+            if metadata == ".zarray" and about.get("dimension_separator") != "/":
+                misplaced = sorted(folders)  # in version 3, and with this separator, chunks lie in folders
+            _check_size(path, about)
     if misplaced:
         raise InputProblem(
             f"cannot read {path / misplaced[0]}: it is a folder, and zarr has a file there; copy the store again"
         )
 
 
-def _check_size(path: Path) -> None:
+def _check_size(path: Path, about: Mapping[str, Any]) -> None:
     """Refuse an array with more chunks than anybody writes: those missing would be read as zeros, for hours."""
-    with suppress(ValueError, AttributeError, KeyError, TypeError):  # other damage is found when the array is read
-        about = json.loads((path / (".zarray" if (path / ".zarray").exists() else "zarr.json")).read_bytes())
-        shape, grid = about.get("shape"), about.get("chunk_grid")
-        if shape is None:
-            return  # a group
-        chunks = about["chunks"] if grid is None else grid["configuration"]["chunk_shape"]
-        sizes = np.atleast_1d(np.array(shape, dtype=object)), np.atleast_1d(np.array(chunks, dtype=object))
-        n_chunks = math.prod(-(-int(size) // int(chunk)) for size, chunk in zip(*sizes, strict=True))
-        if n_chunks > MOST_CHUNKS:
-            raise InputProblem(
-                f"cannot read {path}: its metadata say that it has {n_chunks:,} chunks, more than can be right; copy "
-                "the store again, or make it again with larger chunks"
-            )
+    if "shape" not in about:
+        return  # a group
+    chunks = about["chunks"] if "chunks" in about else about["chunk_grid"]["configuration"]["chunk_shape"]
+    sides = [np.atleast_1d(np.array(side, dtype=object)) for side in (about["shape"], chunks)]
+    n_chunks = math.prod(-(-int(size) // int(chunk)) for size, chunk in zip(*sides, strict=True))
+    if n_chunks > MOST_CHUNKS:
+        raise InputProblem(
+            f"cannot read {path}: its metadata say that it has {n_chunks:,} chunks, more than can be right; copy the "
+            "store again, or make it again with larger chunks"
+        )
 
 
 def is_consolidated(path: Path) -> bool:
