@@ -205,12 +205,8 @@ class _Copier:
             # A list: h5py holds its lock while it iterates, and a value that cannot be read would leave it held.
             names = [name for name in list(element.attrs) if name not in ("DIMENSION_LIST", "REFERENCE_LIST")]
             found = {name: element.attrs[name] for name in names}
-            for value in found.values():  # bytes that are no text can be read, but not written
-                for text in np.ravel(value) if isinstance(value, np.ndarray) and value.dtype.kind in "OSU" else [value]:
-                    if isinstance(text, bytes):
-                        text.decode()
-                    elif isinstance(text, str):
-                        text.encode()
+            for value in found.values():
+                _check_text(value)
             return found
 
     def _group(self, group: Any, parent: Any, name: str, cells: Cells | None, over: set[str] | None) -> None:
@@ -358,6 +354,15 @@ class _Compressed:
     data: np.ndarray
     indices: np.ndarray
     indptr: np.ndarray
+
+
+def _check_text(value: Any) -> None:
+    """Raise UnicodeError for text that can be read as it is stored, but not written."""
+    for text in np.ravel(value) if isinstance(value, np.ndarray) and value.dtype.kind in "OSU" else [value]:
+        if isinstance(text, bytes):
+            text.decode()
+        elif isinstance(text, str):
+            text.encode()
 
 
 def _identity(element: Any) -> Hashable:
