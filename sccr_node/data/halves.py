@@ -55,6 +55,16 @@ class Halves:
         return self.training.normalization.target_sum
 
     @property
+    def n_training(self) -> int:
+        """The number of molecules in the training half."""
+        return int(self.training.values.data.sum(dtype=np.int64))
+
+    @property
+    def n_held_out(self) -> int:
+        """The number of molecules in the held-out half."""
+        return int(self.held_out.values.data.sum(dtype=np.int64))
+
+    @property
     def in_both(self) -> NDArray[np.bool_]:
         """Which cells have molecules of the selected genes in both halves."""
         training, held_out = (np.diff(half.values.indptr) > 0 for half in (self.training, self.held_out))

@@ -141,7 +141,8 @@ class Run:
         """A title for log lines and messages."""
         method = title_of(self.method)
         if self.rate is not None:
-            return f"{method}, {self.rate:.0%} dropped ({self.mechanism}), seed {self.seed}"
+            assert self.mechanism is not None and self.seed is not None
+            return f"{method}, {Mask(self.mechanism, self.rate, self.seed)}"
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{method}, {', '.join(load(name).title for name in self.analyses)}{seed}"
 

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from sccr_node.methods import Expression
 from sccr_node.methods.blend import low_rank
 from sccr_node.numerics import Workspace
-from sccr_node.numerics.pca import Float64Array
+from sccr_node.numerics.pca import Float64Array, rows_of
 
 RANKS = (5, 10, 15, 20, 30, 40)
 """The ranks of the PCA, here and in tuning; the best one, judged by the held-out molecules themselves, is shown."""
@@ -159,6 +159,14 @@ def _scores(
 def explained(error: float, of_means: float, floor: float) -> float:
     """Return the share of the way from the error of the gene means (0) to the noise floor (1); NaN if there is none."""
     return (of_means - error) / (of_means - floor) if of_means > floor else float("nan")
+
+
+def in_blocks(values: sparse.csr_matrix | NDArray[np.float32]) -> Iterator[Block]:
+    """Yield a prediction that is in memory, cells x genes, as blocks of cells."""
+    read, (n_cells, n_genes) = rows_of(values), values.shape
+    for first in range(0, n_cells, _height(n_genes)):
+        last = min(first + _height(n_genes), n_cells)
+        yield np.arange(first, last), read(first, last).astype(np.float64)
 
 
 def _pieces(blocks: Iterable[Block]) -> Iterator[Block]:

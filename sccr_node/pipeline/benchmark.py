@@ -15,7 +15,8 @@ from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.fields import flag
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import among
-from sccr_node.data.halves import HALF, Halves
+from sccr_node.data.halves import HALF, Halves, refuse_other_than_counts
+from sccr_node.data.preparation import Preparation
 from sccr_node.errors import InputProblem, SccrError, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
@@ -26,7 +27,7 @@ from sccr_node.pipeline.evaluate import decide_and_prepare, libraries_to_install
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
-from sccr_node.pipeline.thinning import halves_of, to_score, whole_counts
+from sccr_node.pipeline.thinning import SPLITTING, halves_of, to_score
 from sccr_node.report.comparison import comparison_page
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
@@ -86,8 +87,9 @@ def benchmark_file(
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)
         order = None if asked.order_key is None else read_order(data, asked.order_key, console)
         preparation, prepared = decide_and_prepare(data, asked, console, listed=listed)
-        chosen = _without_halves(chosen, data, asked, console)
-        halves = lru_cache(maxsize=1)(partial(_halves, input_path, asked, console))  # the runs of a seed are together
+        chosen = _without_halves(chosen, data, preparation, console)
+        # The runs of a seed are together.
+        halves = lru_cache(maxsize=1)(partial(_halves, input_path, asked, preparation, console))
         candidates = read_candidates(asked, data, preparation, prepared, halves, console)
     about = {
         "version": __version__,
@@ -183,7 +185,7 @@ def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
     return chosen
 
 
-def _without_halves(chosen: list[str], data: Dataset, asked: BenchmarkParameters, console: Console) -> list[str]:
+def _without_halves(chosen: list[str], data: Dataset, preparation: Preparation, console: Console) -> list[str]:
     """Leave out the analyses of halved molecules, with a warning, if the values are no counts.
 
     Raises
@@ -194,7 +196,7 @@ def _without_halves(chosen: list[str], data: Dataset, asked: BenchmarkParameters
     halved = [name for name in chosen if analyses.load(name).data == "halved"]
     try:
         if halved:
-            whole_counts(data, asked.feature_type, console)
+            refuse_other_than_counts(data, preparation.summary, SPLITTING)
     except InputProblem as problem:
         if halved == chosen:
             raise
@@ -204,11 +206,13 @@ def _without_halves(chosen: list[str], data: Dataset, asked: BenchmarkParameters
     return chosen
 
 
-def _halves(input_path: Path, asked: BenchmarkParameters, console: Console, seed: int) -> Halves:
+def _halves(
+    input_path: Path, asked: BenchmarkParameters, preparation: Preparation, console: Console, seed: int
+) -> Halves:
     """Return both halves of the molecules, as ``sccr evaluate split-molecules`` splits them."""
     with open_input(input_path, asked) as (data, listed):
-        _, scaling = whole_counts(data, asked.feature_type, console)
-        return halves_of(data, scaling, listed, asked, fraction=HALF, seed=seed, console=console)
+        refuse_other_than_counts(data, preparation.summary, SPLITTING)
+        return halves_of(data, preparation.scaling, listed, asked, fraction=HALF, seed=seed, console=console)
 
 
 def _lacks(name: str, asked: BenchmarkParameters) -> str:

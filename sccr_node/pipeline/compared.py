@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,6 @@ from sccr_node.pipeline.hidden import (
     refuse_other_scales,
     refuse_untouched,
 )
-from sccr_node.pipeline.thinning import differing_split
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.copying import sha256_of
@@ -222,14 +221,12 @@ def _split_of(candidate: Dataset, wanted: Wanted) -> Split:
             "compares halves; score it with sccr evaluate score"
         )
     halves = wanted.halves(split.seed)
+    found = {"target_sum": halves.target_sum, "n_training": halves.n_training, "n_held_out": halves.n_held_out}
     with reading(candidate.path, f"uns[{MOLECULES_KEY!r}]"):
-        differing = differing_split(record, halves)
+        differing = _differing({name: float(record[name]) for name in found}, found, within=1e-6)
     if differing:
-        raise InputProblem(
-            f"cannot score {candidate.source}: it was made from molecules that were split differently, or from other "
-            f"data ({listing(differing)} of uns[{MOLECULES_KEY!r}] differ); split this input with the same genes and "
-            "target depth as here"
-        )
+        why = f"{listing(differing)} of uns[{MOLECULES_KEY!r}] differ"
+        raise _of_other_data(candidate, "molecules that were split", why, "split")
     return split
 
 
@@ -251,13 +248,27 @@ def _mask_of(candidate: Dataset, wanted: Wanted) -> Mask:
         "n_observed": masked.truth.nnz + masked.expression.nnz,
         "target_sum": wanted.prepared.normalization.target_sum,
     }
-    differs = any((own := found[name]) is None or not np.isclose(own, value) for name, value in expected.items())
-    if differs or (candidate.has_key("layers", TRUTH_LAYER) and not _is_truth(candidate, masked, wanted)):
-        raise InputProblem(
-            f"cannot score {candidate.source}: it was made from data that were masked differently, or from other data "
-            f"(uns[{MASK_KEY!r}]); mask this input with the same genes and target depth as here"
-        )
+    if _differing(expected, found) or (
+        candidate.has_key("layers", TRUTH_LAYER) and not _is_truth(candidate, masked, wanted)
+    ):
+        raise _of_other_data(candidate, "data that were masked", f"uns[{MASK_KEY!r}]", "mask")
     return mask
+
+
+def _differing(expected: Mapping[str, float], found: Mapping[str, float | None], *, within: float = 1e-5) -> list[str]:
+    """Return the names of what a record says otherwise than the input does."""
+    return [
+        name
+        for name, value in expected.items()
+        if (own := found[name]) is None or not np.isclose(own, value, rtol=within)
+    ]
+
+
+def _of_other_data(candidate: Dataset, what: str, why: str, way_out: str) -> InputProblem:
+    return InputProblem(
+        f"cannot score {candidate.source}: it was made from {what} differently, or from other data ({why}); {way_out} "
+        "this input with the same genes and target depth as here"
+    )
 
 
 def _is_truth(candidate: Dataset, masked: Masked, wanted: Wanted) -> bool:

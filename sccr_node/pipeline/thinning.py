@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from sccr_node.data.guard import reading
 from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
 from sccr_node.data.preparation import decide_values, of_values, prepare_block, selected_values
 from sccr_node.data.scale import Scaling
-from sccr_node.data.summary import MatrixSummary
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.molecules import Block, HeldOut, Score, score_with_baselines
 from sccr_node.numerics import Workspace
@@ -47,6 +46,9 @@ SCORE_COLUMNS = (
     "candidate", "layer", "fraction", "seed", "n_entries", "mse", "mse_observed", "mse_unobserved", "floor",
     "explained", "deviance", "correlation",
 )  # fmt: skip
+
+SPLITTING = "split the molecules of"
+"""What is done to whole counts, for the message that refuses other values."""
 
 LIKELY = (0.8, 1.25)
 """Means of predictions, relative to the mean of the truth, that need no warning."""
@@ -75,7 +77,9 @@ def split_molecules_file(
     """
     check_output("split molecules", input_path, output_path, asked)
     with open_input(input_path, asked) as (data, listed):
-        summary, scaling = whole_counts(data, asked.feature_type, console)
+        features = choose_features(data, asked.feature_type)
+        summary, scaling = decide_values(data, features, "counts", None, progress=console.progress)
+        refuse_other_than_counts(data, summary, SPLITTING)
         console.say(summary.headline())
         console.show(of_values(data, scaling))
         halves = halves_of(data, scaling, listed, asked, fraction=asked.fraction, seed=asked.seed, console=console)
@@ -89,34 +93,20 @@ def split_molecules_file(
     training, held_out = (_integers(half.values) for half in (halves.training, halves.held_out))
     obs[FACTOR_COLUMN] = halves.training.normalization.factors
     obs[HELD_OUT_FACTOR_COLUMN] = halves.held_out.normalization.factors
-    n_training, n_held_out = int(training.data.sum(dtype=np.int64)), int(held_out.data.sum(dtype=np.int64))
     write_for_tools(
         output_path,
         halves.training.expression,
         (obs, var),
         {"counts": training, HELD_OUT_LAYER: held_out},
-        {MOLECULES_KEY: _record(asked, halves, n_training, n_held_out)},
+        {MOLECULES_KEY: _record(asked, halves)},
         replace=asked.force,
     )
+    n_training, n_both = halves.n_training, halves.n_training + halves.n_held_out
     console.say(
-        f"wrote {output_path}: {training.shape[0]:,} cells × {training.shape[1]:,} genes; {n_training:,} of "
-        f"{n_training + n_held_out:,} molecules for training (fraction {asked.fraction:g}, seed {asked.seed}), the "
-        f"others held out; both halves scaled to a depth of {halves.target_sum:g}"
+        f"wrote {output_path}: {training.shape[0]:,} cells × {training.shape[1]:,} genes; {n_training:,} of {n_both:,} "
+        f"molecules for training (fraction {asked.fraction:g}, seed {asked.seed}), the others held out; both halves "
+        f"scaled to a depth of {halves.target_sum:g}"
     )
-
-
-def whole_counts(data: Dataset, feature_type: str | None, console: Console) -> tuple[MatrixSummary, Scaling]:
-    """Return the values of a data set and how they become counts.
-
-    Raises
-    ------
-    InputProblem
-        They are no whole counts, so that their molecules cannot be split.
-    """
-    features = choose_features(data, feature_type)
-    summary, scaling = decide_values(data, features, "counts", None, progress=console.progress)
-    refuse_other_than_counts(data, summary, "split the molecules of")
-    return summary, scaling
 
 
 def halves_of(
@@ -155,16 +145,6 @@ def to_score(halves: Halves, fraction: float) -> HeldOut:
     return HeldOut(halves.training.expression, halves.held_out.values, factors, fraction)
 
 
-def differing_split(record: Mapping[str, Any], halves: Halves) -> list[str]:
-    """Return the names of what a record of held-out molecules says otherwise than these halves."""
-    found = {
-        "target_sum": halves.target_sum,
-        "n_training": int(halves.training.values.data.sum(dtype=np.int64)),
-        "n_held_out": int(halves.held_out.values.data.sum(dtype=np.int64)),
-    }
-    return [name for name, value in found.items() if not np.isclose(float(record[name]), value, rtol=1e-6)]
-
-
 def _have(n_cells: int) -> str:
     return f"{quantity(n_cells, 'cell')} {plural(n_cells, 'has', 'have')}"
 
@@ -175,17 +155,15 @@ def _integers(values: Any) -> sparse.csr_matrix:
     return sparse.csr_matrix(values, dtype=np.int32 if largest <= np.iinfo(np.int32).max else np.int64)
 
 
-def _record(
-    asked: EvaluateSplitMoleculesParameters, halves: Halves, n_training: int, n_held_out: int
-) -> dict[str, Any]:
+def _record(asked: EvaluateSplitMoleculesParameters, halves: Halves) -> dict[str, Any]:
     return {
         "version": __version__,
         "fraction": asked.fraction,
         "seed": asked.seed,
         "target_sum": halves.target_sum,
         "normalize_by": asked.normalize_by,
-        "n_training": n_training,
-        "n_held_out": n_held_out,
+        "n_training": halves.n_training,
+        "n_held_out": halves.n_held_out,
         "preparation": asked.noted_preparation(),
     }
 

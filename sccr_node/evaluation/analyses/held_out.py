@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from sccr_node.evaluation.analyses import Analysis, Case, Row, as_dense
+from sccr_node.evaluation.analyses import Analysis, Case, Row
 from sccr_node.evaluation.metrics import METRICS
-from sccr_node.evaluation.molecules import score_alone
+from sccr_node.evaluation.molecules import in_blocks, score_alone
 from sccr_node.numerics import Workspace
 
 COLUMNS = ("n_entries", "mse", "mse_observed", "mse_unobserved", "floor", "explained", "deviance", "correlation")
@@ -17,17 +15,7 @@ COLUMNS = ("n_entries", "mse", "mse_observed", "mse_unobserved", "floor", "expla
 def score(case: Case) -> list[Row]:
     """Return one row: the metrics over all entries."""
     assert case.held_out is not None
-    n_cells, n_genes = case.imputed.shape
-    height = max(1, (1 << 20) // n_genes)
-    blocks = (
-        (np.arange(first, min(first + height, n_cells)), as_dense(case.imputed[first : first + height]))
-        for first in range(0, n_cells, height)
-    )
-    found = score_alone(
-        case.held_out,
-        ((rows, values.astype(np.float64)) for rows, values in blocks),
-        Workspace(case.threads, case.progress),
-    )
+    found = score_alone(case.held_out, in_blocks(case.imputed), Workspace(case.threads, case.progress))
     return [{name: getattr(found, name) for name in COLUMNS}]
 
 
