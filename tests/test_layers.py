@@ -115,6 +115,7 @@ def test_every_file_says_in_its_first_line_what_it_does():
 OF_A_KIND = {
     "evaluation/analyses": {"score", "summary", "load", "ANALYSIS", "METRICS", "COLUMNS"},
     "methods": {"impute", "cost", "load"},
+    "numerics/neighbors": {"search", "operations", "BYTES_PER_ROW"},
     "storage": {"FORMAT"},
 }
 """What several files of a folder define: the interface of what comes in kinds, one signature with one meaning."""

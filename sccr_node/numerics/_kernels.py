@@ -53,17 +53,18 @@ _SIGNATURES = {
     "cells_to_block": "flifnnnnddff",
     "block_to_cells": "fnnnnddf",
     "spread": "flnlnnnf",
+    "reorder_rows": "fnnlnnfb",
     "merge_candidates": "fifinnn",
     "rows_to_panel": "fnnf",
     "panel_to_rows": "fnnf",
     "genes_to_panel": "fnnnnddf",
     "panel_norms": "fnd",
     "search_dense": "fnnnnnfnfinfi",
-    "search_sparse": "lifnnnnffinffi",
-    "rank_dense": "fnnndnfinDndib",
-    "rank_sparse": "lifnndfinndibf",
-    "scan_dense": "fnnindnndii",
-    "scan_sparse": "lifnndndif",
+    "search_sparse": "lifnlnnnnffinffi",
+    "rank_dense": "fnnndinfinDndib",
+    "rank_sparse": "lifnndifinndibf",
+    "scan_dense": "flnnindinndii",
+    "scan_sparse": "liflnndindif",
 }
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sccr_node.numerics._kernels import PANEL, TILE
-from sccr_node.numerics.neighbors import buffer_size
+from sccr_node.numerics.neighbors import SEARCHES, buffer_size
 from sccr_node.numerics.neighbors.candidates import SPARE_CANDIDATES
 from sccr_node.numerics.propagation import GENE_BLOCK, block_width
 
@@ -25,26 +25,28 @@ class Cost:
     operations: int
 
 
-def peak_bytes(shape: Shape, threads: int, *, n_buffers: int, k_cell: int, k_gene: int | None = None) -> int:
+def peak_bytes(
+    shape: Shape, threads: int, *, n_buffers: int, k_cell: int, k_gene: int | None = None, search: str = "exact"
+) -> int:
     """Return the peak memory of a method with `n_buffers` matrices of cells x genes and graphs with so many neighbours.
 
-    `k_gene` is None for a method without a gene graph.
+    `k_gene` is None for a method without a gene graph; `search` is the kind of search among cells.
     """
     n_cells, n_genes = shape.n_cells, shape.n_genes
     listed, nodes = n_cells * (k_cell + 1 + SPARE_CANDIDATES), n_cells
     if k_gene is not None:
         listed, nodes = listed + n_genes * (k_gene + 1 + SPARE_CANDIDATES), max(n_cells, n_genes)
     buffers = 4 * buffer_size(n_cells, n_genes) * n_buffers
-    searching = threads * (8 * listed + 4 * (TILE * TILE + PANEL * nodes))
+    searching = threads * (8 * listed + 4 * (TILE * TILE + PANEL * nodes)) + SEARCHES[search].BYTES_PER_ROW * n_cells
     propagating = threads * 3 * 4 * max(n_cells * block_width(n_cells), n_genes * GENE_BLOCK)
     graph = 160 * n_cells * (k_cell + 1)
     copies = 20 * shape.n_stored + 16 * (n_cells + n_genes)
     return buffers + max(searching, propagating) + graph + copies
 
 
-def search_operations(n_rows: int, n_values: int) -> int:
-    """Return the operations for comparing every row with every other, if the rows have `n_values` values in total."""
-    return n_rows * n_values
+def search_operations(n_rows: int, n_values: int, search: str = "exact") -> int:
+    """Return the operations of a kind of search among rows that have `n_values` values in total."""
+    return SEARCHES[search].operations(n_rows, n_values)
 
 
 def cell_propagation_operations(shape: Shape, k_cell: int, n_iterations: int) -> int:

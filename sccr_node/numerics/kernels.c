@@ -264,6 +264,25 @@ void spread(float *matrix, const int64_t *rows, int64_t count, const int64_t *co
     }
 }
 
+/* Columns [first, first + used) of a matrix, its rows reordered in place: row r becomes what row order[r] was. Each cycle of
+ * the order is followed once; `moved` has a byte for each row, `line` room for `used` values. */
+void reorder_rows(float *matrix, int64_t rows, int64_t stride, const int64_t *order, int64_t first, int64_t used,
+                  float *line, int8_t *moved)
+{
+    memset(moved, 0, rows);
+    for (int64_t start = 0; start < rows; start++) {
+        if (moved[start] || order[start] == start) continue;
+        memcpy(line, matrix + start * stride + first, sizeof(float) * used);
+        int64_t at = start;
+        for (; order[at] != start; at = order[at]) {
+            memcpy(matrix + at * stride + first, matrix + order[at] * stride + first, sizeof(float) * used);
+            moved[at] = 1;
+        }
+        memcpy(matrix + at * stride + first, line, sizeof(float) * used);
+        moved[at] = 1;
+    }
+}
+
 /* ---------------------------------------------------------------- candidates: the best of every row ------------ */
 
 /* A row's `kept` best scores so far are a heap with the worst on top; a score must beat the top to enter. */
@@ -392,7 +411,7 @@ INLINE void multiply(const float *a, const float *b, int64_t depth, float *out, 
     }
 }
 
-/* Similarities of rows [i0, i1) with rows [j0, j1) (tiles at multiples of TILE, j0 >= i0), offered both ways. */
+/* Similarities of rows [i0, i1) with rows [j0, j1) (at most TILE each, from multiples of PANEL, j0 >= i0), offered both ways. */
 void search_dense(const float *panels, int64_t dimensions, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
                   const float *inverse_norms, int64_t signed_too, float *scores, int32_t *indices, int64_t kept,
                   float *products, const volatile int32_t *cancelled)
@@ -414,21 +433,26 @@ void search_dense(const float *panels, int64_t dimensions, int64_t i0, int64_t i
 
 /* ---------------------------------------------------------------- sparse search ------------------------------- */
 
-/* Similarities of every row i < j1 with rows [j0, j1) of a sparse matrix, j1 - j0 <= width, offered both ways. */
-void search_sparse(const int64_t *starts, const int32_t *columns, const float *values, int64_t dimensions, int64_t j0,
-                   int64_t j1, int64_t width, const float *inverse_norms, float *scores, int32_t *indices, int64_t kept,
-                   float *block, float *products, const volatile int32_t *cancelled)
+/* Similarities of the rows i < j1 in some ranges with rows [j0, j1) of a sparse matrix, j1 - j0 <= width, offered both ways.
+ * Ranges are pairs [first, last), by rising rows. */
+void search_sparse(const int64_t *starts, const int32_t *columns, const float *values, int64_t dimensions,
+                   const int64_t *ranges, int64_t n_ranges, int64_t j0, int64_t j1, int64_t width,
+                   const float *inverse_norms, float *scores, int32_t *indices, int64_t kept, float *block,
+                   float *products, const volatile int32_t *cancelled)
 {
     memset(block, 0, sizeof(float) * dimensions * width);
     for (int64_t j = j0; j < j1; j++)
         for (int64_t k = starts[j]; k < starts[j + 1]; k++) block[columns[k] * width + j - j0] = values[k];
-    for (int64_t i0 = 0; i0 < j1 && !*cancelled; i0 += TILE) {
-        const int64_t i1 = i0 + TILE < j1 ? i0 + TILE : j1;
-        for (int64_t i = i0; i < i1; i++) {
-            float *out = products + (i - i0) * width;
-            FOR_WIDTH(width, combine(columns + starts[i], values + starts[i], starts[i + 1] - starts[i], block, WIDTH, out));
+    for (int64_t r = 0; r < n_ranges && ranges[2 * r] < j1; r++) {
+        const int64_t end = ranges[2 * r + 1] < j1 ? ranges[2 * r + 1] : j1;
+        for (int64_t i0 = ranges[2 * r]; i0 < end && !*cancelled; i0 += TILE) {
+            const int64_t i1 = i0 + TILE < end ? i0 + TILE : end;
+            for (int64_t i = i0; i < i1; i++) {
+                float *out = products + (i - i0) * width;
+                FOR_WIDTH(width, combine(columns + starts[i], values + starts[i], starts[i + 1] - starts[i], block, WIDTH, out));
+            }
+            offer(products, width, i0, i1, j0, j1, inverse_norms, 0, scores, indices, kept);
         }
-        offer(products, width, i0, i1, j0, j1, inverse_norms, 0, scores, indices, kept);
     }
 }
 
@@ -500,6 +524,9 @@ INLINE void rank(double *scores, int32_t *indices, int64_t kept, int64_t *count,
     }
 }
 
+/* What a row is called in the lists, and ordered by where scores tie: its number, or its name if rows were reordered. */
+INLINE int32_t called(const int32_t *names, int64_t row) { return names ? names[row] : (int32_t)row; }
+
 /* Is it proved that no row outside the candidates belongs to the list? Those have scores of at most `best_rejected` in
  * float32, off by at most `error`; and a score that is not positive has no weight. */
 INLINE int proved(const double *scores, int64_t kept, int64_t count, float best_rejected, double error)
@@ -512,41 +539,42 @@ INLINE int proved(const double *scores, int64_t kept, int64_t count, float best_
 /* The exact best of the candidates of rows [first, last): sorted lists of `listed`, -1 beyond the last. A row whose list is
  * not proved complete is marked in `contested`. */
 void rank_dense(const float *rows, int64_t dimensions, int64_t first, int64_t last, const double *inverse_norms,
-                int64_t signed_too, const float *scores, const int32_t *indices, int64_t kept, double error, int64_t listed,
-                double *list_scores, int32_t *list_indices, int8_t *contested)
+                const int32_t *names, int64_t signed_too, const float *scores, const int32_t *indices, int64_t kept,
+                double error, int64_t listed, double *list_scores, int32_t *list_indices, int8_t *contested)
 {
     for (int64_t i = first; i < last; i++) {
         double *list = list_scores + i * listed;
-        int32_t *names = list_indices + i * listed;
+        int32_t *list_names = list_indices + i * listed;
         int64_t count = 0;
-        for (int64_t k = 0; k < listed; k++) { list[k] = 0; names[k] = -1; }
+        for (int64_t k = 0; k < listed; k++) { list[k] = 0; list_names[k] = -1; }
         for (int64_t k = i * kept; k < (i + 1) * kept; k++) {
             const int64_t j = indices[k];
             if (j < 0) continue;
             const double score = cosine(dense_dot(rows + i * dimensions, rows + j * dimensions, dimensions),
                                         inverse_norms[i], inverse_norms[j]);
-            if (signed_too ? score != 0 : score > 0) rank(list, names, listed, &count, score, (int32_t)j);
+            if (signed_too ? score != 0 : score > 0) rank(list, list_names, listed, &count, score, called(names, j));
         }
         contested[i] = !proved(list, listed, count, scores[i * kept], error);
     }
 }
 
 void rank_sparse(const int64_t *starts, const int32_t *columns, const float *values, int64_t first, int64_t last,
-                 const double *inverse_norms, const float *scores, const int32_t *indices, int64_t kept, int64_t listed,
-                 double *list_scores, int32_t *list_indices, int8_t *contested, float *line)
+                 const double *inverse_norms, const int32_t *names, const float *scores, const int32_t *indices,
+                 int64_t kept, int64_t listed, double *list_scores, int32_t *list_indices, int8_t *contested,
+                 float *line)
 {
     for (int64_t i = first; i < last; i++) {
         double *list = list_scores + i * listed;
-        int32_t *names = list_indices + i * listed;
+        int32_t *list_names = list_indices + i * listed;
         int64_t count = 0;
-        for (int64_t k = 0; k < listed; k++) { list[k] = 0; names[k] = -1; }
+        for (int64_t k = 0; k < listed; k++) { list[k] = 0; list_names[k] = -1; }
         for (int64_t k = starts[i]; k < starts[i + 1]; k++) line[columns[k]] = values[k];
         for (int64_t k = i * kept; k < (i + 1) * kept; k++) {
             const int64_t j = indices[k];
             if (j < 0) continue;
             const double score = cosine(sparse_dot(columns + starts[j], values + starts[j], starts[j + 1] - starts[j], line),
                                         inverse_norms[i], inverse_norms[j]);
-            if (score > 0) rank(list, names, listed, &count, score, (int32_t)j);
+            if (score > 0) rank(list, list_names, listed, &count, score, called(names, j));
         }
         for (int64_t k = starts[i]; k < starts[i + 1]; k++) line[columns[k]] = 0;
         /* All terms are positive, so that a rejected 0 is a true 0; else one rounding for each term of the sum. */
@@ -557,16 +585,16 @@ void rank_sparse(const int64_t *starts, const int32_t *columns, const float *val
 }
 
 /* Is a list that was filled by rising index full of ones? Then no later row can enter it: many equal cells stop early. */
-INLINE int settled(const double *scores, int64_t kept, int64_t count)
+INLINE int settled(const int32_t *names, const double *scores, int64_t kept, int64_t count)
 {
-    return count == kept && fabs(scores[kept - 1]) >= 1;
+    return !names && count == kept && fabs(scores[kept - 1]) >= 1;
 }
 
-/* Contested rows, at most LISTED_ROWS of them, against all rows: whatever could beat the end of the list that the candidates
- * gave, by a quick score and its error, is scored exactly. */
-void scan_dense(const float *rows, int64_t count, int64_t dimensions, const int32_t *which, int64_t n_which,
-                const double *inverse_norms, int64_t signed_too, int64_t listed, double *list_scores,
-                int32_t *list_indices, const volatile int32_t *cancelled)
+/* Contested rows, at most LISTED_ROWS of them, against all rows in some ranges: whatever could beat the end of the list that
+ * the candidates gave, by a quick score and its error, is scored exactly. */
+void scan_dense(const float *rows, const int64_t *ranges, int64_t n_ranges, int64_t dimensions, const int32_t *which,
+                int64_t n_which, const double *inverse_norms, const int32_t *names, int64_t signed_too, int64_t listed,
+                double *list_scores, int32_t *list_indices, const volatile int32_t *cancelled)
 {
     const double error = (double)(dimensions / (4 * LANES) + 2 * LANES + 8) * 0x1p-24 * 1.01;
     double bars[LISTED_ROWS];
@@ -577,34 +605,37 @@ void scan_dense(const float *rows, int64_t count, int64_t dimensions, const int3
         counts[w] = 0;
         for (int64_t k = 0; k < listed; k++) { list[k] = 0; list_indices[which[w] * listed + k] = -1; }
     }
-    for (int64_t j = 0; j < count; j++) {
-        if (j % TILE == 0 && *cancelled) return;
-        for (int64_t w = 0; w < n_which; w++) {
-            const int64_t i = which[w];
-            if (settled(list_scores + i * listed, listed, counts[w])) continue;
-            const float *a = rows + i * dimensions, *b = rows + j * dimensions;
-            double quick = quick_dot(a, b, dimensions) * (inverse_norms[i] * inverse_norms[j]);
-            if (signed_too) quick = fabs(quick);
-            if (quick + error < bars[w]) continue;
-            const double score = cosine(dense_dot(a, b, dimensions), inverse_norms[i], inverse_norms[j]);
-            if (signed_too ? score != 0 : score > 0)
-                rank(list_scores + i * listed, list_indices + i * listed, listed, counts + w, score, (int32_t)j);
+    for (int64_t r = 0; r < n_ranges; r++)
+        for (int64_t j = ranges[2 * r]; j < ranges[2 * r + 1]; j++) {
+            if (j % TILE == 0 && *cancelled) return;
+            for (int64_t w = 0; w < n_which; w++) {
+                const int64_t i = which[w];
+                if (settled(names, list_scores + i * listed, listed, counts[w])) continue;
+                const float *a = rows + i * dimensions, *b = rows + j * dimensions;
+                double quick = quick_dot(a, b, dimensions) * (inverse_norms[i] * inverse_norms[j]);
+                if (signed_too) quick = fabs(quick);
+                if (quick + error < bars[w]) continue;
+                const double score = cosine(dense_dot(a, b, dimensions), inverse_norms[i], inverse_norms[j]);
+                if (signed_too ? score != 0 : score > 0)
+                    rank(list_scores + i * listed, list_indices + i * listed, listed, counts + w, score, called(names, j));
+            }
         }
-    }
 }
 
-void scan_sparse(const int64_t *starts, const int32_t *columns, const float *values, int64_t count, int64_t row,
-                 const double *inverse_norms, int64_t listed, double *list_scores, int32_t *list_indices, float *line)
+void scan_sparse(const int64_t *starts, const int32_t *columns, const float *values, const int64_t *ranges,
+                 int64_t n_ranges, int64_t row, const double *inverse_norms, const int32_t *names, int64_t listed,
+                 double *list_scores, int32_t *list_indices, float *line)
 {
     double *list = list_scores + row * listed;
-    int32_t *names = list_indices + row * listed;
+    int32_t *list_names = list_indices + row * listed;
     int64_t found = 0;
-    for (int64_t k = 0; k < listed; k++) { list[k] = 0; names[k] = -1; }
+    for (int64_t k = 0; k < listed; k++) { list[k] = 0; list_names[k] = -1; }
     for (int64_t k = starts[row]; k < starts[row + 1]; k++) line[columns[k]] = values[k];
-    for (int64_t j = 0; j < count && !settled(list, listed, found); j++) {
-        const double score = cosine(sparse_dot(columns + starts[j], values + starts[j], starts[j + 1] - starts[j], line),
-                                    inverse_norms[row], inverse_norms[j]);
-        if (score > 0) rank(list, names, listed, &found, score, (int32_t)j);
-    }
+    for (int64_t r = 0; r < n_ranges; r++)
+        for (int64_t j = ranges[2 * r]; j < ranges[2 * r + 1] && !settled(names, list, listed, found); j++) {
+            const double score = cosine(sparse_dot(columns + starts[j], values + starts[j], starts[j + 1] - starts[j], line),
+                                        inverse_norms[row], inverse_norms[j]);
+            if (score > 0) rank(list, list_names, listed, &found, score, called(names, j));
+        }
     for (int64_t k = starts[row]; k < starts[row + 1]; k++) line[columns[k]] = 0;
 }
