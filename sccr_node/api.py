@@ -50,6 +50,7 @@ def impute(
     tune: bool = False,
     low_rank_share: float | None = None,
     low_rank: int | None = None,
+    neighbor_search: Literal["auto", "exact", "clustered"] = "auto",
     k_cell: int | None = None,
     k_gene: int | None = None,
     k_denoising: int | None = None,
@@ -110,6 +111,9 @@ def impute(
     low_rank_share, low_rank
         Weight of the observed expression's leading principal components in the denoised output (default: 0), and
         their number (default: 20). Not part of the published methods.
+    neighbor_search
+        How the nearest cells are found: compare every cell with every other (``"exact"``), or the cells of similar
+        groups (``"clustered"``); ``"auto"`` decides by the number of cells in each batch.
     k_cell, k_gene, k_denoising
         Number of nearest neighbours per cell, per gene, and per cell in the last cell graph (default: as ``k_cell``).
     n_iterations, n_gene_iterations, n_denoising_iterations
@@ -157,7 +161,7 @@ def impute(
     ``var['sccr_imputed']``
         Which genes were imputed.
     ``uns['sccr']``
-        Version, parameters and findings.
+        Version, parameters and findings; ``searches``, if cells were compared by groups.
 
     Raises
     ------
@@ -195,6 +199,7 @@ def tune(
     target_sum: float | Literal["median"] = "median",
     low_rank_share: float | None = None,
     low_rank: int | None = None,
+    neighbor_search: Literal["auto", "exact", "clustered"] = "auto",
     k_cell: int | None = None,
     k_gene: int | None = None,
     k_denoising: int | None = None,
@@ -226,7 +231,7 @@ def tune(
         As for :func:`impute`. With ``batch_key``, one set of parameters is chosen for all batches.
     low_rank_share, low_rank, beta
         Kept if given; otherwise tuned.
-    k_cell, k_gene, k_denoising, n_iterations, n_gene_iterations, n_denoising_iterations
+    neighbor_search, k_cell, k_gene, k_denoising, n_iterations, n_gene_iterations, n_denoising_iterations
         As for :func:`impute`.
     alpha, gamma, symmetrize_final, dissociating, standardize
         As for :func:`impute`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ from scipy import sparse
 from sccr_node import __version__
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import Output
-from sccr_node.contract.record import BatchRecord
+from sccr_node.contract.record import BatchRecord, SearchRecord
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import among, listing, reading
@@ -66,6 +66,8 @@ class Imputation:
         Number of cells and genes with any expression.
     batches
         One record per batch; empty without batches.
+    searches
+        One record per search for the nearest cells that did not compare all of them.
     method, noted
         The method, and the parameters that affect the result.
     findings
@@ -84,6 +86,7 @@ class Imputation:
     n_cells_used: int
     n_genes_used: int
     batches: tuple[BatchRecord, ...]
+    searches: tuple[SearchRecord, ...]
     method: str
     noted: Mapping[str, Any]
     findings: tuple[Finding, ...]
@@ -111,6 +114,7 @@ class Imputation:
             "n_cells": self.n_cells_used,
             "n_genes": self.n_genes_used,
             "messages": [finding.text for finding in self.findings],
+            **searches_noted(self.searches),
             **({} if self.tuning is None else {"tuning": dict(self.tuning)}),
         }
 
@@ -131,6 +135,24 @@ class Imputation:
                 expression = prepare_block(part, None if factors is None else factors[cells])
                 yield with_imputed(expression, genes, imputed.rows(cells.start, cells.stop))
                 progress(cells.stop / data.n_cells)
+
+
+def searches_noted(searches: Sequence[SearchRecord]) -> dict[str, Any]:
+    """Return what ``uns`` says about searches: a list per field; nothing if all cells were compared."""
+    if not searches:
+        return {}
+    return {"searches": {name: [getattr(search, name) for search in searches] for name in SearchRecord.model_fields}}
+
+
+def searches_in(about: Mapping[str, Any]) -> list[SearchRecord]:
+    """Return the searches that a result's ``uns`` entry describes."""
+    noted = about.get("searches")
+    if noted is None:
+        return []
+    columns = [np.asarray(noted[name]).ravel().tolist() for name in SearchRecord.model_fields]
+    return [
+        SearchRecord(**dict(zip(SearchRecord.model_fields, row, strict=True))) for row in zip(*columns, strict=True)
+    ]
 
 
 class Sink(Protocol):

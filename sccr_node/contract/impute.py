@@ -166,6 +166,8 @@ def noted_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
         noted.pop("n_top_genes", None)
     if noted.get("genes_missing") == "error":
         noted.pop("genes_missing")  # then all of them are there
+    if noted.get("neighbor_search") == "auto":
+        noted.pop("neighbor_search")  # what it came to is recorded with the searches
     for name in ("tune", "low_rank_share"):
         if not noted.get(name):
             noted.pop(name, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from sccr_node.contract.fields import DATA, METHOD, NUMBERS, extra_of, flag, parameter
-from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Value
+from sccr_node.contract.methods import CLUSTERED_FROM, COMMON_SETTINGS, DEFAULT_METHOD, METHODS, NeighborSearch, Value
 from sccr_node.contract.shared import RunningParameters
 
 DEFAULT_RANK = 20
@@ -81,6 +81,16 @@ class MethodParameters(RunningParameters):
         description=f"Number of principal components for --low-rank-share (default: {DEFAULT_RANK}).",
         group=METHOD,
         ge=1,
+    )
+    neighbor_search: NeighborSearch = parameter(
+        COMMON_SETTINGS["neighbor_search"],
+        title="Neighbour search",
+        description=(
+            "How the nearest cells are found: exact compares all cells with each other; clustered compares only those "
+            "of similar groups, finds about 99% of the nearest cells, and records the share; auto is exact for fewer "
+            f"than {CLUSTERED_FROM:,} cells (in a batch), otherwise clustered."
+        ),
+        group=METHOD,
     )
     k_cell: int | None = parameter(
         None,

@@ -8,9 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Value = bool | int | float
+Value = bool | int | float | str
+NeighborSearch = Literal["auto", "exact", "clustered"]
 Output = Literal["denoised", "recovered"]
 Task = Literal["recovery", "clustering"]
+
+
+COMMON_SETTINGS: Mapping[str, Value] = {"neighbor_search": "auto"}
+"""The settings of all methods that are ours, not published, with their defaults."""
+
+CLUSTERED_FROM = 16_384
+"""Cells from which the automatic choice is the clustered search (docs/benchmarks.md has the measurements)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Method:
     reference
         The publication.
     defaults
-        Its settings with their published values: here and nowhere else.
+        Its published settings with their values: here and nowhere else. (All methods have the common ones, too.)
     outputs
         The matrices that it can produce, in order: the first is the cheapest.
     relation
@@ -58,7 +66,7 @@ class Method:
     @property
     def settings(self) -> tuple[str, ...]:
         """The names of all settings."""
-        return (*self.defaults, *self.follows)
+        return (*self.defaults, *self.follows, *COMMON_SETTINGS)
 
     def complete(self, given: Mapping[str, Value | None]) -> dict[str, Value]:
         """Return all settings: those given (not None), the published defaults, and those that follow another.
@@ -71,7 +79,7 @@ class Method:
         known = {name: value for name, value in given.items() if value is not None}
         if unknown := known.keys() - set(self.settings):
             raise ValueError(f"{self.title} has no setting {', '.join(sorted(unknown))}")
-        settings = {**self.defaults, **known}
+        settings = {**self.defaults, **COMMON_SETTINGS, **known}
         return settings | {name: settings.get(name, settings[other]) for name, other in self.follows.items()}
 
 

@@ -52,6 +52,17 @@ class BatchRecord(_Record):
     seconds: dict[str, float]
 
 
+class SearchRecord(_Record):
+    """One search for the nearest cells that did not compare every cell with every other."""
+
+    batch: str = Field(description="Empty without --batch-key.")
+    stage: str
+    n_groups: int = Field(description="Groups of similar cells.")
+    n_searched: float = Field(description="Groups that a cell was compared with, on average.")
+    recall: float = Field(description="Share of the nearest cells that were found, in a sample of cells.")
+    proved: float = Field(description="Share of the cells for which it is proved that none nearer was missed.")
+
+
 class ResultRecord(_Record):
     """What the output contains."""
 
@@ -89,6 +100,9 @@ class RunRecord(_Record):
     input: InputRecord
     preparation: PreparationRecord
     batches: list[BatchRecord] = Field(description="Empty without --batch-key.")
+    searches: list[SearchRecord] = Field(
+        default=[], description="Searches by groups of similar cells; those not listed compared all cells."
+    )
     result: ResultRecord
     resources: ResourcesRecord
     software: dict[str, str] = Field(description="Versions of Python and of the main packages.")

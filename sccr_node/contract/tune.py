@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from sccr_node.contract.fields import EVALUATION, METHOD, parameter
 from sccr_node.contract.imputing import MethodName, MethodParameters
-from sccr_node.contract.methods import METHODS
+from sccr_node.contract.methods import COMMON_SETTINGS, METHODS
 from sccr_node.contract.shared import BoundedParameters, PreparationParameters, ThreadedParameters, WritingParameters
 
 MOST_DENOISING_ITERATIONS = 200
@@ -79,5 +79,5 @@ def config_numbers(asked: MethodParameters, tuned: dict[str, Any]) -> dict[str, 
     """Return the method and its numbers, those given and those tuned, as a config file for ``sccr impute``."""
     method = METHODS[asked.method]
     numbers = {name: getattr(asked, name) for name in method.settings if name not in method.tuned}
-    given = {name: value for name, value in numbers.items() if value is not None}
+    given = {name: value for name, value in numbers.items() if value not in (None, COMMON_SETTINGS.get(name))}
     return {"method": asked.method, **given, **tuned}

@@ -4,15 +4,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from typing import get_args
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from sccr_node.contract.methods import Output, Value
+from sccr_node.contract.methods import NeighborSearch, Output, Value
 from sccr_node.numerics import Workspace
 from sccr_node.numerics._kernels import kernels
-from sccr_node.numerics.neighbors import DenseRows, buffer_size
+from sccr_node.numerics.neighbors import DenseRows, SearchSummary, buffer_size
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,15 @@ class Imputed:
         gene graph, before its rows are normalised. None for a method without a gene graph.
     seconds
         Seconds per stage.
+    searches
+        Per stage, what its search for the nearest cells left out; without stages that searched everything.
     """
 
     denoised: NDArray[np.float32] | None = None
     recovered: NDArray[np.float32] | None = None
     relations: sp.csr_matrix | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    searches: dict[str, SearchSummary] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,12 @@ class Expression:
 
 
 def check_ranges(settings: Mapping[str, Value]) -> None:
-    """Refuse settings out of range: numbers below 0 (neighbours: below 1), weights outside [0, 1]."""
+    """Refuse settings out of range: numbers below 0 (neighbours: below 1), weights outside [0, 1], unknown searches."""
     for name, value in settings.items():
+        if isinstance(value, str):
+            if value not in get_args(NeighborSearch):
+                raise ValueError(f"{name} is {value!r}: it must be one of {', '.join(get_args(NeighborSearch))}")
+            continue
         if name.startswith("k_") and value < 1:
             raise ValueError(f"{name} is {value}: it must be at least 1")
         if name.startswith("n_") and value < 0:

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.methods.cells import CellGraph, joined_cells, search_for
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
 from sccr_node.methods.stages import Stages
 from sccr_node.numerics import Progress, Workspace
@@ -33,6 +34,7 @@ def scbfp(
     k_gene: int | None = None,
     n_iterations: int | None = None,
     n_gene_iterations: int | None = None,
+    neighbor_search: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Imputed:
@@ -50,6 +52,8 @@ def scbfp(
         Number of smoothing steps over cells (default: 40).
     n_gene_iterations
         Number of propagation steps over genes (default: 10).
+    neighbor_search
+        How the nearest cells are found: "exact", "clustered", or "auto" (the default), which depends on their number.
     threads
         Number of threads (default: all available CPUs). Does not affect the result.
     progress
@@ -65,8 +69,11 @@ def scbfp(
         A setting is out of range, or the expression is not a matrix.
     """
     settings = METHODS["scbfp"].complete(
-        {"k_cell": k_cell, "k_gene": k_gene, "n_iterations": n_iterations, "n_gene_iterations": n_gene_iterations}
-    )
+        {
+            "k_cell": k_cell, "k_gene": k_gene, "n_iterations": n_iterations, "n_gene_iterations": n_gene_iterations,
+            "neighbor_search": neighbor_search,
+        }
+    )  # fmt: skip
     check_ranges(settings)
     work = Workspace(threads, progress)
     return impute(Expression.of(expression), work, ["denoised"], settings)
@@ -80,11 +87,12 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
     genes = stage("genes: graph", observed_gene_relations, x)
     p = stage("genes: propagation", gene_propagation, x, genes, data.buffer(work))
     graph = stage("cells: graph", smoothing_graph, p)
-    s = stage.last("cells: propagation", smoothing, p, graph, work.over(p.buffer))
+    s = stage.last("cells: propagation", smoothing, p, graph.adjacency, work.over(p.buffer))
     return Imputed(
         denoised=data.spread(s, s.buffer),
         relations=data.spread_relations(genes.relations),
         seconds=stage.seconds,
+        searches=stage.searches,
     )
 
 
@@ -117,9 +125,9 @@ def gene_propagation(
     return p
 
 
-def smoothing_graph(p: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+def smoothing_graph(p: DenseRows, work: Workspace, *, k_cell: int, neighbor_search: str) -> CellGraph:
     """Return the graph of cells that are similar in P."""
-    return joined(search(p, k_cell, work), self_weight=SELF_WEIGHT)
+    return joined_cells(p, k_cell, work, neighbor_search, self_weight=SELF_WEIGHT)
 
 
 def smoothing(
@@ -134,11 +142,13 @@ def smoothing(
 def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
     """Estimate the memory and operations of a run."""
     k_cell, k_gene = int(settings["k_cell"]), int(settings["k_gene"])
+    cells_searched_by = search_for(str(settings["neighbor_search"]), shape.n_cells)
     operations = (
         # The search among genes is counted like one among cells: the estimate of time is not more precise than that.
         search_operations(shape.n_cells, shape.n_stored)
-        + search_operations(shape.n_cells, shape.n_cells * shape.n_genes)
+        + search_operations(shape.n_cells, shape.n_cells * shape.n_genes, cells_searched_by)
         + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))
         + gene_propagation_operations(shape, k_gene, int(settings["n_gene_iterations"]))
     )
-    return Cost(peak_bytes(shape, threads, n_buffers=1, k_cell=k_cell, k_gene=k_gene), operations)
+    peak = peak_bytes(shape, threads, n_buffers=1, k_cell=k_cell, k_gene=k_gene, search=cells_searched_by)
+    return Cost(peak, operations)

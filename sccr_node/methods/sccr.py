@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.methods.cells import CellGraph, joined_cells, search_for
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
 from sccr_node.methods.stages import Stages, observed_cell_graph
 from sccr_node.numerics import Progress, Workspace
@@ -39,6 +40,7 @@ def sccr(
     symmetrize_final: bool | None = None,
     dissociating: bool | None = None,
     standardize: bool | None = None,
+    neighbor_search: str | None = None,
     denoised: bool = True,
     recovered: bool = False,
     threads: int | None = None,
@@ -74,6 +76,8 @@ def sccr(
         Whether genes are also related by negative correlation (default: True).
     standardize
         Whether genes are standardised before they are related (default: True).
+    neighbor_search
+        How the nearest cells are found: "exact", "clustered", or "auto" (the default), which depends on their number.
     denoised, recovered
         The outputs to compute; without `denoised` the denoising stage is skipped.
     threads
@@ -96,6 +100,7 @@ def sccr(
             "n_gene_iterations": n_gene_iterations, "n_denoising_iterations": n_denoising_iterations,
             "alpha": alpha, "beta": beta, "gamma": gamma,
             "symmetrize_final": symmetrize_final, "dissociating": dissociating, "standardize": standardize,
+            "neighbor_search": neighbor_search,
         }
     )  # fmt: skip
     check_ranges(settings)
@@ -120,12 +125,13 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
     if "denoised" in outputs:
         graph = stage("denoising: cell graph", final_cell_graph, r)
         target = work.over(second if "recovered" in outputs else r.buffer)
-        s = stage.last("denoising: propagation", denoising, x, r, graph, target)
+        s = stage.last("denoising: propagation", denoising, x, r, graph.adjacency, target)
     return Imputed(
         denoised=data.spread(s, s.buffer) if s else None,
         recovered=data.spread(r, work.over(r.buffer)) if "recovered" in outputs else None,
         relations=data.spread_relations(genes.relations),
         seconds=stage.seconds,
+        searches=stage.searches,
     )
 
 
@@ -134,12 +140,12 @@ def recovered_expression(
 ) -> tuple[DenseRows, "GeneRelations"]:
     """Return R, in the first of two buffers, and the gene graph: all that precedes denoising."""
     graph = stage("pre-imputation: cell graph", observed_cell_graph, x)
-    p, statistics = stage("pre-imputation: propagation", pre_imputation, x, graph, first)
+    p, statistics = stage("pre-imputation: propagation", pre_imputation, x, graph.adjacency, first)
 
     genes = stage("complete relation: gene graph", gene_relations, p, statistics, second)
     c = stage("complete relation: gene propagation", completion, x, p, genes, second)
     graph = stage("complete relation: cell graph", complete_cell_graph, c)
-    r = stage("complete relation: propagation", recovery, x, p, graph, work.over(p.buffer))
+    r = stage("complete relation: propagation", recovery, x, p, graph.adjacency, work.over(p.buffer))
     return r, genes
 
 
@@ -149,7 +155,7 @@ def before_denoising(
     """Return R and the last cell graph, from which every strength of denoising starts."""
     stage = Stages(data, work, settings)
     r, _ = recovered_expression(data.matrix, stage, work, data.buffer(work), data.buffer(work))
-    return r, stage("denoising: cell graph", final_cell_graph, r)
+    return r, stage("denoising: cell graph", final_cell_graph, r).adjacency
 
 
 @dataclass(frozen=True)
@@ -206,9 +212,9 @@ def completion(
     return c
 
 
-def complete_cell_graph(c: DenseRows, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+def complete_cell_graph(c: DenseRows, work: Workspace, *, k_cell: int, neighbor_search: str) -> CellGraph:
     """Return the graph of cells that are similar in C."""
-    return joined(search(c, k_cell + 1, work))
+    return joined_cells(c, k_cell + 1, work, neighbor_search)
 
 
 def recovery(
@@ -227,9 +233,11 @@ def recovery(
     return r
 
 
-def final_cell_graph(r: DenseRows, work: Workspace, *, k_denoising: int, symmetrize_final: bool) -> sp.csr_matrix:
+def final_cell_graph(
+    r: DenseRows, work: Workspace, *, k_denoising: int, symmetrize_final: bool, neighbor_search: str
+) -> CellGraph:
     """Return the graph of cells that are similar in R."""
-    return joined(search(r, k_denoising + 1, work), symmetrize=symmetrize_final)
+    return joined_cells(r, k_denoising + 1, work, neighbor_search, symmetrize=symmetrize_final)
 
 
 def denoising(
@@ -255,16 +263,17 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
     """Estimate the memory and operations of a run."""
     k_cell, k_gene = int(settings["k_cell"]), int(settings["k_gene"])
     n_cells, n_genes = shape.n_cells, shape.n_genes
+    search = search_for(str(settings["neighbor_search"]), n_cells)
     operations = (
-        search_operations(n_cells, shape.n_stored)
-        + search_operations(n_cells, n_cells * n_genes)
+        search_operations(n_cells, shape.n_stored, search)
+        + search_operations(n_cells, n_cells * n_genes, search)
         + search_operations(n_genes, n_genes * n_cells)
         + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"])) * 2
         + gene_propagation_operations(shape, k_gene, int(settings["n_gene_iterations"]))
     )
     if "denoised" in outputs:
         k_denoising = int(settings["k_denoising"])
-        operations += search_operations(n_cells, n_cells * n_genes)
+        operations += search_operations(n_cells, n_cells * n_genes, search)
         operations += cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
         k_cell = max(k_cell, k_denoising)
-    return Cost(peak_bytes(shape, threads, n_buffers=2, k_cell=k_cell, k_gene=k_gene), operations)
+    return Cost(peak_bytes(shape, threads, n_buffers=2, k_cell=k_cell, k_gene=k_gene, search=search), operations)

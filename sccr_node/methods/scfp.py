@@ -7,12 +7,12 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from sccr_node.contract.methods import METHODS, Output, Value
+from sccr_node.methods.cells import CellGraph, joined_cells, search_for
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
 from sccr_node.methods.stages import Stages, observed_cell_graph
 from sccr_node.numerics import Progress, Workspace
 from sccr_node.numerics.costs import Cost, Shape, cell_propagation_operations, peak_bytes, search_operations
-from sccr_node.numerics.graphs import joined
-from sccr_node.numerics.neighbors import DenseRows, search
+from sccr_node.numerics.neighbors import DenseRows
 from sccr_node.numerics.propagation import propagate_over_cells
 
 
@@ -24,6 +24,7 @@ def scfp(
     n_iterations: int | None = None,
     n_denoising_iterations: int | None = None,
     beta: float | None = None,
+    neighbor_search: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Imputed:
@@ -43,6 +44,8 @@ def scfp(
         Number of steps of soft propagation over cells (default: as n_iterations).
     beta
         Weight of the neighbours in each step of soft propagation (default: 0.99).
+    neighbor_search
+        How the nearest cells are found: "exact", "clustered", or "auto" (the default), which depends on their number.
     threads
         Number of threads (default: all available CPUs). Does not affect the result.
     progress
@@ -60,7 +63,7 @@ def scfp(
     settings = METHODS["scfp"].complete(
         {
             "k_cell": k_cell, "k_denoising": k_denoising, "n_iterations": n_iterations,
-            "n_denoising_iterations": n_denoising_iterations, "beta": beta,
+            "n_denoising_iterations": n_denoising_iterations, "beta": beta, "neighbor_search": neighbor_search,
         }
     )  # fmt: skip
     check_ranges(settings)
@@ -74,10 +77,10 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
         return data.unchanged(outputs, relations=False)
     x, stage = data.matrix, Stages(data, work, settings)
     graph = stage("hard propagation: cell graph", observed_cell_graph, x)
-    p = stage("hard propagation", hard_feature_propagation, x, graph, data.buffer(work))
+    p = stage("hard propagation", hard_feature_propagation, x, graph.adjacency, data.buffer(work))
     graph = stage("soft propagation: cell graph", propagated_cell_graph, p)
-    s = stage.last("soft propagation", soft_feature_propagation, p, graph, work.over(p.buffer))
-    return Imputed(denoised=data.spread(s, s.buffer), seconds=stage.seconds)
+    s = stage.last("soft propagation", soft_feature_propagation, p, graph.adjacency, work.over(p.buffer))
+    return Imputed(denoised=data.spread(s, s.buffer), seconds=stage.seconds, searches=stage.searches)
 
 
 def hard_feature_propagation(
@@ -89,9 +92,9 @@ def hard_feature_propagation(
     return p
 
 
-def propagated_cell_graph(p: DenseRows, work: Workspace, *, k_denoising: int) -> sp.csr_matrix:
+def propagated_cell_graph(p: DenseRows, work: Workspace, *, k_denoising: int, neighbor_search: str) -> CellGraph:
     """Return the graph of cells that are similar in P."""
-    return joined(search(p, k_denoising + 1, work))
+    return joined_cells(p, k_denoising + 1, work, neighbor_search)
 
 
 def soft_feature_propagation(
@@ -112,10 +115,11 @@ def soft_feature_propagation(
 def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output], threads: int) -> Cost:
     """Estimate the memory and operations of a run."""
     k_cell, k_denoising = int(settings["k_cell"]), int(settings["k_denoising"])
+    search = search_for(str(settings["neighbor_search"]), shape.n_cells)
     operations = (
-        search_operations(shape.n_cells, shape.n_stored)
-        + search_operations(shape.n_cells, shape.n_cells * shape.n_genes)
+        search_operations(shape.n_cells, shape.n_stored, search)
+        + search_operations(shape.n_cells, shape.n_cells * shape.n_genes, search)
         + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))
         + cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
     )
-    return Cost(peak_bytes(shape, threads, n_buffers=1, k_cell=max(k_cell, k_denoising)), operations)
+    return Cost(peak_bytes(shape, threads, n_buffers=1, k_cell=max(k_cell, k_denoising), search=search), operations)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable, Mapping
 import scipy.sparse as sp
 
 from sccr_node.contract.methods import Value
+from sccr_node.methods.cells import CellGraph, joined_cells
 from sccr_node.methods.expression import Expression
 from sccr_node.numerics import Workspace
-from sccr_node.numerics.graphs import joined
-from sccr_node.numerics.neighbors import SparseRows, search
+from sccr_node.numerics.neighbors import SearchSummary, SparseRows
 from sccr_node.numerics.workspace import Made
 
 
@@ -34,18 +34,24 @@ class Stages:
     ----------
     seconds
         Seconds per stage of this run, without stages whose result was kept.
+    searches
+        Per stage, what its search left out; without stages that searched everything, or nothing.
     """
 
     def __init__(self, data: Expression, work: Workspace, settings: Mapping[str, Value]) -> None:
         self._work, self._settings = work, settings
         self._key: tuple[Hashable, ...] = (data.digest,) if work.keep else ()
         self.seconds: dict[str, float] = {}
+        self.searches: dict[str, SearchSummary] = {}
 
     def __call__(self, name: str, stage: Callable[..., Made], *inputs: object) -> Made:
         """Return the result of a stage, ``stage(*inputs, work, **settings)``."""
         own = {setting: self._settings[setting] for setting in uses(stage)}
         self._key = (*self._key, (stage.__module__, stage.__qualname__, *own.items()))
-        return self._work.kept(self._key, lambda: self._timed(name, stage, inputs, own))
+        made = self._work.kept(self._key, lambda: self._timed(name, stage, inputs, own))
+        if isinstance(made, CellGraph) and made.search is not None:
+            self.searches[name] = made.search
+        return made
 
     def last(self, name: str, stage: Callable[..., Made], *inputs: object) -> Made:
         """Return the result of the last stage, which is not kept, because no other stage needs it."""
@@ -67,6 +73,6 @@ def uses(stage: Callable[..., object]) -> list[str]:
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
-def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int) -> sp.csr_matrix:
+def observed_cell_graph(x: sp.csr_matrix, work: Workspace, *, k_cell: int, neighbor_search: str) -> CellGraph:
     """Return the graph of cells that are similar in the observed values: the first stage of scCR and of scFP."""
-    return joined(search(SparseRows.of(x), k_cell + 1, work))
+    return joined_cells(SparseRows.of(x), k_cell + 1, work, neighbor_search)

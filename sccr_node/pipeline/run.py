@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node.contract.methods import METHODS, Output
-from sccr_node.contract.record import BatchRecord
+from sccr_node.contract.record import BatchRecord, SearchRecord
 from sccr_node.data.preparation import Prepared
 from sccr_node.methods import Expression, Imputed, blend_in_place, load
 from sccr_node.numerics import Workspace, principal_components
@@ -30,6 +30,7 @@ class BatchResults:
     n_nonzero: Mapping[Output, int]
     relations: sparse.csr_matrix | None
     batches: tuple[BatchRecord, ...]
+    searches: tuple[SearchRecord, ...]
 
 
 def run_plan(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
@@ -73,7 +74,7 @@ def impute_batches(
     if not alone:
         rows = {output: waiting_rows(plan.shape, scratch) for output in plan.outputs}
     n_nonzero = dict.fromkeys(plan.outputs, 0)
-    records = []
+    records, searches = [], []
     relations = None
     for batch in plan.batches:
         imputed = _impute_batch(expression if alone else expression[batch.cells], batch, plan, console, clock)
@@ -89,7 +90,31 @@ def impute_batches(
         else:
             seconds = {stage: round(value, 3) for stage, value in imputed.seconds.items()}
             records.append(BatchRecord(name=batch.name, n_cells=len(batch.cells), seconds=seconds))
-    return BatchResults(rows, n_nonzero, relations, tuple(records))
+        searches += searches_of(imputed, batch, console)
+    return BatchResults(rows, n_nonzero, relations, tuple(records), tuple(searches))
+
+
+def searches_of(imputed: Imputed, batch: Batch, console: Console) -> list[SearchRecord]:
+    """Return what the searches of a batch left out, and say so."""
+    searches = [
+        SearchRecord(
+            batch=batch.name,
+            stage=stage,
+            n_groups=search.n_groups,
+            n_searched=round(search.n_searched, 2),
+            recall=round(search.recall, 5),
+            proved=round(search.proved, 5),
+        )
+        for stage, search in imputed.searches.items()
+    ]
+    if searches:
+        console.close_bar()
+    for search in searches:
+        console.say(
+            f"{batch.name and batch.name + ': '}{search.stage}: cells compared with {search.n_searched:.0f} of "
+            f"{search.n_groups:,} groups, which finds {search.recall:.1%} of the nearest cells (in a sample)"
+        )
+    return searches
 
 
 def waiting_rows(shape: tuple[int, int], scratch: Path | None) -> ImputedRows:
@@ -151,6 +176,7 @@ def assemble(
         n_cells_used=int(used_cells.sum()),
         n_genes_used=int(used_genes.sum()),
         batches=results.batches,
+        searches=results.searches,
         method=plan.method,
         noted=plan.noted,
         findings=plan.findings + findings,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sccr_node.contract.impute import layers_of, noted_parameters, outputs_of
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS
-from sccr_node.contract.record import BatchRecord, RunRecord
+from sccr_node.contract.record import BatchRecord, RunRecord, SearchRecord
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.elements import check_cells
@@ -41,7 +41,7 @@ from sccr_node.pipeline.plan import (
 )
 from sccr_node.pipeline.run import BatchResults, assemble, prepare, waiting_rows
 from sccr_node.pipeline.side_files import SideFiles
-from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in
+from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in, searches_in
 from sccr_node.runtime.console import Clock, Console, Finding
 from sccr_node.runtime.resources import memory_limit, usable_cpus
 from sccr_node.runtime.words import in_ascii, quantity
@@ -196,8 +196,8 @@ class Part:
         Its batch, and the batch column.
     preparation, scale, target_sum, gene_messages
         What ``sccr split`` decided over all cells.
-    run, genes
-        What ``sccr impute`` recorded, and the genes that it imputed.
+    run, searches, genes
+        What ``sccr impute`` recorded, among it the searches by groups, and the genes that it imputed.
     """
 
     path: Path
@@ -211,6 +211,7 @@ class Part:
     target_sum: float | None
     gene_messages: tuple[str, ...]
     run: Mapping[str, Any]
+    searches: list[SearchRecord]
     genes: NDArray[np.intp]
 
     @classmethod
@@ -233,6 +234,7 @@ class Part:
                 for name in ("method", "write", "n_components"):
                     _ = run["params"][name]
                 _ = run["input"]["scale"]
+                searches = searches_in(run)
                 return cls(
                     path=path,
                     key=key,
@@ -245,6 +247,7 @@ class Part:
                     target_sum=float(record["target_sum"]) if "target_sum" in record else None,
                     gene_messages=tuple(str(message) for message in record["gene_messages"]),
                     run=run,
+                    searches=searches,
                     genes=imputed_genes(data, key),
                 )
 
@@ -273,7 +276,12 @@ def collect(plan: Plan, of_batch: Mapping[str, Part], console: Console, scratch:
                 rows[output].put(batch.cells, values)
     console.close_bar()
     records = (BatchRecord(name=batch.name, n_cells=len(batch.cells), seconds={}) for batch in plan.batches)
-    return BatchResults(rows, n_nonzero, None, tuple(records))
+    searches = [
+        search.model_copy(update={"batch": batch.name})
+        for batch in plan.batches
+        for search in of_batch[batch.name].searches
+    ]
+    return BatchResults(rows, n_nonzero, None, tuple(records), tuple(searches))
 
 
 def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console: Console) -> Plan:

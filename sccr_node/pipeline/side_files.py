@@ -178,6 +178,7 @@ def make_record(
             n_empty_genes=len(preparation.genes) - imputation.n_genes_used,
         ),
         batches=list(imputation.batches),
+        searches=list(imputation.searches),
         result=ResultRecord(
             path=str(output),
             format=format_of_output(output).name,

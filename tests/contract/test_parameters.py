@@ -31,6 +31,7 @@ PUBLISHED = {
 def test_each_method_has_its_published_numbers(method):
     numbers = ImputeParameters(method=method).method_parameters()
     assert {name: numbers[name] for name in PUBLISHED[method]} == PUBLISHED[method]
+    assert numbers.pop("neighbor_search") == "auto"  # ours, and common to all
     following = {name: numbers[name] for name in numbers.keys() - PUBLISHED[method].keys()}
     assert following == ({} if method == "scbfp" else {"k_denoising": 15, "n_denoising_iterations": 40})
 

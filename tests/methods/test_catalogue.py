@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import sccr_node.methods
-from sccr_node.contract.methods import METHODS, Output, Task
+from sccr_node.contract.methods import COMMON_SETTINGS, METHODS, Output, Task
 from sccr_node.contract.tune import TuneParameters
 from sccr_node.methods import Expression, Shape, load
 from sccr_node.methods.stages import uses
@@ -90,7 +90,11 @@ def test_a_method_that_can_be_tuned_has_both_halves_and_the_numbers(method):
 @EVERY
 def test_settings_are_completed(method):
     followers = {name: method.defaults[other] for name, other in method.follows.items()}
-    assert method.complete({}) == method.complete(dict.fromkeys(method.settings)) == method.defaults | followers
+    assert (
+        method.complete({})
+        == method.complete(dict.fromkeys(method.settings))
+        == method.defaults | followers | COMMON_SETTINGS
+    )
     for name, other in method.follows.items():
         assert method.complete({other: 3})[name] == 3
         assert method.complete({other: 3, name: 5})[name] == 5

@@ -16,7 +16,7 @@ from sccr_node.contract.evaluate import (
 from sccr_node.contract.fields import NUMBERS, flag
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import methods_by_setting
-from sccr_node.contract.methods import DEFAULT_METHOD, METHODS, Method
+from sccr_node.contract.methods import CLUSTERED_FROM, DEFAULT_METHOD, METHODS, Method
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
 from sccr_node.contract.tune import TUNED
 from sccr_node.evaluation import analyses
@@ -61,6 +61,11 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "highly-variable": "The genes marked as highly variable in the data (var: highly_variable)",
         "all": "All genes",
         "file": "Genes from a list",
+    },
+    "neighbor_search": {
+        "auto": "Choose by the number of cells (recommended)",
+        "exact": "Compare all cells with each other",
+        "clustered": "Compare the cells of similar groups (for many cells)",
     },
     "analyses": {name: analyses.load(name).question for name in analyses.names()},
     "genes_missing": {"error": "Stop if a gene is not in the data", "skip": "Impute the others"},
@@ -120,6 +125,10 @@ FORM_HELP = {
         "published method alone) to 1. Leave empty for 0, or for the best weight if tuned."
     ),
     "impute_low_rank": "Number of principal components; leave empty for 20, or for the best number if tuned.",
+    "impute_neighbor_search": (
+        "With similar groups, about 99% of the nearest cells are found, and the share is recorded. Chosen by the "
+        f"number of cells: all cells are compared if there are fewer than {CLUSTERED_FROM:,} (in a batch)."
+    ),
     "impute_layer": (
         "Name of the layer that contains the values to impute, e.g. counts. Leave empty for the main matrix (X)."
     ),
