@@ -106,8 +106,8 @@ def impute(
     target_sum
         Depth to which each cell's counts are normalised: the median over non-empty cells, or a number.
     tune
-        Find ``beta``, ``low_rank_share`` and ``low_rank`` on held-out molecules first (see :func:`tune`); requires
-        counts.
+        Find ``beta``, ``n_denoising_iterations``, ``low_rank_share`` and ``low_rank`` on held-out molecules first (see
+        :func:`tune`); requires counts.
     low_rank_share, low_rank
         Weight of the observed expression's leading principal components in the denoised output (default: 0), and
         their number (default: 20). Not part of the published methods.
@@ -220,8 +220,8 @@ def tune(
 ) -> Tuning:
     """Tune scCR's parameters for a data set, and say whether imputing it helps, without labels.
 
-    Half of every cell's molecules are held out; ``beta``, ``low_rank_share`` and ``low_rank`` are chosen so that the
-    other half, imputed, predicts them best.
+    Half of every cell's molecules are held out; ``beta``, ``n_denoising_iterations``, ``low_rank_share`` and
+    ``low_rank`` are chosen so that the other half, imputed, predicts them best.
 
     Parameters
     ----------
@@ -229,9 +229,9 @@ def tune(
         Cells x genes, whole counts; not changed.
     layer, batch_key, feature_type, input_scale, genes, genes_missing, n_top_genes, normalize_by, target_sum
         As for :func:`impute`. With ``batch_key``, one set of parameters is chosen for all batches.
-    low_rank_share, low_rank, beta
+    low_rank_share, low_rank, beta, n_denoising_iterations
         Kept if given; otherwise tuned.
-    neighbor_search, k_cell, k_gene, k_denoising, n_iterations, n_gene_iterations, n_denoising_iterations
+    neighbor_search, k_cell, k_gene, k_denoising, n_iterations, n_gene_iterations
         As for :func:`impute`.
     alpha, gamma, symmetrize_final, dissociating, standardize
         As for :func:`impute`.

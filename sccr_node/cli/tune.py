@@ -25,14 +25,15 @@ from sccr_node.runtime.console import Console
     ),
     summary=(
         "Tune scCR's parameters for a data set, and say whether imputing it helps. No labels are needed: half of every "
-        "cell's molecules are held out, and smoothing (--beta) and the share and number of principal components "
-        "(--low-rank-share, --low-rank) are chosen so that the other half, imputed, predicts them best. The output is "
-        "a config file for sccr impute. INPUT must contain counts, in any format that sccr impute reads."
+        "cell's molecules are held out, and smoothing (--beta, --n-denoising-iterations) and the share and number of "
+        "principal components (--low-rank-share, --low-rank) are chosen so that the other half, imputed, predicts them "
+        "best. The output is a config file for sccr impute. INPUT must contain counts, in any "
+        "format that sccr impute reads."
     ),
     epilog=(
-        "Parameters that you give are kept; by default, --beta, --low-rank-share and --low-rank are tuned. With "
-        "--batch-key, each batch is imputed separately, and one set of parameters is chosen for all. Two verdicts are "
-        "printed: on the values, and on the neighbourhoods of cells."
+        "Parameters that you give are kept; by default, --beta, --n-denoising-iterations, --low-rank-share and "
+        "--low-rank are tuned. With --batch-key, each batch is imputed separately, and one set of parameters is chosen "
+        "for all. Two verdicts are printed: on the values, and on the neighbourhoods of cells."
     ),
 )
 def tune(

@@ -28,7 +28,7 @@ class ImputeParameters(MethodParameters, AppendingParameters, PreparationParamet
         False,
         title="Tune first",
         description=(
-            "First tune beta and the share and number of principal components on held-out molecules (as sccr tune "
+            "First tune smoothing and the share and number of principal components on held-out molecules (as sccr tune "
             "does), and say whether imputation helps. Takes about three times as long; requires counts and --method "
             "sccr."
         ),

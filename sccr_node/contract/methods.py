@@ -111,7 +111,7 @@ METHODS: Mapping[str, Method] = {
             relation="pearson",
             scored={"recovery": "recovered", "clustering": "denoised"},
             follows={"k_denoising": "k_cell", "n_denoising_iterations": "n_iterations"},
-            tuned=("beta", "low_rank", "low_rank_share"),
+            tuned=("beta", "n_denoising_iterations", "low_rank", "low_rank_share"),
         ),
         Method(
             name="scfp",

@@ -12,6 +12,7 @@ and share, and the best share has a closed form. (The blend is cut at 0 afterwar
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from sccr_node.numerics.neighbors import DenseRows
 from sccr_node.numerics.pca import Components, Float64Array, components_of
 from sccr_node.numerics.propagation import powers_over_cells
 
+ITERATIONS = (1, 2, 3, 4, 6, 10, 40)
 BETAS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 
 SHARE_DECIMALS = 2
@@ -263,9 +265,10 @@ def products(
 
 @dataclass(frozen=True)
 class Grid:
-    """What is tried: strengths, ranks, and the share of the low-rank part (None: the best one for each, or none)."""
+    """What is tried: strengths, steps, ranks, and the low-rank part's share (None: the best one for each, or none)."""
 
     betas: tuple[float, ...] = BETAS
+    iterations: tuple[int, ...] = ITERATIONS
     ranks: tuple[int, ...] = RANKS
     share: float | None = None
 
@@ -279,7 +282,7 @@ class ScoredSetting:
     name
         "blend"; "denoised" (nothing is blended with it); or a baseline: "unimputed", "gene mean", "recovered",
         "published" (the published strength), "PCA" (its best rank alone).
-    beta, low_rank, low_rank_share
+    beta, n_denoising_iterations, low_rank, low_rank_share
         Its numbers; None where it has none.
     error
         Mean squared error over all entries.
@@ -293,6 +296,7 @@ class ScoredSetting:
 
     name: str
     beta: float | None
+    n_denoising_iterations: int | None
     low_rank: int | None
     low_rank_share: float | None
     error: float
@@ -316,6 +320,7 @@ class _Combination(NamedTuple):
 
     name: str
     beta: float | None
+    n_iterations: int | None
     rank: int | None
     share: float | None
     weights: Float64Array
@@ -325,7 +330,8 @@ def choose(method: str, found: Products, grid: Grid, settings: Mapping[str, Valu
     """Choose the strength of denoising, the rank and the share.
 
     The smallest error wins; of those within one standard error of the difference from it, the one that blurs least:
-    nothing blended with it, or else the highest rank, and then the smallest beta. A low rank blurs small groups most.
+    nothing blended with it, or else the highest rank, and then the fewest steps on the graph. A low rank blurs small
+    groups most.
 
     Parameters
     ----------
@@ -338,7 +344,7 @@ def choose(method: str, found: Products, grid: Grid, settings: Mapping[str, Valu
     settings
         All settings of the method.
     """
-    tried = list(_combinations(found, grid, settings))
+    tried = list(_combinations(found, grid, float(settings["gamma"])))
     best = min(tried, key=lambda each: found.error(each.weights))
     # Both halves carry the same, independent noise: half of the error of one against the other.
     of_means, floor = found.error(found.of("gene mean")), found.error(found.of("0")) / 2
@@ -347,40 +353,48 @@ def choose(method: str, found: Products, grid: Grid, settings: Mapping[str, Valu
         error = found.error(each.weights)
         of_way = explained(error, of_means, floor)
         above, uncertain = found.difference(each.weights, best.weights)
-        return ScoredSetting(each.name, each.beta, each.rank, each.share, error, of_way, above, uncertain)
+        return ScoredSetting(
+            each.name, each.beta, each.n_iterations, each.rank, each.share, error, of_way, above, uncertain
+        )
 
     candidates = [scored(each) for each in tried]
     near = [each for each in candidates if each.above <= each.standard_error]
-    chosen = min(near, key=lambda each: (-(each.low_rank or math.inf), each.beta))
+    chosen = min(near, key=lambda each: (-(each.low_rank or math.inf), walked(each)))
     marked = [replace(each, chosen=each is chosen) for each in candidates]
     baselines = {each.name: scored(each) for each in _baselines(method, found, grid, settings)}
     return Choice(replace(chosen, chosen=True), tuple(marked), baselines)
 
 
-def _combinations(found: Products, grid: Grid, settings: Mapping[str, Value]) -> Iterator[_Combination]:
-    n_iterations, gamma = int(settings["n_denoising_iterations"]), float(settings["gamma"])
-    for beta in grid.betas:
+def walked(each: ScoredSetting) -> float:
+    """Return the mean number of steps on the graph from a cell to those that it averages."""
+    beta, n = float(each.beta or 0), int(each.n_denoising_iterations or 0)
+    return n if beta == 1 else beta * (1 - beta**n) / (1 - beta)
+
+
+def _combinations(found: Products, grid: Grid, gamma: float) -> Iterator[_Combination]:
+    for beta, n_iterations in itertools.product(grid.betas, grid.iterations):
         denoised = found.denoised(beta, n_iterations, gamma)
         if not grid.share:
-            yield _Combination("denoised", beta, None, 0.0, denoised)
+            yield _Combination("denoised", beta, n_iterations, None, 0.0, denoised)
         for rank in grid.ranks if grid.share != 0 else ():
             kept = found.of(f"rank {rank}")
             share = grid.share
             if share is None:
                 share = round(found.best_share(denoised, kept), SHARE_DECIMALS)
             if share:
-                yield _Combination("blend", beta, rank, share, (1 - share) * denoised + share * kept)
+                yield _Combination("blend", beta, n_iterations, rank, share, (1 - share) * denoised + share * kept)
 
 
 def _baselines(method: str, found: Products, grid: Grid, settings: Mapping[str, Value]) -> Iterator[_Combination]:
-    yield _Combination("unimputed", None, None, None, found.of("0"))
-    yield _Combination("gene mean", None, None, None, found.of("gene mean"))
-    yield _Combination("recovered", None, None, None, found.of("recovered"))
+    yield _Combination("unimputed", None, None, None, None, found.of("0"))
+    yield _Combination("gene mean", None, None, None, None, found.of("gene mean"))
+    yield _Combination("recovered", None, None, None, None, found.of("recovered"))
     beta = float(METHODS[method].defaults["beta"])
-    denoised = found.denoised(beta, int(settings["n_denoising_iterations"]), float(settings["gamma"]))
-    yield _Combination("published", beta, None, 0.0, denoised)
+    n_iterations = int(settings["n_denoising_iterations"])
+    denoised = found.denoised(beta, n_iterations, float(settings["gamma"]))
+    yield _Combination("published", beta, n_iterations, None, 0.0, denoised)
     rank = min(grid.ranks, key=lambda rank: found.error(found.of(f"rank {rank}")))
-    yield _Combination("PCA", None, rank, 1.0, found.of(f"rank {rank}"))
+    yield _Combination("PCA", None, None, rank, 1.0, found.of(f"rank {rank}"))
 
 
 @dataclass(frozen=True)
@@ -418,7 +432,7 @@ def judge_neighborhoods(
     seed
         Which cells are looked at for the number of averaged cells.
     """
-    n_iterations = int(settings["n_denoising_iterations"])
+    n_iterations = int(chosen.n_denoising_iterations or 0)
     before = after = 0.0
     n_averaged = []
     for begin in starts:
@@ -451,7 +465,7 @@ def denoised_of(
             begin.graph,
             compact.buffer(work),
             work,
-            n_denoising_iterations=int(settings["n_denoising_iterations"]),
+            n_denoising_iterations=int(chosen.n_denoising_iterations or 0),
             beta=float(chosen.beta or 0),
             gamma=float(settings["gamma"]),
         )

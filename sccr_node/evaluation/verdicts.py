@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -103,7 +103,11 @@ class Tuning:
         """The numbers as parameters of ``sccr impute``; without a rank if nothing is blended."""
         chosen = self.choice.chosen
         share = float(chosen.low_rank_share or 0)
-        numbers: dict[str, Value] = {"beta": float(chosen.beta or 0), "low_rank_share": share}
+        numbers: dict[str, Value] = {
+            "beta": float(chosen.beta or 0),
+            "n_denoising_iterations": int(chosen.n_denoising_iterations or 0),
+            "low_rank_share": share,
+        }
         return numbers | ({"low_rank": int(chosen.low_rank)} if share and chosen.low_rank is not None else {})
 
     @property
@@ -121,9 +125,9 @@ class Tuning:
         numbers = ", ".join(f"{name}={value!r}" for name, value in self.numbers.items())
         return "\n".join([f"Tuning({numbers})", *(f"  {verdict.text}" for verdict in self.verdicts)])
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return all settings tried, the baselines first."""
-        candidates = [*self.choice.baselines.values(), *self.choice.tried]
+    def rows(self, tried: Sequence[ScoredSetting] | None = None) -> list[dict[str, Any]]:
+        """Return the baselines, then the settings tried (default: all)."""
+        candidates = [*self.choice.baselines.values(), *(self.choice.tried if tried is None else tried)]
         return [
             {"candidate": each.name, **asdict(each), "chosen": "yes" if each.chosen else "no"} for each in candidates
         ]

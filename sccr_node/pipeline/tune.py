@@ -23,6 +23,7 @@ from sccr_node.data.halves import HALF, Halves, read_halves, refuse_other_than_c
 from sccr_node.data.preparation import Preparation
 from sccr_node.errors import InputProblem, NotEnoughResources
 from sccr_node.evaluation.tuning import (
+    ITERATIONS,
     Grid,
     Products,
     Start,
@@ -56,7 +57,8 @@ from sccr_node.storage.targets import Target, check_targets
 FEWEST_CELLS_FOR_TUNING = 50
 
 TABLE_COLUMNS = (
-    "candidate", "beta", "low_rank", "low_rank_share", "error", "explained", "above", "standard_error", "chosen",
+    "candidate", "beta", "n_denoising_iterations", "low_rank", "low_rank_share", "error", "explained", "above",
+    "standard_error", "chosen",
 )  # fmt: skip
 
 
@@ -297,7 +299,7 @@ def _check_memory(
         + load(asked.method).cost(shape, settings, ("recovered", "denoised"), threads).bytes
         + int(summary.n_nonzeros * share) * 16
         + shape.n_stored * 24
-        + threads * powers_bytes(n_cells, int(settings["n_denoising_iterations"]))
+        + threads * powers_bytes(n_cells, max(int(settings["n_denoising_iterations"]), *ITERATIONS))
     )
     allowed = asked.max_memory or memory_limit()
     if needed > allowed:
@@ -323,12 +325,13 @@ def _tuned(
     # A batch with at most one cell that is not empty is not imputed.
     imputed = [cells for cells in batches if of_cell[cells].sum() >= 2]
     grid = _grid(given, most=min(max(int(of_cell[cells].sum()) for cells in imputed) - 1, training.shape[1]))
+    n_steps = max(int(settings["n_denoising_iterations"]), *grid.iterations)
     weights = scored_genes(training, seed=seed)
     starts: list[Start] = []
     found: Products | None = None
     for cells in imputed:
         begin = start_of(asked.method, training[cells], held_out[cells], settings, grid.ranks, work)
-        own = products(begin, grid.ranks, int(settings["n_denoising_iterations"]), weights, work, seed=seed)
+        own = products(begin, grid.ranks, n_steps, weights, work, seed=seed)
         found = own if found is None else found + own
         starts.append(begin)
     assert found is not None
@@ -348,6 +351,8 @@ def _grid(given: Mapping[str, Any], most: int) -> Grid:
     grid = Grid()
     if "beta" in given:
         grid = replace(grid, betas=(float(given["beta"]),))
+    if "n_denoising_iterations" in given:
+        grid = replace(grid, iterations=(int(given["n_denoising_iterations"]),))
     if "low_rank_share" in given:
         grid = replace(grid, share=float(given["low_rank_share"]))
     if "low_rank" in given:

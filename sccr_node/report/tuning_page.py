@@ -13,9 +13,13 @@ from sccr_node.report.content import readable
 from sccr_node.report.helps import helps_of, parts_of
 from sccr_node.report.page import style, template
 
+SHOWN_SETTINGS = 60
+"""The best ones, beside the baselines: a page for people; the table has all."""
+
 TRIED_COLUMNS = (
     ("candidate", "Predicted by"),
     ("beta", "beta"),
+    ("n_denoising_iterations", "n_denoising_iterations"),
     ("low_rank", "low_rank"),
     ("low_rank_share", "low_rank_share"),
     ("explained", "Explained"),
@@ -39,6 +43,7 @@ def tuning_page(tuning: Tuning, *, source: Path, numbers: Mapping[str, Value], c
         The command line.
     """
     helps = helps_of(tuning.noted(), {**numbers, **tuning.numbers})
+    best = sorted(tuning.choice.tried, key=lambda each: (not each.chosen, each.error))[:SHOWN_SETTINGS]
     return template("tuning.html.jinja").render(
         {
             "generator": __version__,
@@ -53,8 +58,10 @@ def tuning_page(tuning: Tuning, *, source: Path, numbers: Mapping[str, Value], c
             "columns": [title for _, title in TRIED_COLUMNS],
             "tried": [
                 {"cells": [_shown(name, row[name]) for name, _ in TRIED_COLUMNS], "chosen": row["chosen"] == "yes"}
-                for row in tuning.rows()
+                for row in tuning.rows(best)
             ],
+            "n_shown": len(best),
+            "n_tried": len(tuning.choice.tried),
             "command": readable(" ".join(command)),
         }
     )

@@ -74,7 +74,7 @@ def halves(counts: sp.csr_matrix, seed: int) -> tuple[sp.csr_matrix, sp.csr_matr
 
 def ways(tuned: ScoredSetting) -> dict[str, ScoredSetting]:
     def way(beta: float, rank: int | None, share: float) -> ScoredSetting:
-        return ScoredSetting("", beta, rank, share, 0, 0, 0, 0)
+        return ScoredSetting("", beta, 40, rank, share, 0, 0, 0, 0)
 
     made = {f"beta {beta}": way(beta, None, 0.0) for beta in BETAS}
     made |= {f"half beta {beta}, half PCA": way(beta, 20, 0.5) for beta in BETAS}

@@ -35,7 +35,8 @@ STEPS = (1, 2, 3, 5, 8)
 GROUPS = 50
 ROWS = (
     ("unimputed", "no imputation"), ("published", "the published parameters"), ("gentle", "β .5"),
-    ("denoised", "β tuned"), ("chosen", "tuned and blended"), ("magic", "MAGIC, t tuned"), ("PCA", "PCA, rank tuned"),
+    ("denoised", "smoothing tuned"), ("chosen", "tuned and blended"), ("magic", "MAGIC, t tuned"),
+    ("PCA", "PCA, rank tuned"),
 )  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def one(data: Path, seed: int, out: Path, python: str | None) -> dict[str, dict[
     rank = next(row["low_rank"] for row in tuned["tried"] if row["candidate"] == "PCA")
     numbers = {
         "published": (),
-        "denoised": ("--beta", best["beta"]),
+        "denoised": ("--beta", best["beta"], "--n-denoising-iterations", best["n_denoising_iterations"]),
         "gentle": ("--beta", 0.5),
         "chosen": ("--config", out / "tuned.yaml"),
         "PCA": ("--low-rank-share", 1, "--low-rank", rank),
@@ -167,7 +168,7 @@ def one(data: Path, seed: int, out: Path, python: str | None) -> dict[str, dict[
     # Solved for the error of the gene means: explained = (of the gene means - nothing) / (of the gene means - floor).
     found["unimputed"]["span"] = nothing * (1 - share / 2) / (1 - share) - nothing / 2
     chosen = next(row for row in tuned["tried"] if row["chosen"] == "yes")
-    found["chosen"] |= {name: chosen[name] for name in ("beta", "low_rank", "low_rank_share")}
+    found["chosen"] |= {name: chosen[name] for name in ("beta", "n_denoising_iterations", "low_rank", "low_rank_share")}
     found["chosen"] |= {"told": chosen["explained"], "change": tuned["neighbors_change"]}
     if python:
         steps, share, errors = explained_by_magic(train, out, python)
@@ -210,7 +211,10 @@ def main() -> None:
         print(
             name,
             [
-                {key: each["chosen"][key] for key in ("beta", "low_rank", "low_rank_share", "change")}
+                {
+                    key: each["chosen"][key]
+                    for key in ("beta", "n_denoising_iterations", "low_rank", "low_rank_share", "change")
+                }
                 for each in found[name]
             ],
         )

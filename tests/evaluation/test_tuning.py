@@ -18,6 +18,7 @@ from sccr_node.evaluation.tuning import (
     products,
     scored_genes,
     start_of,
+    walked,
 )
 from sccr_node.methods import blend, sccr
 from sccr_node.numerics import Workspace
@@ -149,7 +150,7 @@ def test_the_choice_is_the_weakest_smoothing_within_one_standard_error():
     near = [each for each in choice.tried if each.above <= each.standard_error]
     ranks = {each.low_rank or np.inf for each in near}
     assert (choice.chosen.low_rank or np.inf) == max(ranks)
-    assert choice.chosen.beta == min(each.beta for each in near if each.low_rank == choice.chosen.low_rank)
+    assert walked(choice.chosen) == min(walked(each) for each in near if each.low_rank == choice.chosen.low_rank)
     assert [each for each in choice.tried if each.chosen] == [choice.chosen]
     assert all(first.beta <= second.beta for first, second in pairwise(choice.tried))
     assert {each.name for each in choice.tried} == {"denoised", "blend"}
@@ -161,6 +162,7 @@ def test_the_choice_is_the_weakest_smoothing_within_one_standard_error():
     ("grid", "kept"),
     [
         (Grid(betas=(0.85,), ranks=RANKS), {"beta": {0.85}}),
+        (Grid(iterations=(3,), ranks=RANKS), {"n_denoising_iterations": {3}}),
         (Grid(ranks=(5,)), {"low_rank": {5, None}}),
         (Grid(ranks=RANKS, share=0.0), {"low_rank_share": {0.0}, "low_rank": {None}}),
         (Grid(ranks=RANKS, share=0.25), {"low_rank_share": {0.25}}),
@@ -181,23 +183,23 @@ def test_identical_halves_need_no_imputation():
     found = products(begin, RANKS, 40, np.ones(40), work, seed=0)
     choice = choose("sccr", found, Grid(ranks=RANKS), settings())
     assert choice.baselines["unimputed"].error == pytest.approx(0, abs=1e-12)
-    assert choice.chosen.beta == 0.3
+    assert choice.chosen.beta == 0.3 and choice.chosen.n_denoising_iterations == 1
 
 
 def test_what_is_judged_is_the_imputation():
     training, _, begin, _ = scored()
-    chosen = ScoredSetting("blend", 0.8, 5, 0.4, 0, 0, 0, 0)
+    chosen = ScoredSetting("blend", 0.8, 4, 5, 0.4, 0, 0, 0, 0)
     made = denoised_of(begin, chosen, settings(), Workspace(2))
-    expected = blend(training, sccr(training, beta=0.8).denoised, share=0.4, rank=5)
+    expected = blend(training, sccr(training, beta=0.8, n_denoising_iterations=4).denoised, share=0.4, rank=5)
     np.testing.assert_allclose(made, expected[np.ix_(begin.data.cells, begin.data.genes)], atol=1e-5)
 
 
 def test_neighborhoods_of_unimputed_data_do_not_change():
     _, _, begin, _ = scored()
-    nothing = ScoredSetting("denoised", 0.0, None, 0.0, 0, 0, 0, 0)
+    nothing = ScoredSetting("denoised", 0.0, 40, None, 0.0, 0, 0, 0, 0)
     found = judge_neighborhoods([begin], nothing, settings(gamma=0.0), Workspace(1), seed=0)
     assert found.change == 0.0 and found.n_averaged == 1.0
-    strong = ScoredSetting("denoised", 0.99, None, 0.0, 0, 0, 0, 0)
+    strong = ScoredSetting("denoised", 0.99, 40, None, 0.0, 0, 0, 0, 0)
     assert judge_neighborhoods([begin], strong, settings(), Workspace(1), seed=0).n_averaged > 10
 
 

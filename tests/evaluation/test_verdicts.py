@@ -9,12 +9,12 @@ from sccr_node.evaluation.verdicts import HARM, NO_HARM, Tuning, on_neighborhood
 
 
 def candidate(name, explained, error=1.0, **numbers):
-    given = {"beta": None, "low_rank": None, "low_rank_share": None} | numbers
-    return ScoredSetting(name, given["beta"], given["low_rank"], given["low_rank_share"], error, explained, 0, 0)
+    names = ("beta", "n_denoising_iterations", "low_rank", "low_rank_share")
+    return ScoredSetting(name, *(numbers.get(each) for each in names), error, explained, 0, 0)
 
 
 def choice(chosen, unimputed=-1.5, *, error=0.5, means=1.0):
-    best = candidate("blend", chosen, error, beta=0.8, low_rank=15, low_rank_share=0.4)
+    best = candidate("blend", chosen, error, beta=0.8, n_denoising_iterations=2, low_rank=15, low_rank_share=0.4)
     baselines = [
         candidate("unimputed", unimputed, 3.0),
         candidate("gene mean", 0.0, means),
@@ -72,5 +72,5 @@ def test_advice_against_imputing_is_a_warning_and_a_tuning_reads_as_sentences():
     assert [finding.warning for finding in tuning.findings] == [True, True]
     fine = Tuning(choice(0.8), Neighborhoods(0, 30), 100, 100, 0)
     assert [finding.warning for finding in fine.findings] == [False, False]
-    assert repr(fine).splitlines()[0] == "Tuning(beta=0.8, low_rank_share=0.4, low_rank=15)"
+    assert repr(fine).splitlines()[0] == "Tuning(beta=0.8, n_denoising_iterations=2, low_rank_share=0.4, low_rank=15)"
     assert len(repr(fine).splitlines()) == 3 and len(repr(fine)) < 600

@@ -129,7 +129,7 @@ def test_the_tuning_page_stands_alone(tuned, tmp_path):
     assert text.startswith("<!doctype html>") and "<script" not in text and "https://" not in text
     tried = json.loads(table.read_text())["tried"]
     n_heads, n_ways = 3, 6
-    assert text.count("<tr") == n_heads + n_ways + len(tried) + len(json.loads(table.read_text())["numbers"])
+    assert text.count("<tr") == n_heads + n_ways + N_BASELINES + SHOWN_SETTINGS + len(json.loads(table.read_text())["numbers"])
     assert text.count("(chosen)") == 1
 
 
