@@ -1,0 +1,253 @@
+"""Time and memory of whole commands by the number of cells: ours, MAGIC's, and what else people would run.
+
+    python tests/benchmarks/scale.py --out RESULTS --cells 23833 --data ATLAS.h5ad [--magic PYTHON-OF-ITS-ENVIRONMENT]
+    python tests/benchmarks/scale.py --out RESULTS --cells 1000000 --simulated --tools auto --repeats 1
+    python tests/benchmarks/scale.py --out RESULTS --collect
+
+Every figure is of a fresh process, from file to file; the tools take turns, and finished runs are kept in RESULTS. More
+cells than the atlas has are copies of it, each thinned to half of its molecules with a seed of its own. Inputs are made
+in a process of their own, because a process that is started counts the memory of the one that starts it as its own.
+docs/benchmarks.md holds what --collect printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import anndata as ad
+    import numpy as np
+    import scipy.sparse as sp
+
+N_GENES = 2000
+COPIES_LOOKED_AT = 300
+N_NEIGHBORS = 15
+OURS = ("auto", "exact", "clustered")
+TOOLS = (*OURS, "magic", "pca", "scanpy")
+
+
+def atlas(data: Path, n_cells: int, seed: int = 0) -> tuple[ad.AnnData, np.ndarray]:
+    """Return counts of the genes of highest variance, and which cell of the atlas each cell is (a copy of)."""
+    import anndata as ad
+    import numpy as np
+    import scipy.sparse as sp
+
+    whole = ad.read_h5ad(data)
+    counts = sp.csr_matrix(whole.X)
+    mean = counts.mean(axis=0).A1
+    variance = counts.multiply(counts).mean(axis=0).A1 - mean**2
+    counts = counts[:, np.sort(np.argsort(-variance, kind="stable")[:N_GENES])]
+    random = np.random.default_rng(seed)
+    n_copies = -(-n_cells // counts.shape[0])
+    parts = [counts]
+    if n_copies > 1:
+        parts = []
+        for _ in range(n_copies):
+            part = counts.copy()
+            part.data = random.binomial(part.data.astype(np.int64), 0.5).astype(np.float32)
+            part.eliminate_zeros()
+            parts.append(part)
+    cells = np.sort(random.permutation(n_copies * counts.shape[0])[:n_cells])
+    made = sp.csr_matrix(sp.vstack(parts, format="csr")[cells].astype(np.float32))
+    return ad.AnnData(made, uns={"copies": n_copies}), cells % counts.shape[0]
+
+
+def logs(counts: sp.csr_matrix) -> sp.csr_matrix:
+    import numpy as np
+    import scipy.sparse as sp
+
+    totals = counts.sum(axis=1).A1
+    scaled = sp.csr_matrix(sp.diags(np.median(totals[totals > 0]) / np.maximum(totals, 1)) @ counts)
+    scaled.data = np.log1p(scaled.data).astype(np.float32)
+    return scaled.astype(np.float32)
+
+
+def share_of_copies(matrix: sp.csr_matrix, origin: np.ndarray) -> float:
+    """Return which share of the nearest neighbours (by cosine, of some cells) are copies of the same cell."""
+    import numpy as np
+    import scipy.sparse as sp
+
+    lengths = np.sqrt(matrix.multiply(matrix).sum(axis=1).A1)
+    unit = sp.csr_matrix(sp.diags(1 / np.maximum(lengths, 1e-30)) @ matrix)
+    some = np.random.default_rng(1).permutation(unit.shape[0])[:COPIES_LOOKED_AT]
+    cosines = (unit[some] @ unit.T).toarray()
+    cosines[np.arange(len(some)), some] = -1
+    nearest = np.argpartition(-cosines, N_NEIGHBORS, axis=1)[:, :N_NEIGHBORS]
+    return float((origin[nearest] == origin[some][:, None]).mean())
+
+
+def prepare(arguments: argparse.Namespace, folder: Path) -> None:
+    """Write the input of all tools, once: counts, and logs for those that take logs."""
+    import anndata as ad
+    import scipy.sparse as sp
+
+    about = folder / "about.json"
+    if about.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, object] = {"cells": arguments.cells, "data": "simulated" if arguments.simulated else "atlas"}
+    if arguments.simulated:
+        options = ["--n-cells", arguments.cells, "--n-genes", N_GENES, "--n-types", 40, "--no-truth", "--force"]
+        command = [sys.executable, "-m", "sccr_node", "simulate", folder / "counts.h5ad", *options]
+        began = monotonic()
+        subprocess.run(list(map(str, command)), check=True)
+        found["simulation"] = monotonic() - began
+    else:
+        adata, origin = atlas(arguments.data, arguments.cells)
+        adata.write_h5ad(folder / "counts.h5ad")
+        found["copies"] = share_of_copies(logs(adata.X), origin) if adata.uns["copies"] > 1 else 0.0
+    if set(arguments.tools) - set(OURS):
+        adata = ad.read_h5ad(folder / "counts.h5ad")
+        ad.AnnData(logs(sp.csr_matrix(adata.X))).write_h5ad(folder / "logs.h5ad")
+    about.write_text(json.dumps(found, indent=1))
+
+
+def command_of(tool: str, folder: Path, magic: str | None) -> list[object]:
+    if tool in OURS:
+        return [
+            sys.executable, "-m", "sccr_node", "impute", folder / "counts.h5ad", folder / "out.h5ad", "--force",
+            "--neighbor-search", tool, "--genes", "all", "--provenance", folder / "record.json",
+        ]  # fmt: skip
+    if tool == "magic":
+        return [magic, Path(__file__).with_name("run_magic.py"), folder / "logs.h5ad", folder / "out.h5ad"]
+    return [sys.executable, __file__, "--worker", tool, folder / "logs.h5ad", folder / "out.h5ad"]
+
+
+def measured(tool: str, folder: Path, magic: str | None) -> dict[str, object]:
+    began = monotonic()
+    process = subprocess.Popen(list(map(str, command_of(tool, folder, magic))), stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = monotonic() - began
+    (folder / "out.h5ad").unlink(missing_ok=True)
+    failed = os.waitstatus_to_exitcode(status)
+    found: dict[str, object] = {"tool": tool, "seconds": seconds, "peak": usage.ru_maxrss * 1024, "failed": failed}
+    if tool in OURS and not failed:
+        record = json.loads((folder / "record.json").read_text())
+        found["stages"] = record["resources"]["seconds"]
+        found["estimated"] = record["resources"]["estimated_memory_bytes"]
+        found["instructions"] = record["resources"]["vector_instructions"]
+        found["recall"] = [search["recall"] for search in record["searches"]]
+    return found
+
+
+def work(tool: str, source: str, target: str) -> None:
+    """Do what people do without imputation: a reconstruction from 20 components; or neighbours and clusters."""
+    import anndata as ad
+    import numpy as np
+
+    adata = ad.read_h5ad(source)
+    if tool == "pca":
+        from sklearn.decomposition import PCA
+
+        values = adata.X.toarray()
+        model = PCA(20, svd_solver="randomized", random_state=0).fit(values)
+        made = np.asarray(model.inverse_transform(model.transform(values)), np.float32)
+        ad.AnnData(made).write_h5ad(target)
+        return
+    import scanpy as sc
+
+    sc.pp.pca(adata, n_comps=50)
+    sc.pp.neighbors(adata)
+    sc.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False)
+    adata.write_h5ad(target)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    folder = arguments.out / f"{'simulated' if arguments.simulated else 'atlas'}-{arguments.cells}"
+    preparing = multiprocessing.get_context("spawn").Process(target=prepare, args=(arguments, folder))
+    preparing.start()
+    preparing.join()
+    assert preparing.exitcode == 0
+    print((folder / "about.json").read_text(), file=sys.stderr)
+    for number in range(arguments.repeats):
+        for tool in arguments.tools:
+            kept = folder / f"{tool}.{number}.json"
+            if not kept.exists():
+                found = measured(tool, folder, arguments.magic) | {"load": os.getloadavg()[0]}
+                kept.write_text(json.dumps(found, indent=1))
+                print(f"{arguments.cells:,} cells, {tool}: {found['seconds']:.1f} s", file=sys.stderr)
+
+
+def collected(out: Path) -> str:
+    """Return the tables, as markdown."""
+    lines = [
+        "| data | cells | tool | runs | seconds | peak, GB | / MAGIC, time | / MAGIC, peak | recall |",
+        "|---" * 9 + "|",
+    ]
+    stages = [
+        "| data | cells | tool | searches | propagations | genes | PCA | read and write | rest |",
+        "|---" * 9 + "|",
+    ]
+    for about in sorted(out.glob("*/about.json"), key=lambda path: json.loads(path.read_text())["cells"]):
+        told = json.loads(about.read_text())
+        runs = [json.loads(path.read_text()) for path in about.parent.glob("*.[0-9].json")]
+        of_tool = {
+            tool: good
+            for tool in TOOLS
+            if (good := [each for each in runs if each["tool"] == tool and not each["failed"]])
+        }
+        middle = {
+            tool: {name: statistics.median(each[name] for each in good) for name in ("seconds", "peak")}
+            for tool, good in of_tool.items()
+        }
+        data = told["data"] + (f" ({told['copies']:.0%} copies)" if told.get("copies") else "")
+        for tool, good in of_tool.items():
+            ratios = [
+                f"{middle[tool][name] / middle['magic'][name]:.2f}" if "magic" in middle and tool != "magic" else ""
+                for name in ("seconds", "peak")
+            ]
+            recall = ", ".join(f"{each:.3f}" for each in good[0].get("recall", []))
+            figures = [f"{middle[tool]['seconds']:.1f}", f"{middle[tool]['peak'] / 1e9:.2f}", *ratios, recall]
+            lines.append("| " + " | ".join([data, f"{told['cells']:,}", tool, str(len(good)), *figures]) + " |")
+            if tool in OURS:
+                stages.append(_stages(data, told["cells"], tool, good))
+    return "\n".join([*lines, "", *stages])
+
+
+def _stages(data: str, cells: int, tool: str, good: list[dict]) -> str:
+    def spent(*parts: str) -> float:
+        return statistics.median(
+            sum(s for stage, s in each["stages"].items() if any(part in stage for part in parts)) for each in good
+        )
+
+    shown = [
+        spent("cell graph"), spent("imputation: propagation", "relation: propagation", "denoising: propagation"),
+        spent("gene"), spent("principal components"), spent("read", "prepare", "copy", "write"),
+    ]  # fmt: skip
+    whole = statistics.median(each["seconds"] for each in good)
+    return (
+        "| " + " | ".join([data, f"{cells:,}", tool, *(f"{each:.1f}" for each in [*shown, whole - sum(shown)])]) + " |"
+    )
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--worker"]:
+        work(*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cells", type=int)
+    parser.add_argument("--data", type=Path, help="the mouse atlas")
+    parser.add_argument("--simulated", action="store_true")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=["auto", "magic"])
+    parser.add_argument("--magic", help="Python of MAGIC's environment")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--collect", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.collect:
+        print(collected(arguments.out))
+    else:
+        run(arguments)
+
+
+if __name__ == "__main__":
+    main()
