@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL)
+SHOWN_EVERY = 50
 DEAF_SECONDS = 12.0
 """Longer than the grace that a command gives itself."""
 
@@ -144,6 +145,7 @@ def main():
         inputs(folder)
         before = digest(folder)
         out = folder / "out"
+        begun = time.monotonic()
         problems = collections.Counter()
         outcomes = collections.Counter()
         names = list(commands(folder, out))
@@ -163,6 +165,11 @@ def main():
                 problems[problem] += 1
                 print(f"{number}: {problem}", flush=True)
             shutil.rmtree(out)
+            if (number + 1) % SHOWN_EVERY == 0:
+                took = time.monotonic() - begun
+                print(
+                    f"{number + 1} of {arguments.n} runs in {took:.0f} s, {sum(problems.values())} problems", flush=True
+                )
         if digest(folder) != before:
             problems["an input changed"] += 1
     for row in sorted(outcomes):
