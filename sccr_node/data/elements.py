@@ -15,7 +15,7 @@ from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import reading
 from sccr_node.data.matrix import BLOCK_BYTES, check_pointers, text_of
 from sccr_node.errors import InputProblem
-from sccr_node.storage.store import Appender, is_text
+from sccr_node.storage.store import Appender, column_order, is_text
 
 PER_CELL = ("obs", "obsm", "layers", "X")
 """The slots whose elements have one row per cell; those of ``obsp`` have rows and columns."""
@@ -102,8 +102,7 @@ def _over_cells(data: Dataset, group: Any) -> set[str]:
     """Return the members of a group over cells, as paths, that have a row per cell."""
     encoding = encoding_of(group)
     if "_index" in group.attrs:  # a table, with or without an encoding
-        names = [*group.attrs.get("column-order", ()), group.attrs["_index"]]
-        return {text_of(name) for name in names}
+        return {*column_order(group), text_of(group.attrs["_index"])}
     if encoding == "categorical":
         return {"codes"}
     if encoding.startswith("nullable-"):
