@@ -150,8 +150,9 @@ class Dataset:
         return self._column("var", self._var, name, self.gene_names)
 
     def _column(self, slot: str, frame: Table, name: str, names: np.ndarray) -> pd.Series[Any]:
-        if name not in frame.columns():
-            raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {among(name, frame.columns())}")
+        columns = self.keys(slot)
+        if name not in columns:
+            raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {among(name, columns)}")
         with reading(self.path, f"{slot}[{name!r}]"):
             values = pd.Series(frame.column(name), index=names, name=name)
             if pd.api.types.infer_dtype(values, skipna=True) == "bytes":
@@ -275,7 +276,8 @@ class Dataset:
         """Read the matrix as CSR blocks of whole cells, in the order of the cells.
 
         Each block has sorted indices, no duplicates and no stored zeros, in the stored type (booleans as uint8, float16
-        as float32). Block boundaries depend only on the data. CSC storage is read whole first (``in_memory_bytes``).
+        as float32, integers with duplicates as float64). Block boundaries depend only on the data. CSC storage is read
+        whole first (``in_memory_bytes``).
 
         Yields
         ------

@@ -49,6 +49,12 @@ def _supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def canonical(matrix: Any) -> Any:
     """Sort the indices, sum duplicates and drop stored zeros, all in place; return the matrix."""
+    if matrix.dtype.kind in "iu":
+        matrix.sort_indices()
+        # Another object: scipy remembers what this one was before it was sorted.
+        sorted_ = sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
+        if not sorted_.has_canonical_format:  # as bytes, 200 + 100 would be 44
+            matrix.data = matrix.data.astype(np.float64)
     matrix.sum_duplicates()
     if matrix.nnz and not matrix.data.all():
         matrix.eliminate_zeros()
@@ -82,7 +88,7 @@ class _Rows:
             wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
             if len(wanted):
                 pieces.append(self._slice(int(wanted[0]), int(wanted[-1]) + 1)[wanted - wanted[0]])
-        return sparse.vstack(pieces, format="csr", dtype=self._dtype)
+        return sparse.vstack(pieces, format="csr")  # in a wider type if one has sums of duplicates
 
 
 def check_pointers(pointers: np.ndarray, n: int, data: Any, indices: Any) -> None:

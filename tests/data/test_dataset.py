@@ -8,10 +8,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from scipy import sparse
 
 from sccr_node.data.dataset import open_dataset, wrap_anndata
 from sccr_node.data.features import choose_features
+from sccr_node.data.summary import scan
 from sccr_node.errors import InputMissing, InputProblem, SccrError
 from tests.support.inputs import N_CELLS, N_GENES, counts, plain, rich, write_legacy_h5ad, write_ten_x_h5, write_zarr
 
@@ -121,6 +123,29 @@ def test_disordered_sparse_rows_come_in_order(tmp_path):
             file["X"][name] = values
     with open_dataset(path) as data:
         np.testing.assert_array_equal(dense(data), [[1, 0, 0, 7], [0, 0, 0, 0], [0, 3, 0, 0]])
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint64"])
+@pytest.mark.parametrize("name", ["in.h5ad", "in2.zarr", "in3.zarr", "in memory"])
+def test_sums_of_duplicates_do_not_overflow(tmp_path, name, dtype, kind):
+    largest = min(int(np.iinfo(dtype).max), 2**60)
+    values = np.array([largest, 1, largest, largest - 1, 3], dtype)
+    disordered = kind((5, 5), dtype=dtype)
+    disordered.data, disordered.indices = values, np.array([4, 1, 4, 0, 2], np.int32)
+    disordered.indptr = np.array([0, 3, 3, 4, 4, 5], np.int32)
+    exact = np.zeros((5, 5))
+    exact[0, [1, 4]], exact[2, 0], exact[4, 2] = [1, 2.0 * largest], largest - 1, 3
+    exact = exact if kind is sparse.csr_matrix else exact.T
+    if name == "in memory":
+        data = wrap_anndata(plain(disordered))
+        np.testing.assert_array_equal(dense(data), exact)
+        assert (disordered.data is values) and (values[0], values[2]) == (largest, largest)
+        return
+    with open_dataset(write(plain(disordered), tmp_path / name)) as data:
+        np.testing.assert_array_equal(dense(data), exact)
+        np.testing.assert_array_equal(data.rows(np.array([0, 2, 4])).toarray(), exact[[0, 2, 4]])
+        assert scan(data).maximum == 2.0 * largest
 
 
 @pytest.mark.parametrize(
@@ -344,3 +369,22 @@ def test_a_name_of_megabytes_is_refused_before_it_takes_gigabytes(tmp_path, slot
         open_dataset(tmp_path / "in.h5ad") as data,
     ):
         _ = data.cell_names, data.gene_names
+
+
+@pytest.mark.parametrize("name", ["in.h5ad", "in2.zarr", "in3.zarr"])
+@pytest.mark.parametrize("order", ["sample", 3, None])
+@pytest.mark.parametrize("slot", ["obs", "var"])
+def test_names_of_columns_that_are_not_a_list_are_refused(tmp_path, refused, name, order, slot):
+    path = write(rich(), tmp_path / name)
+    stored = h5py.File(path, "r+") if name == "in.h5ad" else None
+    root = zarr.open_group(path, mode="r+", use_consolidated=False) if stored is None else stored
+    root[slot].attrs["column-order"] = h5py.Empty("f") if stored is not None and order is None else order
+    if stored is not None:
+        stored.close()
+    elif name == "in2.zarr":
+        zarr.consolidate_metadata(str(path))
+    words = [f"cannot read the columns of {slot} of {path}: it is not stored as expected", "not a list of names"]
+    refused(65, words, "impute", path, tmp_path / "out.h5ad", "--batch-key", "sample")
+    if (order, slot) == (3, "obs"):
+        refused(65, words, "tune", path, "-o", tmp_path / "out.yaml", "--batch-key", "sample")
+        refused(65, words, "evaluate", "cluster", path, "--label-key", "level", "-o", tmp_path / "out.tsv")
