@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.data.dataset import Dataset
-from sccr_node.data.summary import LARGEST_VALUE, MatrixSummary, SampledCells
+from sccr_node.data.summary import MatrixSummary, SampledCells
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.words import quantity
 
@@ -404,6 +404,7 @@ def decide_scale(
     """
     if any_scale and input_scale == "auto":
         refuse_not_finite(summary)
+        _refuse_too_large(summary)
         if summary.negative.n or (not summary.all_integers and summary.maximum > LARGEST_LOG):
             negative = f"{summary.negative.n:,} of them negative"
             return Scaling("log1p", f"values up to {summary.maximum:g}, {negative}; used as they are")
@@ -661,6 +662,15 @@ def refuse_not_finite(summary: MatrixSummary) -> None:
             )
 
 
+def _refuse_too_large(summary: MatrixSummary) -> None:
+    if summary.is_too_large:
+        to = f"up to {summary.maximum:g}" if summary.maximum > -summary.minimum else f"down to {summary.minimum:g}"
+        raise InputProblem(
+            f"{summary.source} contains values {to}, too large for counts: give raw counts or log1p values, for "
+            "example another matrix with --layer"
+        )
+
+
 def _refuse_impossible(summary: MatrixSummary) -> None:
     kinds = [
         (summary.nan, "NaN"),
@@ -678,10 +688,6 @@ def _refuse_impossible(summary: MatrixSummary) -> None:
             f"{summary.source} contains {' and '.join(found)}{looks}: give raw counts or log1p values, for example "
             "another matrix with --layer"
         )
-    if summary.maximum > LARGEST_VALUE:
-        raise InputProblem(
-            f"{summary.source} contains values up to {summary.maximum:g}, too large for counts: give raw counts or "
-            "log1p values, for example another matrix with --layer"
-        )
+    _refuse_too_large(summary)
     if not summary.n_nonzeros or not summary.cell_totals.any():
         raise InputProblem(f"{summary.source} contains only zeros: choose another matrix with --layer")

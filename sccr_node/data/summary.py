@@ -67,6 +67,7 @@ class MatrixSummary:
     n_nonzeros: int = 0
     all_integers: bool = True
     maximum: float = 0.0
+    minimum: float = 0.0
     nan: Offenders = field(default_factory=Offenders)
     infinite: Offenders = field(default_factory=Offenders)
     negative: Offenders = field(default_factory=Offenders)
@@ -86,6 +87,11 @@ class MatrixSummary:
     def n_empty_cells(self) -> int:
         """Number of cells without any value in the counted features."""
         return int((self.cell_totals == 0).sum())
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a value, of either sign, is larger than what can be stored; the values are not described then."""
+        return max(self.maximum, -self.minimum) > LARGEST_VALUE
 
     @property
     def near_integers(self) -> bool:
@@ -161,7 +167,8 @@ def _add_rows(summary: MatrixSummary, data: Dataset, first: int, block: Any, wei
     if values.dtype.kind != "u" and values.min() < 0:
         _note(summary.negative, values < 0, data, first, block)
     summary.maximum = max(summary.maximum, float(values.max()))
-    if summary.maximum > LARGEST_VALUE:
+    summary.minimum = min(summary.minimum, float(values.min()))
+    if summary.is_too_large:
         return  # refused by decide_scale: the sums would overflow
     if values.dtype.kind == "f" and summary.near_integers:
         off = np.abs(values - np.rint(values))
