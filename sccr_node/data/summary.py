@@ -15,6 +15,7 @@ from sccr_node.runtime.console import Progress
 
 # Results are stored as float32, and sums of squares of larger values could overflow even float64.
 LARGEST_VALUE = float(np.finfo(np.float32).max)
+SMALLEST_VALUE = float(np.finfo(np.float32).tiny)
 SAMPLED_CELLS = 500
 """About so many cells are kept as a sample, evenly spaced over the data set."""
 _ROUNDING, _ROUNDING_PER_COUNT = 1e-6, 2.5e-6
@@ -92,6 +93,11 @@ class MatrixSummary:
     def is_too_large(self) -> bool:
         """Whether a value, of either sign, is larger than what can be stored; the values are not described then."""
         return max(self.maximum, -self.minimum) > LARGEST_VALUE
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether all values are zeros once they are stored as float32."""
+        return max(self.maximum, -self.minimum) < SMALLEST_VALUE
 
     @property
     def near_integers(self) -> bool:

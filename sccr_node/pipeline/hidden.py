@@ -240,8 +240,9 @@ def refuse_other_scales(
     """
     summary = scan(candidate, console.progress, counted=np.ones(candidate.n_genes, bool))
     refuse_not_finite(summary)
-    if not summary.n_nonzeros:
-        console.warn(f"{summary.source} contains only zeros")
+    if summary.vanishes:
+        only = f"values that vanish as float32 (at most {summary.maximum:g})" if summary.n_nonzeros else "zeros"
+        console.warn(f"{summary.source} contains only {only}")
     elif summary.minimum < -LARGEST_LOG:
         raise InputProblem(
             f"cannot score {summary.source}: it contains values down to {summary.minimum:g}, too low for log "
