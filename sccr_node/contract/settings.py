@@ -78,9 +78,10 @@ def _yaml(text: str, path: Path) -> Any:
                 raise UsageProblem(f"config file {path} contains YAML aliases (*{event.anchor}): write the values out")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST_CONFIG:  # the scanner takes minutes for thousands of brackets
+                where = "" if event.start_mark is None else f" (line {event.start_mark.line + 1})"
                 raise UsageProblem(
-                    f"config file {path} is nested too deeply (line {event.start_mark.line + 1}): expected parameter "
-                    "names with values, such as 'n_top_genes: 3000'"
+                    f"config file {path} is nested too deeply{where}: expected parameter names with values, such as "
+                    "'n_top_genes: 3000'"
                 )
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()

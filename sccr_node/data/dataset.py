@@ -363,7 +363,14 @@ def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool) -> Dat
 def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack, or_raw: bool) -> Dataset:
     root = opened.enter_context(store.opened(path))
     keys = set(root)
-    if "obs" in keys and "var" in keys:
+    is_anndata = {"obs", "var"} <= keys
+    if (is_anndata or (isinstance(root, h5py.File) and tenx.matrices(root))) and (found := store.elsewhere(root)):
+        # The output, a copy in another folder, would lose it; and a missing source is read as zeros.
+        raise InputProblem(
+            f"{found[0]} of {path} is {found[1]}, which sccr does not follow: save the data in one file, e.g. with "
+            "anndata"
+        )
+    if is_anndata:
         return _stored(path, store, layer, root, or_raw)
     if isinstance(root, h5py.File) and tenx.matrices(root):
         return _in_memory(path, "10x_h5", layer, lambda: tenx.read_hdf5(path, root))
@@ -511,6 +518,10 @@ def _matrix_of(values: Any, name: str) -> Matrix:
         stored: Any = values
         rows = stored.tocsr()  # left as it is: blocks are copies, and those are made canonical
         return CsrMatrix(rows.data, rows.indices, rows.indptr, rows.shape)
+    group = getattr(values, "group", None)
+    arrays = list(group.values()) if isinstance(group, h5py.Group) else [values]
+    if any(isinstance(array, h5py.Dataset) and array.is_virtual for array in arrays):
+        raise ValueError(f"{name} is a virtual data set, which sccr does not follow; save the data in one file")
     if isinstance(values, np.ndarray | h5py.Dataset):
         return DenseMatrix(values)
     if hasattr(values, "group"):  # anndata's sparse matrix in backed mode

@@ -79,6 +79,10 @@ class StoreFormat(ABC):
     def target(self, path: Path) -> Target:
         """Return the target of an output in this format, which knows what it may replace."""
 
+    def elsewhere(self, root: Any) -> tuple[str, str] | None:
+        """Return the first element whose values are not in the store itself, and how it is stored; None if all are."""
+        return None
+
     @abstractmethod
     def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
         """Refuse slots that cannot be added to.
