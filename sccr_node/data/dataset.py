@@ -417,6 +417,8 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw
 
 def _no_layer(path: Path, layer: str, layers: list[str], has_raw: bool) -> InputProblem:
     hint = "; there is also .raw: give --layer raw" if has_raw else ""
+    if layer == "X":
+        hint += "; X is not a layer but the main matrix, which is used if no layer is named"
     return InputProblem(f"{path} has no layer {layer!r}; its layers: {among(layer, layers)}{hint}")
 
 

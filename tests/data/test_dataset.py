@@ -468,3 +468,10 @@ def test_whole_numbers_in_another_type_are_read(tmp_path):
             file["X"][name] = values
     with open_dataset(path) as data:
         np.testing.assert_array_equal(dense(data), counts())
+
+
+def test_the_main_matrix_is_not_a_layer(tmp_path, refused):
+    path = write(rich(), tmp_path / "in.h5ad")
+    words = ["has no layer 'X'", "X is not a layer but the main matrix, which is used if no layer is named"]
+    refused(65, words, "promote", path, tmp_path / "out.h5ad", "--layer", "X")
+    refused(65, words, "benchmark", path, "--candidate", f"A={path}", "--candidate-layer", "A=X")
