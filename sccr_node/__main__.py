@@ -69,7 +69,8 @@ def open_standard_streams() -> None:
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             # open() returns the lowest free descriptor: in this order, that is the stream's own.
-            descriptor = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            # Standard output must still fail if a result is written to it, which would be lost.
+            descriptor = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
             if descriptor != number:
                 os.dup2(descriptor, number)
                 os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 
@@ -11,7 +12,7 @@ from click.utils import PacifyFlushWrapper
 from sccr_node import __version__
 from sccr_node.cli.groups import LazyGroup
 from sccr_node.cli.manner import Manner
-from sccr_node.errors import NotEnoughResources, SccrError, UsageProblem, problem_of_writing
+from sccr_node.errors import NotEnoughResources, OutputProblem, SccrError, UsageProblem, problem_of_writing
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import last_words, mute
 from sccr_node.runtime.words import did_you_mean
@@ -110,6 +111,9 @@ def _explained(failure: Exception) -> tuple[str, int]:
             NotEnoughResources.exit_code,
         )
     problem = problem_of_writing(failure, "a file") if isinstance(failure, OSError | RuntimeError) else None
+    if isinstance(failure, OSError) and failure.errno == errno.EBADF:  # see __main__.open_standard_streams
+        mute(sys.stdout)
+        return "cannot write standard output: it is closed", OutputProblem.exit_code
     if isinstance(problem, NotEnoughResources):
         return f"{problem} ({failure})", problem.exit_code
     kind = type(failure).__name__

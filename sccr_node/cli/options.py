@@ -27,6 +27,22 @@ class GivenPath(click.Path):
         return super().convert(value, param, context)
 
 
+class WrittenPath(GivenPath):
+    """A file to be written, of which ``-`` is never the name: it stands for standard output, if that is possible."""
+
+    def __init__(self, *, or_standard_output: bool) -> None:
+        super().__init__(readable=False, path_type=Path)
+        self._or_standard_output = or_standard_output
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the path, or None for standard output."""
+        if os.fspath(value) != "-":
+            return super().convert(value, param, context)
+        if not self._or_standard_output:
+            self.fail("this cannot be written to standard output (-); give a file, or ./- for one of that name")
+        return None
+
+
 PATH = GivenPath(readable=False, path_type=Path)
 
 
@@ -200,10 +216,13 @@ def path_argument(name: str) -> click.Argument:
     return click.Argument([name], type=PATH)
 
 
-def file_option(*names: str, help_text: str, group: str = OUTPUT, multiple: bool = False) -> click.Option:
-    """Return an option for a file that is not a parameter."""
+def file_option(
+    *names: str, help_text: str, group: str = OUTPUT, multiple: bool = False, or_standard_output: bool = False
+) -> click.Option:
+    """Return an option for a file that is not a parameter: one to be written, or several to be read."""
+    kind = PATH if multiple else WrittenPath(or_standard_output=or_standard_output)
     return ContractOption(
-        [*names], type=PATH, metavar="FILE", help=help_text, group=group, default_text="", multiple=multiple
+        [*names], type=kind, metavar="FILE", help=help_text, group=group, default_text="", multiple=multiple
     )
 
 
@@ -216,6 +235,11 @@ def known_fields() -> set[str]:
 
 
 TABLE_OPTIONS = (
-    file_option("--output", "-o", help_text="Write the table (TSV) to this file instead of standard output."),
+    file_option(
+        "--output",
+        "-o",
+        help_text="Write the table (TSV) to this file instead of standard output.",
+        or_standard_output=True,
+    ),
     file_option("--json", "json_file", help_text="Also write the table, with any further details, to this JSON file."),
 )

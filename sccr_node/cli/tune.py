@@ -15,7 +15,10 @@ from sccr_node.runtime.console import Console
     arguments=[path_argument("input")],
     extra_options=(
         file_option(
-            "--output", "-o", help_text="Write the tuned parameters (YAML) to this file, not to standard output."
+            "--output",
+            "-o",
+            help_text="Write the tuned parameters (YAML) to this file, not to standard output.",
+            or_standard_output=True,
         ),
         file_option("--table", "table_file", help_text="Also write all settings tried to this file (TSV)."),
         file_option("--json", "json_file", help_text="Also write parameters, verdicts and all settings tried (JSON)."),

@@ -23,6 +23,9 @@ from sccr_node.runtime.texts import read_small
 LARGEST_CONFIG = 2**20
 """Bytes; a real one has a few hundred."""
 
+DEEPEST_CONFIG = 3
+"""Levels of a real one: the mapping, and lists or mappings as its values."""
+
 Model = TypeVar("Model", bound=Parameters)
 
 
@@ -46,28 +49,65 @@ def read_config(path: Path) -> dict[str, Any]:
                 f"config file {path} is larger than {LARGEST_CONFIG // 2**20} MiB: not a list of parameters"
             ) from None
         raise InputMissing(f"cannot read config file {path}: {reason_of(failure)}") from None
-    if path.suffix == ".json":
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as failure:
-            raise UsageProblem(f"config file {path} is not valid JSON: {failure}") from None
-    else:
-        import yaml
-
-        try:
-            for event in yaml.parse(text, yaml.SafeLoader):
-                if isinstance(event, yaml.AliasEvent):  # a few nested ones stand for billions of values
-                    raise UsageProblem(
-                        f"config file {path} contains YAML aliases (*{event.anchor}): write the values out"
-                    )
-            values = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as failure:  # ValueError: impossible dates, endless numbers
-            raise UsageProblem(f"config file {path} is not valid YAML: {' '.join(str(failure).split())}") from None
+    values = _json(text, path) if path.suffix == ".json" else _yaml(text, path)
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise UsageProblem(f"config file {path}: expected parameter names with values, such as 'n_top_genes: 3000'")
     return values
+
+
+def _json(text: str, path: Path) -> Any:
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_repeated([name for name, _ in pairs], path)
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=mapping)
+    except (ValueError, RecursionError) as failure:
+        raise UsageProblem(f"config file {path} is not valid JSON: {failure}") from None
+
+
+def _yaml(text: str, path: Path) -> Any:
+    import yaml
+
+    try:
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):  # a few nested ones stand for billions of values
+                raise UsageProblem(f"config file {path} contains YAML aliases (*{event.anchor}): write the values out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST_CONFIG:  # the scanner takes minutes for thousands of brackets
+                where = "" if event.start_mark is None else f" (line {event.start_mark.line + 1})"
+                raise UsageProblem(
+                    f"config file {path} is nested too deeply{where}: expected parameter names with values, such as "
+                    "'n_top_genes: 3000'"
+                )
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _refuse_repeated_in(node, path)
+        return None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, RecursionError) as failure:  # ValueError: impossible dates, endless numbers
+        raise UsageProblem(f"config file {path} is not valid YAML: {' '.join(str(failure).split())}") from None
+
+
+def _refuse_repeated_in(node: Any, path: Path) -> None:
+    """Refuse keys that occur twice in a mapping of YAML, of which its reader would keep the last."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        _refuse_repeated([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)], path)
+        for _, value in node.value:
+            _refuse_repeated_in(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeated_in(value, path)
+
+
+def _refuse_repeated(names: list[str], path: Path) -> None:
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise UsageProblem(f"config file {path}: the key {repeated!r} occurs more than once; keep one of them")
 
 
 def environment_values(model: type[Parameters], environ: Mapping[str, str]) -> dict[str, str]:

@@ -150,8 +150,9 @@ class Dataset:
         return self._column("var", self._var, name, self.gene_names)
 
     def _column(self, slot: str, frame: Table, name: str, names: np.ndarray) -> pd.Series[Any]:
-        if name not in frame.columns():
-            raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {among(name, frame.columns())}")
+        columns = self.keys(slot)
+        if name not in columns:
+            raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {among(name, columns)}")
         with reading(self.path, f"{slot}[{name!r}]"):
             values = pd.Series(frame.column(name), index=names, name=name)
             if pd.api.types.infer_dtype(values, skipna=True) == "bytes":
@@ -275,7 +276,8 @@ class Dataset:
         """Read the matrix as CSR blocks of whole cells, in the order of the cells.
 
         Each block has sorted indices, no duplicates and no stored zeros, in the stored type (booleans as uint8, float16
-        as float32). Block boundaries depend only on the data. CSC storage is read whole first (``in_memory_bytes``).
+        as float32, integers with duplicates as float64). Block boundaries depend only on the data. CSC storage is read
+        whole first (``in_memory_bytes``).
 
         Yields
         ------
@@ -361,7 +363,14 @@ def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool) -> Dat
 def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack, or_raw: bool) -> Dataset:
     root = opened.enter_context(store.opened(path))
     keys = set(root)
-    if "obs" in keys and "var" in keys:
+    is_anndata = {"obs", "var"} <= keys
+    if (is_anndata or (isinstance(root, h5py.File) and tenx.matrices(root))) and (found := store.elsewhere(root)):
+        # The output, a copy in another folder, would lose it; and a missing source is read as zeros.
+        raise InputProblem(
+            f"{found[0]} of {path} is {found[1]}, which sccr does not follow: save the data in one file, e.g. with "
+            "anndata"
+        )
+    if is_anndata:
         return _stored(path, store, layer, root, or_raw)
     if isinstance(root, h5py.File) and tenx.matrices(root):
         return _in_memory(path, "10x_h5", layer, lambda: tenx.read_hdf5(path, root))
@@ -408,6 +417,8 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw
 
 def _no_layer(path: Path, layer: str, layers: list[str], has_raw: bool) -> InputProblem:
     hint = "; there is also .raw: give --layer raw" if has_raw else ""
+    if layer == "X":
+        hint += "; X is not a layer but the main matrix, which is used if no layer is named"
     return InputProblem(f"{path} has no layer {layer!r}; its layers: {among(layer, layers)}{hint}")
 
 
@@ -509,6 +520,10 @@ def _matrix_of(values: Any, name: str) -> Matrix:
         stored: Any = values
         rows = stored.tocsr()  # left as it is: blocks are copies, and those are made canonical
         return CsrMatrix(rows.data, rows.indices, rows.indptr, rows.shape)
+    group = getattr(values, "group", None)
+    arrays = list(group.values()) if isinstance(group, h5py.Group) else [values]
+    if any(isinstance(array, h5py.Dataset) and array.is_virtual for array in arrays):
+        raise ValueError(f"{name} is a virtual data set, which sccr does not follow; save the data in one file")
     if isinstance(values, np.ndarray | h5py.Dataset):
         return DenseMatrix(values)
     if hasattr(values, "group"):  # anndata's sparse matrix in backed mode

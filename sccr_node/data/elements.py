@@ -13,9 +13,9 @@ import numpy as np
 
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import reading
-from sccr_node.data.matrix import BLOCK_BYTES, check_pointers, text_of
+from sccr_node.data.matrix import BLOCK_BYTES, check_pointers, sides_of, text_of, whole_numbers
 from sccr_node.errors import InputProblem
-from sccr_node.storage.store import Appender, is_text
+from sccr_node.storage.store import Appender, column_order, is_text
 
 PER_CELL = ("obs", "obsm", "layers", "X")
 """The slots whose elements have one row per cell; those of ``obsp`` have rows and columns."""
@@ -102,8 +102,7 @@ def _over_cells(data: Dataset, group: Any) -> set[str]:
     """Return the members of a group over cells, as paths, that have a row per cell."""
     encoding = encoding_of(group)
     if "_index" in group.attrs:  # a table, with or without an encoding
-        names = [*group.attrs.get("column-order", ()), group.attrs["_index"]]
-        return {text_of(name) for name in names}
+        return {*column_order(group), text_of(group.attrs["_index"])}
     if encoding == "categorical":
         return {"codes"}
     if encoding.startswith("nullable-"):
@@ -299,11 +298,11 @@ class _Copier:
     def _sparse(self, group: Any, parent: Any, name: str, cells: Cells) -> None:
         attributes = self._attributes_of(group)
         by_rows = encoding_of(group).startswith("csr")
-        side = "shape" if "shape" in attributes else "h5sparse_shape"
+        side = "shape" if "shape" in attributes else "h5sparse_shape"  # as before AnnData 0.7
         with reading(self._data.path, group.name.strip("/")):
-            n_rows, n_columns = (int(n) for n in attributes[side])
+            n_rows, n_columns = sides_of(attributes)
             data, indices = group["data"], group["indices"]
-            pointers = np.asarray(group["indptr"][:], dtype=np.int64)
+            pointers = whole_numbers(np.asarray(group["indptr"][:]), "indptr").astype(np.int64)
             check_pointers(pointers, n_rows if by_rows else n_columns, data, indices)
             types = np.dtype(data.dtype), np.dtype(indices.dtype), np.dtype(group["indptr"].dtype)
         if n_rows != cells.n_all or (cells.pairs and n_columns != cells.n_all):
@@ -335,7 +334,7 @@ class _Copier:
             with reading(self._data.path, group.name.strip("/")):
                 values = np.asarray(group["data"][start:stop])
                 stored = np.asarray(group["indices"][start:stop])
-                indices = stored.astype(np.int64)
+                indices = whole_numbers(stored, "indices").astype(np.int64)
                 if indices.size and (int(indices.min()) < 0 or int(indices.max()) >= n_minor):
                     raise ValueError("the sparse matrix has an index out of range")
             lengths = np.diff(pointers[wanted[0] : wanted[-1] + 2])

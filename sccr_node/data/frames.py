@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sccr_node.data.matrix import text_of
+from sccr_node.storage.store import column_order
 
 LONGEST_NAME = 10_000
 """Characters; numpy keeps all names as long as the longest, which one of millions would make gigabytes."""
@@ -85,7 +86,7 @@ class StoredTable:
 
     @cached_property
     def _columns(self) -> list[str]:
-        return [text_of(name) for name in self._group.attrs.get("column-order", ())]
+        return column_order(self._group)
 
     def column(self, name: str) -> Any:
         """Return one column."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -49,6 +49,12 @@ def _supported(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def canonical(matrix: Any) -> Any:
     """Sort the indices, sum duplicates and drop stored zeros, all in place; return the matrix."""
+    if matrix.dtype.kind in "iu":
+        matrix.sort_indices()
+        # Another object: scipy remembers what this one was before it was sorted.
+        sorted_ = sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
+        if not sorted_.has_canonical_format:  # as bytes, 200 + 100 would be 44
+            matrix.data = matrix.data.astype(np.float64)
     matrix.sum_duplicates()
     if matrix.nnz and not matrix.data.all():
         matrix.eliminate_zeros()
@@ -82,7 +88,36 @@ class _Rows:
             wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
             if len(wanted):
                 pieces.append(self._slice(int(wanted[0]), int(wanted[-1]) + 1)[wanted - wanted[0]])
-        return sparse.vstack(pieces, format="csr", dtype=self._dtype)
+        return sparse.vstack(pieces, format="csr")  # in a wider type if one has sums of duplicates
+
+
+def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
+    """Return an array of a sparse matrix that must contain whole numbers, in whatever type; 1.5 would become 1.
+
+    Raises
+    ------
+    ValueError
+        It contains something else.
+    """
+    if values.dtype.kind not in "iu" and (values.dtype.kind != "f" or not (np.rint(values) == values).all()):
+        raise ValueError(f"the {name} of the sparse matrix is not stored as expected: it is not whole numbers")
+    return values
+
+
+def sides_of(attributes: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the shape of a sparse matrix from its attributes.
+
+    Raises
+    ------
+    ValueError
+        It is not two whole numbers.
+    """
+    # Files of AnnData before 0.7 use h5sparse_format and h5sparse_shape.
+    sides = np.asarray(attributes.get("shape", attributes.get("h5sparse_shape", ())))
+    if sides.shape != (2,):
+        raise ValueError("the shape of the sparse matrix is not stored as expected: it is not two numbers")
+    n_rows, n_columns = whole_numbers(sides, "shape").tolist()
+    return int(n_rows), int(n_columns)
 
 
 def check_pointers(pointers: np.ndarray, n: int, data: Any, indices: Any) -> None:
@@ -105,14 +140,14 @@ class CsrMatrix(_Rows):
         self.shape = shape
         self._data, self._indices = data, indices
         self._dtype = _supported(np.dtype(data.dtype))
-        self._indptr = np.asarray(indptr[:], dtype=np.int64)
+        self._indptr = whole_numbers(np.asarray(indptr[:]), "indptr").astype(np.int64, copy=False)
         check_pointers(self._indptr, shape[0], data, indices)
         self.in_memory_bytes = self._indptr.nbytes
 
     def _slice(self, first: int, last: int) -> Any:
         start, stop = int(self._indptr[first]), int(self._indptr[last])
         values = np.asarray(self._data[start:stop])
-        genes = np.asarray(self._indices[start:stop])
+        genes = whole_numbers(np.asarray(self._indices[start:stop]), "indices")
         # Arrays that were read are ours to sort in place; arrays in memory belong to the caller.
         is_view = isinstance(self._data, np.ndarray)
         if genes.size and (int(genes.min()) < 0 or int(genes.max()) >= self.shape[1]):
@@ -226,9 +261,8 @@ def open_matrix(element: Any, name: str) -> Matrix:
     kind = encoding.removesuffix("_matrix")
     if kind not in ("csr", "csc"):
         raise ValueError(f"{name} is not a cells × genes matrix: it is stored as {encoding or 'an unknown type'}")
-    sides = [int(n) for n in attributes.get("shape", attributes.get("h5sparse_shape", ()))]
     make = CsrMatrix if kind == "csr" else CscMatrix
-    return make(element["data"], element["indices"], element["indptr"], (sides[0], sides[1]))
+    return make(element["data"], element["indices"], element["indptr"], sides_of(attributes))
 
 
 def text_of(value: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.data.dataset import Dataset
-from sccr_node.data.summary import LARGEST_VALUE, MatrixSummary, SampledCells
+from sccr_node.data.summary import MatrixSummary, SampledCells
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.words import quantity
 
@@ -21,6 +21,9 @@ Scale = Literal["counts", "log1p"]
 LARGEST_LOG = 15.0
 # exp(30) counts of one gene: no logarithm of counts, to any base above sqrt(e), is that large.
 IMPOSSIBLE_LOG = 30.0
+# The largest value of any cell: even of shares of the cells' totals, logarithms are larger. As small as this, a value
+# and its logarithm are nearly equal, so that the evidence cannot tell them apart.
+SMALLEST_LOG = 1e-3
 
 _LOG1P = "log1p"
 
@@ -404,6 +407,7 @@ def decide_scale(
     """
     if any_scale and input_scale == "auto":
         refuse_not_finite(summary)
+        _refuse_too_large(summary)
         if summary.negative.n or (not summary.all_integers and summary.maximum > LARGEST_LOG):
             negative = f"{summary.negative.n:,} of them negative"
             return Scaling("log1p", f"values up to {summary.maximum:g}, {negative}; used as they are")
@@ -448,7 +452,7 @@ def _requested_counts(summary: MatrixSummary, mark: LogMark) -> Scaling:
     if mark.found and summary.is_x:
         warnings.append("uns['log1p'] says that X is log-transformed, but counts were requested")
     else:
-        seems = _seem(summary, _NO_SUPPORT)
+        seems = None if _is_too_small(summary, None) else _seem(summary, _NO_SUPPORT)
         if seems is not None and seems.kind not in (_COUNTS, _NO_LOGARITHM, _WITH_OR_WITHOUT):
             warnings.append(f"counts were requested, but the values look like {seems.words}")
         else:
@@ -469,6 +473,9 @@ def _requested_logs(summary: MatrixSummary, base: float | None) -> Scaling:
     reason = f"as requested{to_base}; values up to {largest}"
     if natural > LARGEST_LOG:
         reason = f"as requested{to_base}, although values up to {largest} are too large for log1p of counts"
+    if _is_too_small(summary, base):
+        warning = f"log1p values were requested, but {_too_small(summary)}"
+        return Scaling("log1p", reason, base=base, warnings=(warning,))
     undo = _power(base or math.e)
     own = support(summary.sample, undo)
     seems = _seem(summary, own)
@@ -498,6 +505,12 @@ def _found_logs(
             "counts if they are fractional counts (ambient RNA removed) or depth-normalised, or choose another matrix "
             "with --layer"
         )
+    too_small = _is_too_small(summary, base)
+    if too_small and not any_scale:
+        raise InputProblem(
+            f"{what}: {_too_small(summary)}: give --input-scale counts if they are counts that were divided, or give "
+            f"{_AS_THEY_ARE}"
+        )
     used = "used as they are"
     if base is not None:
         source = "as requested" if base_given else "from uns['log1p']"
@@ -505,6 +518,8 @@ def _found_logs(
     reason = f"fractional values up to {largest}, already log-normalised, {used}"
     if seems is not None:
         return Scaling("log1p", reason, base=base, warnings=(f"the values look like {seems.words}",))
+    if too_small:
+        return Scaling("log1p", reason, base=base, warnings=(_too_small(summary),))
     mixed = () if any_scale else _mixed(summary, own, undo)
     if own.given:
         return Scaling("log1p", f"{reason}; with the logarithm undone, {own.words}", base=base, warnings=mixed)
@@ -517,6 +532,17 @@ def _found_logs(
         "--input-scale counts"
     )
     return Scaling("log1p", reason, base=base, warnings=(doubt, *mixed))
+
+
+def _is_too_small(summary: MatrixSummary, base: float | None) -> bool:
+    return summary.maximum * math.log(base or math.e) < SMALLEST_LOG
+
+
+def _too_small(summary: MatrixSummary) -> str:
+    """Say that values are too small for logarithms, with the evidence for what else they are, if there is any."""
+    linear = support(summary.sample, np.asarray)
+    evidence = f" (as they are, {linear.words})" if linear.given else ""
+    return f"the values, at most {summary.maximum:g}, are too small for logarithms of counts{evidence}"
 
 
 class Seeming(NamedTuple):
@@ -661,6 +687,15 @@ def refuse_not_finite(summary: MatrixSummary) -> None:
             )
 
 
+def _refuse_too_large(summary: MatrixSummary) -> None:
+    if summary.is_too_large:
+        to = f"up to {summary.maximum:g}" if summary.maximum > -summary.minimum else f"down to {summary.minimum:g}"
+        raise InputProblem(
+            f"{summary.source} contains values {to}, too large for counts: give raw counts or log1p values, for "
+            "example another matrix with --layer"
+        )
+
+
 def _refuse_impossible(summary: MatrixSummary) -> None:
     kinds = [
         (summary.nan, "NaN"),
@@ -678,10 +713,11 @@ def _refuse_impossible(summary: MatrixSummary) -> None:
             f"{summary.source} contains {' and '.join(found)}{looks}: give raw counts or log1p values, for example "
             "another matrix with --layer"
         )
-    if summary.maximum > LARGEST_VALUE:
+    _refuse_too_large(summary)
+    if summary.n_nonzeros and summary.vanishes:
         raise InputProblem(
-            f"{summary.source} contains values up to {summary.maximum:g}, too large for counts: give raw counts or "
-            "log1p values, for example another matrix with --layer"
+            f"{summary.source} contains values of at most {summary.maximum:g}, which vanish in results (float32): "
+            "multiply them by a constant first, or choose another matrix with --layer"
         )
     if not summary.n_nonzeros or not summary.cell_totals.any():
         raise InputProblem(f"{summary.source} contains only zeros: choose another matrix with --layer")

@@ -15,6 +15,7 @@ from sccr_node.runtime.console import Progress
 
 # Results are stored as float32, and sums of squares of larger values could overflow even float64.
 LARGEST_VALUE = float(np.finfo(np.float32).max)
+SMALLEST_VALUE = float(np.finfo(np.float32).tiny)
 SAMPLED_CELLS = 500
 """About so many cells are kept as a sample, evenly spaced over the data set."""
 _ROUNDING, _ROUNDING_PER_COUNT = 1e-6, 2.5e-6
@@ -67,6 +68,7 @@ class MatrixSummary:
     n_nonzeros: int = 0
     all_integers: bool = True
     maximum: float = 0.0
+    minimum: float = 0.0
     nan: Offenders = field(default_factory=Offenders)
     infinite: Offenders = field(default_factory=Offenders)
     negative: Offenders = field(default_factory=Offenders)
@@ -86,6 +88,16 @@ class MatrixSummary:
     def n_empty_cells(self) -> int:
         """Number of cells without any value in the counted features."""
         return int((self.cell_totals == 0).sum())
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a value, of either sign, is larger than what can be stored; the values are not described then."""
+        return max(self.maximum, -self.minimum) > LARGEST_VALUE
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether all values are zeros once they are stored as float32."""
+        return max(self.maximum, -self.minimum) < SMALLEST_VALUE
 
     @property
     def near_integers(self) -> bool:
@@ -161,7 +173,8 @@ def _add_rows(summary: MatrixSummary, data: Dataset, first: int, block: Any, wei
     if values.dtype.kind != "u" and values.min() < 0:
         _note(summary.negative, values < 0, data, first, block)
     summary.maximum = max(summary.maximum, float(values.max()))
-    if summary.maximum > LARGEST_VALUE:
+    summary.minimum = min(summary.minimum, float(values.min()))
+    if summary.is_too_large:
         return  # refused by decide_scale: the sums would overflow
     if values.dtype.kind == "f" and summary.near_integers:
         off = np.abs(values - np.rint(values))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sccr_node.data.guard import listing, reading
-from sccr_node.data.matrix import CsrMatrix, canonical
+from sccr_node.data.matrix import CsrMatrix, canonical, whole_numbers
 from sccr_node.data.mtx import MatrixText, open_text, read_lines
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.words import quantity
@@ -82,7 +82,7 @@ def read_hdf5(path: Path, file: h5py.File) -> TenX:
             if isinstance(column, h5py.Dataset) and column.shape == (len(ids),):
                 var[name] = column[()] if column.dtype.kind == "b" else _texts(column)
     cells = _texts(group["barcodes"])
-    n_genes, n_cells = map(int, group["shape"][:])
+    n_genes, n_cells = map(int, whole_numbers(group["shape"][:], "shape"))
     if (len(genes), len(cells)) != (n_genes, n_cells):
         raise InputProblem(
             f"{path} is inconsistent: its matrix has {_size(n_genes, n_cells)}, but it names "

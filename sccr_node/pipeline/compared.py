@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,11 +24,17 @@ from sccr_node.evaluation.benchmark import Candidate, Mask, Split
 from sccr_node.evaluation.masks import Masked, mask_expression
 from sccr_node.pipeline.hidden import (
     FACTOR_COLUMN,
+    HIDDEN,
     MASK_KEY,
     MOLECULES_KEY,
     TRUTH_LAYER,
+    differing,
+    hidden_since,
+    of_other_data,
     refuse_other_scales,
     refuse_untouched,
+    seed_of,
+    warn_of_scale,
 )
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import quantity
@@ -36,9 +42,6 @@ from sccr_node.storage.copying import sha256_of
 
 LOGS, HIDDEN_LOGS = "log1p of counts at a common depth", f"log1p(counts x obs[{FACTOR_COLUMN!r}])"
 """What to give instead of counts."""
-
-MOST_NEGATIVE = 0.25
-"""Share of negative values up to which a matrix can be log expression: tools that centre the genes have half."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ def read_candidates(
             refuse_other_scales(opened, console, logs=HIDDEN_LOGS if hidden else LOGS, option=option)
             values = _aligned(opened, wanted, hidden)
             _check_values(opened, values, wanted, hidden, option)
+            if isinstance(hidden, Split):
+                warn_of_scale(_overestimate(values, wanted.halves(hidden.seed)), opened.source, console)
         console.say(f"candidate {name}: {opened.source}, made from {hidden or 'the full data'}")
         digest = f"{sha256_of(path)} {layer or 'X'}"
         if any(digest == other.digest for other in found):
@@ -161,16 +166,15 @@ def _places(wanted: NDArray[Any], found: NDArray[Any], what: str, where: str) ->
     return np.asarray(pd.Index(found).get_indexer(pd.Index(wanted)), dtype=np.intp)
 
 
+def _overestimate(values: Any, halves: Halves) -> float:
+    """Return the mean of predictions, divided by that of the held-out values, in the cells that are scored."""
+    scored = np.flatnonzero(halves.in_both)
+    predicted, true = (rows[scored].sum(dtype=np.float64) for rows in (values, halves.held_out.expression))
+    return float(predicted / true)
+
+
 def _check_values(candidate: Dataset, values: Any, wanted: Wanted, hidden: Mask | Split | None, option: str) -> None:
-    """Refuse values that are centred, or those that the tool was given."""
-    stored = values if isinstance(values, np.ndarray) else values.data
-    n_negative = int((stored < 0).sum())
-    if n_negative > MOST_NEGATIVE * np.prod(values.shape):
-        share = n_negative / np.prod(values.shape)
-        raise InputProblem(
-            f"cannot score {candidate.source}: {share:.0%} of its values are negative, as if genes had been centred or "
-            f"scaled; give log expression, or another {option}"
-        )
+    """Refuse values that the tool was given."""
     if candidate.layer is not None:
         return
     if isinstance(hidden, Mask):
@@ -194,13 +198,12 @@ def _hidden_from(candidate: Dataset, wanted: Wanted) -> Mask | Split | None:
     InputProblem
         It was made from other data than the input.
     """
-    recorded, known = (
-        {key for key in (MASK_KEY, MOLECULES_KEY) if data.has_key("uns", key)} for data in (candidate, wanted.data)
-    )
-    if MOLECULES_KEY in recorded - known:
+    hidden = hidden_since(candidate, wanted.data)
+    if MOLECULES_KEY in hidden:
         return _split_of(candidate, wanted)
-    if MASK_KEY in recorded - known:
+    if MASK_KEY in hidden:
         return _mask_of(candidate, wanted)
+    known = any(wanted.data.has_key("uns", key) for key in (MASK_KEY, MOLECULES_KEY))
     if not known and FACTOR_COLUMN in candidate.keys("obs"):
         raise InputProblem(
             f"cannot score {candidate.source}: it was made from data with hidden values (it has "
@@ -214,7 +217,7 @@ def _split_of(candidate: Dataset, wanted: Wanted) -> Split:
     """Return how the molecules were split, if these halves are the input's."""
     with reading(candidate.path, f"uns[{MOLECULES_KEY!r}]"):
         record = candidate.element("uns", MOLECULES_KEY)
-        fraction, split = float(record["fraction"]), Split(int(record["seed"]))
+        fraction, split = float(record["fraction"]), Split(seed_of(record))
     if fraction != HALF:
         raise InputProblem(
             f"cannot score {candidate.source}: it was made from {fraction:.0%} of the molecules, and a benchmark "
@@ -223,10 +226,9 @@ def _split_of(candidate: Dataset, wanted: Wanted) -> Split:
     halves = wanted.halves(split.seed)
     found = {"target_sum": halves.target_sum, "n_training": halves.n_training, "n_held_out": halves.n_held_out}
     with reading(candidate.path, f"uns[{MOLECULES_KEY!r}]"):
-        differing = _differing({name: float(record[name]) for name in found}, found, within=1e-6)
-    if differing:
-        why = f"{listing(differing)} of uns[{MOLECULES_KEY!r}] differ"
-        raise _of_other_data(candidate, "molecules that were split", why, "split")
+        otherwise = differing({name: float(record[name]) for name in found}, found, within=1e-6)
+    if otherwise:
+        raise _of_other_data(candidate, MOLECULES_KEY, f"{listing(otherwise)} of uns[{MOLECULES_KEY!r}] differ")
     return split
 
 
@@ -235,7 +237,7 @@ def _mask_of(candidate: Dataset, wanted: Wanted) -> Mask:
     with reading(candidate.path, f"uns[{MASK_KEY!r}]"):
         record = candidate.element("uns", MASK_KEY)
         mechanism: Mechanism = "mnar" if record["mechanism"] == "mnar" else "mcar"
-        mask = Mask(mechanism, float(record["rate"]), int(record["seed"]))
+        mask = Mask(mechanism, float(record["rate"]), seed_of(record))
         expected = {name: float(record[name]) for name in ("n_masked", "n_observed", "target_sum") if name in record}
     try:
         masked = _masked(wanted, mask)
@@ -248,27 +250,16 @@ def _mask_of(candidate: Dataset, wanted: Wanted) -> Mask:
         "n_observed": masked.truth.nnz + masked.expression.nnz,
         "target_sum": wanted.prepared.normalization.target_sum,
     }
-    if _differing(expected, found) or (
+    if differing(expected, found) or (
         candidate.has_key("layers", TRUTH_LAYER) and not _is_truth(candidate, masked, wanted)
     ):
-        raise _of_other_data(candidate, "data that were masked", f"uns[{MASK_KEY!r}]", "mask")
+        raise _of_other_data(candidate, MASK_KEY, f"uns[{MASK_KEY!r}]")
     return mask
 
 
-def _differing(expected: Mapping[str, float], found: Mapping[str, float | None], *, within: float = 1e-5) -> list[str]:
-    """Return the names of what a record says otherwise than the input does."""
-    return [
-        name
-        for name, value in expected.items()
-        if (own := found[name]) is None or not np.isclose(own, value, rtol=within)
-    ]
-
-
-def _of_other_data(candidate: Dataset, what: str, why: str, way_out: str) -> InputProblem:
-    return InputProblem(
-        f"cannot score {candidate.source}: it was made from {what} differently, or from other data ({why}); {way_out} "
-        "this input with the same genes and target depth as here"
-    )
+def _of_other_data(candidate: Dataset, key: str, why: str) -> InputProblem:
+    _, way_out = HIDDEN[key]
+    return of_other_data(candidate, key, why, f"{way_out} this input with the same genes and target depth as here")
 
 
 def _is_truth(candidate: Dataset, masked: Masked, wanted: Wanted) -> bool:

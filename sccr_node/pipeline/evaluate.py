@@ -379,7 +379,9 @@ def read_obsm(data: Dataset, key: str) -> NDArray[np.float32]:
         raise InputProblem(f"{data.path} has no obsm[{key!r}]; it has {among(key, data.keys('obsm'))}")
     element = data.element("obsm", key)
     try:
-        dense = element if isinstance(element, np.ndarray | pd.DataFrame) else element.toarray()
+        # Duplicates are summed, which must not overflow the stored type.
+        is_dense = isinstance(element, np.ndarray | pd.DataFrame)
+        dense = element if is_dense else element.astype(np.float64).toarray()
         coordinates = np.asarray(dense, dtype=np.float32)
     except (AttributeError, TypeError, ValueError) as problem:
         raise InputProblem(

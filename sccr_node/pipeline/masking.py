@@ -27,6 +27,7 @@ from sccr_node.pipeline.hidden import (
     matching,
     refuse_other_scales,
     refuse_untouched,
+    seed_of,
     tables_of,
     write_for_tools,
 )
@@ -99,8 +100,8 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
         record = data.element("uns", MASK_KEY)
         with reading(masked_path, f"uns[{MASK_KEY!r}]"):
             how_masked = {
-                name: kind(record[name]) for name, kind in (("mechanism", str), ("rate", float), ("seed", int))
-            }
+                "mechanism": str(record["mechanism"]), "rate": float(record["rate"]), "seed": seed_of(record)
+            }  # fmt: skip
     with open_dataset(masked_path, TRUTH_LAYER) as masked:
         truth = selected_values(masked, np.arange(masked.n_genes))
         with open_dataset(candidate_path, layer) as candidate:

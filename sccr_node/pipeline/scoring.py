@@ -7,10 +7,18 @@ from typing import Any
 
 from sccr_node.contract.evaluate import EvaluateScoreParameters
 from sccr_node.data.dataset import open_dataset
+from sccr_node.data.guard import listing
 from sccr_node.errors import InputProblem
 from sccr_node.pipeline import masking, thinning
 from sccr_node.pipeline.evaluate import check_tables
-from sccr_node.pipeline.hidden import HELD_OUT_LAYER, MASK_KEY, MOLECULES_KEY, TRUTH_LAYER
+from sccr_node.pipeline.hidden import (
+    HELD_OUT_LAYER,
+    MASK_KEY,
+    MOLECULES_KEY,
+    TRUTH_LAYER,
+    hidden_since,
+    of_other_data,
+)
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime.console import Console
 
@@ -49,7 +57,12 @@ def score_file(
     """
     check_tables([output, json_file], [train_path, candidate_path, *asked.files_read()], asked.force)
     document: Any
-    if hidden_truth(train_path) == MASK_KEY:
+    key = hidden_truth(train_path)
+    with open_dataset(train_path) as train, open_dataset(candidate_path, asked.layer) as candidate:
+        for other, names in hidden_since(candidate, train).items():
+            why = f"{listing(names)} of uns[{other!r}] differ" if names else f"uns has {other!r}"
+            raise of_other_data(candidate, other, why, f"give a tool's output for {train_path}")
+    if key == MASK_KEY:
         row = masking.score_candidate(train_path, candidate_path, asked.layer, console)
         rows, columns, document = [row], tuple(row), row
     else:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sccr_node.errors import OutputProblem, problem_of_writing, reason_of
+from sccr_node.runtime.console import mute
 from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.files import staged_texts
 
@@ -71,4 +74,17 @@ def write_tables(table: str, output: Path | None, beside: Mapping[Path | None, s
         with staged_texts(texts, replace=force) as staged:
             commit_all(staged)
     if output is None:
-        print(table, end="", flush=True)
+        _print(table)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        raise
+    except OSError as failure:
+        mute(sys.stdout)
+        what = "standard output"
+        raise problem_of_writing(failure, what) or OutputProblem(
+            f"cannot write {what}: {reason_of(failure)}; give a file with --output"
+        ) from failure

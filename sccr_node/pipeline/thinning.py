@@ -32,7 +32,9 @@ from sccr_node.pipeline.hidden import (
     matching,
     refuse_other_scales,
     refuse_untouched,
+    seed_of,
     tables_of,
+    warn_of_scale,
     write_for_tools,
 )
 from sccr_node.pipeline.plan import open_input
@@ -49,9 +51,6 @@ SCORE_COLUMNS = (
 
 SPLITTING = "split the molecules of"
 """What is done to whole counts, for the message that refuses other values."""
-
-LIKELY = (0.8, 1.25)
-"""Means of predictions, relative to the mean of the truth, that need no warning."""
 
 
 def split_molecules_file(
@@ -188,7 +187,7 @@ def scores_of(train_path: Path, candidate_path: Path, layer: str | None, console
         if layer is None and scores[0].mse == scores[1].mse:
             refuse_untouched(candidate, train, "it is the training data")
     console.close_bar()
-    _warn_of_scale(scores[0], candidate.source, console)
+    warn_of_scale(scores[0].overestimate, candidate.source, console)
     return [
         {"candidate": found.name, "layer": (layer or "X") if at == 0 else None, **how, **_metrics(found)}
         for at, found in enumerate(scores)
@@ -197,16 +196,6 @@ def scores_of(train_path: Path, candidate_path: Path, layer: str | None, console
 
 def _metrics(found: Score) -> dict[str, Any]:
     return {name: value for name, value in asdict(found).items() if name in SCORE_COLUMNS}
-
-
-def _warn_of_scale(found: Score, source: str, console: Console) -> None:
-    least, most = LIKELY
-    if not least <= found.overestimate <= most:
-        console.warn(
-            f"the values of {source} are on average {found.overestimate:.2f} times the held-out ones: either the tool "
-            f"{'over' if found.overestimate > 1 else 'under'}estimates, or its values are on a different scale from X "
-            f"of the training data, which is log1p(counts x obs[{FACTOR_COLUMN!r}])"
-        )
 
 
 def _read(path: Path, console: Console) -> tuple[HeldOut, dict[str, Any]]:
@@ -220,7 +209,7 @@ def _read(path: Path, console: Console) -> tuple[HeldOut, dict[str, Any]]:
     with open_dataset(path) as data:
         record = data.element("uns", MOLECULES_KEY)
         with reading(path, f"uns[{MOLECULES_KEY!r}]"):
-            how = {"fraction": float(record["fraction"]), "seed": int(record["seed"])}
+            how = {"fraction": float(record["fraction"]), "seed": seed_of(record)}
         training = selected_values(data, np.arange(data.n_genes), console.progress)
         factors = data.obs_column(HELD_OUT_FACTOR_COLUMN)
         with reading(path, f"obs[{HELD_OUT_FACTOR_COLUMN!r}]"):

@@ -92,13 +92,35 @@ class H5adFormat(StoreFormat):
         """Return a file."""
         return Target(path)
 
+    def elsewhere(self, root: Any) -> tuple[str, str] | None:
+        """Find a link to another file, a virtual data set (fill values if its source is missing), or external data."""
+        found: list[tuple[str, str]] = []
+
+        def look_at_link(name: bytes, info: Any) -> tuple[str, str] | None:
+            if info.type == h5py.h5l.TYPE_EXTERNAL:
+                found.append((os.fsdecode(name), "a link to another file"))
+            return found[0] if found else None
+
+        def look(name: bytes, info: Any) -> tuple[str, str] | None:
+            if info.type == h5py.h5o.TYPE_DATASET:
+                options = h5py.h5d.open(root.id, name).get_create_plist()
+                if options.get_layout() == h5py.h5d.VIRTUAL:
+                    found.append((os.fsdecode(name), "a virtual data set"))
+                elif options.get_external_count():
+                    found.append((os.fsdecode(name), "a data set with its values in another file"))
+            return found[0] if found else None
+
+        try:
+            root.id.links.visit(look_at_link, info=True)
+            if not found:
+                h5py.h5o.visit(root.id, look, info=True)
+        except (OSError, RuntimeError, KeyError, ValueError):
+            pass  # damage is told of what is read, and by name
+        return found[0] if found else None
+
     def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
-        """Refuse links to other files, and plain arrays."""
+        """Refuse plain arrays."""
         for slot in sorted(slots & set(root)):
-            if isinstance(root.get(slot, getlink=True), h5py.ExternalLink):
-                raise InputProblem(
-                    f"cannot add to {slot} of {path}: it is a link to another file; copy it into this file first"
-                )
             element = root[slot]
             if not hasattr(element, "keys") and not (slot in ("obsm", "var") and element.dtype.names):
                 raise InputProblem(

@@ -79,6 +79,10 @@ class StoreFormat(ABC):
     def target(self, path: Path) -> Target:
         """Return the target of an output in this format, which knows what it may replace."""
 
+    def elsewhere(self, root: Any) -> tuple[str, str] | None:
+        """Return the first element whose values are not in the store itself, and how it is stored; None if all are."""
+        return None
+
     @abstractmethod
     def check_slots(self, root: Any, slots: set[str], path: Path) -> None:
         """Refuse slots that cannot be added to.
@@ -199,7 +203,7 @@ class Appender:
         if not hasattr(var, "keys"):
             self._write_legacy_column("var", key, values)
             return
-        order = [name.decode() if isinstance(name, bytes) else str(name) for name in var.attrs.get("column-order", ())]
+        order = column_order(var)
         with quiet():
             write_elem(var, key, values)
         if key not in order:
@@ -476,6 +480,20 @@ def is_text(dtype: np.dtype[Any]) -> bool:
     """Return whether a type, of h5py, zarr or numpy, is text of variable length or of numpy's fixed length."""
     notes: dict[str, Any] = dict(dtype.metadata or {})  # h5py's
     return dtype.kind in "UT" or (dtype.kind == "O" and "ref" not in notes and notes.get("vlen", str) in (str, bytes))
+
+
+def column_order(group: Any) -> list[str]:
+    """Return the names of the columns of a stored table, in order.
+
+    Raises
+    ------
+    ValueError
+        They are not stored as a list: iterating over a text would give its letters.
+    """
+    stored = group.attrs.get("column-order", ())
+    if not isinstance(stored, list | tuple | np.ndarray) or np.ndim(stored) != 1:
+        raise ValueError("column-order is not a list of names")
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in stored]
 
 
 def storable(value: Any) -> Any:

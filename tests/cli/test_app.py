@@ -160,3 +160,39 @@ def test_a_reader_that_closes_at_once_fails_no_pipeline(tmp_path, words):
     for _ in range(3):
         assert subprocess.run(["bash", "-o", "pipefail", "-c", command]).returncode == 0
     assert "rror" not in (tmp_path / "err").read_text()
+
+
+@pytest.mark.parametrize(
+    ("out", "words", "exit_code"),
+    [
+        (">/dev/full", "cannot write standard output: not enough disk space", 75),
+        (">&-", "cannot write standard output: bad file descriptor; give a file with --output", 73),
+    ],
+)
+def test_a_result_that_is_lost_is_a_failure(tmp_path, out, words, exit_code):
+    counts = tmp_path / "counts.h5ad"
+    assert main(["simulate", str(counts), "--n-cells", "60", "--n-genes", "20", "--quiet"]) == 0
+    train = tmp_path / "train.h5ad"
+    assert main(["evaluate", "split-molecules", str(counts), str(train), "--quiet"]) == 0
+    for arguments in (["tune", str(counts)], ["evaluate", "score", str(train), str(train)]):
+        command = shlex.join([sys.executable, "-m", "sccr_node", *arguments, "--quiet"])
+        run = subprocess.run(["bash", "-c", f"{command} {out}"], capture_output=True, text=True)
+        lines = [line for line in run.stderr.splitlines() if not line.startswith("sccr: warning")]
+        assert (run.returncode, len(lines)) == (exit_code, 1), run.stderr
+        assert lines[0].startswith(f"sccr: error: {words}")
+
+
+@pytest.mark.parametrize("arguments", ["--version", "--help", "schema"])
+def test_a_page_that_nobody_can_read_is_not_a_bug(arguments):
+    run = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m sccr_node {arguments} >&-"], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (73, "sccr: error: cannot write standard output: it is closed\n")
+
+
+def test_a_dash_is_standard_output_and_never_a_file(sccr, refused, counts_file, monkeypatch):
+    monkeypatch.chdir(counts_file.parent)
+    code, out, _ = sccr("tune", counts_file, "-o", "-")
+    assert code == 0 and out == sccr("tune", counts_file)[1]
+    assert not (counts_file.parent / "-").exists()
+    refused(2, ["--table", "cannot be written to standard output (-)", "./-"], "tune", counts_file, "--table", "-")

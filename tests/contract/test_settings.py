@@ -1,6 +1,7 @@
 """Defaults, config file, environment and flags, in rising precedence; problems are named as the user wrote them."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,6 @@ def test_variables_that_stand_for_nothing_are_found():
         ("run.yaml", "n_top_genes: 2001-99-99"),
         ("run.yaml", "n_top_genes: " + "9" * 5000),
         ("run.json", '{"n_top_genes": ' + "9" * 5000 + "}"),
-        ("run.yaml", "[" * 3000),
         ("run.json", "[" * 100_000),
     ],
 )
@@ -192,3 +192,30 @@ def test_a_size_without_its_unit_is_bad_usage(size):
 )
 def test_sizes(size, n_bytes):
     assert settle(ImputeParameters, {"max_memory": size}, environ={}).max_memory == n_bytes
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 1_000_000, "{" * 1_000_000, "genes: " + "[" * 5000 + "]" * 5000, "{a: " * 4000, "- " * 5000 + "a"]
+)
+def test_deep_nesting_is_refused_at_once(tmp_path, text):
+    (tmp_path / "deep.yaml").write_text(text)
+    begin = time.monotonic()
+    with pytest.raises(UsageProblem, match=r"deep\.yaml is nested too deeply \(line 1\): expected parameter names"):
+        settle(ImputeParameters, {}, config=tmp_path / "deep.yaml", environ={})
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key"),
+    [
+        ("run.yaml", "beta: 0.5\nseed: 1\nbeta: 0.6\n", "beta"),
+        ("run.yaml", "beta: 0.5\n'beta': 0.6\n", "beta"),
+        ("run.json", '{"beta": 0.5, "beta": 0.6}', "beta"),
+        ("run.yaml", "candidate: {a: x.h5ad, a: y.h5ad}", "a"),
+        ("run.json", '{"candidate": {"a": "x.h5ad", "a": "y.h5ad"}}', "a"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(tmp_path, name, text, key):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageProblem, match=f"config file .*: the key '{key}' occurs more than once; keep one of them"):
+        settle(BenchmarkParameters, {}, config=tmp_path / name, environ={})

@@ -1,6 +1,7 @@
 """Every format is read as what it contains; anything else is refused in one line."""
 
 import os
+import shutil
 from pathlib import Path
 
 import anndata
@@ -8,10 +9,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from scipy import sparse
 
 from sccr_node.data.dataset import open_dataset, wrap_anndata
 from sccr_node.data.features import choose_features
+from sccr_node.data.summary import scan
 from sccr_node.errors import InputMissing, InputProblem, SccrError
 from tests.support.inputs import N_CELLS, N_GENES, counts, plain, rich, write_legacy_h5ad, write_ten_x_h5, write_zarr
 
@@ -121,6 +124,29 @@ def test_disordered_sparse_rows_come_in_order(tmp_path):
             file["X"][name] = values
     with open_dataset(path) as data:
         np.testing.assert_array_equal(dense(data), [[1, 0, 0, 7], [0, 0, 0, 0], [0, 3, 0, 0]])
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint64"])
+@pytest.mark.parametrize("name", ["in.h5ad", "in2.zarr", "in3.zarr", "in memory"])
+def test_sums_of_duplicates_do_not_overflow(tmp_path, name, dtype, kind):
+    largest = min(int(np.iinfo(dtype).max), 2**60)
+    values = np.array([largest, 1, largest, largest - 1, 3], dtype)
+    disordered = kind((5, 5), dtype=dtype)
+    disordered.data, disordered.indices = values, np.array([4, 1, 4, 0, 2], np.int32)
+    disordered.indptr = np.array([0, 3, 3, 4, 4, 5], np.int32)
+    exact = np.zeros((5, 5))
+    exact[0, [1, 4]], exact[2, 0], exact[4, 2] = [1, 2.0 * largest], largest - 1, 3
+    exact = exact if kind is sparse.csr_matrix else exact.T
+    if name == "in memory":
+        data = wrap_anndata(plain(disordered))
+        np.testing.assert_array_equal(dense(data), exact)
+        assert (disordered.data is values) and (values[0], values[2]) == (largest, largest)
+        return
+    with open_dataset(write(plain(disordered), tmp_path / name)) as data:
+        np.testing.assert_array_equal(dense(data), exact)
+        np.testing.assert_array_equal(data.rows(np.array([0, 2, 4])).toarray(), exact[[0, 2, 4]])
+        assert scan(data).maximum == 2.0 * largest
 
 
 @pytest.mark.parametrize(
@@ -344,3 +370,108 @@ def test_a_name_of_megabytes_is_refused_before_it_takes_gigabytes(tmp_path, slot
         open_dataset(tmp_path / "in.h5ad") as data,
     ):
         _ = data.cell_names, data.gene_names
+
+
+@pytest.mark.parametrize("name", ["in.h5ad", "in2.zarr", "in3.zarr"])
+@pytest.mark.parametrize("order", ["sample", 3, None])
+@pytest.mark.parametrize("slot", ["obs", "var"])
+def test_names_of_columns_that_are_not_a_list_are_refused(tmp_path, refused, name, order, slot):
+    path = write(rich(), tmp_path / name)
+    stored = h5py.File(path, "r+") if name == "in.h5ad" else None
+    root = zarr.open_group(path, mode="r+", use_consolidated=False) if stored is None else stored
+    root[slot].attrs["column-order"] = h5py.Empty("f") if stored is not None and order is None else order
+    if stored is not None:
+        stored.close()
+    elif name == "in2.zarr":
+        zarr.consolidate_metadata(str(path))
+    words = [f"cannot read the columns of {slot} of {path}: it is not stored as expected", "not a list of names"]
+    refused(65, words, "impute", path, tmp_path / "out.h5ad", "--batch-key", "sample")
+    if (order, slot) == (3, "obs"):
+        refused(65, words, "tune", path, "-o", tmp_path / "out.yaml", "--batch-key", "sample")
+        refused(65, words, "evaluate", "cluster", path, "--label-key", "level", "-o", tmp_path / "out.tsv")
+
+
+def virtual(file, name, source):
+    stored = file[name]
+    layout = h5py.VirtualLayout(stored.shape, stored.dtype)
+    layout[...] = h5py.VirtualSource(source, name, stored.shape)
+    attributes = dict(stored.attrs)
+    del file[name]
+    file.create_virtual_dataset(name, layout, fillvalue=0).attrs.update(attributes)
+
+
+@pytest.mark.parametrize("source", ["other.h5", "missing.h5"])
+@pytest.mark.parametrize("kind", ["link", "virtual"])
+@pytest.mark.parametrize(
+    "name", ["X", "X/data", "layers/dense", "obs/depth", "raw/X/indices", "obsm/X_pca", "uns/nested"]
+)
+def test_what_is_in_another_file_is_refused_before_any_work(tmp_path, refused, name, kind, source):
+    path = write(rich(), tmp_path / "in.h5ad")
+    shutil.copy(path, tmp_path / "other.h5")
+    with h5py.File(path, "r+") as file:
+        if kind == "virtual" and name in ("X", "uns/nested"):
+            name += "/indices" if name == "X" else "/deeper/flags"
+        if kind == "virtual":
+            virtual(file, name, source)
+        else:
+            del file[name]
+            file[name] = h5py.ExternalLink(source, f"/{name}")
+    what = "a link to another file" if kind == "link" else "a virtual data set"
+    words = [f"{name} of {path} is {what}, which sccr does not follow: save the data in one file, e.g. with anndata"]
+    refused(65, words, "impute", path, tmp_path / "out.h5ad")
+
+
+def test_a_virtual_matrix_in_backed_mode_is_refused(tmp_path):
+    path = write(plain(counts().astype(np.float32)), tmp_path / "in.h5ad")
+    with h5py.File(path, "r+") as file:
+        virtual(file, "X", "missing.h5")
+    adata = anndata.read_h5ad(path, backed="r")
+    with pytest.raises(InputProblem, match="X is a virtual data set, which sccr does not follow"):
+        wrap_anndata(adata)
+    adata.file.close()
+
+
+@pytest.mark.parametrize("name", ["in.h5ad", "in2.zarr", "in3.zarr"])
+@pytest.mark.parametrize("what", ["indices", "indptr", "shape"])
+@pytest.mark.parametrize("how", ["fractions", "booleans", "more"])
+def test_parts_of_a_sparse_matrix_that_are_not_whole_numbers_are_refused(tmp_path, refused, name, what, how):
+    path = write(plain(), tmp_path / name)
+    stored = h5py.File(path, "r+") if name == "in.h5ad" else None
+    root = zarr.open_group(path, mode="r+", use_consolidated=False) if stored is None else stored
+    group = root["X"]
+    if what == "shape":
+        shape = {"fractions": [23.5, 17.0], "booleans": [True, True], "more": [23, 17, 1]}[how]
+        group.attrs["shape"] = shape
+    else:
+        values = np.asarray(group[what][:])
+        changed = {"fractions": values + 0.5, "booleans": values > 0, "more": np.append(values, 0)}[how]
+        del group[what]
+        if stored is None:
+            group.create_array(what, data=changed)
+        else:
+            group[what] = changed
+    if stored is not None:
+        stored.close()
+    elif name == "in2.zarr":
+        zarr.consolidate_metadata(str(path))
+    of_wrong_length = "is not two numbers" if what == "shape" else "does not match"
+    found = of_wrong_length if how == "more" else f"the {what} of the sparse matrix is not stored as expected"
+    refused(65, [str(path), found], "impute", path, tmp_path / "out.h5ad")
+
+
+def test_whole_numbers_in_another_type_are_read(tmp_path):
+    path = write(plain(), tmp_path / "in.h5ad")
+    with h5py.File(path, "r+") as file:
+        for name in ("indices", "indptr"):
+            values = file["X"][name][:].astype(np.float64)
+            del file["X"][name]
+            file["X"][name] = values
+    with open_dataset(path) as data:
+        np.testing.assert_array_equal(dense(data), counts())
+
+
+def test_the_main_matrix_is_not_a_layer(tmp_path, refused):
+    path = write(rich(), tmp_path / "in.h5ad")
+    words = ["has no layer 'X'", "X is not a layer but the main matrix, which is used if no layer is named"]
+    refused(65, words, "promote", path, tmp_path / "out.h5ad", "--layer", "X")
+    refused(65, words, "benchmark", path, "--candidate", f"A={path}", "--candidate-layer", "A=X")

@@ -281,7 +281,34 @@ def test_logarithms_to_base_2_of_counts_contain_integers():
 
 
 def test_values_too_small_for_counts_are_not_rounded_to_zeros():
-    assert decided(np.full((20, 5), 1e-7)).scale == "log1p"
+    found = decided(np.full((20, 5), 1e-7), "log1p")
+    assert (found.scale, found.rounded) == ("log1p", False)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-20, 1e-30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_too_small_for_logarithms_are_refused_with_the_flags_that_settle_it(factor, dtype):
+    values = COUNTS * factor
+    with pytest.raises(InputProblem) as caught:
+        decided(values, dtype=dtype)
+    words = f"at most {values.max():g}, are too small for logarithms of counts (as they are, the values of a cell are 1"
+    assert words in str(caught.value)
+    assert "give --input-scale counts" in str(caught.value) and "--input-scale log1p" in str(caught.value)
+    found = decided(values, "log1p", dtype)
+    assert found.scale == "log1p" and len(found.warnings) == 1 and "too small for logarithms" in found.warnings[0]
+    found = decided(values, "counts", dtype)
+    assert (found.scale, found.warnings) == ("counts", ())
+    found = decided(values, dtype=dtype, any_scale=True)
+    assert found.scale == "log1p" and "too small for logarithms" in found.warnings[0]
+
+
+@pytest.mark.parametrize("input_scale", ["auto", "counts", "log1p"])
+@pytest.mark.parametrize("factor", [1e-300, 1e-45])
+def test_values_that_vanish_in_results_are_refused(factor, input_scale):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputProblem, match=r"values of at most .*, which vanish in results \(float32\): multiply"):
+            decided(COUNTS * factor, input_scale, np.float64)
 
 
 # --- integers and what is said of them

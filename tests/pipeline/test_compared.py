@@ -145,6 +145,34 @@ def test_halves_of_other_data_are_told(sccr, refused, counts_file, tmp_path):
     bad(same, "uns['sccr_molecules']")
 
 
+def test_records_that_cannot_be_are_the_candidates_fault(sccr, refused, counts_file):
+    train = counts_file.with_name("train.h5ad")
+    assert sccr("evaluate", "split-molecules", counts_file, train)[0] == 0
+    command = ("benchmark", counts_file, *FEW, "--analyses", "held_out", "--candidate", f"mine={train}")
+    adata = ad.read_h5ad(train)
+    for seed in (-1, 0.7):
+        adata.uns["sccr_molecules"]["seed"] = seed
+        adata.write_h5ad(train)
+        words = f"cannot read uns['sccr_molecules'] of {train}: it is not stored as expected (its seed is {seed})"
+        refused(65, [words], *command)
+    adata.uns["sccr_mask"] = {"rate": 0.4, "mechanism": "mcar", "seed": 1}
+    adata.write_h5ad(train)
+    refused(65, [f"cannot score X of {train}: it has two kinds of hidden values"], *command)
+
+
+def test_held_out_molecules_on_another_scale_are_told_as_by_score(sccr, compared, counts_file):
+    train = counts_file.with_name("train.h5ad")
+    assert sccr("evaluate", "split-molecules", counts_file, train, "--seed", "5")[0] == 0
+    adata = ad.read_h5ad(train)
+    adata.X = adata.X / np.log(2)
+    adata.write_h5ad(counts_file.with_name("base2.h5ad"))
+    given = ("--candidate", f"mine={counts_file.with_name('base2.h5ad')}", "--analyses", "held_out", "--seeds", "5")
+    found = [text for text in compared(*given)[1].splitlines() if "times the held-out ones" in text]
+    err = sccr("evaluate", "score", train, counts_file.with_name("base2.h5ad"))[2]
+    told = [text for text in err.splitlines() if "times the held-out ones" in text]
+    assert len(found) == 1 and found == told
+
+
 def test_molecules_need_counts(sccr, refused, counts_file):
     logs = counts_file.with_name("logs.h5ad")
     adata = ad.read_h5ad(counts_file)
@@ -176,6 +204,10 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(refused, counts
     centred = logs.copy()
     centred.X = logs.X.toarray() - logs.X.toarray().mean(axis=0)
     bad(centred, "of its values are negative", "--candidate-layer mine=LAYER")
+    low = logs.copy()
+    low.X = logs.X.toarray().astype(np.float64)
+    low.X[3, 5] = -1e300
+    bad(low, "values down to -1e+300, too low for log expression", "--candidate-layer mine=LAYER")
     high = logs.copy()
     high.X = logs.X * 100.5
     bad(high, "too high for log expression", "log1p of counts at a common depth")

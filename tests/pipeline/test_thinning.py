@@ -13,7 +13,14 @@ from sccr_node.evaluation.molecules import HeldOut, score_with_baselines
 from sccr_node.numerics import Workspace
 from sccr_node.pipeline.hidden import FACTOR_COLUMN
 from sccr_node.pipeline.thinning import HELD_OUT_FACTOR_COLUMN, SCORE_COLUMNS
-from tests.support.candidates import renamed, with_counts, with_denoised_counts, with_nan
+from tests.support.candidates import (
+    centred,
+    renamed,
+    with_a_low_value,
+    with_counts,
+    with_denoised_counts,
+    with_nan,
+)
 
 
 @pytest.fixture
@@ -144,6 +151,9 @@ def with_an_imputed_layer(candidate):
         (with_nan, ["1 NaN value"]),
         (with_counts, ["contains counts", FACTOR_COLUMN]),
         (with_denoised_counts, ["too high for log expression", FACTOR_COLUMN]),
+        (centred, ["of its values are negative", "centred", FACTOR_COLUMN]),
+        (lambda a: setattr(a, "X", -a.X.toarray() - 0.01), ["100% of its values are negative"]),
+        (with_a_low_value, ["values down to -1e+300, too low for log expression", FACTOR_COLUMN]),
         (with_an_imputed_layer, ["it is the training data", "--layer: 'magic'"]),
     ],
 )

@@ -18,3 +18,12 @@ def with_denoised_counts(candidate):
 
 def renamed(candidate):
     candidate.obs_names = ["x" + name for name in candidate.obs_names]
+
+
+def centred(candidate):
+    candidate.X = candidate.X.toarray() - candidate.X.toarray().mean(axis=0)
+
+
+def with_a_low_value(candidate):
+    candidate.X = candidate.X.toarray().astype(np.float64)
+    candidate.X[3, 5] = -1e300
