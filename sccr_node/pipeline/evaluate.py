@@ -32,7 +32,7 @@ from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
 from sccr_node.pipeline.plan import decide_and_show, open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
-from sccr_node.results import imputed_genes, results_in
+from sccr_node.results import imputed_genes, is_result, results_in
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.runtime.words import plural, quantity
@@ -213,7 +213,13 @@ def decide_and_prepare(
     """
     choice = None if genes is None else GeneChoice(genes, [])
     preparation = decide_and_show(
-        data, console, **asked.preparation(), listed=listed, choice=choice, any_scale=any_scale
+        data,
+        console,
+        **asked.preparation(),
+        listed=listed,
+        choice=choice,
+        any_scale=any_scale,
+        is_result=any_scale and is_result(data),
     )
     return preparation, preparation.read(data, console.progress)
 
