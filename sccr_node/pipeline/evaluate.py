@@ -234,13 +234,19 @@ def need_libraries(chosen: Iterable[str]) -> None:
     """
     for name in chosen:
         if missing := libraries_to_install(name):
-            raise UsageProblem(f"{analyses.load(name).title} requires {missing}")
+            raise UsageProblem(f"{name} requires {missing}")
 
 
 def libraries_to_install(name: str) -> str:
     """Return the libraries that an analysis requires and that are not installed, and how to install them, as text."""
     missing = analyses.missing_libraries([name])
-    return f"{', '.join(missing)}: pip install 'sccr-node[{analyses.load(name).extra}]'" if missing else ""
+    if not missing:
+        return ""
+    extra, are = analyses.load(name).extra, plural(len(missing), "is", "are")
+    return (
+        f"{', '.join(missing)}, which {are} not installed: run pip install 'sccr-node[{extra}]', or, in a checkout, "
+        f"pip install '.[{extra}]'"
+    )
 
 
 def without_effect(asked: Parameters, names: Collection[str]) -> list[str]:
