@@ -22,9 +22,10 @@ from sccr_node.data.genes import ListedGene
 from sccr_node.data.output import check_keys
 from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation.verdicts import Tuning
-from sccr_node.pipeline.plan import batches_of, check_memory, decide_and_show, listed_genes, make_plan
+from sccr_node.pipeline.needs import check_memory
+from sccr_node.pipeline.plan import batches_of, decide_and_show, listed_genes, make_plan
 from sccr_node.pipeline.run import run_plan
-from sccr_node.pipeline.tune import tune_opened, tuned
+from sccr_node.pipeline.tune import check_before_tuning, tune_opened, tuned
 from sccr_node.results import InMemory, write
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.words import shortened
@@ -370,7 +371,9 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
     console = Console(quiet=asked.quiet, redirectable=True)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
     plan = make_plan(data, asked, console, listed=listed)
-    check_memory(plan, console)
+    if asked.tune:
+        check_before_tuning(plan.data, plan.preparation, plan.batches)
+    check_memory(plan.needs, console)
     if asked.tune:
         plan = tuned(plan, asked, console, Clock(), listed=listed)
     imputation = run_plan(plan, console, Clock())

@@ -455,6 +455,13 @@ def places_of(data: Dataset, key: str) -> dict[str, str]:
     return {name: now.get(name.removeprefix("layers/"), name) for name in named}
 
 
+def is_result(data: Dataset) -> bool:
+    """Return whether the opened matrix is a result of ``sccr impute``."""
+    own = "X" if data.layer is None else f"layers/{data.layer}"
+    known = [places_of(data, key) for key in results_in(data)]
+    return any(own in places.values() and places["X"] != own for places in known)
+
+
 def moved_record(places: Mapping[str, str], renamed: Mapping[str, str]) -> dict[str, str]:
     """Return the record of what is elsewhere than it was written, after some elements were renamed.
 

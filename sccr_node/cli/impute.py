@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from sccr_node.cli.options import contract_command, path_argument
+from sccr_node.cli.options import command_line, contract_command, path_argument
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.runtime.console import Console
 
@@ -27,4 +26,4 @@ def impute(params: ImputeParameters, console: Console, input: Path, output: Path
     """Run the command."""
     from sccr_node.pipeline.impute import impute_file
 
-    impute_file(input, output, params, console=console, command=["sccr", *sys.argv[1:]])
+    impute_file(input, output, params, console=console, command=command_line())

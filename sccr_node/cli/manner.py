@@ -1,4 +1,4 @@
-"""How a failure is reported: read from what the user gave, which may itself be wrong."""
+"""The words of the command line, and how a failure is reported: read from them, which may themselves be wrong."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Manner:
 
     as_json: bool
     debug: bool
+    arguments: tuple[str, ...] = ()
+    """Those after the command's name: not always the process's, whose program may have called the command."""
 
     @classmethod
     def of(cls, arguments: list[str]) -> Manner:
@@ -28,7 +30,7 @@ class Manner:
         formats += [word.removeprefix("--log-format=") for word in arguments if word.startswith("--log-format=")]
         log_format = formats[-1] if formats else os.environ.get(environment_name("log_format"))
         debug = os.environ.get(environment_name("debug")) if "--debug" not in arguments else "yes"
-        return cls(log_format == "json", _is_yes(debug))
+        return cls(log_format == "json", _is_yes(debug), tuple(arguments))
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Take over the settings, which may be invalid."""

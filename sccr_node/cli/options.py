@@ -211,6 +211,12 @@ def contract_command(
     return decorate
 
 
+def command_line() -> list[str]:
+    """Return the command line that is being run, for records."""
+    manner = click.get_current_context().find_object(Manner)
+    return ["sccr", *(() if manner is None else manner.arguments)]
+
+
 def path_argument(name: str) -> click.Argument:
     """Return a positional argument that is a path; whether it exists is checked later."""
     return click.Argument([name], type=PATH)

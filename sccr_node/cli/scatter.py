@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from sccr_node.cli.options import PATH, contract_command, path_argument
+from sccr_node.cli.options import PATH, command_line, contract_command, path_argument
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.runtime.console import Console
 
@@ -47,4 +46,4 @@ def gather(params: GatherParameters, console: Console, input: Path, output: Path
     """Gather imputed parts."""
     from sccr_node.pipeline.scatter import gather_files
 
-    gather_files(input, output, parts, params, console=console, command=["sccr", *sys.argv[1:]])
+    gather_files(input, output, parts, params, console=console, command=command_line())

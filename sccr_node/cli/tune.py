@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from sccr_node.cli.options import contract_command, file_option, path_argument
+from sccr_node.cli.options import command_line, contract_command, file_option, path_argument
 from sccr_node.contract.tune import TuneParameters
 from sccr_node.runtime.console import Console
 
@@ -52,4 +51,4 @@ def tune(
     from sccr_node.pipeline.tune import TuningFiles, tune_file
 
     files = TuningFiles(config=output, table=table_file, json=json_file, page=report_file)
-    tune_file(input, params, files, console=console, command=["sccr", *sys.argv[1:]])
+    tune_file(input, params, files, console=console, command=command_line())

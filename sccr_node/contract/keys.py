@@ -10,6 +10,13 @@ Slot = str
 """A part of AnnData: "layers", "obsm", "varp", "var" or "uns"."""
 
 
+MASK_KEY = "sccr_mask"
+"""Key of ``uns`` that records how a data set was masked."""
+
+MOLECULES_KEY = "sccr_molecules"
+"""Key of ``uns`` that records how the molecules of a data set were split."""
+
+
 @dataclass(frozen=True)
 class ResultKeys:
     """The keys of a result with a given name.

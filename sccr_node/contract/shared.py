@@ -293,8 +293,9 @@ class PreparationParameters(RunningParameters):
         "top-variance",
         title="Genes to impute",
         description=(
-            "top-variance: the genes with the highest variance of the counts; highly-variable: those marked in "
-            "var['highly_variable']; all: every gene; or the path to a file with one gene name per line."
+            "top-variance: the genes with the highest variance of the counts (of the values, if these are logarithms); "
+            "highly-variable: those marked in var['highly_variable']; all: every gene; or the path to a file with one "
+            "gene name per line."
         ),
         group=GENES,
         metavar="top-variance|highly-variable|all|FILE",

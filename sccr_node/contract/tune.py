@@ -13,6 +13,9 @@ from sccr_node.contract.shared import BoundedParameters, PreparationParameters, 
 
 MOST_DENOISING_ITERATIONS = 200
 
+CELLS_TO_TUNE_ON = 20_000
+"""So many cells are tuned on at most, unless another number is given."""
+
 TUNABLE = tuple(name for name, method in METHODS.items() if method.tuned)
 """The methods that can be tuned; the first is the default."""
 
@@ -30,7 +33,7 @@ class TuneParameters(MethodParameters, WritingParameters, BoundedParameters, Thr
         group=METHOD,
     )
     max_cells: int = parameter(
-        20_000,
+        CELLS_TO_TUNE_ON,
         title="Cells to tune on",
         description=(
             "Maximum number of cells to tune on, sampled at random in proportion to batch size (0: all). The tuned "

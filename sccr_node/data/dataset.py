@@ -194,6 +194,11 @@ class Dataset:
             names.append(RAW)
         return [name for name in names if self._is_counts(name)]
 
+    def counts_seem(self, what: str) -> str:
+        """Return the end of a message that names where there seem to be counts, called `what`; empty if nowhere."""
+        places = self.counts_elsewhere()
+        return f"; {matrix_name(places[0])} seems to contain {what}: give --layer {places[0]}" if places else ""
+
     def _is_counts(self, layer: str) -> bool:
         """Return whether the first values of another matrix are counts."""
         root = self.root
@@ -466,6 +471,11 @@ def _in_memory(path: Path, format: str, layer: str | None, read: Callable[[], te
     data = Dataset(path, format, None, adata, rows, MemoryTable(adata.obs), MemoryTable(adata.var))
     data.remarks += remarks
     return data
+
+
+def matrix_name(layer: str) -> str:
+    """Return what a value of --layer is called in Python."""
+    return "raw.X" if layer == RAW else f"layers[{layer!r}]"
 
 
 def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:

@@ -106,7 +106,7 @@ def _top_variance(summary: MatrixSummary, n_top_genes: int, scale: Scale) -> Gen
         findings.append(Finding(few))
     elif scale == "log1p":
         findings.append(
-            Finding("genes were selected by the variance of their log1p values, because there are no counts")
+            Finding("genes were selected by the variance of their log1p values, because the input contains logarithms")
         )
     return GeneChoice(np.sort(ranking[:n_top_genes]), findings)
 
@@ -144,10 +144,8 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[ListedGene]:
 
     Raises
     ------
-    UsageProblem
-        The file does not exist (InputMissing if the config file named it).
     InputMissing
-        It cannot be read.
+        The file does not exist or cannot be read.
     InputProblem
         It is not a text file, or contains no names.
     """
@@ -157,7 +155,7 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[ListedGene]:
     except (FileNotFoundError, NotADirectoryError) as error:
         if from_config:
             raise InputMissing(f"{path}, the gene file named in the config file, does not exist") from error
-        raise UsageProblem(
+        raise InputMissing(
             f"--genes {path} is neither one of {', '.join(GENE_CHOICES)} nor an existing file"
         ) from error
     except PermissionError as error:

@@ -86,7 +86,7 @@ def listing(names: Sequence[str], most: int = 10) -> str:
     if not len(names):
         return "none"
     shown = ", ".join(repr(str(name)) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def among(name: str, names: Sequence[str]) -> str:

@@ -95,11 +95,10 @@ def refuse_other_than_counts(data: Dataset, summary: MatrixSummary, doing: str) 
             f"cannot {doing} {summary.source}: it contains counts up to {summary.maximum:g}, too large to split "
             f"(at most {LARGEST_COUNT:g})"
         )
-    places = data.counts_elsewhere()
-    seems = f"; counts seem to be there with --layer {places[0]}" if places else ""
+    way_out = data.counts_seem("them") or "; give the raw counts with --layer"
     raise InputProblem(
         f"cannot {doing} {summary.source}: counts are needed, but it contains fractional values (up to "
-        f"{summary.maximum:g}), which are logarithms or corrected counts; give the raw counts with --layer{seems}"
+        f"{summary.maximum:g}), which are logarithms or corrected counts{way_out}"
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from sccr_node.data.dataset import RAW, Dataset
+from sccr_node.contract.keys import MASK_KEY, MOLECULES_KEY
+from sccr_node.data.dataset import Dataset, matrix_name
 from sccr_node.data.features import Features, choose_features
 from sccr_node.data.genes import GeneChoice, ListedGene, choose_genes
 from sccr_node.data.matrix import canonical, pieces
@@ -271,6 +272,7 @@ def decide_preparation(
     listed: Sequence[ListedGene] | None = None,
     choice: GeneChoice | None = None,
     any_scale: bool = False,
+    is_result: bool = False,
     progress: Progress | None = None,
 ) -> Preparation:
     """Read every value of a matrix and decide how it becomes expression.
@@ -287,6 +289,8 @@ def decide_preparation(
         The genes, if they have been chosen already.
     any_scale
         Use values that are neither counts nor logs as they are: other tools write small negative values.
+    is_result
+        The values are a result of ``sccr impute``: logarithms, whatever they look like.
     progress
         Called with the stage's name and the fraction done.
 
@@ -296,7 +300,9 @@ def decide_preparation(
         The matrix cannot be prepared as asked.
     """
     features = choose_features(data, feature_type)
-    summary, scaling = decide_values(data, features, input_scale, log_base, any_scale=any_scale, progress=progress)
+    summary, scaling = decide_values(
+        data, features, input_scale, log_base, any_scale=any_scale, is_result=is_result, progress=progress
+    )
     if not scaling.as_stored:
         summary = scan(data, progress, counted=features.counted, convert=scaling.convert)
     if choice is None:
@@ -329,6 +335,7 @@ def decide_values(
     log_base: float | Literal["e"] | None,
     *,
     any_scale: bool = False,
+    is_result: bool = False,
     progress: Progress | None = None,
 ) -> tuple[MatrixSummary, Scaling]:
     """Read every value of a matrix as it is stored, and decide what the values are.
@@ -340,10 +347,12 @@ def decide_values(
     """
     summary = scan(data, progress, counted=features.counted)
     try:
-        scaling = decide_scale(summary, input_scale, mark=log_mark(data), log_base=log_base, any_scale=any_scale)
+        scaling = decide_scale(
+            summary, input_scale, mark=log_mark(data), log_base=log_base, any_scale=any_scale, is_result=is_result
+        )
     except InputProblem as problem:
-        if places := data.counts_elsewhere():
-            raise InputProblem(f"{problem}; counts seem to be there with --layer {places[0]}") from problem
+        if where := data.counts_seem("counts"):
+            raise InputProblem(f"{problem}{where}") from problem
         raise
     return summary, scaling
 
@@ -359,9 +368,12 @@ def of_values(data: Dataset, scaling: Scaling, *, any_scale: bool = False) -> li
 
 
 def _of_counts_elsewhere(data: Dataset) -> list[Finding]:
+    # X of these is what a tool shall get; the counts beside it are for tools that take counts.
+    if data.layer is None and any(data.has_key("uns", key) for key in (MASK_KEY, MOLECULES_KEY)):
+        return []
     places = data.counts_elsewhere()
     if not places:
         return []
-    where = "raw.X" if places[0] == RAW else f"layers[{places[0]!r}]"
-    text = f"logarithms are imputed, although {where} contains counts: to use them, give --layer {places[0]}"
+    where, layer = matrix_name(places[0]), places[0]
+    text = f"logarithms are imputed, although {where} contains counts: to use them, give --layer {layer}"
     return [Finding(text, warning=True)]

@@ -382,6 +382,7 @@ def decide_scale(
     mark: LogMark = LogMark(),  # noqa: B008 -- immutable
     log_base: float | Literal["e"] | None = None,
     any_scale: bool = False,
+    is_result: bool = False,
 ) -> Scaling:
     """Decide whether the values are counts or logarithms.
 
@@ -398,6 +399,8 @@ def decide_scale(
     any_scale
         With "auto", use values that are neither counts nor logs as they are (as logs), including negative ones, and
         refuse nothing for what it seems to be.
+    is_result
+        With "auto", take the values for logarithms: sccr impute wrote them.
 
     Raises
     ------
@@ -405,6 +408,9 @@ def decide_scale(
         The matrix contains NaN, infinite or negative values, only zeros, or values that contradict the scale or leave
         it unclear.
     """
+    if is_result and input_scale == "auto" and log_base is None:
+        refuse_not_finite(summary)
+        return Scaling("log1p", f"a result of sccr impute, up to {summary.maximum:g}")
     if any_scale and input_scale == "auto":
         refuse_not_finite(summary)
         _refuse_too_large(summary)

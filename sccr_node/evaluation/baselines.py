@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node.contract.imputing import DEFAULT_RANK
-from sccr_node.methods import Blend, Expression
-from sccr_node.methods.blend import blend_in_place
+from sccr_node.methods import Expression
+from sccr_node.methods.blend import low_rank, mix
 from sccr_node.numerics import Workspace
 
 
@@ -42,7 +42,10 @@ def truncated_pca(expression: sparse.csr_matrix, work: Workspace) -> NDArray[np.
     """Return what the leading principal components keep of the expression, at least 0; empty genes and cells stay 0."""
     data = Expression.of(expression)
     kept = np.zeros(data.shape, np.float32)
-    blend_in_place(data, kept, Blend(share=1, rank=min(DEFAULT_RANK, *data.matrix.shape)), work)
+    if not data.passes_through:
+        with work.stage("principal components"):
+            components = low_rank(data, min(DEFAULT_RANK, *data.matrix.shape), work)
+            mix(data, kept, components, 1.0, work)
     return kept
 
 

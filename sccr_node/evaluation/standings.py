@@ -107,12 +107,13 @@ def mean_ranks(found: Sequence[Standing]) -> dict[str, float]:
     """Return every method's mean rank as a share, from 0 (first) to 1 (last); NaN if it is ranked nowhere.
 
     Every analysis weighs the same, however many comparisons it has; methods take part in different ones, so that ranks
-    themselves could not be averaged.
+    themselves could not be averaged. Bounds, which no method reaches without the labels, do not count.
     """
     shares: dict[str, dict[str, list[float]]] = {}
     for standing in found:
         by_task = shares.setdefault(standing.method, {})
-        if standing.rank is not None and standing.n_ranked > 1:
+        bound = standing.comparison.algorithm in load(standing.comparison.task).bounds
+        if standing.rank is not None and standing.n_ranked > 1 and not bound:
             by_task.setdefault(standing.comparison.task, []).append((standing.rank - 1) / (standing.n_ranked - 1))
     means: dict[str, Any] = {
         method: [float(np.mean(values)) for values in by_task.values()] for method, by_task in shares.items()

@@ -26,13 +26,14 @@ from threadpoolctl import threadpool_limits
 from sccr_node.contract.methods import METHODS, Value
 from sccr_node.evaluation.molecules import RANKS, explained
 from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, averaged_cells, nearest, prediction_error
-from sccr_node.methods import load_tunable
+from sccr_node.methods import Cost, Shape, load_tunable
 from sccr_node.methods.blend import low_rank, mix
 from sccr_node.methods.expression import Expression
 from sccr_node.numerics import Workspace
+from sccr_node.numerics.costs import cell_propagation_operations, search_operations
 from sccr_node.numerics.neighbors import DenseRows
 from sccr_node.numerics.pca import Components, Float64Array, components_of
-from sccr_node.numerics.propagation import powers_over_cells
+from sccr_node.numerics.propagation import powers_bytes, powers_over_cells
 
 ITERATIONS = (1, 2, 3, 4, 6, 10, 40)
 BETAS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
@@ -473,3 +474,30 @@ def denoised_of(
         if chosen.low_rank is not None:
             mix(compact, made, begin.components.leading(chosen.low_rank), float(chosen.low_rank_share or 0), work)
     return made
+
+
+def tuning_cost(method: str, shape: Shape, settings: Mapping[str, Value], threads: int) -> Cost:
+    """Estimate the memory and operations of tuning on one batch.
+
+    Parameters
+    ----------
+    method
+        A method that can be tuned.
+    shape
+        Of the cells that are tuned on.
+    settings
+        All settings of the method.
+    threads
+        Number of threads.
+    """
+    n_iterations = max(int(settings["n_denoising_iterations"]), *ITERATIONS)
+    imputing = load_tunable(method).cost(shape, settings, ("recovered", "denoised"), threads)
+    n_parts = n_iterations + len(RANKS) + 4
+    operations = (
+        # Denoising with the chosen numbers; the first one is for the powers.
+        cell_propagation_operations(shape, int(settings["k_denoising"]), n_iterations)
+        + 2 * n_parts**2 * shape.n_cells * min(shape.n_genes, SCORED_GENES)
+        + 2 * search_operations(shape.n_cells, shape.n_cells * N_COMPONENTS)
+    )
+    room = threads * powers_bytes(shape.n_cells, n_iterations)
+    return Cost(imputing.bytes + room, imputing.operations + operations)

@@ -133,5 +133,5 @@ class Workspace:
     def report(self, fraction: float) -> None:
         """Report how much of the stage is done, and handle signals."""
         signals.check()
-        if self._progress is not None:
+        if self._progress is not None and self._stage:
             self._progress(self._stage, fraction)

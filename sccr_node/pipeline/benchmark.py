@@ -122,7 +122,7 @@ def benchmark_file(
             )
     for name in chosen:
         if not any(name in run.analyses for run in runs):
-            console.warn(f"no {analyses.load(name).title}: {asked.methods} are not compared for it")
+            console.warn(f"no {name}: {asked.methods} are not compared for it")
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
     with _telling_what_is_kept(journal):
         rows = _rows(
@@ -169,19 +169,19 @@ def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
             )
     lacking = {name: what for name in names if name in asked.analysis_list() and (what := _lacks(name, asked))}
     chosen = [name for name in names if name in asked.analysis_list() and name not in lacking]
+    if not chosen:
+        reasons = "; ".join(f"{name} requires {what}" for name, what in lacking.items())
+        raise UsageProblem(f"nothing to do: {reasons}")
     for name, what in lacking.items():
-        title = analyses.load(name).title
-        if not chosen:
-            raise UsageProblem(f"nothing to do: {title} requires {what}")
         # A form passes the default as well: only a choice deserves a warning.
         tell = console.say if asked.analyses == type(asked).model_fields["analyses"].default else console.warn
-        tell(f"skipping {title}: it requires {what}")
+        tell(f"skipping {name}: it requires {what}")
     for name in names:
         if idle := without_effect(asked, _settings_of([name]) - _settings_of(chosen)):
             why = f"requires {lacking[name]}" if name in lacking else f"is not among {asked.source_of('analyses')}"
             # Not refused: a form or a workflow passes the same values for data with and without labels.
             has = plural(len(idle), "has", "have")
-            console.warn(f"{', '.join(idle)} {has} no effect: {analyses.load(name).title} {why}")
+            console.warn(f"{', '.join(idle)} {has} no effect: {name} {why}")
     return chosen
 
 
@@ -201,7 +201,7 @@ def _without_halves(chosen: list[str], data: Dataset, preparation: Preparation, 
         if halved == chosen:
             raise
         for name in halved:
-            console.warn(f"skipping {analyses.load(name).title}: {problem}")
+            console.warn(f"skipping {name}: {problem}")
         return [name for name in chosen if name not in halved]
     return chosen
 
@@ -218,7 +218,7 @@ def _halves(
 def _lacks(name: str, asked: BenchmarkParameters) -> str:
     """Return what an analysis requires and does not have, in the words that the user would type; empty if nothing."""
     needs = [flag(need) for need in analyses.load(name).needs if getattr(asked, need) is None]
-    return " and ".join(needs) or libraries_to_install(name)
+    return " and ".join(filter(None, [*needs, libraries_to_install(name)]))
 
 
 def _settings_of(names: Iterable[str]) -> set[str]:

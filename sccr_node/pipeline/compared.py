@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.contract.keys import MASK_KEY, MOLECULES_KEY
 from sccr_node.contract.shared import Mechanism
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import listing, reading
@@ -25,8 +26,6 @@ from sccr_node.evaluation.masks import Masked, mask_expression
 from sccr_node.pipeline.hidden import (
     FACTOR_COLUMN,
     HIDDEN,
-    MASK_KEY,
-    MOLECULES_KEY,
     TRUTH_LAYER,
     differing,
     hidden_since,

@@ -32,7 +32,7 @@ from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
 from sccr_node.pipeline.plan import decide_and_show, open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
-from sccr_node.results import imputed_genes, results_in
+from sccr_node.results import imputed_genes, is_result, results_in
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.runtime.words import plural, quantity
@@ -213,7 +213,13 @@ def decide_and_prepare(
     """
     choice = None if genes is None else GeneChoice(genes, [])
     preparation = decide_and_show(
-        data, console, **asked.preparation(), listed=listed, choice=choice, any_scale=any_scale
+        data,
+        console,
+        **asked.preparation(),
+        listed=listed,
+        choice=choice,
+        any_scale=any_scale,
+        is_result=any_scale and is_result(data),
     )
     return preparation, preparation.read(data, console.progress)
 
@@ -228,13 +234,19 @@ def need_libraries(chosen: Iterable[str]) -> None:
     """
     for name in chosen:
         if missing := libraries_to_install(name):
-            raise UsageProblem(f"{analyses.load(name).title} requires {missing}")
+            raise UsageProblem(f"{name} requires {missing}")
 
 
 def libraries_to_install(name: str) -> str:
     """Return the libraries that an analysis requires and that are not installed, and how to install them, as text."""
     missing = analyses.missing_libraries([name])
-    return f"{', '.join(missing)}: pip install 'sccr-node[{analyses.load(name).extra}]'" if missing else ""
+    if not missing:
+        return ""
+    extra, are = analyses.load(name).extra, plural(len(missing), "is", "are")
+    return (
+        f"{', '.join(missing)}, which {are} not installed: run pip install 'sccr-node[{extra}]', or, in a checkout, "
+        f"pip install '.[{extra}]'"
+    )
 
 
 def without_effect(asked: Parameters, names: Collection[str]) -> list[str]:

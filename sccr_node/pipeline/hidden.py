@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sccr_node.contract.keys import MASK_KEY, MOLECULES_KEY
 from sccr_node.contract.shared import WritingParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing, reading
@@ -21,12 +22,6 @@ from sccr_node.runtime.words import quantity
 from sccr_node.storage.files import is_named_h5ad, write_h5ad_atomically
 from sccr_node.storage.store import quiet
 from sccr_node.storage.targets import Target, check_targets
-
-MASK_KEY = "sccr_mask"
-"""Key of ``uns`` that records how a data set was masked."""
-
-MOLECULES_KEY = "sccr_molecules"
-"""Key of ``uns`` that records how the molecules of a data set were split."""
 
 TRUTH_LAYER = "truth"
 HELD_OUT_LAYER = "held_out"

@@ -12,7 +12,8 @@ from sccr_node.contract.record import RunRecord
 from sccr_node.contract.shared import AppendingParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.output import StagedOutput, check_keys, stage_output
-from sccr_node.pipeline.plan import Plan, check_memory, make_plan, open_input
+from sccr_node.pipeline.needs import check_memory
+from sccr_node.pipeline.plan import Plan, make_plan, open_input
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.side_files import SideFiles, make_record
 from sccr_node.pipeline.tune import check_before_tuning, tuned
@@ -57,10 +58,10 @@ def impute_file(
         check_before(data, output, asked, beside)
         with clock.stage("read"):
             plan = make_plan(data, asked, console, listed=listed)
-        check_memory(plan, console)
+        if asked.tune:
+            check_before_tuning(plan.data, plan.preparation, plan.batches)
+        check_memory(plan.needs, console)
         if asked.dry_run:
-            if asked.tune:
-                check_before_tuning(plan.data, plan.preparation, plan.batches)
             console.say("dry run: nothing was written")
             return None
         if asked.tune:

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from sccr_node import __version__
 from sccr_node.contract.evaluate import EvaluateMaskParameters
+from sccr_node.contract.keys import MASK_KEY
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import reading
 from sccr_node.data.preparation import selected_values
@@ -21,7 +22,6 @@ from sccr_node.evaluation.masks import drop_entries, mask_expression, positions
 from sccr_node.pipeline.evaluate import decide_and_prepare
 from sccr_node.pipeline.hidden import (
     FACTOR_COLUMN,
-    MASK_KEY,
     TRUTH_LAYER,
     check_output,
     matching,

@@ -18,19 +18,13 @@ from sccr_node.contract.shared import GENE_CHOICES, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.genes import ListedGene, read_gene_list
 from sccr_node.data.preparation import Preparation, decide_preparation
-from sccr_node.errors import InputProblem, NotEnoughResources
+from sccr_node.errors import InputProblem
 from sccr_node.evaluation.verdicts import Tuning
-from sccr_node.methods import Blend, Shape, load
-from sccr_node.results import places_of, results_in
+from sccr_node.methods import Blend
+from sccr_node.pipeline.needs import Needs, needs_of
+from sccr_node.results import is_result, places_of, results_in
 from sccr_node.runtime.console import Console, Finding
-from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 from sccr_node.runtime.words import plural, quantity
-
-WORKING_BYTES = 300_000_000
-"""What a run needs in addition to the estimated arrays: libraries, blocks, what the allocator keeps."""
-
-OPERATIONS_PER_SECOND = 30e9
-"""Roughly, per thread: for the estimated time that ``--dry-run`` prints."""
 
 
 @dataclass(frozen=True)
@@ -39,31 +33,6 @@ class Batch:
 
     name: str
     cells: NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Needs:
-    """The estimated needs of a run.
-
-    Attributes
-    ----------
-    memory, memory_limit
-        Peak memory, and what the process may use, in bytes.
-    scratch, written
-        Bytes on the output's disk: for batches waiting to be written, and for what is added to the output.
-    seconds
-        Approximate time on ``threads`` threads.
-    ways_out
-        What else the user can do if the memory does not suffice.
-    """
-
-    memory: int
-    memory_limit: int
-    scratch: int
-    written: int
-    seconds: float
-    threads: int
-    ways_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,8 +49,8 @@ class Plan:
         The cells that are imputed together, and the column that defines them.
     method, settings
         The method and all its parameters. The numbers of neighbours are those asked for, the same for every batch: a
-        search cuts them to the cells of its batch, or to the genes. (:func:`settings_within` cuts them for the
-        estimate.)
+        search cuts them to the cells of its batch, or to the genes. (The estimate
+        cuts them, too.)
     blend
         What the denoised output is blended with; None for the method alone.
     outputs
@@ -175,7 +144,7 @@ def make_plan(
         n_components=asked.n_components,
         noted=asked.result_parameters(settings),
         params=asked.effective_parameters(settings),
-        needs=_needs(data, asked, preparation, batches, settings),
+        needs=needs_of(data, asked, preparation, [len(batch.cells) for batch in batches], settings),
         findings=(*preparation.findings, *findings),
     )
 
@@ -224,11 +193,10 @@ def of_imputed_again(data: Dataset, asked: PreparationParameters) -> list[Findin
     InputProblem
         It is, and the scale that only a result has was not asked for.
     """
-    own = "X" if data.layer is None else f"layers/{data.layer}"
-    known = [places_of(data, key) for key in results_in(data)]
-    if not any(own in places.values() and places["X"] != own for places in known):
+    if not is_result(data):
         return []
     if asked.input_scale != "log1p":
+        known = [places_of(data, key) for key in results_in(data)]
         raise InputProblem(
             f"{data.source} is a result of sccr impute already: {_instead_of_result(data, known)}, or give "
             "--input-scale log1p to impute the result again"
@@ -272,71 +240,3 @@ def _of_small_groups(data: Dataset, label_key: str | None, k_cell: int) -> list[
         "neighbours are cells of other groups, and imputation makes them more alike"
     )
     return [Finding(text, warning=True)]
-
-
-def _needs(
-    data: Dataset,
-    asked: ImputeParameters,
-    preparation: Preparation,
-    batches: tuple[Batch, ...],
-    settings: Mapping[str, Value],
-) -> Needs:
-    summary, genes = preparation.summary, preparation.genes
-    n_stored = int(summary.gene_nonzeros[genes].sum())
-    threads = asked.threads or usable_cpus()
-    settings = settings_within(settings, summary.n_cells, len(genes))
-    core_bytes, operations = 0, 0.0
-    for batch in batches:
-        share = len(batch.cells) / summary.n_cells
-        shape = Shape(len(batch.cells), len(genes), int(n_stored * share))
-        needs = load(asked.method).cost(shape, settings, asked.outputs, threads)
-        core_bytes = max(core_bytes, needs.bytes)
-        operations += needs.operations
-    n_waiting = len(asked.outputs) if len(batches) > 1 else 0
-    return Needs(
-        # The selected genes exist twice for a moment, as stored and as float32, each with its column indices.
-        memory=WORKING_BYTES + data.in_memory_bytes + n_stored * 20 + core_bytes,
-        memory_limit=asked.max_memory or memory_limit(),
-        scratch=n_waiting * summary.n_cells * len(genes) * 4,
-        written=written_bytes(preparation, asked.result_keys()),
-        seconds=2.0 + operations / (OPERATIONS_PER_SECOND * threads),
-        threads=threads,
-        ways_out=(
-            *([] if asked.batch_key else ["impute by batches (--batch-key)"]),
-            "use fewer genes (--n-top-genes)",
-        ),
-    )
-
-
-def settings_within(settings: Mapping[str, Value], n_cells: int, n_genes: int) -> dict[str, Value]:
-    """Return the method's settings for an estimate: no cell or gene can have more neighbours than there are."""
-    most = {"k_cell": n_cells, "k_denoising": n_cells, "k_gene": n_genes}
-    return {name: min(value, most[name]) if name in most else value for name, value in settings.items()}
-
-
-def written_bytes(preparation: Preparation, keys: ResultKeys) -> int:
-    """Estimate how many bytes a result adds to its output."""
-    summary, genes = preparation.summary, preparation.genes
-    n_stored = int(summary.gene_nonzeros[genes].sum())
-    return len(keys.layers) * 8 * (summary.n_nonzeros - n_stored + summary.n_cells * len(genes))
-
-
-def check_memory(plan: Plan, console: Console) -> None:
-    """Show the estimated memory and time, and refuse a run that would not fit in memory.
-
-    Raises
-    ------
-    NotEnoughResources
-        The estimate exceeds the limit.
-    """
-    needs = plan.needs
-    console.say(
-        f"estimate: {readable_bytes(needs.memory)} of memory (limit {readable_bytes(needs.memory_limit)}), "
-        f"about {needs.seconds:.0f} s on {quantity(needs.threads, 'thread')}"
-    )
-    if needs.memory > needs.memory_limit:
-        raise NotEnoughResources(
-            f"not enough memory: the run needs about {readable_bytes(needs.memory)} and may use only "
-            f"{readable_bytes(needs.memory_limit)}; provide more (or raise --max-memory, if that is the limit)"
-            + "".join(f", or {way_out}" for way_out in needs.ways_out)
-        )

@@ -25,19 +25,16 @@ from sccr_node.data.output import check_keys
 from sccr_node.data.parts import PART_KEY, part_record, write_part
 from sccr_node.errors import InputProblem
 from sccr_node.pipeline.impute import check_before, produce
+from sccr_node.pipeline.needs import WORKING_BYTES, Needs, check_memory, written_bytes
 from sccr_node.pipeline.plan import (
-    WORKING_BYTES,
     Batch,
-    Needs,
     Plan,
     batches_of,
     blend_of,
-    check_memory,
     decide_and_show,
     of_batches,
     of_imputed_again,
     open_input,
-    written_bytes,
 )
 from sccr_node.pipeline.run import BatchResults, assemble, prepare, waiting_rows
 from sccr_node.pipeline.side_files import SideFiles
@@ -172,7 +169,7 @@ def gather_files(
             plan = _plan(data, parts, asked, console)
         of_batch = {part.batch: part for part in parts}
         _check_batches(plan.batches, parts, of_batch)
-        check_memory(plan, console)
+        check_memory(plan.needs, console)
 
         def collect_parts(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
             prepared, findings = prepare(plan, console, clock)

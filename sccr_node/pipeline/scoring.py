@@ -6,19 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from sccr_node.contract.evaluate import EvaluateScoreParameters
+from sccr_node.contract.keys import MASK_KEY, MOLECULES_KEY
 from sccr_node.data.dataset import open_dataset
 from sccr_node.data.guard import listing
 from sccr_node.errors import InputProblem
 from sccr_node.pipeline import masking, thinning
 from sccr_node.pipeline.evaluate import check_tables
-from sccr_node.pipeline.hidden import (
-    HELD_OUT_LAYER,
-    MASK_KEY,
-    MOLECULES_KEY,
-    TRUTH_LAYER,
-    hidden_since,
-    of_other_data,
-)
+from sccr_node.pipeline.hidden import HELD_OUT_LAYER, TRUTH_LAYER, hidden_since, of_other_data
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime.console import Console
 

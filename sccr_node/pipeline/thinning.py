@@ -13,6 +13,7 @@ from scipy import sparse
 
 from sccr_node import __version__
 from sccr_node.contract.evaluate import EvaluateSplitMoleculesParameters
+from sccr_node.contract.keys import MOLECULES_KEY
 from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
@@ -27,7 +28,6 @@ from sccr_node.numerics import Workspace
 from sccr_node.pipeline.hidden import (
     FACTOR_COLUMN,
     HELD_OUT_LAYER,
-    MOLECULES_KEY,
     check_output,
     matching,
     refuse_other_scales,

@@ -16,14 +16,13 @@ from sccr_node.contract.fields import flag
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.methods import Value
-from sccr_node.contract.tune import TuneParameters, config_numbers, given_numbers
+from sccr_node.contract.tune import CELLS_TO_TUNE_ON, TuneParameters, config_numbers, given_numbers
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.genes import ListedGene
 from sccr_node.data.halves import HALF, Halves, read_halves, refuse_other_than_counts
 from sccr_node.data.preparation import Preparation
-from sccr_node.errors import InputProblem, NotEnoughResources
+from sccr_node.errors import InputProblem
 from sccr_node.evaluation.tuning import (
-    ITERATIONS,
     Grid,
     Products,
     Start,
@@ -34,11 +33,9 @@ from sccr_node.evaluation.tuning import (
     start_of,
 )
 from sccr_node.evaluation.verdicts import Tuning
-from sccr_node.methods import Shape, load
 from sccr_node.numerics import Workspace
-from sccr_node.numerics.propagation import powers_bytes
+from sccr_node.pipeline.needs import needs_of_tuning
 from sccr_node.pipeline.plan import (
-    WORKING_BYTES,
     Batch,
     Plan,
     batches_of,
@@ -46,11 +43,10 @@ from sccr_node.pipeline.plan import (
     decide_and_show,
     of_imputed_again,
     open_input,
-    settings_within,
 )
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime.console import Clock, Console
-from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
+from sccr_node.runtime.resources import usable_cpus
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.targets import Target, check_targets
 
@@ -163,7 +159,7 @@ def tune_opened(
     clock: Clock,
     *,
     listed: Sequence[ListedGene] | None = None,
-    max_cells: int = 20_000,
+    max_cells: int = CELLS_TO_TUNE_ON,
     seed: int = 0,
 ) -> Tuning:
     """Choose the numbers for an opened data set, and show the verdicts.
@@ -199,7 +195,8 @@ def tune_opened(
     used = _sampled(batches, max_cells, seed)
     if len(used) < data.n_cells:
         console.say(f"tuning on {len(used):,} of {quantity(data.n_cells, 'cell')}, drawn at random (seed {seed})")
-    _check_memory(len(used), preparation, threads, asked)
+    rows = [np.searchsorted(used, np.intersect1d(batch.cells, used)) for batch in batches]
+    needs_of_tuning(data, asked, preparation, [len(cells) for cells in rows]).refuse_too_much()
     with clock.stage("tune: hold out molecules"):
         chosen = data.of_cells(used) if len(used) < data.n_cells else data
         halves = read_halves(
@@ -208,7 +205,6 @@ def tune_opened(
         )  # fmt: skip
     console.close_bar()
     work = Workspace(threads, lambda stage, fraction: console.progress(f"tune: {stage}", fraction))
-    rows = [np.searchsorted(used, np.intersect1d(batch.cells, used)) for batch in batches]
     tuning = _tuned(halves, rows, asked, work, n_cells=data.n_cells, seed=seed)
     console.close_bar()
     for stage, seconds in work.seconds.items():
@@ -285,28 +281,6 @@ def _sampled(batches: Sequence[Batch], max_cells: int, seed: int) -> NDArray[np.
     share = max_cells / n_cells
     drawn = [random.permutation(batch.cells)[: max(1, int(len(batch.cells) * share))] for batch in batches]
     return np.sort(np.concatenate(drawn))
-
-
-def _check_memory(
-    n_cells: int, preparation: Preparation, threads: int, asked: ImputeParameters | TuneParameters
-) -> None:
-    summary, n_genes = preparation.summary, len(preparation.genes)
-    share = n_cells / summary.n_cells
-    shape = Shape(n_cells, n_genes, int(summary.gene_nonzeros[preparation.genes].sum() * share))
-    settings = settings_within(asked.method_parameters(), n_cells, n_genes)
-    needed = (
-        WORKING_BYTES
-        + load(asked.method).cost(shape, settings, ("recovered", "denoised"), threads).bytes
-        + int(summary.n_nonzeros * share) * 16
-        + shape.n_stored * 24
-        + threads * powers_bytes(n_cells, max(int(settings["n_denoising_iterations"]), *ITERATIONS))
-    )
-    allowed = asked.max_memory or memory_limit()
-    if needed > allowed:
-        raise NotEnoughResources(
-            f"not enough memory: tuning needs about {readable_bytes(needed)} and may use only "
-            f"{readable_bytes(allowed)}; tune on fewer cells (sccr tune --max-cells) or with fewer threads"
-        )
 
 
 def _tuned(

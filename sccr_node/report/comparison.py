@@ -50,6 +50,7 @@ def comparison_page(found: Sequence[Standing], *, source: str, shape: tuple[int,
         source=source,
         lead=f"{quantity(shape[0], 'cell')}, {quantity(shape[1], 'gene')}; {quantity(n_seeds, 'seed')}",
         overall=[(title_of(method), "" if math.isnan(share) else f"{share:.2f}") for method, share in overall],
+        spreads=any(not math.isnan(standing.sd) for standing in found),
         tables=[_table(task, standings) for task, standings in by_task.items()],
     )
 
@@ -66,6 +67,7 @@ def _table(task: str, found: Sequence[Standing]) -> dict[str, object]:
         "question": load(task).question,
         "metric": metric.name,
         "meaning": metric.explained,
+        "note": load(task).note,
         "columns": [_heading(comparison, metric.name) for comparison in comparisons],
         "rows": [
             (title_of(method), [_cell(cells.get((method, comparison)), metric.decimals) for comparison in comparisons])

@@ -27,6 +27,9 @@ from sccr_node.report.helps import parts_of
 from sccr_node.runtime.resources import readable_bytes
 from sccr_node.runtime.words import quantity
 
+LOST_NEIGHBORS = 0.05
+"""A small group whose share of own neighbours falls by more than this is marked: less may be chance."""
+
 
 @cache
 def template(name: str) -> jinja2.Template:
@@ -201,12 +204,12 @@ def _groups(grouping: Grouping) -> list[dict[str, Any]]:
 def _small_group_parts(content: Content) -> dict[str, Any] | None:
     if not content.small_groups:
         return None
-    worse = sum(group.after < group.before - 0.05 for group in content.small_groups)
-    lost = "None of them has lost neighbours of its own."
-    if worse:
-        lost = (
-            f"{quantity(worse, 'of them has', 'of them have')} lost neighbours: for such cells, use the unimputed data."
-        )
+    worse = [group.after < group.before - LOST_NEIGHBORS for group in content.small_groups]
+    points = f"lost more than {100 * LOST_NEIGHBORS:g} percentage points"
+    lost = f"None of them has {points}."
+    if any(worse):
+        has = quantity(sum(worse), "of them has", "of them have")
+        lost = f"{has} {points} (marked ↓): for such cells, use the unimputed data."
     return {
         "title": content.groupings[0].title,
         "text": (
@@ -220,8 +223,9 @@ def _small_group_parts(content: Content) -> dict[str, Any] | None:
                 "size": f"{group.size:,}",
                 "before": percent(group.before),
                 "after": percent(group.after),
+                "lost": lost_some,
             }
-            for group in content.small_groups
+            for group, lost_some in zip(content.small_groups, worse, strict=True)
         ],
     }
 

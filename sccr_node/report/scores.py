@@ -14,6 +14,7 @@ from sccr_node.report.content import ScoreTable, readable
 from sccr_node.runtime.texts import read_small
 
 MOST_ROWS = 200
+EMPTY = "–"
 
 
 def read_scores(path: Path) -> ScoreTable:
@@ -39,7 +40,9 @@ def read_scores(path: Path) -> ScoreTable:
     except OSError as failure:
         raise InputMissing(f"cannot read --scores {path}: {reason_of(failure)}") from failure
     records = _json_records(path, text) if text.lstrip()[:1] in ("[", "{") else _tsv_records(path, text)
-    columns = list(dict.fromkeys(name for record in records for name in record))
+    # One table has the columns of all analyses: those that say nothing here are left out.
+    named = dict.fromkeys(name for record in records for name in record)
+    columns = [name for name in named if any(_shown(record.get(name)) != EMPTY for record in records)] or list(named)
     rows = [[record.get(column) for column in columns] for record in records]
     numeric = [
         all(_is_number(row[at]) for row in rows if row[at] not in (None, ""))
@@ -95,13 +98,13 @@ def _is_number(value: object) -> bool:
 
 def _shown(value: object) -> str:
     if value is None or value == "":
-        return "–"
+        return EMPTY
     text = readable(value)
     if not _is_number(value):
         return text
     number = float(text)
     if math.isnan(number):
-        return "–"
+        return EMPTY
     if number.is_integer() and "." not in text:
         return text
     return f"{number:.4g}".replace("-", "−")

@@ -183,7 +183,7 @@ class Console:
         if stage != self._stage_said:
             self._stage_said, self._line_at = stage, now
             self._line("info", stage if self._json else f"{stage} …", **fields)
-        elif fraction < 1.0 and now - self._line_at >= SECONDS_BETWEEN_LINES:
+        elif 0.005 <= fraction < 1.0 and now - self._line_at >= SECONDS_BETWEEN_LINES:
             self._line_at = now
             self._line("info", f"{stage}: {fraction:.0%}", **fields)
 

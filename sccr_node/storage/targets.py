@@ -181,7 +181,8 @@ def check_targets(targets: Sequence[Target], inputs: Iterable[Path], *, force: b
 def _keep_apart(path: Path, other: Path, what: str) -> None:
     if same_place(path, other):
         again = "it is the input" if what == "the input" else "it is given as two different outputs"
-        raise UsageProblem(f"cannot write {path}: {again} ({other}); give another name")
+        as_given = f" ({other})" if str(other) != str(path) else ""
+        raise UsageProblem(f"cannot write {path}: {again}{as_given}; give another name")
     if contains(other, path):
         raise UsageProblem(f"cannot write {path}: it is inside {what} {other}; give another name")
     if contains(path, other):

@@ -105,5 +105,5 @@ def page(text: str) -> str:
         f'<td class="n">{SECONDS}</td><td class="bar">{HOST}',
         text,
     )
-    software = re.compile(r"<caption>Software</caption>.*?</table>", re.S)
+    software = re.compile(r">Software</p>.*?</table>", re.S)
     return software.sub(lambda found: re.sub(r"<td>[^<]*</td>", f"<td>{VERSION}</td>", found[0]), text)

@@ -13,7 +13,7 @@ from scipy import sparse
 from sccr_node.data.dataset import open_dataset, wrap_anndata
 from sccr_node.data.genes import choose_genes, gene_list_lines, read_gene_list, variance_ranking
 from sccr_node.data.summary import scan
-from sccr_node.errors import InputMissing, InputProblem, UsageProblem
+from sccr_node.errors import InputMissing, InputProblem
 from tests.support.inputs import plain
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -159,6 +159,7 @@ def test_a_table_is_a_list_of_its_first_column(tmp_path, second, missing):
     ("text", "says"),
     [
         ("a\nx1\nx2\nx3\nx4\nx5\nx6\n", "6 of the 7 genes in .* are not in .*'x1', 'x2', 'x3', 'x4', 'x5' and 1 more"),
+        ("a\n" + "".join(f"x{n}\n" for n in range(2005)), "'x4' and 2,000 more"),
         (
             "A\n",
             "1 of the 1 gene in .* is not in .*'A'; the data have 1 of them in another case \\('A' is 'a' there\\)$",
@@ -184,7 +185,7 @@ def test_gene_file_that_names_antibodies(tmp_path):
 
 
 def test_gene_file_that_does_not_exist(tmp_path):
-    with pytest.raises(UsageProblem, match="neither one of top-variance, highly-variable, all nor an existing file"):
+    with pytest.raises(InputMissing, match="neither one of top-variance, highly-variable, all nor an existing file"):
         read_gene_list(Path("top-varience"))
     with pytest.raises(InputMissing, match="named in the config file"):
         read_gene_list(tmp_path / "none.txt", from_config=True)

@@ -79,3 +79,9 @@ def test_if_nothing_can_be_clustered_that_is_said(sccr, counts_file):
     code, out, err = sccr(*call, "--label-key", "cell_type")
     assert code == 0 and len(out.splitlines()) == 2
     assert "no clustering: gene-mean are not compared for it" in err
+
+
+def test_pca_alone_blends_nothing_and_does_not_say_so(expression):
+    stages = []
+    FUNCTIONS["pca"](expression, Workspace(1, lambda stage, fraction: stages.append(stage)))
+    assert set(stages) == {"principal components"}

@@ -75,3 +75,13 @@ def test_a_keeping_workspace_makes_once_and_overwrites_nothing():
     assert len(made) == 2
     other = work.over(buffer)
     assert other.shape == buffer.shape and not np.shares_memory(other, buffer)
+
+
+def test_work_without_a_stage_is_not_reported():
+    reported = []
+    work = Workspace(1, lambda stage, fraction: reported.append(stage))
+    work.run(lambda worker, item: time.sleep(0.3), [0, 1])
+    assert not reported
+    with work.stage("named"):
+        work.run(lambda worker, item: None, [0])
+    assert set(reported) == {"named"}

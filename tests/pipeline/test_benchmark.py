@@ -141,8 +141,17 @@ def test_an_analysis_that_lacks_something_is_skipped(sccr, refused, counts_file,
     monkeypatch.setattr(analyses, "find_spec", lambda name: None if name == "igraph" else name)
     command = (*command, "--label-key", "cell_type")
     code, out, err = sccr(*command)
-    assert code == 0 and "skipping clustering: it requires igraph: pip install 'sccr-node[full]'" in err
-    refused(2, ["nothing to do: clustering requires igraph: pip install"], *command, "--analyses", "clustering")
+    assert (
+        code == 0
+        and "skipping clustering: it requires igraph, which is not installed: run pip install 'sccr-node[full]'" in err
+    )
+    refused(
+        2,
+        ["nothing to do: clustering requires igraph, which is not installed: run pip install"],
+        *command,
+        "--analyses",
+        "clustering",
+    )
 
 
 def test_only_the_chosen_analyses_are_done(sccr, counts_file):
@@ -200,6 +209,8 @@ def test_an_order_that_is_none_is_refused(refused, counts_file):
     refused(65, ["cannot use obs['endless']", "infinite"], *command, "endless")
     refused(65, ["obs of", "has no column 'days'"], *command, "days")
     refused(2, ["nothing to do: trajectory requires --order-key"], *command[:-1])
+    command = ("benchmark", counts_file, "--analyses", "markers,trajectory", "--methods", "none")
+    refused(2, ["nothing to do: markers requires --label-key; trajectory requires --order-key"], *command)
 
 
 def test_it_refuses(refused, counts_file):

@@ -259,7 +259,7 @@ def test_a_gene_file_that_is_missing_is_bad_usage_or_missing_input_by_who_names_
     words = [places.get(word, word) for word in COMMANDS[command]]
     absent, config = counts_file.with_name("absent.txt"), counts_file.with_name("config.json")
     config.write_text(json.dumps({"genes": str(absent)}))
-    refused(2, [f"--genes {absent}"], *words, "--genes", absent)
+    refused(66, [f"--genes {absent}"], *words, "--genes", absent)
     refused(66, ["the gene file named in the config file"], *words, "--config", config)
 
 

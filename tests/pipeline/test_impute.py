@@ -255,7 +255,8 @@ def test_the_record_fits_its_schema_and_its_run(counts, tmp_path):
     assert record["input"]["n_cells"] == 150
     assert record["result"]["keys"] == ["layers/sccr", "obsm/X_sccr", "var/sccr_imputed", "uns/sccr"]
     assert record["result"]["zeros_after"] < record["result"]["zeros_before"]
-    assert record["command"][:2] == ["sccr", "impute"] or record["command"]
+    assert record["command"][:4] == ["sccr", "impute", str(counts), str(tmp_path / "out.h5ad")]
+    assert record["command"][-4:] == ["--batch-key", "batch", "--alpha", "0.1"]
     resources_used = record["resources"]
     assert 0 < resources_used["peak_memory_bytes"]
     assert sum(resources_used["seconds"].values()) <= resources_used["total_seconds"]

@@ -3,7 +3,7 @@
 import anndata as ad
 import pytest
 
-from sccr_node.pipeline.hidden import MASK_KEY, MOLECULES_KEY
+from sccr_node.contract.keys import MASK_KEY, MOLECULES_KEY
 from sccr_node.pipeline.scoring import hidden_truth
 
 

@@ -1,6 +1,7 @@
 """Tuning from file to file: the config is taken by imputation, numbers that are given stay, bad input is refused."""
 
 import json
+import re
 
 import anndata
 import numpy as np
@@ -229,3 +230,24 @@ def test_what_cannot_be_tuned_is_refused(refused, sccr, source, tmp_path):
 def test_a_dry_run_does_not_tune(sccr, source, tmp_path):
     code, _, err = sccr("impute", source, tmp_path / "out.h5ad", "--tune", "--dry-run")
     assert code == 0 and "tuned on" not in err and not (tmp_path / "out.h5ad").exists()
+
+
+def test_the_estimate_of_a_tuned_run_includes_tuning(sccr, refused, source, tmp_path):
+    output, record = tmp_path / "out.h5ad", tmp_path / "run.json"
+
+    def estimate(*options):
+        code, _, shown = sccr("impute", source, output, "--dry-run", *options)
+        assert code == 0, shown
+        shown = re.search(r"estimate: (\d+) MB of memory .* about (\d+) s", shown)
+        return int(shown[1]), int(shown[2])
+
+    alone, both = estimate(), estimate("--tune")
+    assert both[0] > alone[0] and both[1] > alone[1]
+    between = f"{(alone[0] + both[0]) // 2}MB"
+    refused(75, ["not enough memory: tuning needs about", "sccr tune --max-cells"], "impute", source, output, "--tune",
+            "--max-memory", between)  # fmt: skip
+    code, _, shown = sccr("impute", source, output, "--tune", "--max-memory", between)
+    assert code == 75 and "hold out" not in shown and not output.exists()
+    assert sccr("impute", source, output, "--tune", "--provenance", record)[0] == 0
+    resources = json.loads(record.read_text())["resources"]
+    assert round(resources["estimated_memory_bytes"] / 1e6) == both[0]

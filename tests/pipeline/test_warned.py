@@ -238,7 +238,27 @@ def test_counts_beside_logs_are_named(adata, run, tmp_path, place):
     scaled = made.copy()
     scaled.X = dense(made.X) - 0.5
     said = run("impute", stored(scaled, tmp_path / "scaled.h5ad"), tmp_path / "o.h5ad", code=65)
-    assert f"counts seem to be there with --layer {place}" in said
+    where = "raw.X" if place == "raw" else f"layers['{place}']"
+    assert f"; {where} seems to contain counts: give --layer {place}" in said
+    said = run("tune", source, code=65)
+    assert f"counts; {where} seems to contain them: give --layer {place}" in said
+
+
+@pytest.mark.parametrize("command", ["mask", "split-molecules"])
+def test_the_counts_beside_the_logs_of_our_own_files_are_no_surprise(adata, run, tmp_path, command):
+    source, made = stored(adata, tmp_path / "in.h5ad"), tmp_path / "made.h5ad"
+    run("evaluate", command, source, made)
+    assert "counts" in anndata.read_h5ad(made).layers
+    assert "counts" not in run("impute", made, tmp_path / "out.h5ad")
+
+
+def test_nothing_is_doubtful_about_the_scale_of_a_result(adata, run, tmp_path):
+    source, made, moved = stored(adata, tmp_path / "in.h5ad"), tmp_path / "made.h5ad", tmp_path / "moved.h5ad"
+    run("impute", source, made)
+    words = ["--label-key", "cell_type", "--seeds", "0", "-o"]
+    assert run("evaluate", "cluster", made, "--layer", "sccr", *words, tmp_path / "table.tsv") == ""
+    run("promote", made, moved)
+    assert run("evaluate", "cluster", moved, *words, tmp_path / "moved.tsv") == ""
 
 
 def test_logs_beside_logs_are_not_called_counts(adata, run, tmp_path):

@@ -57,3 +57,26 @@ def test_without_any_rank():
     rows = [{"task": "clustering", "method": "sccr", "algorithm": "leiden", "seed": 0, "ari": None}]
     found = Tables(comparison_page(standings(rows), source="x", shape=(1, 1), n_seeds=1))
     assert found.tables == [[["method", "mean rank"], ["scCR", ""]], [["method", "leiden"], ["scCR", ""]]]
+
+
+def test_with_one_seed_nothing_is_said_of_deviations():
+    one = [row for row in ROWS if row["seed"] == 0]
+    page = comparison_page(standings(one), source="x", shape=(1, 1), n_seeds=1)
+    assert "deviation" not in page and "±" not in page and "With one seed" in page
+    assert "deviation" in comparison_page(standings(ROWS), source="x", shape=(1, 1), n_seeds=2)
+
+
+def test_what_uses_the_labels_is_called_a_bound_and_does_not_count():
+    rows = [
+        {"task": "clustering", "method": method, "algorithm": algorithm, "seed": 0, "ari": ari}
+        for method, values in (("none", (0.5, 0.9)), ("sccr", (0.6, 0.8)))
+        for algorithm, ari in zip(("leiden", "leiden_best"), values, strict=True)
+    ]
+    page = comparison_page(standings(rows), source="x", shape=(1, 1), n_seeds=1)
+    overall, clustering = Tables(page).tables
+    assert overall[1:] == [["scCR", "0.00"], ["no imputation", "1.00"]]
+    assert clustering[0] == ["method", "leiden", "leiden_best"] and "leiden_best uses the labels" in page
+
+
+def test_no_caption_is_inside_a_box_that_scrolls():
+    assert "<caption" not in comparison_page(standings(ROWS), source="x", shape=(1, 1), n_seeds=2)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from sccr_node.cli.app import run
-from sccr_node.report.content import Grouping
+from sccr_node.report.content import Grouping, SmallGroup
 from sccr_node.report.figures import strength_curve
 from sccr_node.report.helps import helps_of
 from sccr_node.report.multiqc import multiqc_content
-from sccr_node.report.page import render
+from sccr_node.report.page import _small_group_parts, render
 from sccr_node.report.reading import _small_groups
 from sccr_node.report.tuning_page import SHOWN_SETTINGS
 from tests.support.simulated import simulated
@@ -148,6 +149,17 @@ def test_small_groups_keep_their_neighbours_or_not():
         expected = same[names == group.name].sum(axis=1).mean() / min(15, group.size - 1)
         assert group.before == pytest.approx(expected)
     assert groups[0].before == 1.0 and groups[0].after < 0.5
+
+
+def test_the_groups_that_are_counted_as_losses_are_marked(tuned):
+    content = content_from(tuned / "out.h5ad", label_key="cell_type")
+    shares = [(0.9, 0.5), (0.9, 0.86), (0.9, 0.95)]
+    groups = [SmallGroup(f"type {n}", 20, before, after) for n, (before, after) in enumerate(shares)]
+    parts = _small_group_parts(replace(content, small_groups=groups))
+    assert "1 of them has lost more than 5 percentage points (marked ↓)" in parts["text"]
+    assert [row["lost"] for row in parts["rows"]] == [True, False, False]
+    parts = _small_group_parts(replace(content, small_groups=groups[1:]))
+    assert "None of them has lost more than 5 percentage points." in parts["text"]
 
 
 def test_clusters_found_here_are_no_groups_of_the_user(tuned):

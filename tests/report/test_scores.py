@@ -39,3 +39,11 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "binary").write_bytes(b"\x89HDF\xff\xfe")
     with pytest.raises(InputProblem, match="not a text file"):
         read_scores(tmp_path / "binary")
+
+
+def test_columns_without_any_value_are_left_out(tmp_path):
+    path = tmp_path / "b.tsv"
+    path.write_text("method\tari\tmae\tvote\nnone\t0.5\t\tnan\nsccr\t\t\t\n")
+    found = read_scores(path)
+    assert found.columns == ["method", "ari"] and found.rows == [["none", "0.5"], ["sccr", "–"]]
+    assert found.numeric == [False, True]

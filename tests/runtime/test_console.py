@@ -78,6 +78,16 @@ def test_long_stages_report_without_a_terminal(monkeypatch):
     assert "%" in lines[1]
 
 
+def test_a_stage_that_begins_again_has_no_line_of_nothing(monkeypatch):
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr("sccr_node.runtime.console.time.monotonic", lambda: float(next(clock)))
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    for fraction in (0.0, 1.0, 0.0, 0.001, 1.0):
+        console.progress("scan", fraction)
+    assert [line.split("] ")[1] for line in stream.getvalue().splitlines()] == ["scan …"]
+
+
 def test_a_terminal_gets_a_bar_and_whole_lines():
     stream = Terminal()
     console = Console(stream=stream)

@@ -94,6 +94,10 @@ class Analysis:
         The metric by which methods are ranked; None if they are not.
     question
         What it asks, in one line, for forms and the page.
+    note
+        What a reader of its table on the page should know besides.
+    bounds
+        Algorithms that choose by what they are judged by: bounds, which do not count in a method's mean rank.
     metrics
         Its own metrics; those that several commands print are in :data:`~sccr_node.evaluation.metrics.METRICS`.
     needs
@@ -115,6 +119,8 @@ class Analysis:
     ranked_by: str | None = None
     question: str = ""
     appended: tuple[str, ...] = ()
+    note: str = ""
+    bounds: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
     needs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()

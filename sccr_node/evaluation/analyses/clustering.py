@@ -266,6 +266,12 @@ ANALYSIS = Analysis(
     appended=("resolution",),
     ranked_by="ari",
     question="Do clusters agree with the cell types?",
+    note=(
+        "leiden is at the given resolution, leiden_types at that with as many clusters as types, and leiden_best at "
+        "that with the best ari. leiden_best uses the labels by which it is judged: it is an upper bound, and does not "
+        "count in the mean ranks."
+    ),
+    bounds=("leiden_best",),
     needs=("label_key",),
     libraries=("sklearn", "scanpy", "igraph"),
     settings=tuple(field.name for field in fields(ClusteringSettings)),

@@ -38,8 +38,8 @@ def score(case: Case) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the share of false markers as text."""
-    return METRICS["false_markers"].shown(rows[0]["false_markers"])
+    """Return the mean area of permuted genes as text."""
+    return METRICS["false_auc"].shown(rows[0]["false_auc"])
 
 
 METRICS = {

@@ -40,8 +40,8 @@ def score(case: Case) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the mean area as text."""
-    return METRICS["marker_auc"].shown(float(np.mean([row["marker_auc"] for row in rows])))
+    """Return the mean share of markers of their own type as text."""
+    return METRICS["marker_own"].shown(float(np.mean([row["marker_own"] for row in rows])))
 
 
 METRICS = {

@@ -33,7 +33,9 @@ def score(case: Case) -> list[Row]:
     """Return one row: it does not depend on a seed."""
     cells, types = cells_with_types(case)
     components = components_of(cells, N_COMPONENTS, case.threads)
-    neighbors = nearest(components, N_NEIGHBORS, Workspace(case.threads, case.progress))
+    work = Workspace(case.threads, case.progress)
+    with work.stage("nearest cells"):
+        neighbors = nearest(components, N_NEIGHBORS, work)
     rare = is_rare(types)
     row: Row = {"n_rare": int(rare.sum())}
     for name, by_type in (("vote", votes_by_type), ("own_neighbors", own_neighbors_by_type)):

@@ -93,3 +93,10 @@ def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
     at = lines[0].index("zeros")
     assert 0 < float(lines[-1][at]) < 1 and lines[1][at] == ""
     assert "[3/3] no imputation, zeros: zeros 0." in err
+
+
+@pytest.mark.parametrize("name", [name for name in analyses.names() if analyses.load(name).ranked_by])
+def test_the_log_has_the_column_that_is_ranked(name):
+    analysis = analyses.load(name)
+    row = dict.fromkeys((*analysis.columns, *analysis.appended), 0.5)
+    assert f"{analysis.ranked_by} 0.5" in analysis.summary([{**row, "task": name}])

@@ -40,4 +40,7 @@ def test_without_the_library_it_is_skipped_and_the_extra_is_named(sccr, counts_f
     command = ("benchmark", counts_file, "--methods", "none", "--rates", "0.4", "--seeds", "0")
     code, out, err = sccr(*command, "--label-key", "cell_type", "--analyses", "recovery,scib")
     assert code == 0 and len(out.splitlines()) == 2
-    assert "skipping scib-metrics: it requires scib_metrics: pip install 'sccr-node[benchmark]'" in err
+    assert (
+        "skipping scib: it requires scib_metrics, which is not installed: run pip install 'sccr-node[benchmark]'" in err
+    )
+    assert "or, in a checkout, pip install '.[benchmark]'" in err

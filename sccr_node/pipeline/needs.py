@@ -1,0 +1,202 @@
+"""What a run needs, estimated before it: memory, disk and time, of imputing and of tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.methods import Value
+from sccr_node.contract.tune import CELLS_TO_TUNE_ON, TuneParameters
+from sccr_node.data.dataset import Dataset
+from sccr_node.data.preparation import Preparation
+from sccr_node.errors import NotEnoughResources
+from sccr_node.evaluation.tuning import tuning_cost
+from sccr_node.methods import Cost, Shape, load
+from sccr_node.runtime.console import Console
+from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
+from sccr_node.runtime.words import quantity
+
+WORKING_BYTES = 300_000_000
+"""What a run needs in addition to the estimated arrays: libraries, blocks, what the allocator keeps."""
+
+OPERATIONS_PER_SECOND = 30e9
+"""Roughly, per thread: for the estimated time that ``--dry-run`` prints."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The estimated needs of a run.
+
+    Attributes
+    ----------
+    memory, memory_limit
+        Peak memory, and what the process may use, in bytes.
+    scratch, written
+        Bytes on the output's disk: for batches waiting to be written, and for what is added to the output.
+    seconds
+        Approximate time on ``threads`` threads.
+    doing
+        What needs the memory, for the message.
+    ways_out
+        What else the user can do if the memory does not suffice.
+    """
+
+    memory: int
+    memory_limit: int
+    scratch: int
+    written: int
+    seconds: float
+    threads: int
+    ways_out: tuple[str, ...] = ()
+    doing: str = "the run"
+
+    def refuse_too_much(self) -> None:
+        """Refuse what would not fit in memory.
+
+        Raises
+        ------
+        NotEnoughResources
+            The estimate exceeds the limit.
+        """
+        if self.memory > self.memory_limit:
+            raise NotEnoughResources(
+                f"not enough memory: {self.doing} needs about {readable_bytes(self.memory)} and may use only "
+                f"{readable_bytes(self.memory_limit)}; provide more (or raise --max-memory, if that is the limit)"
+                + "".join(f", or {way_out}" for way_out in self.ways_out)
+            )
+
+
+def needs_of(
+    data: Dataset,
+    asked: ImputeParameters,
+    preparation: Preparation,
+    sizes: Sequence[int],
+    settings: Mapping[str, Value],
+) -> Needs:
+    """Estimate what a run needs, with tuning if it is asked for: the larger memory of the two, and the time of both.
+
+    Parameters
+    ----------
+    data
+        The opened input.
+    asked
+        The parameters.
+    preparation
+        How its matrix becomes expression.
+    sizes
+        Number of cells of each batch.
+    settings
+        All parameters of the method.
+    """
+    imputing = _of_imputing(data, asked, preparation, sizes, settings)
+    if not asked.tune:
+        return imputing
+    share = min(1.0, CELLS_TO_TUNE_ON / sum(sizes))
+    tuning = needs_of_tuning(data, asked, preparation, [int(size * share) for size in sizes])
+    seconds = imputing.seconds + tuning.seconds
+    if tuning.memory <= imputing.memory:
+        return replace(imputing, seconds=seconds)
+    return replace(imputing, seconds=seconds, memory=tuning.memory, ways_out=tuning.ways_out, doing=tuning.doing)
+
+
+def _of_imputing(
+    data: Dataset,
+    asked: ImputeParameters,
+    preparation: Preparation,
+    sizes: Sequence[int],
+    settings: Mapping[str, Value],
+) -> Needs:
+    summary, genes = preparation.summary, preparation.genes
+    n_stored = int(summary.gene_nonzeros[genes].sum())
+    threads = asked.threads or usable_cpus()
+    settings = settings_within(settings, summary.n_cells, len(genes))
+    core_bytes, operations = 0, 0.0
+    for size in sizes:
+        shape = Shape(size, len(genes), int(n_stored * size / summary.n_cells))
+        cost = load(asked.method).cost(shape, settings, asked.outputs, threads)
+        core_bytes = max(core_bytes, cost.bytes)
+        operations += cost.operations
+    n_waiting = len(asked.outputs) if len(sizes) > 1 else 0
+    return Needs(
+        # The selected genes exist twice for a moment, as stored and as float32, each with its column indices.
+        memory=WORKING_BYTES + data.in_memory_bytes + n_stored * 20 + core_bytes,
+        memory_limit=asked.max_memory or memory_limit(),
+        scratch=n_waiting * summary.n_cells * len(genes) * 4,
+        written=written_bytes(preparation, asked.result_keys()),
+        seconds=2.0 + operations / (OPERATIONS_PER_SECOND * threads),
+        threads=threads,
+        ways_out=(
+            *([] if asked.batch_key else ["impute by batches (--batch-key)"]),
+            "use fewer genes (--n-top-genes)",
+        ),
+    )
+
+
+def needs_of_tuning(
+    data: Dataset, asked: ImputeParameters | TuneParameters, preparation: Preparation, sizes: Sequence[int]
+) -> Needs:
+    """Estimate what tuning needs.
+
+    Parameters
+    ----------
+    data, asked, preparation
+        As for :func:`needs_of`.
+    sizes
+        Number of cells of each batch that are tuned on.
+    """
+    summary, n_genes = preparation.summary, len(preparation.genes)
+    threads = asked.threads or usable_cpus()
+    n_stored = int(summary.gene_nonzeros[preparation.genes].sum())
+    settings = settings_within(asked.method_parameters(), sum(sizes), n_genes)
+
+    def cost_of(n_cells: int) -> Cost:
+        shape = Shape(n_cells, n_genes, int(n_stored * n_cells / summary.n_cells))
+        return tuning_cost(asked.method, shape, settings, threads)
+
+    n_cells = sum(sizes)
+    share = n_cells / summary.n_cells
+    return Needs(
+        # Both halves as stored and as float32. What every batch starts from is kept until all are judged.
+        memory=WORKING_BYTES
+        + data.in_memory_bytes
+        + int(summary.n_nonzeros * share) * 16
+        + int(n_stored * share) * 24
+        + cost_of(n_cells).bytes,
+        memory_limit=asked.max_memory or memory_limit(),
+        scratch=0,
+        written=0,
+        seconds=1.0 + sum(cost_of(size).operations for size in sizes) / (OPERATIONS_PER_SECOND * threads),
+        threads=threads,
+        ways_out=("tune on fewer cells (sccr tune --max-cells)", "use fewer threads (--threads)"),
+        doing="tuning",
+    )
+
+
+def settings_within(settings: Mapping[str, Value], n_cells: int, n_genes: int) -> dict[str, Value]:
+    """Return the method's settings for an estimate: no cell or gene can have more neighbours than there are."""
+    most = {"k_cell": n_cells, "k_denoising": n_cells, "k_gene": n_genes}
+    return {name: min(value, most[name]) if name in most else value for name, value in settings.items()}
+
+
+def written_bytes(preparation: Preparation, keys: ResultKeys) -> int:
+    """Estimate how many bytes a result adds to its output."""
+    summary, genes = preparation.summary, preparation.genes
+    n_stored = int(summary.gene_nonzeros[genes].sum())
+    return len(keys.layers) * 8 * (summary.n_nonzeros - n_stored + summary.n_cells * len(genes))
+
+
+def check_memory(needs: Needs, console: Console) -> None:
+    """Show the estimated memory and time, and refuse a run that would not fit in memory.
+
+    Raises
+    ------
+    NotEnoughResources
+        The estimate exceeds the limit.
+    """
+    console.say(
+        f"estimate: {readable_bytes(needs.memory)} of memory (limit {readable_bytes(needs.memory_limit)}), "
+        f"about {needs.seconds:.0f} s on {quantity(needs.threads, 'thread')}"
+    )
+    needs.refuse_too_much()
