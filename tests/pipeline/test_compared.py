@@ -181,7 +181,7 @@ def test_molecules_need_counts(sccr, refused, counts_file):
     words = ["--input-scale", "log1p", *FEW[:-4], "--n-restarts", "1"]
     refused(65, ["counts are needed"], "benchmark", logs, *words, "--analyses", "held_out")
     code, out, err = sccr("benchmark", logs, *words, "--analyses", "held_out,recovery")
-    assert code == 0 and "skipping held-out molecules: cannot split the molecules" in err
+    assert code == 0 and "skipping held_out: cannot split the molecules" in err
     assert set(pd.read_csv(io.StringIO(out), sep="\t")["task"]) == {"recovery"}
 
 
