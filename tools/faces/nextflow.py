@@ -79,9 +79,9 @@ class WorkflowParameters(Parameters):
         False,
         title="Tune",
         description=(
-            "Find beta and the share and rank of principal components for every sample on held-out molecules first "
-            "(sccr tune), and say whether imputation helps. Requires counts; it has no effect on samples that are "
-            "imputed by another method than scCR."
+            "Find the smoothing and the share and rank of principal components for every sample on held-out molecules "
+            "first (sccr tune), and say whether imputation helps. Requires counts; it has no effect on samples that "
+            "are imputed by another method than scCR."
         ),
         group=METHOD,
     )

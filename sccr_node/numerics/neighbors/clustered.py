@@ -20,7 +20,7 @@ from sccr_node.numerics.workspace import Workspace
 GROUP_ROWS = 128
 MANY_ROWS = 1 << 18  # from here on groups are twice as large, because their number counts, too
 COMPARED_ROWS = 4096  # with each row, on average, for estimates: it depends on the data, but hardly on their number
-BYTES_PER_ROW = 1024
+BYTES_PER_ROW = 1536
 WORTH_IT = 0.5  # of all products: with more to compare, the exact search is as fast
 
 
