@@ -13,7 +13,7 @@ from sccr_node.runtime.console import Finding
 from sccr_node.runtime.words import quantity
 
 NO_HARM = 0.002
-HARM = 0.0075
+HARM = 0.006
 """Relative change of the neighbours' prediction error: up to the first, no harm is seen; above the second, there is."""
 
 WORTHWHILE = 0.005
