@@ -28,10 +28,20 @@ class Blocks:
     size: int = TILE
     near: sp.csr_matrix | None = None
 
+    @property
+    def firsts(self) -> NDArray[np.int64]:
+        """The first row of every block."""
+        return np.arange(0, self.n_rows, self.size)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """The number of rows of every block."""
+        return np.diff(np.append(self.firsts, self.n_rows))
+
     def pairs(self) -> list[tuple[int, int]]:
         """Return the pairs of blocks to compare, each once, as their numbers: the first is never the higher."""
         if self.near is None:
-            n_blocks = -(-self.n_rows // self.size)
+            n_blocks = len(self.firsts)
             return [(a, b) for a in range(n_blocks) for b in range(a, n_blocks)]
         upper = sp.triu(self.near, format="coo")
         return list(zip(upper.row.tolist(), upper.col.tolist(), strict=True))
@@ -44,7 +54,7 @@ class Blocks:
         """Return the share of all pairs of rows that are compared."""
         if self.near is None:
             return 1.0
-        counts = np.diff(np.append(np.arange(0, self.n_rows, self.size), self.n_rows)).astype(np.float64)
+        counts = self.sizes.astype(np.float64)
         return float(counts @ (self.near @ counts)) / self.n_rows**2
 
     def ranges(self, block: int) -> NDArray[np.int64]:

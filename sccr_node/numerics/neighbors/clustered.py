@@ -34,12 +34,12 @@ def search(rows: SparseRows | DenseRows, n_kept: int, work: Workspace) -> Neighb
         sketch = sketch[order]
         near, recall = chosen_pairs(sketch, sample.reordered(order), size, work)
     blocks = Blocks(n, size, near)
-    compared = blocks.share_compared()
-    if compared > WORTH_IT:
+    if blocks.share_compared() > WORTH_IT:
         return exact.search(rows, n_kept, work)
     with rows.reordered(order, work) as placed:
         found = nearest_compared(placed, n_kept, blocks, work, order.astype(np.int32))
-    certain = proved(sketch, found.scores, blocks, work)
+    with threadpool_limits(1, user_api="blas"):
+        certain = proved(sketch, found.scores, blocks, work)
     summary = SearchSummary(
         n_groups=near.shape[0], n_searched=near.nnz / near.shape[0], recall=recall, proved=float(certain.mean())
     )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from sccr_node.numerics.neighbors.blocks import Blocks
 from sccr_node.numerics.neighbors.grouping import PRODUCT_ROWS, Float32Array, UnitRows
@@ -91,14 +90,14 @@ def chosen_pairs(
     -------
     groups x groups, boolean, symmetric; and the recall.
     """
-    nearest = _nearest_groups(sketch, size, work)
-    n_groups = -(-len(sketch) // size)
+    groups = Blocks(len(sketch), size)
+    nearest = _nearest_groups(sketch, groups, work)
+    counts, n_groups = groups.sizes, len(groups.firsts)
     known = sample.neighbors >= 0
     theirs = sample.neighbors // size
     chances = _chances(nearest[sample.rows], np.where(known, theirs, -1))
-    worth = _worth(nearest, chances, n_groups, size)
+    worth = _worth(nearest, chances, groups)
     pairs = sp.triu(worth, format="coo")
-    counts = np.minimum(size, len(sketch) - np.arange(n_groups) * size)
     value = pairs.data / (counts[pairs.row] * counts[pairs.col])
     value[pairs.row == pairs.col] = np.inf
     ranked = np.lexsort((pairs.col, pairs.row, -value))
@@ -135,16 +134,14 @@ def _enough(needed: NDArray[np.int64]) -> int:
     return int(np.sort(needed)[int(np.ceil(RECALL * len(needed))) - 1]) if len(needed) else 0
 
 
-def _centres(sketch: Float32Array, size: int) -> Float32Array:
+def _centres(sketch: Float32Array, groups: Blocks) -> Float32Array:
     """Return the mean of every group."""
-    firsts = np.arange(0, len(sketch), size)
-    sums = np.add.reduceat(sketch, firsts, axis=0)
-    return (sums / np.diff(np.append(firsts, len(sketch)))[:, None]).astype(np.float32)
+    return (np.add.reduceat(sketch, groups.firsts, axis=0) / groups.sizes[:, None]).astype(np.float32)
 
 
-def _nearest_groups(sketch: Float32Array, size: int, work: Workspace) -> NDArray[np.int32]:
+def _nearest_groups(sketch: Float32Array, groups: Blocks, work: Workspace) -> NDArray[np.int32]:
     """Return the groups whose means are nearest to each row, the nearest first: rows x votes."""
-    centres = _centres(sketch, size)
+    centres = _centres(sketch, groups)
     offsets = (centres**2).sum(axis=1) / 2
     votes = min(VOTES, len(centres))
     nearest = np.empty((len(sketch), votes), np.int32)
@@ -168,14 +165,14 @@ def _chances(nearest: NDArray[np.int32], theirs: NDArray[np.int64]) -> NDArray[n
     return np.asarray(falling + 1e-9)  # a vote counts for something, however far the group
 
 
-def _worth(nearest: NDArray[np.int32], chances: NDArray[np.float64], n_groups: int, size: int) -> sp.csr_matrix:
+def _worth(nearest: NDArray[np.int32], chances: NDArray[np.float64], groups: Blocks) -> sp.csr_matrix:
     """Return how many neighbours each pair of groups is expected to hold, in units of a row's: symmetric."""
-    votes = nearest.shape[1]
+    n_groups = len(groups.firsts)
     rows, columns = [], []
-    for first in range(0, len(nearest), size):
-        own = nearest[first : first + size]
-        total = np.bincount(own.ravel(), np.tile(chances[:votes], len(own)), minlength=n_groups)
-        total[first // size] += 1e-9
+    for group in range(n_groups):
+        own = nearest[slice(*groups.rows(group))]
+        total = np.bincount(own.ravel(), np.tile(chances, len(own)), minlength=n_groups)
+        total[group] += 1e-9
         there = np.flatnonzero(total)
         rows.append(total[there])
         columns.append(there)
@@ -203,27 +200,23 @@ def proved(sketch: Float32Array, scores: NDArray[np.float64], blocks: Blocks, wo
     """
     near = blocks.near
     assert near is not None
-    centres = _centres(sketch, blocks.size)
-    squares = (centres.astype(np.float64) ** 2).sum(axis=1)
+    centres = _centres(sketch, blocks).astype(np.float64)
+    squares = (centres**2).sum(axis=1)
     radii = np.empty(len(centres))
     certain = np.zeros(len(sketch), bool)
 
-    def distances(block: int) -> NDArray[np.float64]:
-        first, last = blocks.rows(block)
-        own = sketch[first:last].astype(np.float64)
-        return np.asarray(np.sqrt(np.maximum((own**2).sum(axis=1)[:, None] + squares - 2 * (own @ centres.T), 0)))
-
     def measure(worker: int, block: int) -> None:
-        radii[block] = distances(block)[:, block].max()
+        radii[block] = np.linalg.norm(sketch[slice(*blocks.rows(block))] - centres[block], axis=1).max()
 
     def prove(worker: int, block: int) -> None:
         first, last = blocks.rows(block)
-        least = distances(block) - radii - ROUNDING
+        own = sketch[first:last].astype(np.float64)
+        distances = np.sqrt(np.maximum((own**2).sum(axis=1)[:, None] + squares - 2 * (own @ centres.T), 0))
+        least = distances - radii - ROUNDING
         least[:, near.indices[near.indptr[block] : near.indptr[block + 1]]] = np.inf
         furthest = np.sqrt(np.maximum(2 - 2 * scores[first:last, -1], 0))
         certain[first:last] = least.min(axis=1) > furthest
 
-    with threadpool_limits(1, user_api="blas"):
-        work.run(measure, range(len(centres)))
-        work.run(prove, range(len(centres)))
+    work.run(measure, range(len(centres)))
+    work.run(prove, range(len(centres)))
     return certain
