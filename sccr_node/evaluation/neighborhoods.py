@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sccr_node.numerics import Workspace
+from sccr_node.numerics.graphs import CellGraph
 from sccr_node.numerics.propagation import propagate_over_cells
 
 N_NEIGHBORS = 15
@@ -117,7 +118,7 @@ def mean_by_type(values: NDArray[Any], types: NDArray[np.int64]) -> NDArray[np.f
 
 
 def averaged_cells(
-    graph: sp.csr_matrix, beta: float, n_iterations: int, work: Workspace, *, seed: int
+    graph: CellGraph, beta: float, n_iterations: int, work: Workspace, *, seed: int
 ) -> NDArray[np.float64]:
     """Return how many cells denoising effectively averages, for some of the cells.
 
@@ -127,7 +128,7 @@ def averaged_cells(
     Parameters
     ----------
     graph
-        The last cell graph; its rows sum to 1.
+        The last cell graph; the rows of its matrix sum to 1.
     beta, n_iterations
         Strength and number of steps.
     work
@@ -135,10 +136,10 @@ def averaged_cells(
     seed
         Which cells are looked at.
     """
-    n = graph.shape[0]
+    n = graph.adjacency.shape[0]
     chosen = np.random.default_rng(seed).permutation(n)[:INSPECTED_CELLS]
     unit = sp.csr_matrix((np.ones(len(chosen), np.float32), (chosen, np.arange(len(chosen)))), shape=(n, len(chosen)))
     weights = np.empty(unit.shape, np.float32)
-    propagate_over_cells(graph.T.tocsr(), unit, weights, work, iterations=n_iterations, beta=beta)
+    propagate_over_cells(graph.turned(), unit, weights, work, iterations=n_iterations, beta=beta)
     exact = weights.astype(np.float64)
     return np.asarray(exact.sum(axis=0) ** 2 / (exact**2).sum(axis=0))

@@ -31,6 +31,7 @@ from sccr_node.methods.blend import low_rank, mix
 from sccr_node.methods.expression import Expression
 from sccr_node.numerics import Workspace
 from sccr_node.numerics.costs import cell_propagation_operations, search_operations
+from sccr_node.numerics.graphs import CellGraph
 from sccr_node.numerics.neighbors import DenseRows
 from sccr_node.numerics.pca import Components, Float64Array, components_of
 from sccr_node.numerics.propagation import powers_bytes, powers_over_cells
@@ -78,7 +79,7 @@ class Start:
     data: Expression
     held_out: sp.csr_matrix
     recovered: DenseRows
-    graph: sp.csr_matrix
+    graph: CellGraph
     components: Components
     scores: Float64Array
 

@@ -21,6 +21,7 @@ from sccr_node.methods.sccr import sccr
 from sccr_node.methods.scfp import scfp
 from sccr_node.numerics import Workspace
 from sccr_node.numerics.costs import Cost, Shape
+from sccr_node.numerics.graphs import CellGraph
 from sccr_node.numerics.neighbors import DenseRows
 
 __all__ = [
@@ -58,14 +59,14 @@ class TunableModule(MethodModule, Protocol):
 
     def before_denoising(
         self, data: Expression, work: Workspace, settings: Mapping[str, Value]
-    ) -> tuple[DenseRows, sp.csr_matrix]:
+    ) -> tuple[DenseRows, CellGraph]:
         """Return R and the last cell graph, from which every strength of denoising starts."""
 
     def denoising(
         self,
         x: sp.csr_matrix,
         r: DenseRows,
-        graph: sp.csr_matrix,
+        graph: CellGraph,
         buffer: NDArray[np.float32],
         work: Workspace,
         *,

@@ -1,21 +1,9 @@
 """Cell graphs of the methods: which search finds the nearest cells, and the graph with what that search left out."""
 
-from dataclasses import dataclass
-
-import scipy.sparse as sp
-
 from sccr_node.contract.methods import CLUSTERED_FROM
 from sccr_node.numerics import Workspace
-from sccr_node.numerics.graphs import joined
-from sccr_node.numerics.neighbors import SEARCHES, DenseRows, SearchSummary, SparseRows, search
-
-
-@dataclass(frozen=True)
-class CellGraph:
-    """A normalised cell graph (cells x cells), and what its search left out (None: nothing)."""
-
-    adjacency: sp.csr_matrix
-    search: SearchSummary | None
+from sccr_node.numerics.graphs import CellGraph, joined
+from sccr_node.numerics.neighbors import SEARCHES, DenseRows, SparseRows, search
 
 
 def search_for(neighbor_search: str, n_cells: int) -> str:
@@ -36,4 +24,5 @@ def joined_cells(
 ) -> CellGraph:
     """Return the graph of the `n_kept` nearest cells of every cell, itself included; the rest is as for `joined`."""
     neighbors = search(rows, n_kept, work, search_for(neighbor_search, rows.n_rows))
-    return CellGraph(joined(neighbors, symmetrize=symmetrize, self_weight=self_weight), neighbors.summary)
+    adjacency = joined(neighbors, symmetrize=symmetrize, self_weight=self_weight)
+    return CellGraph(adjacency, neighbors.order, neighbors.summary)

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from sccr_node.contract.methods import METHODS, Output, Value
-from sccr_node.methods.cells import CellGraph, joined_cells, search_for
+from sccr_node.methods.cells import joined_cells, search_for
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
 from sccr_node.methods.stages import Stages
 from sccr_node.numerics import Progress, Workspace
@@ -20,7 +20,7 @@ from sccr_node.numerics.costs import (
     peak_bytes,
     search_operations,
 )
-from sccr_node.numerics.graphs import GeneScaling, joined, relations
+from sccr_node.numerics.graphs import CellGraph, GeneScaling, joined, relations
 from sccr_node.numerics.neighbors import DenseRows, SparseRows, search
 from sccr_node.numerics.propagation import propagate_over_cells, propagate_over_genes
 
@@ -87,7 +87,7 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
     genes = stage("genes: graph", observed_gene_relations, x)
     p = stage("genes: propagation", gene_propagation, x, genes, data.buffer(work))
     graph = stage("cells: graph", smoothing_graph, p)
-    s = stage.last("cells: propagation", smoothing, p, graph.adjacency, work.over(p.buffer))
+    s = stage.last("cells: propagation", smoothing, p, graph, work.over(p.buffer))
     return Imputed(
         denoised=data.spread(s, s.buffer),
         relations=data.spread_relations(genes.relations),
@@ -131,7 +131,7 @@ def smoothing_graph(p: DenseRows, work: Workspace, *, k_cell: int, neighbor_sear
 
 
 def smoothing(
-    p: DenseRows, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
+    p: DenseRows, graph: CellGraph, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
 ) -> DenseRows:
     """Return the denoised matrix, in `buffer`, which may be that of P: observed values are not restored."""
     s = DenseRows(buffer, p.n_rows, p.n_columns)

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from sccr_node.contract.methods import METHODS, Output, Value
-from sccr_node.methods.cells import CellGraph, joined_cells, search_for
+from sccr_node.methods.cells import joined_cells, search_for
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
 from sccr_node.methods.stages import Stages, observed_cell_graph
 from sccr_node.numerics import Progress, Workspace
@@ -20,7 +20,7 @@ from sccr_node.numerics.costs import (
     peak_bytes,
     search_operations,
 )
-from sccr_node.numerics.graphs import GeneScaling, gene_rows, joined, relations
+from sccr_node.numerics.graphs import CellGraph, GeneScaling, gene_rows, joined, relations
 from sccr_node.numerics.neighbors import DenseRows, search
 from sccr_node.numerics.propagation import CellStatistics, propagate_over_cells, propagate_over_genes
 
@@ -125,7 +125,7 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
     if "denoised" in outputs:
         graph = stage("denoising: cell graph", final_cell_graph, r)
         target = work.over(second if "recovered" in outputs else r.buffer)
-        s = stage.last("denoising: propagation", denoising, x, r, graph.adjacency, target)
+        s = stage.last("denoising: propagation", denoising, x, r, graph, target)
     return Imputed(
         denoised=data.spread(s, s.buffer) if s else None,
         recovered=data.spread(r, work.over(r.buffer)) if "recovered" in outputs else None,
@@ -140,22 +140,20 @@ def recovered_expression(
 ) -> tuple[DenseRows, "GeneRelations"]:
     """Return R, in the first of two buffers, and the gene graph: all that precedes denoising."""
     graph = stage("pre-imputation: cell graph", observed_cell_graph, x)
-    p, statistics = stage("pre-imputation: propagation", pre_imputation, x, graph.adjacency, first)
+    p, statistics = stage("pre-imputation: propagation", pre_imputation, x, graph, first)
 
     genes = stage("complete relation: gene graph", gene_relations, p, statistics, second)
     c = stage("complete relation: gene propagation", completion, x, p, genes, second)
     graph = stage("complete relation: cell graph", complete_cell_graph, c)
-    r = stage("complete relation: propagation", recovery, x, p, graph.adjacency, work.over(p.buffer))
+    r = stage("complete relation: propagation", recovery, x, p, graph, work.over(p.buffer))
     return r, genes
 
 
-def before_denoising(
-    data: Expression, work: Workspace, settings: Mapping[str, Value]
-) -> tuple[DenseRows, sp.csr_matrix]:
+def before_denoising(data: Expression, work: Workspace, settings: Mapping[str, Value]) -> tuple[DenseRows, CellGraph]:
     """Return R and the last cell graph, from which every strength of denoising starts."""
     stage = Stages(data, work, settings)
     r, _ = recovered_expression(data.matrix, stage, work, data.buffer(work), data.buffer(work))
-    return r, stage("denoising: cell graph", final_cell_graph, r).adjacency
+    return r, stage("denoising: cell graph", final_cell_graph, r)
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class GeneRelations:
 
 
 def pre_imputation(
-    x: sp.csr_matrix, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
+    x: sp.csr_matrix, graph: CellGraph, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
 ) -> tuple[DenseRows, CellStatistics]:
     """Return P, in `buffer`, and the mean and standard deviation of its genes."""
     p, statistics = DenseRows(buffer, *x.shape), CellStatistics.empty(x.shape[1])
@@ -220,7 +218,7 @@ def complete_cell_graph(c: DenseRows, work: Workspace, *, k_cell: int, neighbor_
 def recovery(
     x: sp.csr_matrix,
     p: DenseRows,
-    graph: sp.csr_matrix,
+    graph: CellGraph,
     buffer: NDArray[np.float32],
     work: Workspace,
     *,
@@ -243,7 +241,7 @@ def final_cell_graph(
 def denoising(
     x: sp.csr_matrix,
     r: DenseRows,
-    graph: sp.csr_matrix,
+    graph: CellGraph,
     buffer: NDArray[np.float32],
     work: Workspace,
     *,

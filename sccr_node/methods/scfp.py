@@ -7,11 +7,12 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from sccr_node.contract.methods import METHODS, Output, Value
-from sccr_node.methods.cells import CellGraph, joined_cells, search_for
+from sccr_node.methods.cells import joined_cells, search_for
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
 from sccr_node.methods.stages import Stages, observed_cell_graph
 from sccr_node.numerics import Progress, Workspace
 from sccr_node.numerics.costs import Cost, Shape, cell_propagation_operations, peak_bytes, search_operations
+from sccr_node.numerics.graphs import CellGraph
 from sccr_node.numerics.neighbors import DenseRows
 from sccr_node.numerics.propagation import propagate_over_cells
 
@@ -77,14 +78,14 @@ def impute(data: Expression, work: Workspace, outputs: Collection[Output], setti
         return data.unchanged(outputs, relations=False)
     x, stage = data.matrix, Stages(data, work, settings)
     graph = stage("hard propagation: cell graph", observed_cell_graph, x)
-    p = stage("hard propagation", hard_feature_propagation, x, graph.adjacency, data.buffer(work))
+    p = stage("hard propagation", hard_feature_propagation, x, graph, data.buffer(work))
     graph = stage("soft propagation: cell graph", propagated_cell_graph, p)
-    s = stage.last("soft propagation", soft_feature_propagation, p, graph.adjacency, work.over(p.buffer))
+    s = stage.last("soft propagation", soft_feature_propagation, p, graph, work.over(p.buffer))
     return Imputed(denoised=data.spread(s, s.buffer), seconds=stage.seconds, searches=stage.searches)
 
 
 def hard_feature_propagation(
-    x: sp.csr_matrix, graph: sp.csr_matrix, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
+    x: sp.csr_matrix, graph: CellGraph, buffer: NDArray[np.float32], work: Workspace, *, n_iterations: int
 ) -> DenseRows:
     """Return P, in `buffer`: observed values are restored in every iteration."""
     p = DenseRows(buffer, *x.shape)
@@ -99,7 +100,7 @@ def propagated_cell_graph(p: DenseRows, work: Workspace, *, k_denoising: int, ne
 
 def soft_feature_propagation(
     p: DenseRows,
-    graph: sp.csr_matrix,
+    graph: CellGraph,
     buffer: NDArray[np.float32],
     work: Workspace,
     *,

@@ -6,9 +6,10 @@ from collections.abc import Callable, Hashable, Mapping
 import scipy.sparse as sp
 
 from sccr_node.contract.methods import Value
-from sccr_node.methods.cells import CellGraph, joined_cells
+from sccr_node.methods.cells import joined_cells
 from sccr_node.methods.expression import Expression
 from sccr_node.numerics import Workspace
+from sccr_node.numerics.graphs import CellGraph
 from sccr_node.numerics.neighbors import SearchSummary, SparseRows
 from sccr_node.numerics.workspace import Made
 

@@ -38,7 +38,7 @@ def peak_bytes(
         listed, nodes = listed + n_genes * (k_gene + 1 + SPARE_CANDIDATES), max(n_cells, n_genes)
     buffers = 4 * buffer_size(n_cells, n_genes) * n_buffers
     searching = threads * (8 * listed + 4 * (TILE * TILE + PANEL * nodes)) + SEARCHES[search].BYTES_PER_ROW * n_cells
-    propagating = threads * 3 * 4 * max(n_cells * block_width(n_cells), n_genes * GENE_BLOCK)
+    propagating = threads * 3 * 4 * max(n_cells * block_width(n_genes, threads), n_genes * GENE_BLOCK)
     graph = 160 * n_cells * (k_cell + 1)
     copies = 20 * shape.n_stored + 16 * (n_cells + n_genes)
     return buffers + max(searching, propagating) + graph + copies

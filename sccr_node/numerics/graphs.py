@@ -7,8 +7,31 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from sccr_node.numerics._kernels import PANEL, kernels
-from sccr_node.numerics.neighbors import DenseRows, Neighbors, SparseRows, buffer_size, search
+from sccr_node.numerics.neighbors import DenseRows, Neighbors, SearchSummary, SparseRows, buffer_size, search
 from sccr_node.numerics.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class CellGraph:
+    """A normalised graph of cells.
+
+    Attributes
+    ----------
+    adjacency
+        Cells x cells.
+    order
+        An order of the cells in which neighbours are near each other (``order[new] = old``); None: not known yet.
+    search
+        What the search of the neighbours left out; None if nothing was.
+    """
+
+    adjacency: sp.csr_matrix
+    order: NDArray[np.int64] | None = None
+    search: SearchSummary | None = None
+
+    def turned(self) -> "CellGraph":
+        """Return the graph with all its edges in the other direction."""
+        return CellGraph(self.adjacency.T.tocsr(), self.order)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@
 #define TILE 512         /* rows and columns of the similarities that are computed together */
 #define DEPTH 128        /* dimensions summed in registers: two panels of this depth fit the L1 cache */
 #define TILE_ROWS (LANES == 16 ? 8 : 4) /* rows of a product held in registers, two vectors each */
+#define AHEAD 32         /* entries of a sparse matrix between a fetch from memory and its use */
+#define LINE 16          /* values in a cache line */
 #define LISTED_ROWS 16   /* contested rows that are scanned together: they stay in the L2 cache */
 
 #define INLINE static inline __attribute__((always_inline))
@@ -63,9 +65,10 @@ int supported_level(void)
 
 /* ---------------------------------------------------------------- sparse rows times a block ------------------- */
 
-/* sum = weights . block[columns], for one row of a sparse matrix and a block of `width` columns. */
-INLINE void combine(const int32_t *columns, const float *weights, int64_t count, const float *block, const int width,
-                    float *sum)
+/* sum = weights . block[columns], for one row of a sparse matrix and a block of `width` columns. `listed` is the number of
+ * columns until the end of the matrix: those of the next rows are fetched ahead. */
+INLINE void combine(const int32_t *columns, const float *weights, int64_t count, int64_t listed, const float *block,
+                    const int width, float *sum)
 {
     enum { HELD = LANES == 4 ? 8 : 64 / LANES }; /* as many accumulators as there are registers for */
     const int vectors = width / LANES;
@@ -75,6 +78,8 @@ INLINE void combine(const int32_t *columns, const float *weights, int64_t count,
         UNROLL for (int v = 0; v < held; v++) total[v] = (vec){0};
         for (int64_t k = 0; k < count; k++) {
             const float *row = block + (int64_t)columns[k] * width + first * LANES;
+            const float *later = block + (int64_t)columns[k + AHEAD < listed ? k + AHEAD : k] * width + first * LANES;
+            UNROLL for (int v = 0; v < held * LANES; v += LINE) __builtin_prefetch(later + v);
             UNROLL for (int v = 0; v < held; v++) total[v] += weights[k] * load(row + v * LANES);
         }
         UNROLL for (int v = 0; v < held; v++) store(sum + (first + v) * LANES, total[v]);
@@ -97,7 +102,8 @@ INLINE void hard_step(const int64_t *starts, const int32_t *columns, const float
     for (int64_t i = 0; i < nodes; i++) {
         float *row = to + i * width;
         const float *kept = held + i * width;
-        combine(columns + starts[i], weights + starts[i], starts[i + 1] - starts[i], from, width, row);
+        combine(columns + starts[i], weights + starts[i], starts[i + 1] - starts[i], starts[nodes] - starts[i], from, width,
+                row);
         UNROLL for (int c = 0; c < width; c += LANES) {
             const vec value = load(kept + c);
             const ivec there = value == value;
@@ -111,7 +117,8 @@ INLINE void soft_step(const int64_t *starts, const int32_t *columns, const float
 {
     for (int64_t i = 0; i < nodes; i++) {
         float *row = to + i * width;
-        combine(columns + starts[i], weights + starts[i], starts[i + 1] - starts[i], from, width, row);
+        combine(columns + starts[i], weights + starts[i], starts[i + 1] - starts[i], starts[nodes] - starts[i], from, width,
+                row);
         UNROLL for (int c = 0; c < width; c += LANES)
             store(row + c, beta * load(row + c) + (1 - beta) * load(source + i * width + c));
     }
@@ -449,7 +456,8 @@ void search_sparse(const int64_t *starts, const int32_t *columns, const float *v
             const int64_t i1 = i0 + TILE < end ? i0 + TILE : end;
             for (int64_t i = i0; i < i1; i++) {
                 float *out = products + (i - i0) * width;
-                FOR_WIDTH(width, combine(columns + starts[i], values + starts[i], starts[i + 1] - starts[i], block, WIDTH, out));
+                FOR_WIDTH(width, combine(columns + starts[i], values + starts[i], starts[i + 1] - starts[i],
+                                         starts[i1] - starts[i], block, WIDTH, out));
             }
             offer(products, width, i0, i1, j0, j1, inverse_norms, 0, scores, indices, kept);
         }

@@ -9,17 +9,23 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from sccr_node.numerics._kernels import kernels
-from sccr_node.numerics.graphs import GeneScaling
+from sccr_node.numerics.graphs import CellGraph, GeneScaling
 from sccr_node.numerics.neighbors import SparseRows
 from sccr_node.numerics.workspace import Workspace
 
-CACHE_BYTES = 24 << 20  # for the three arrays of one block: about a last-level cache
+WIDTHS = (64, 32, 16)
+"""Numbers of columns that can be propagated together, the fastest first: an edge is looked up once for all of them."""
+
 GENE_BLOCK = 32  # cells propagated together over the genes
 
 
-def block_width(n_nodes: int) -> int:
-    """Return how many columns are propagated together: as many as fit in the cache. Depends only on the data."""
-    return next((width for width in (64, 32) if 3 * 4 * n_nodes * width <= CACHE_BYTES), 16)
+def block_width(n_columns: int, threads: int) -> int:
+    """Return how many of so many columns are propagated together; no result depends on it.
+
+    The blocks of all threads together take no more memory than the whole matrix, or than two blocks of the widest kind.
+    """
+    room = max(n_columns, 2 * 3 * WIDTHS[0])
+    return next((width for width in WIDTHS if threads * 3 * width <= room), WIDTHS[-1])
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,14 @@ class Ordered:
     order: NDArray[np.int64]
 
     @classmethod
-    def of(cls, graph: sp.csr_matrix, *, reorder: bool = True) -> "Ordered":
-        """Return the graph in reverse Cuthill-McKee order, or unchanged."""
-        n = graph.shape[0]
-        order = np.arange(n, dtype=np.int64)
-        if reorder:
-            order = reverse_cuthill_mckee(graph, symmetric_mode=False).astype(np.int64)
-            graph = graph[order][:, order]
-            graph.sort_indices()
-        return cls(*_csr_arrays(graph), order)
+    def of(cls, graph: CellGraph) -> "Ordered":
+        """Return the graph in the order that came with it, else in reverse Cuthill-McKee order."""
+        order = graph.order
+        if order is None:
+            order = reverse_cuthill_mckee(graph.adjacency, symmetric_mode=False).astype(np.int64)
+        adjacency = graph.adjacency[order][:, order]
+        adjacency.sort_indices()
+        return cls(*_csr_arrays(adjacency), order)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def hard_propagation(
 ) -> NDArray[np.float32]:
     """Propagate `expression` (cells x genes) over the cell graph, restoring its stored values in every iteration."""
     out = np.empty(expression.shape, np.float32)
-    propagate_over_cells(graph, expression, out, Workspace(threads), iterations=n_iterations)
+    propagate_over_cells(CellGraph(graph), expression, out, Workspace(threads), iterations=n_iterations)
     return out
 
 
@@ -75,12 +80,12 @@ def soft_propagation(
 ) -> NDArray[np.float32]:
     """Propagate `expression` (cells x genes) over the cell graph, mixing 1 - beta of the source into each iteration."""
     out = np.empty(expression.shape, np.float32)
-    propagate_over_cells(graph, expression, out, Workspace(threads), iterations=n_iterations, beta=beta)
+    propagate_over_cells(CellGraph(graph), expression, out, Workspace(threads), iterations=n_iterations, beta=beta)
     return out
 
 
 def propagate_over_cells(
-    graph: sp.csr_matrix,
+    graph: CellGraph,
     source: sp.csr_matrix | NDArray[np.float32],
     out: NDArray[np.float32],
     work: Workspace,
@@ -100,7 +105,7 @@ def propagate_over_cells(
     """
     cells, genes = out.shape
     nodes = Ordered.of(graph)
-    width = block_width(cells)
+    width = block_width(genes, work.threads)
     csr = _csr_arrays(source) if sp.issparse(source) else None
     room = [[np.empty(cells * width, np.float32) for _ in range(3)] for _ in range(work.threads)]
     adjacency = nodes.indptr, nodes.indices, nodes.data, cells, width
@@ -142,7 +147,7 @@ def powers_bytes(n_nodes: int, n_powers: int) -> int:
 
 
 def powers_over_cells(
-    graph: sp.csr_matrix,
+    graph: CellGraph,
     source: sp.csr_matrix,
     n_powers: int,
     work: Workspace,
@@ -206,7 +211,7 @@ def propagate_over_genes(
     Starts from the standardised `dense` (or from `expression`, if `dense` is None) and undoes the standardisation.
     """
     cells, genes = out.shape
-    nodes = Ordered.of(graph, reorder=False)
+    adjacency = _csr_arrays(graph)
     csr = _csr_arrays(expression)
     room = [[np.empty(genes * GENE_BLOCK, np.float32) for _ in range(3)] for _ in range(work.threads)]
 
@@ -217,10 +222,7 @@ def propagate_over_genes(
         library.cells_to_block(
             dense, *csr, genes, first, used, GENE_BLOCK, scaling.means, scaling.inverses, block, held
         )
-        library.propagate_hard(
-            nodes.indptr, nodes.indices, nodes.data, genes, GENE_BLOCK, held, block, other, iterations,
-            work.cancelled,
-        )  # fmt: skip
+        library.propagate_hard(*adjacency, genes, GENE_BLOCK, held, block, other, iterations, work.cancelled)
         library.block_to_cells(block, genes, first, used, GENE_BLOCK, scaling.means, scaling.scales, out)
 
     work.run(block_of_cells, range(0, cells, GENE_BLOCK))

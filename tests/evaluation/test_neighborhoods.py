@@ -8,6 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from sccr_node.evaluation.neighborhoods import averaged_cells, nearest, prediction_error, votes_by_type
 from sccr_node.numerics import Workspace, cell_graph
+from sccr_node.numerics.graphs import CellGraph
 
 
 def points(seed=0, n=700, n_components=8):
@@ -59,7 +60,7 @@ def test_averaged_cells_equals_the_transcription(beta, n_iterations):
     for _ in range(n_iterations):
         weights = beta * dense @ weights + (1 - beta) * np.eye(120)
     expected = weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1)
-    found = averaged_cells(graph, beta, n_iterations, Workspace(1), seed=0)
+    found = averaged_cells(CellGraph(graph), beta, n_iterations, Workspace(1), seed=0)
     np.testing.assert_allclose(np.sort(found), np.sort(expected), rtol=1e-3)
     if beta == 0:
         assert np.array_equal(found, np.ones(120))

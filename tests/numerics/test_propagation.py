@@ -8,6 +8,7 @@ from random_inputs import random_expression, without_empty
 
 from sccr_node.numerics import Workspace, cell_graph, hard_propagation, propagation, soft_propagation
 from sccr_node.numerics._kernels import forced_level, usable_levels
+from sccr_node.numerics.graphs import CellGraph
 from sccr_node.numerics.propagation import CellStatistics, propagate_over_cells
 
 X = without_empty(random_expression(7, 130, 150))
@@ -17,7 +18,7 @@ X = without_empty(random_expression(7, 130, 150))
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("iterations", [0, 1, 6])
 def test_hard_and_soft(monkeypatch, level, width, iterations):
-    monkeypatch.setattr(propagation, "block_width", lambda n: width)
+    monkeypatch.setattr(propagation, "block_width", lambda *_: width)
     graph = cell_graph(X, 5)
     dense, wide = graph.toarray().astype(np.float64), X.astype(np.float64)
     with forced_level(level):
@@ -32,7 +33,7 @@ def test_hard_and_soft(monkeypatch, level, width, iterations):
 def test_blocks_of_any_width_give_the_same_bits(monkeypatch):
     graph, results = cell_graph(X, 5), []
     for width in (16, 32, 64):
-        monkeypatch.setattr(propagation, "block_width", lambda n, width=width: width)
+        monkeypatch.setattr(propagation, "block_width", lambda *_, width=width: width)
         results.append(hard_propagation(graph, sp.csr_matrix(X)))
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
 
@@ -52,12 +53,24 @@ def test_mixing_and_statistics_on_the_way():
     plain = hard_propagation(graph, x, 3)
     mixed = np.random.default_rng(0).random(X.shape, np.float32)
     out, statistics = mixed.copy(), CellStatistics.empty(X.shape[1])
-    propagate_over_cells(graph, x, out, Workspace(2), iterations=3, share=0.8, mixed=out, statistics=statistics)
+    propagate_over_cells(
+        CellGraph(graph), x, out, Workspace(2), iterations=3, share=0.8, mixed=out, statistics=statistics
+    )
     np.testing.assert_allclose(out, 0.8 * plain + 0.2 * mixed, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(statistics.means, plain.mean(axis=0, dtype=np.float64), rtol=1e-12)
     np.testing.assert_allclose(statistics.deviations, plain.std(axis=0, ddof=1, dtype=np.float64), rtol=1e-9)
 
 
-def test_narrower_blocks_for_more_cells():
-    widths = [propagation.block_width(n) for n in (100, 8_569, 24_000, 200_000, 10_000_000)]
-    assert widths == sorted(widths, reverse=True) and set(widths) <= {16, 32, 64} and widths[0] == 64
+@pytest.mark.parametrize("order", [np.arange(len(X))[::-1].copy(), np.random.default_rng(0).permutation(len(X))])
+def test_the_order_of_cells_does_not_matter(order):
+    graph, x = cell_graph(X, 5), sp.csr_matrix(X)
+    out = np.empty_like(X)
+    propagate_over_cells(CellGraph(graph, order), x, out, Workspace(1), iterations=9)
+    np.testing.assert_allclose(out, hard_propagation(graph, x, 9), atol=1e-6)
+
+
+def test_blocks_of_many_threads_take_no_more_than_the_matrix():
+    assert propagation.block_width(2000, 2) == 64 and propagation.block_width(50, 2) == 64
+    for threads in (4, 8, 16):
+        assert threads * 3 * propagation.block_width(2000, threads) <= 2000
+    assert propagation.block_width(50, 64) == 16

@@ -44,7 +44,7 @@ def search(rows: SparseRows | DenseRows, n_kept: int, work: Workspace) -> Neighb
         n_groups=near.shape[0], n_searched=near.nnz / near.shape[0], recall=recall, proved=float(certain.mean())
     )
     back = np.argsort(order)
-    return Neighbors(found.indices[back], found.scores[back], summary)
+    return Neighbors(found.indices[back], found.scores[back], summary, order)
 
 
 def operations(n_rows: int, n_values: int) -> int:

@@ -49,11 +49,15 @@ class Neighbors:
         The neighbours and their cosines, best first: rows x kept; index -1 for none.
     summary
         What was left out; None if nothing was.
+    order
+        An order of the rows in which similar ones are near each other (``order[new] = old``); None if the search
+        made none.
     """
 
     indices: NDArray[np.int32]
     scores: NDArray[np.float64]
     summary: SearchSummary | None = None
+    order: NDArray[np.int64] | None = None
 
     @classmethod
     def none(cls, n_rows: int, n_kept: int) -> "Neighbors":
