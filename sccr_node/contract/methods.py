@@ -17,7 +17,7 @@ Task = Literal["recovery", "clustering"]
 COMMON_SETTINGS: Mapping[str, Value] = {"neighbor_search": "auto"}
 """The settings of all methods that are ours, not published, with their defaults."""
 
-CLUSTERED_FROM = 16_384
+CLUSTERED_FROM = 8_192
 """Cells from which the automatic choice is the clustered search (docs/benchmarks.md has the measurements)."""
 
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from sccr_node.data import foreign, tenx
@@ -27,6 +26,9 @@ from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.store import StoreFormat
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RAW = "raw"
 """The name that stands for ``.raw.X``, unless a layer has it."""
@@ -154,6 +156,8 @@ class Dataset:
         if name not in columns:
             raise InputProblem(f"{slot} of {self.path} has no column {name!r}; it has {among(name, columns)}")
         with reading(self.path, f"{slot}[{name!r}]"):
+            import pandas as pd
+
             values = pd.Series(frame.column(name), index=names, name=name)
             if pd.api.types.infer_dtype(values, skipna=True) == "bytes":
                 values = values.str.decode("utf-8")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.console import Finding
 from sccr_node.runtime.words import did_you_mean, plural, quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEATURE_COLUMNS = ("feature_types", "feature_type")
 

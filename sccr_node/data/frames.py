@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from sccr_node.data.matrix import text_of
 from sccr_node.storage.store import column_order
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONGEST_NAME = 10_000
 """Characters; numpy keeps all names as long as the longest, which one of millions would make gigabytes."""
@@ -76,6 +78,8 @@ class StoredTable:
 
     def names(self) -> np.ndarray:
         """Return the names of the rows."""
+        if not hasattr(self._index, "keys"):
+            return strings(self._index[:])
         from anndata.io import read_elem
 
         return strings(read_elem(self._index))
@@ -119,6 +123,8 @@ class RowsOfTable:
 
 def legacy_table(dataset: Any, uns: Any) -> MemoryTable:
     """Read a table of AnnData before 0.7: one compound dataset, with categories in ``uns[<column>_categories]``."""
+    import pandas as pd
+
     records = dataset[()]
     columns: dict[str, Any] = {}
     for name in records.dtype.names:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from sccr_node.data.guard import one_line, reading
@@ -104,6 +103,8 @@ class MatrixText:
         cells_first
             Whether the rows of the file are cells; else its columns are.
         """
+        import pandas as pd
+
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a line with more than three numbers
             return self._read(cells_first)
@@ -142,6 +143,8 @@ class MatrixText:
 
     def _pieces(self) -> Any:
         """Yield rows and columns, counted from 0, and values of a few entries at a time."""
+        import pandas as pd
+
         types: dict[str, Any] = {"row": np.int64, "column": np.int64, "value": np.float64}
         if not self.header.has_values:
             del types["value"]

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from sccr_node.data.guard import listing, reading
 from sccr_node.data.matrix import CsrMatrix, canonical, whole_numbers
@@ -28,6 +27,7 @@ class TenX(NamedTuple):
 def _anndata(matrix: Any, cells: list[str], genes: list[str], var: dict[str, Any]) -> Any:
     """Return AnnData as scanpy's readers would, with all names and features as they are."""
     import anndata
+    import pandas as pd
 
     matrix = canonical(matrix if matrix.dtype != np.int32 else matrix.astype(np.float32))
     obs_names, var_names = (pd.Index(names, dtype=object) for names in (cells, genes))

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 PANEL, TILE, DEPTH, LISTED_ROWS = 32, 512, 128, 16  # as in kernels.c; checked when it is loaded
 
+WIDTHS = (64, 32, 16)
+"""Columns of a block that are worked on together, the fastest first: an edge is looked up once for all of them."""
+
 # From the plainest to the best, one library each, built from the same source; aarch64 has only the baseline.
 LEVELS = ("baseline", "avx2", "avx512")
 
@@ -60,6 +63,7 @@ _SIGNATURES = {
     "genes_to_panel": "fnnnnddf",
     "panel_norms": "fnd",
     "search_dense": "fnnnnnfnfinfi",
+    "sparse_times": "lifnnfnnnf",
     "search_sparse": "lifnlnnnnffinffi",
     "rank_dense": "fnnndinfinDndib",
     "rank_sparse": "lifnndifinndibf",

@@ -65,10 +65,10 @@ int supported_level(void)
 
 /* ---------------------------------------------------------------- sparse rows times a block ------------------- */
 
-/* sum = weights . block[columns], for one row of a sparse matrix and a block of `width` columns. `listed` is the number of
- * columns until the end of the matrix: those of the next rows are fetched ahead. */
+/* sum = weights . block[columns], for one row of a sparse matrix and `width` columns of a block whose rows are `stride`
+ * values apart. `listed` is the number of entries until the end of the matrix: those of the next rows are fetched ahead. */
 INLINE void combine(const int32_t *columns, const float *weights, int64_t count, int64_t listed, const float *block,
-                    const int width, float *sum)
+                    int64_t stride, const int width, float *sum)
 {
     enum { HELD = LANES == 4 ? 8 : 64 / LANES }; /* as many accumulators as there are registers for */
     const int vectors = width / LANES;
@@ -77,8 +77,8 @@ INLINE void combine(const int32_t *columns, const float *weights, int64_t count,
         vec total[HELD];
         UNROLL for (int v = 0; v < held; v++) total[v] = (vec){0};
         for (int64_t k = 0; k < count; k++) {
-            const float *row = block + (int64_t)columns[k] * width + first * LANES;
-            const float *later = block + (int64_t)columns[k + AHEAD < listed ? k + AHEAD : k] * width + first * LANES;
+            const float *row = block + (int64_t)columns[k] * stride + first * LANES;
+            const float *later = block + (int64_t)columns[k + AHEAD < listed ? k + AHEAD : k] * stride + first * LANES;
             UNROLL for (int v = 0; v < held * LANES; v += LINE) __builtin_prefetch(later + v);
             UNROLL for (int v = 0; v < held; v++) total[v] += weights[k] * load(row + v * LANES);
         }
@@ -103,7 +103,7 @@ INLINE void hard_step(const int64_t *starts, const int32_t *columns, const float
         float *row = to + i * width;
         const float *kept = held + i * width;
         combine(columns + starts[i], weights + starts[i], starts[i + 1] - starts[i], starts[nodes] - starts[i], from, width,
-                row);
+                width, row);
         UNROLL for (int c = 0; c < width; c += LANES) {
             const vec value = load(kept + c);
             const ivec there = value == value;
@@ -118,7 +118,7 @@ INLINE void soft_step(const int64_t *starts, const int32_t *columns, const float
     for (int64_t i = 0; i < nodes; i++) {
         float *row = to + i * width;
         combine(columns + starts[i], weights + starts[i], starts[i + 1] - starts[i], starts[nodes] - starts[i], from, width,
-                row);
+                width, row);
         UNROLL for (int c = 0; c < width; c += LANES)
             store(row + c, beta * load(row + c) + (1 - beta) * load(source + i * width + c));
     }
@@ -440,6 +440,16 @@ void search_dense(const float *panels, int64_t dimensions, int64_t i0, int64_t i
 
 /* ---------------------------------------------------------------- sparse search ------------------------------- */
 
+/* out[r, at + c] = rows [first, last) of a sparse matrix times columns [at, at + width) of a matrix with `stride` columns, as
+ * many as out has. */
+void sparse_times(const int64_t *starts, const int32_t *columns, const float *values, int64_t first, int64_t last,
+                  const float *matrix, int64_t stride, int64_t at, int64_t width, float *out)
+{
+    for (int64_t i = first; i < last; i++, out += stride)
+        FOR_WIDTH(width, combine(columns + starts[i], values + starts[i], starts[i + 1] - starts[i], starts[last] - starts[i],
+                                 matrix + at, stride, WIDTH, out + at));
+}
+
 /* Similarities of the rows i < j1 in some ranges with rows [j0, j1) of a sparse matrix, j1 - j0 <= width, offered both ways.
  * Ranges are pairs [first, last), by rising rows. */
 void search_sparse(const int64_t *starts, const int32_t *columns, const float *values, int64_t dimensions,
@@ -457,7 +467,7 @@ void search_sparse(const int64_t *starts, const int32_t *columns, const float *v
             for (int64_t i = i0; i < i1; i++) {
                 float *out = products + (i - i0) * width;
                 FOR_WIDTH(width, combine(columns + starts[i], values + starts[i], starts[i + 1] - starts[i],
-                                         starts[i1] - starts[i], block, WIDTH, out));
+                                         starts[i1] - starts[i], block, WIDTH, WIDTH, out));
             }
             offer(products, width, i0, i1, j0, j1, inverse_norms, 0, scores, indices, kept);
         }

@@ -8,13 +8,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from sccr_node.numerics._kernels import kernels
+from sccr_node.numerics._kernels import WIDTHS, kernels
 from sccr_node.numerics.graphs import CellGraph, GeneScaling
 from sccr_node.numerics.neighbors import SparseRows
 from sccr_node.numerics.workspace import Workspace
-
-WIDTHS = (64, 32, 16)
-"""Numbers of columns that can be propagated together, the fastest first: an edge is looked up once for all of them."""
 
 GENE_BLOCK = 32  # cells propagated together over the genes
 

@@ -189,26 +189,40 @@ class Appender:
 
     def write_record(self, slot: str, key: str, record: dict[str, Any]) -> None:
         """Write a nested mapping of numbers, strings, booleans and lists of them; None is left out."""
-        from anndata.io import write_elem
-
-        with quiet():
-            write_elem(self._slot(slot), key, storable(record))
-        self.check()
+        self.write_element(self._slot(slot), key, storable(record))
 
     def write_var_column(self, key: str, values: np.ndarray) -> None:
         """Append a column to ``var``, last in the order; an existing column keeps its place."""
-        from anndata.io import write_elem
-
         var = self.root["var"]
         if not hasattr(var, "keys"):
             self._write_legacy_column("var", key, values)
             return
         order = column_order(var)
-        with quiet():
-            write_elem(var, key, values)
+        if key in var:
+            del var[key]
+        self.write_element(var, key, values)
         if key not in order:
             self._set_names(var, "column-order", [*order, key])
         self.check()
+
+    def write_element(self, parent: Any, name: str, value: Any) -> None:
+        """Write a mapping, an array, a text, a number or a truth value in AnnData's encoding.
+
+        As anndata.io.write_elem does, but without the second that a process takes to load anndata.
+        """
+        if isinstance(value, Mapping):
+            group = self.create_group(parent, name, encoded_as("dict", "0.1.0"))
+            for key, item in value.items():
+                self.write_element(group, key, item)
+            return
+        values = np.asarray(value)
+        text = is_text(values.dtype)
+        if values.ndim:
+            attributes = encoded_as("string-array" if text else "array", "0.2.0")
+            self.write_array(parent, name, values.dtype, values.shape[1:], [values], attributes)
+        else:
+            attributes = encoded_as("string" if text else "numeric-scalar", "0.2.0")
+            self.write_scalar(parent, name, value, values.dtype, attributes)
 
     def create_group(self, parent: Any, name: str, attributes: Mapping[str, Any]) -> Any:
         """Create a group with attributes, given as a reader of any format returns them.
@@ -371,8 +385,7 @@ class Appender:
 
     @staticmethod
     def _mark(element: Any, encoding: str, version: str) -> None:
-        element.attrs["encoding-type"] = encoding
-        element.attrs["encoding-version"] = version
+        element.attrs.update(encoded_as(encoding, version))
 
     def _set_names(self, group: Any, attribute: str, names: list[str]) -> None:
         raise NotImplementedError
@@ -496,8 +509,13 @@ def column_order(group: Any) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in stored]
 
 
+def encoded_as(encoding: str, version: str) -> dict[str, str]:
+    """Return the attributes by which AnnData knows how an element is stored."""
+    return {"encoding-type": encoding, "encoding-version": version}
+
+
 def storable(value: Any) -> Any:
-    """Convert a nested mapping of plain Python values to one that anndata can write; None is left out."""
+    """Convert a nested mapping of plain Python values to one of values and arrays; None is left out."""
     if isinstance(value, dict):
         return {str(key): storable(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):

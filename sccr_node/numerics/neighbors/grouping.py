@@ -9,7 +9,7 @@ from sccr_node.numerics.neighbors.rows import DenseRows, SparseRows
 from sccr_node.numerics.workspace import Workspace
 
 SKETCHED_DIMENSIONS = 64
-SKETCHED_ROWS = 1024  # from which the axes are found
+SKETCHED_ROWS = 512  # from which the axes are found
 PRODUCT_ROWS = 1024  # rows per block of products
 LEAST_SHARE = 1 / 8  # of the smaller part of a split: so that the number of splits in a row is bounded
 TWO_MEANS_STEPS = 6
@@ -22,7 +22,6 @@ class UnitRows:
 
     def __init__(self, rows: SparseRows | DenseRows) -> None:
         self.n_rows, self._rows, self._inverses = rows.n_rows, rows, inverses(rows.norms()).astype(np.float32)
-        self._matrix = rows.matrix
 
     def dense(self, which: NDArray[np.int64]) -> Float32Array:
         """Return some of them."""
@@ -30,7 +29,7 @@ class UnitRows:
 
     def times(self, first: int, last: int, matrix: Float32Array) -> Float32Array:
         """Return rows [first, last) times a matrix (columns of the rows x anything)."""
-        return np.asarray(self._matrix[first:last] @ matrix) * self._inverses[first:last, None]
+        return self._rows.times(first, last, matrix) * self._inverses[first:last, None]
 
 
 def sketch_axes(rows: UnitRows) -> Float32Array:

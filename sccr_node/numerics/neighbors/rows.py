@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from sccr_node.numerics._kernels import PANEL, kernels
+from sccr_node.numerics._kernels import PANEL, WIDTHS, kernels
 
 if TYPE_CHECKING:
     from sccr_node.numerics.workspace import Workspace
@@ -104,6 +104,20 @@ class SparseRows:
         """Return some rows, dense."""
         return np.asarray(self.matrix[rows].toarray(), np.float32)
 
+    def times(self, first: int, last: int, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return rows [first, last) times a matrix (columns of the rows x anything)."""
+        wanted = matrix.shape[1]
+        matrix = np.pad(matrix, ((0, 0), (0, -wanted % WIDTHS[-1])))
+        product = np.empty((last - first, matrix.shape[1]), np.float32)
+        at = 0
+        for width in WIDTHS:
+            while at + width <= matrix.shape[1]:
+                kernels().sparse_times(
+                    self.indptr, self.indices, self.data, first, last, matrix, matrix.shape[1], at, width, product
+                )
+                at += width
+        return product[:, :wanted]
+
     @contextlib.contextmanager
     def reordered(self, order: NDArray[np.int64], work: "Workspace") -> Iterator["SparseRows"]:
         """Give a copy of the rows in another order: the first is what row ``order[0]`` was."""
@@ -144,6 +158,10 @@ class DenseRows:
     def dense(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return some rows."""
         return self.matrix[rows]
+
+    def times(self, first: int, last: int, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return rows [first, last) times a matrix (columns of the rows x anything)."""
+        return np.asarray(self.matrix[first:last] @ matrix)
 
     @contextlib.contextmanager
     def reordered(self, order: NDArray[np.int64], work: "Workspace") -> Iterator["DenseRows"]:

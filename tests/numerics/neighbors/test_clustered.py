@@ -87,7 +87,7 @@ def test_it_is_exact_among_the_rows_that_are_compared(kind, level):
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_it_is_the_same_for_any_number_of_threads(kind):
-    e = typed(n=4000)
+    e = typed(n=5000)
     found = [search(both_kinds(e)[kind], KEPT, Workspace(threads), "clustered") for threads in (1, 2, 3)]
     assert found[0].summary is not None
     for other in found[1:]:

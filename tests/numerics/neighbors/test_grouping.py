@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from sccr_node.numerics import Workspace
+from sccr_node.numerics._kernels import forced_level, usable_levels
 from sccr_node.numerics.neighbors import DenseRows, SparseRows, buffer_size
 from sccr_node.numerics.neighbors.grouping import UnitRows, grouped, sketch_axes
 
@@ -64,5 +65,14 @@ def test_sparse_rows_are_the_same_as_dense_ones():
     one, other = UnitRows(SparseRows.of(matrix)), UnitRows(dense)
     np.testing.assert_allclose(one.dense(np.arange(500)), other.dense(np.arange(500)), atol=1e-6)
     assert (one.dense(np.array([7])) == 0).all()
-    factor = random(60, 4)
-    np.testing.assert_allclose(one.times(3, 99, factor), other.times(3, 99, factor), atol=1e-5)
+
+
+@pytest.mark.parametrize("level", usable_levels())
+@pytest.mark.parametrize("n_columns", [1, 4, 16, 47, 64, 129, 240])
+def test_sparse_rows_times_a_matrix(level, n_columns):
+    matrix = sp.random(500, 60, 0.2, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    factor = random(60, n_columns)
+    with forced_level(level):
+        for first, last in ((0, 500), (3, 99), (499, 500), (7, 7)):
+            product = SparseRows.of(matrix).times(first, last, factor)
+            np.testing.assert_allclose(product, matrix[first:last] @ factor.astype(np.float64), atol=1e-5)
