@@ -22,11 +22,12 @@ from sccr_node.data.genes import ListedGene
 from sccr_node.data.output import check_keys
 from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation.verdicts import Tuning
-from sccr_node.pipeline.needs import check_memory
+from sccr_node.pipeline.needs import check_needs
 from sccr_node.pipeline.plan import batches_of, decide_and_show, listed_genes, make_plan
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.tune import check_before_tuning, tune_opened, tuned
 from sccr_node.results import InMemory, write
+from sccr_node.runtime import scratch
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.words import shortened
 
@@ -69,6 +70,7 @@ def impute(
     overwrite_keys: bool = False,
     threads: int | None = None,
     max_memory: int | str | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
@@ -143,6 +145,9 @@ def impute(
     max_memory
         Do not start if the run would need more memory than this, e.g. ``"8GB"`` (default: the container's or machine's
         limit).
+    work_dir
+        Folder for temporary files (default: ``TMPDIR``). If it is given and memory does not suffice, the largest
+        matrices are kept there: the same result, but slower.
     quiet
         Show only warnings.
     copy
@@ -182,7 +187,7 @@ def impute(
     >>> sc.pp.neighbors(adata, use_rep="X_sccr")  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name not in ("adata", "copy")}
-    with _messages_in_python(given):
+    with _messages_in_python(given), scratch.work_dir(work_dir):
         return _impute(adata, given, copy=copy)
 
 
@@ -217,6 +222,7 @@ def tune(
     seed: int = 0,
     threads: int | None = None,
     max_memory: int | str | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> Tuning:
     """Tune scCR's parameters for a data set, and say whether imputing it helps, without labels.
@@ -240,7 +246,7 @@ def tune(
         Maximum number of cells to tune on, sampled at random in proportion to batch size (0: all).
     seed
         Which cells, molecules and genes are drawn.
-    threads, max_memory, quiet
+    threads, max_memory, work_dir, quiet
         As for :func:`impute`.
 
     Returns
@@ -261,7 +267,7 @@ def tune(
     >>> sccr_node.impute(adata, **tuning.numbers)  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name != "adata"}
-    with _messages_in_python(given):
+    with _messages_in_python(given), scratch.work_dir(work_dir):
         return _tune(adata, given)
 
 
@@ -350,6 +356,8 @@ def _opened(
 ) -> tuple[Asked, Dataset, Sequence[ListedGene] | None]:
     """Return the validated parameters, the opened data, and the genes, if they are listed."""
     listed = None
+    if isinstance(given["work_dir"], os.PathLike):
+        given = {**given, "work_dir": os.fspath(given["work_dir"])}
     if isinstance(given["genes"], os.PathLike):
         path = os.fsdecode(given["genes"])
         given = {**given, "genes": os.path.join(os.curdir, path) if path in GENE_CHOICES else path}
@@ -373,7 +381,7 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
     plan = make_plan(data, asked, console, listed=listed)
     if asked.tune:
         check_before_tuning(plan.data, plan.preparation, plan.batches)
-    check_memory(plan.needs, console)
+    check_needs(plan.needs, console)
     if asked.tune:
         plan = tuned(plan, asked, console, Clock(), listed=listed)
     imputation = run_plan(plan, console, Clock())

@@ -194,8 +194,11 @@ def contract_command(
             for variable in unknown_variables(known_fields()):
                 console.warn(f"ignoring the environment variable {variable}: there is no such parameter")
             check_address_space()
+            from sccr_node.runtime.scratch import work_dir  # only now, because it loads numpy
+
             try:
-                function(params, console, **given)
+                with work_dir(params.work_dir):
+                    function(params, console, **given)
             finally:
                 console.close_bar()
 

@@ -13,7 +13,7 @@ from sccr_node.runtime.texts import read_small
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class InputRecord(_Record):

@@ -71,7 +71,7 @@ SMALLEST_BARE_SIZE = 1_000_000
 class Parameters(BaseModel):
     """What all parameter models share: unknown names are errors, and a validated model is immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _config: Path | None = PrivateAttr(default=None)
@@ -114,6 +114,18 @@ class Parameters(BaseModel):
 class RunningParameters(Parameters):
     """How a command runs and logs; nothing here affects the result."""
 
+    work_dir: str | None = parameter(
+        None,
+        title="Folder for temporary files",
+        description=(
+            "Folder for temporary files (default: TMPDIR). If it is given, an imputation for which memory does not "
+            "suffice keeps its largest matrices there: the same result, but slower."
+        ),
+        group=RUNNING,
+        affects_result=False,
+        metavar="DIR",
+        min_length=1,
+    )
     log_format: Literal["text", "json"] = parameter(
         "text",
         title="Log format",

@@ -9,7 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from sccr_node.runtime.scratch import ScratchArray
+
 BLOCK_BYTES = 64 * 2**20
+
+IN_MEMORY_BYTES = 256 * 2**20
+"""Up to here a CSC matrix is converted in memory, which works where there is no place for scratch, too."""
+
+TURNED_ENTRIES = 1 << 21
+"""Entries that are converted at a time: about 100 MB with all that belongs to them."""
 
 
 def pieces(block: Any, n_entries: int = 1 << 18) -> Iterator[tuple[int, Any]]:
@@ -165,6 +173,22 @@ class CsrMatrix(_Rows):
             )
         )
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type in which values are read."""
+        return self._dtype
+
+    def entries(self, most: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield all stored entries in order, at most so many at a time: their rows, columns and values."""
+        for start in range(0, int(self._indptr[-1]), most):
+            stop = min(start + most, int(self._indptr[-1]))
+            columns = whole_numbers(np.asarray(self._indices[start:stop]), "indices").astype(np.int64)
+            if int(columns.min()) < 0 or int(columns.max()) >= self.shape[1]:
+                raise ValueError("the sparse matrix has a column index out of range")
+            values = np.asarray(self._data[start:stop]).astype(self._dtype, copy=False)
+            rows = np.searchsorted(self._indptr, np.arange(start, stop), side="right") - 1
+            yield rows, columns, values
+
     def _bounds(self, max_bytes: int) -> Iterator[tuple[int, int]]:
         entry = self._dtype.itemsize + 4
         first = 0
@@ -201,7 +225,7 @@ class DenseMatrix(_Rows):
 class CscMatrix:
     """A CSC matrix: its cells are scattered over the file, so it is read whole and converted to CSR at first use.
 
-    ``in_memory_bytes`` is what this requires while both forms exist.
+    A large one is converted in scratch, in two passes over the file; ``in_memory_bytes`` is the most kept in memory.
     """
 
     streamed = False
@@ -209,10 +233,15 @@ class CscMatrix:
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
         self.shape = shape
         self._columns = CsrMatrix(data, indices, indptr, (shape[1], shape[0]))
-        self.in_memory_bytes = 2 * int(data.shape[0]) * (np.dtype(data.dtype).itemsize + 4)
+        self._data, self._indices = data, indices
+        whole = 2 * int(data.shape[0]) * (np.dtype(data.dtype).itemsize + 4)
+        self._fits = whole <= IN_MEMORY_BYTES
+        self.in_memory_bytes = whole if self._fits else IN_MEMORY_BYTES + 24 * shape[0]
 
     @cached_property
     def _rows(self) -> CsrMatrix:
+        if not self._fits:
+            return turned_in_scratch(self._columns)
         turned = canonical(self._columns._slice(0, self.shape[1]).T.tocsr())
         return CsrMatrix(turned.data, turned.indices, turned.indptr, self.shape)
 
@@ -223,6 +252,52 @@ class CscMatrix:
     def rows(self, rows: np.ndarray) -> Any:
         """Return some rows (sorted indices) as one canonical CSR matrix."""
         return self._rows.rows(rows)
+
+
+def turned_in_scratch(columns: CsrMatrix, n_entries: int = TURNED_ENTRIES) -> CsrMatrix:
+    """Return the transpose of a matrix, with its entries in scratch.
+
+    Entries are first put where runs of rows of the transpose begin, and then sorted by row within each run: both in
+    pieces, so that memory is bounded.
+
+    Parameters
+    ----------
+    columns
+        The matrix whose rows are the columns of the transpose.
+    n_entries
+        Entries in memory at a time.
+    """
+    n_columns, n_rows = columns.shape
+    ends = np.zeros(n_rows + 1, np.int64)
+    for _, row, _ in columns.entries(n_entries):
+        ends[1:] += np.bincount(row, minlength=n_rows)
+    np.cumsum(ends, out=ends)
+    # A run ends before the row with which it would become too long.
+    runs = [0]
+    while runs[-1] < n_rows:
+        last = int(np.searchsorted(ends, ends[runs[-1]] + n_entries, side="right")) - 1
+        runs.append(min(max(last, runs[-1] + 1), n_rows))
+    firsts = np.array(runs)
+    n_stored = int(ends[-1])
+    rows = ScratchArray(n_stored, np.dtype(np.int64))
+    genes = ScratchArray(n_stored, np.dtype(np.int32 if n_columns < 2**31 else np.int64))
+    values = ScratchArray(n_stored, columns.dtype)
+    filled = ends[firsts[:-1]]
+    for column, row, value in columns.entries(n_entries):
+        run = np.searchsorted(firsts, row, side="right") - 1
+        order = np.argsort(run, kind="stable")
+        row, column, value = row[order], column[order], value[order]
+        cuts = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=len(filled)))])
+        for number in np.flatnonzero(np.diff(cuts)).tolist():
+            own = slice(cuts[number], cuts[number + 1])
+            for array, part in ((rows, row), (genes, column), (values, value)):
+                array.put(int(filled[number]), part[own])
+            filled[number] += own.stop - own.start
+    for first, last in zip(ends[firsts[:-1]].tolist(), ends[firsts[1:]].tolist(), strict=True):
+        order = np.argsort(rows[first:last], kind="stable")  # stable: the columns of a row stay in order
+        for array in (genes, values):
+            array.put(first, array[first:last][order])
+    return CsrMatrix(values, genes, ends, (n_rows, n_columns))
 
 
 class ColumnsOf:

@@ -274,4 +274,5 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
         operations += search_operations(n_cells, n_cells * n_genes, search)
         operations += cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
         k_cell = max(k_cell, k_denoising)
-    return Cost(peak_bytes(shape, threads, n_buffers=2, k_cell=k_cell, k_gene=k_gene, search=search), operations)
+    peak = peak_bytes(shape, threads, n_buffers=2, k_cell=k_cell, k_gene=k_gene, search=search)
+    return Cost(peak, operations, buffers=2)

@@ -123,4 +123,5 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
         + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))
         + cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
     )
-    return Cost(peak_bytes(shape, threads, n_buffers=1, k_cell=max(k_cell, k_denoising), search=search), operations)
+    peak = peak_bytes(shape, threads, n_buffers=1, k_cell=max(k_cell, k_denoising), search=search)
+    return Cost(peak, operations, buffers=1)

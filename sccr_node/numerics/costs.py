@@ -19,10 +19,26 @@ class Shape:
 
 @dataclass(frozen=True)
 class Cost:
-    """Peak `bytes` that a method allocates beyond its input, and its floating-point `operations`."""
+    """What a method needs beyond its input.
+
+    Attributes
+    ----------
+    bytes
+        Peak memory.
+    operations
+        Floating-point operations.
+    buffers
+        Matrices of cells x genes, of `buffer_bytes` each, that are part of this memory.
+    """
 
     bytes: int
     operations: int
+    buffers: int
+
+
+def buffer_bytes(n_cells: int, n_genes: int) -> int:
+    """Return the bytes of one matrix of cells x genes."""
+    return 4 * buffer_size(n_cells, n_genes)
 
 
 def peak_bytes(
@@ -36,12 +52,15 @@ def peak_bytes(
     listed, nodes = n_cells * (k_cell + 1 + SPARE_CANDIDATES), n_cells
     if k_gene is not None:
         listed, nodes = listed + n_genes * (k_gene + 1 + SPARE_CANDIDATES), max(n_cells, n_genes)
-    buffers = 4 * buffer_size(n_cells, n_genes) * n_buffers
     searching = threads * (8 * listed + 4 * (TILE * TILE + PANEL * nodes)) + SEARCHES[search].BYTES_PER_ROW * n_cells
+    joining = 100 * n_cells * (k_cell + 1)
     propagating = threads * 3 * 4 * max(n_cells * block_width(n_genes, threads), n_genes * GENE_BLOCK)
-    graph = 160 * n_cells * (k_cell + 1)
-    copies = 20 * shape.n_stored + 16 * (n_cells + n_genes)
-    return buffers + max(searching, propagating) + graph + copies
+    graphs = 32 * n_cells * (k_cell + 1)
+    # The observed values are copied, in another order or transposed, before the first buffer is filled in.
+    return max(
+        16 * shape.n_stored + searching,
+        buffer_bytes(n_cells, n_genes) * n_buffers + max(searching, joining, propagating) + graphs,
+    )
 
 
 def search_operations(n_rows: int, n_values: int, search: str = "exact") -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Progress
 from sccr_node.runtime.resources import usable_cpus
+from sccr_node.runtime.scratch import ScratchFile
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -34,6 +35,8 @@ class Workspace:
     keep
         Whether results of `kept` are kept for later runs in the same workspace. Large arrays are then never
         overwritten, so each stage has its own.
+    on_disk
+        How many buffers, the first ones, are kept in scratch because memory does not suffice: slower, the same results.
 
     Attributes
     ----------
@@ -44,7 +47,9 @@ class Workspace:
         because a buffer may contain half a result.
     """
 
-    def __init__(self, threads: int | None = None, progress: Progress | None = None, *, keep: bool = False) -> None:
+    def __init__(
+        self, threads: int | None = None, progress: Progress | None = None, *, keep: bool = False, on_disk: int = 0
+    ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}: it must be at least 1")
         self.threads = threads or usable_cpus()
@@ -52,6 +57,7 @@ class Workspace:
         self.cancelled = np.zeros(1, np.int32)
         self.keep = keep
         self._progress = progress
+        self._on_disk = on_disk
         self._stage = ""
         self._kept: dict[Hashable, object] = {}
 
@@ -66,6 +72,9 @@ class Workspace:
 
     def buffer(self, n_values: int) -> NDArray[np.float32]:
         """Return a buffer for `n_values` float32 values: every array of cells x genes is allocated here."""
+        if self._on_disk:
+            self._on_disk -= 1
+            return ScratchFile(n_values * np.dtype(np.float32).itemsize).mapped()
         return np.empty(n_values, np.float32)
 
     def over(self, buffer: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from sccr_node.contract.record import RunRecord
 from sccr_node.contract.shared import AppendingParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.output import StagedOutput, check_keys, stage_output
-from sccr_node.pipeline.needs import check_memory
+from sccr_node.pipeline.needs import check_needs
 from sccr_node.pipeline.plan import Plan, make_plan, open_input
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.side_files import SideFiles, make_record
@@ -60,7 +60,7 @@ def impute_file(
             plan = make_plan(data, asked, console, listed=listed)
         if asked.tune:
             check_before_tuning(plan.data, plan.preparation, plan.batches)
-        check_memory(plan.needs, console)
+        check_needs(plan.needs, console)
         if asked.dry_run:
             console.say("dry run: nothing was written")
             return None
@@ -104,14 +104,14 @@ def produce(
         output,
         force=asked.force,
         replaced_keys=possible_keys(plan.keys.name),
-        added_bytes=plan.needs.written + plan.needs.scratch,
+        added_bytes=plan.needs.written,
         compression=asked.compression,
         threads=asked.threads,
         hashed=bool(beside.paths),
     ) as copy:
         # From here on the copy is read, not the input: what is imputed is then what was hashed.
         plan = replace(plan, data=copy.data)
-        imputation = impute(plan, console, clock, scratch=output.parent if plan.needs.scratch else None)
+        imputation = impute(plan, console, clock)
         with clock.stage("write"):
             write(imputation, plan.keys, plan.data, copy, console.progress)
             copy.finish()

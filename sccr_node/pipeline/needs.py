@@ -14,12 +14,17 @@ from sccr_node.data.preparation import Preparation
 from sccr_node.errors import NotEnoughResources
 from sccr_node.evaluation.tuning import tuning_cost
 from sccr_node.methods import Cost, Shape, load
+from sccr_node.numerics.costs import buffer_bytes
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
+from sccr_node.runtime.scratch import check_scratch, scratch_dir
 from sccr_node.runtime.words import quantity
 
 WORKING_BYTES = 300_000_000
 """What a run needs in addition to the estimated arrays: libraries, blocks, what the allocator keeps."""
+
+PREPARED_BYTES = 28
+"""Per value of the selected genes: for a moment they exist as stored and as float32, each with its column indices."""
 
 OPERATIONS_PER_SECOND = 30e9
 """Roughly, per thread: for the estimated time that ``--dry-run`` prints."""
@@ -34,9 +39,12 @@ class Needs:
     memory, memory_limit
         Peak memory, and what the process may use, in bytes.
     scratch, written
-        Bytes on the output's disk: for batches waiting to be written, and for what is added to the output.
+        Bytes on disk: temporary files (batches that wait to be written, and matrices that memory does not hold), and
+        what is added to the output.
     seconds
         Approximate time on ``threads`` threads.
+    on_disk
+        How many matrices of cells x genes are kept on disk.
     doing
         What needs the memory, for the message.
     ways_out
@@ -49,6 +57,7 @@ class Needs:
     written: int
     seconds: float
     threads: int
+    on_disk: int = 0
     ways_out: tuple[str, ...] = ()
     doing: str = "the run"
 
@@ -112,22 +121,32 @@ def _of_imputing(
     n_stored = int(summary.gene_nonzeros[genes].sum())
     threads = asked.threads or usable_cpus()
     settings = settings_within(settings, summary.n_cells, len(genes))
-    core_bytes, operations = 0, 0.0
-    for size in sizes:
-        shape = Shape(size, len(genes), int(n_stored * size / summary.n_cells))
-        cost = load(asked.method).cost(shape, settings, asked.outputs, threads)
-        core_bytes = max(core_bytes, cost.bytes)
-        operations += cost.operations
+    costs = [
+        load(asked.method).cost(
+            Shape(size, len(genes), int(n_stored * size / summary.n_cells)), settings, asked.outputs, threads
+        )
+        for size in sizes
+    ]
+    largest = max(costs, key=lambda cost: cost.bytes)
+    of_batch = 8 * int(n_stored * max(sizes) / summary.n_cells) if len(sizes) > 1 else 0
+    memory = (
+        WORKING_BYTES + data.in_memory_bytes + max(PREPARED_BYTES * n_stored, 8 * n_stored + of_batch + largest.bytes)
+    )
+    limit = asked.max_memory or memory_limit()
+    matrix, on_disk = buffer_bytes(max(sizes), len(genes)), 0
+    if asked.work_dir is not None and memory > limit:
+        on_disk = min(largest.buffers, -(-(memory - limit) // matrix))
     n_waiting = len(asked.outputs) if len(sizes) > 1 else 0
     return Needs(
-        # The selected genes exist twice for a moment, as stored and as float32, each with its column indices.
-        memory=WORKING_BYTES + data.in_memory_bytes + n_stored * 20 + core_bytes,
-        memory_limit=asked.max_memory or memory_limit(),
-        scratch=n_waiting * summary.n_cells * len(genes) * 4,
+        memory=memory - on_disk * matrix,
+        memory_limit=limit,
+        scratch=n_waiting * summary.n_cells * len(genes) * 4 + on_disk * matrix,
         written=written_bytes(preparation, asked.result_keys()),
-        seconds=2.0 + operations / (OPERATIONS_PER_SECOND * threads),
+        seconds=2.0 + sum(cost.operations for cost in costs) / (OPERATIONS_PER_SECOND * threads),
         threads=threads,
+        on_disk=on_disk,
         ways_out=(
+            *([] if asked.work_dir else ["keep the largest matrices on disk (--work-dir)"]),
             *([] if asked.batch_key else ["impute by batches (--batch-key)"]),
             "use fewer genes (--n-top-genes)",
         ),
@@ -187,16 +206,20 @@ def written_bytes(preparation: Preparation, keys: ResultKeys) -> int:
     return len(keys.layers) * 8 * (summary.n_nonzeros - n_stored + summary.n_cells * len(genes))
 
 
-def check_memory(needs: Needs, console: Console) -> None:
-    """Show the estimated memory and time, and refuse a run that would not fit in memory.
+def check_needs(needs: Needs, console: Console) -> None:
+    """Show the estimated memory and time, and refuse a run that would not fit in memory or on the disk for scratch.
 
     Raises
     ------
     NotEnoughResources
-        The estimate exceeds the limit.
+        An estimate exceeds what there is.
     """
+    seconds = f"about {needs.seconds:.0f} s" + (" or, because of these, several times as long" if needs.on_disk else "")
+    matrices = quantity(needs.on_disk, "matrix", "matrices")
+    on_disk = f" with {matrices} on disk ({readable_bytes(needs.scratch)} in {scratch_dir()})" if needs.on_disk else ""
     console.say(
-        f"estimate: {readable_bytes(needs.memory)} of memory (limit {readable_bytes(needs.memory_limit)}), "
-        f"about {needs.seconds:.0f} s on {quantity(needs.threads, 'thread')}"
+        f"estimate: {readable_bytes(needs.memory)} of memory (limit {readable_bytes(needs.memory_limit)}){on_disk}, "
+        f"{seconds} on {quantity(needs.threads, 'thread')}"
     )
     needs.refuse_too_much()
+    check_scratch(needs.scratch)

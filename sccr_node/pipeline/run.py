@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from sccr_node.numerics.row_store import ImputedRows, RowsInMemory, RowsOnDisk
 from sccr_node.pipeline.plan import Batch, Plan
 from sccr_node.results import Imputation
 from sccr_node.runtime.console import Clock, Console, Finding
+from sccr_node.runtime.resources import release_memory
 from sccr_node.runtime.words import plural, quantity
 
 
@@ -33,7 +33,7 @@ class BatchResults:
     searches: tuple[SearchRecord, ...]
 
 
-def run_plan(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
+def run_plan(plan: Plan, console: Console, clock: Clock) -> Imputation:
     """Prepare the selected genes and impute them, batch by batch.
 
     Parameters
@@ -44,13 +44,11 @@ def run_plan(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None
         Shows findings and progress.
     clock
         Collects the seconds of each stage.
-    scratch
-        Folder for finished batches until all are written; None keeps them in memory.
     """
     prepared, findings = prepare(plan, console, clock)
     rows, n_shown = plan.shape
     console.say(f"{METHODS[plan.method].title}: imputing {quantity(n_shown, 'gene')} in {quantity(rows, 'cell')}")
-    results = impute_batches(plan, prepared.expression, console, clock, scratch)
+    results = impute_batches(plan, prepared.expression, console, clock)
     return assemble(plan, prepared, findings, results, console, clock)
 
 
@@ -59,20 +57,18 @@ def prepare(plan: Plan, console: Console, clock: Clock) -> tuple[Prepared, tuple
     with clock.stage("prepare"):
         prepared = plan.preparation.read(plan.data, console.progress)
         prepared = replace(prepared, values=None)  # the counts are not needed any more: let go of them before the peak
+        release_memory()
     console.close_bar()
     findings = tuple(_findings(plan, prepared))
     console.show(findings)
     return prepared, findings
 
 
-def impute_batches(
-    plan: Plan, expression: sparse.csr_matrix, console: Console, clock: Clock, scratch: Path | None
-) -> BatchResults:
-    """Run the method on each batch, and combine the rows of all batches."""
+def impute_batches(plan: Plan, expression: sparse.csr_matrix, console: Console, clock: Clock) -> BatchResults:
+    """Run the method on each batch, and combine the rows of all batches, which wait for the others in scratch."""
     alone = len(plan.batches) == 1
-    rows: dict[Output, ImputedRows] = {}
-    if not alone:
-        rows = {output: waiting_rows(plan.shape, scratch) for output in plan.outputs}
+    waiting = {} if alone else {output: RowsOnDisk(*plan.shape) for output in plan.outputs}
+    rows: dict[Output, ImputedRows] = {**waiting}
     n_nonzero = dict.fromkeys(plan.outputs, 0)
     records, searches = [], []
     relations = None
@@ -84,7 +80,7 @@ def impute_batches(
             if alone:
                 rows[output] = RowsInMemory(values)
             else:
-                rows[output].put(batch.cells, values)
+                waiting[output].put(batch.cells, values)
         if plan.batch_key is None:
             relations = imputed.relations
         else:
@@ -117,11 +113,6 @@ def searches_of(imputed: Imputed, batch: Batch, console: Console) -> list[Search
     return searches
 
 
-def waiting_rows(shape: tuple[int, int], scratch: Path | None) -> ImputedRows:
-    """Return the store in which finished batches wait for the others: in memory, or on a folder's disk."""
-    return RowsInMemory(np.empty(shape, np.float32)) if scratch is None else RowsOnDisk(scratch, *shape)
-
-
 def imputed_values(imputed: Imputed, output: Output) -> NDArray[np.float32]:
     """Return one output of a method."""
     values: NDArray[np.float32] | None = getattr(imputed, output)
@@ -135,7 +126,7 @@ def _impute_batch(expression: sparse.csr_matrix, batch: Batch, plan: Plan, conso
     def progress(stage: str, fraction: float) -> None:
         console.progress(where + stage, fraction)
 
-    work = Workspace(plan.needs.threads, progress)
+    work = Workspace(plan.needs.threads, progress, on_disk=plan.needs.on_disk)
     data = Expression.of(expression)
     imputed = load(plan.method).impute(data, work, plan.outputs, plan.settings)
     if plan.blend is not None:

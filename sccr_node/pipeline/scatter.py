@@ -24,8 +24,9 @@ from sccr_node.data.guard import listing, reading
 from sccr_node.data.output import check_keys
 from sccr_node.data.parts import PART_KEY, part_record, write_part
 from sccr_node.errors import InputProblem
+from sccr_node.numerics.row_store import RowsOnDisk
 from sccr_node.pipeline.impute import check_before, produce
-from sccr_node.pipeline.needs import WORKING_BYTES, Needs, check_memory, written_bytes
+from sccr_node.pipeline.needs import WORKING_BYTES, Needs, check_needs, written_bytes
 from sccr_node.pipeline.plan import (
     Batch,
     Plan,
@@ -36,7 +37,7 @@ from sccr_node.pipeline.plan import (
     of_imputed_again,
     open_input,
 )
-from sccr_node.pipeline.run import BatchResults, assemble, prepare, waiting_rows
+from sccr_node.pipeline.run import BatchResults, assemble, prepare
 from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in, searches_in
 from sccr_node.runtime.console import Clock, Console, Finding
@@ -169,11 +170,11 @@ def gather_files(
             plan = _plan(data, parts, asked, console)
         of_batch = {part.batch: part for part in parts}
         _check_batches(plan.batches, parts, of_batch)
-        check_memory(plan.needs, console)
+        check_needs(plan.needs, console)
 
-        def collect_parts(plan: Plan, console: Console, clock: Clock, *, scratch: Path | None = None) -> Imputation:
+        def collect_parts(plan: Plan, console: Console, clock: Clock) -> Imputation:
             prepared, findings = prepare(plan, console, clock)
-            results = collect(plan, of_batch, console, scratch)
+            results = collect(plan, of_batch, console)
             return assemble(plan, prepared, findings, results, console, clock)
 
         return produce(plan, output, asked, beside, collect_parts, console=console, clock=clock, command=command)
@@ -259,9 +260,9 @@ class Part:
         return {**self.run["params"], "version": self.run["version"], "scale": self.run["input"]["scale"]}
 
 
-def collect(plan: Plan, of_batch: Mapping[str, Part], console: Console, scratch: Path | None) -> BatchResults:
+def collect(plan: Plan, of_batch: Mapping[str, Part], console: Console) -> BatchResults:
     """Combine the imputed rows of all parts, one part after the other."""
-    rows = {output: waiting_rows(plan.shape, scratch) for output in plan.outputs}
+    rows = {output: RowsOnDisk(*plan.shape) for output in plan.outputs}
     n_nonzero = dict.fromkeys(plan.outputs, 0)
     for number, batch in enumerate(plan.batches):
         console.progress("collect", number / len(plan.batches))

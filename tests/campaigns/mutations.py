@@ -546,7 +546,10 @@ def main():
                 print(json.dumps(one(arguments.only, Path(inputs), Path(work)), indent=1))
             return 0
         numbers = range(arguments.first, arguments.first + arguments.n)
-        for record in run_all(numbers, Path(inputs), arguments.workers):
+        began = time.monotonic()
+        for done, record in enumerate(run_all(numbers, Path(inputs), arguments.workers), 1):
+            if done % 500 == 0:
+                print(f"{done} of {arguments.n} in {time.monotonic() - began:.0f} s, {problems} problems", flush=True)
             outcomes[record["code"]] += 1
             if record["wrong"]:
                 problems += 1

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from sccr_node.data.dataset import open_dataset, wrap_anndata
 from sccr_node.data.features import choose_features
+from sccr_node.data.matrix import CsrMatrix, turned_in_scratch
 from sccr_node.data.summary import scan
 from sccr_node.errors import InputMissing, InputProblem, SccrError
 from tests.support.inputs import N_CELLS, N_GENES, counts, plain, rich, write_legacy_h5ad, write_ten_x_h5, write_zarr
@@ -475,3 +476,16 @@ def test_the_main_matrix_is_not_a_layer(tmp_path, refused):
     words = ["has no layer 'X'", "X is not a layer but the main matrix, which is used if no layer is named"]
     refused(65, words, "promote", path, tmp_path / "out.h5ad", "--layer", "X")
     refused(65, words, "benchmark", path, "--candidate", f"A={path}", "--candidate-layer", "A=X")
+
+
+@pytest.mark.parametrize("shape", [(1000, 50), (3, 7), (0, 5), (5, 0), (200, 3000)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
+def test_the_transpose_in_scratch_is_scipys(shape, dtype):
+    stored = sparse.random(*shape, 0.1, "csc", rng=np.random.default_rng(1))
+    stored.data = np.ceil(stored.data * 100).astype(dtype)
+    columns = CsrMatrix(stored.data, stored.indices, stored.indptr, shape[::-1])
+    for n_entries in (7, 100, 10**6):
+        blocks = [block for _, block in turned_in_scratch(columns, n_entries).blocks(1000)]
+        assert all(block.has_canonical_format and block.dtype == dtype for block in blocks)
+        whole = sparse.vstack(blocks).toarray() if blocks else np.zeros(shape)
+        assert np.array_equal(whole, stored.toarray())

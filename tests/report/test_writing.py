@@ -9,7 +9,7 @@ from sccr_node.contract.record import read_record
 from sccr_node.errors import InputProblem, OutputProblem
 from sccr_node.report.multiqc import multiqc_target
 
-from .conftest import HOSTILE
+from .conftest import HOSTILE, record_of
 
 pytestmark = pytest.mark.usefixtures("without_umap")
 
@@ -87,3 +87,16 @@ def test_samples_share_a_multiqc_folder(made, hostile, tmp_path):
     with pytest.raises(OutputProblem, match="not a folder"):
         multiqc_target("sample 1", tmp_path / "file").check(force=True)
     assert HOSTILE not in "".join(path.read_text() for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+def test_a_record_with_a_number_that_is_none_is_refused(made, tmp_path, sccr, number):
+    record = record_of(made)
+    record["resources"]["total_seconds"] = "SECONDS"
+    (tmp_path / "record.json").write_text(json.dumps(record).replace('"SECONDS"', number))
+    page = tmp_path / "page.html"
+    code, _, said = sccr("report", made.path, "-o", page, "--provenance", tmp_path / "record.json")
+    assert (
+        code == 65 and "is not a run record of sccr impute: resources.total_seconds should be a finite number" in said
+    )
+    assert not page.exists()

@@ -1,0 +1,180 @@
+"""Scratch: what does not fit in memory for a while, in files without names in one folder (--work-dir, else TMPDIR).
+
+Not even a killed process leaves any of it behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sccr_node.errors import NotEnoughResources, OutputProblem, problem_of_writing
+from sccr_node.runtime.resources import readable_bytes
+
+_asked: ContextVar[Path | None] = ContextVar("work_dir", default=None)
+
+
+@contextmanager
+def work_dir(given: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Use a folder for scratch; None leaves the choice to TMPDIR, as Python's tempfile does.
+
+    Raises
+    ------
+    OutputProblem
+        The folder does not exist, or nothing can be written there.
+    """
+    folder = None if given is None else Path(given)
+    if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        what = "cannot be written to" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
+        raise OutputProblem(f"cannot keep temporary files in {folder}: it {what}; choose another --work-dir")
+    before = _asked.set(folder)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
+
+def scratch_dir() -> Path:
+    """Return the folder for scratch.
+
+    Raises
+    ------
+    OutputProblem
+        None was asked for, and nothing can be written to those that are usual.
+    """
+    folder = _asked.get()
+    if folder is not None:
+        return folder
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise OutputProblem("there is no folder for temporary files; choose one (--work-dir)") from error
+
+
+def check_scratch(needed: int) -> None:
+    """Refuse a run whose scratch would not fit on its disk.
+
+    Raises
+    ------
+    NotEnoughResources
+        There are fewer bytes left than are needed.
+    """
+    if not needed:
+        return
+    disk = os.statvfs(scratch_dir())
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed:
+        raise NotEnoughResources(
+            f"not enough disk space for temporary files in {scratch_dir()}: about {readable_bytes(needed)} needed, "
+            f"{readable_bytes(free)} free; free some, or choose another folder (--work-dir)"
+        )
+
+
+@contextmanager
+def _in_scratch() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problem = problem_of_writing(error, f"temporary files in {scratch_dir()} (--work-dir)")
+        if problem is None:
+            raise
+        raise problem from error
+
+
+class ScratchFile:
+    """A file without a name, of fixed size, whose space is reserved: zeros that can be overwritten.
+
+    Parameters
+    ----------
+    size
+        Bytes.
+
+    Raises
+    ------
+    NotEnoughResources, OutputProblem
+        The disk is full, or the folder refuses files.
+    """
+
+    def __init__(self, size: int) -> None:
+        with _in_scratch():
+            self._file = tempfile.TemporaryFile(dir=scratch_dir(), buffering=0)
+            _reserve(self._file.fileno(), size)
+        self.size = size
+
+    def write(self, offset: int, values: NDArray[Any]) -> None:
+        """Write the bytes of an array."""
+        left = np.ascontiguousarray(values).data.cast("B")
+        with _in_scratch():
+            while left:
+                written = os.pwrite(self._file.fileno(), left, offset)
+                left, offset = left[written:], offset + written
+
+    def read(self, offset: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return `count` values of a type from a byte on."""
+        values = np.empty(count, dtype)
+        if count:
+            left = values.data.cast("B")
+            with _in_scratch():
+                while left:
+                    got = os.preadv(self._file.fileno(), [left], offset)
+                    left, offset = left[got:], offset + got
+        return values
+
+    def mapped(self) -> NDArray[np.float32]:
+        """Return the whole file as an array of float32, which the system moves to memory and back as it can."""
+        if not self.size:
+            return np.empty(0, np.float32)
+        with _in_scratch():
+            return np.frombuffer(mmap.mmap(self._file.fileno(), self.size), np.float32)
+
+
+class ScratchArray:
+    """A one-dimensional array in scratch, read and written by ranges.
+
+    Parameters
+    ----------
+    size
+        Number of values.
+    dtype
+        Their type.
+    """
+
+    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = (size,), np.dtype(dtype)
+        self._file = ScratchFile(size * self.dtype.itemsize)
+
+    def __getitem__(self, where: slice) -> NDArray[Any]:
+        """Return a range of the values."""
+        first, last, _ = where.indices(self.shape[0])
+        return self._file.read(first * self.dtype.itemsize, max(0, last - first), self.dtype)
+
+    def put(self, first: int, values: NDArray[Any]) -> None:
+        """Replace the values from one on."""
+        self._file.write(first * self.dtype.itemsize, values.astype(self.dtype, copy=False))
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Take the room for a file: what cannot be stored must fail here, not as a SIGBUS when memory is written out."""
+    if not size:
+        return
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+    block = bytes(min(size, 1 << 24))
+    left = size
+    while left:
+        left -= os.pwrite(descriptor, block[: min(left, len(block))], size - left)
