@@ -145,7 +145,7 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
     cells_searched_by = search_for(str(settings["neighbor_search"]), shape.n_cells)
     operations = (
         # The search among genes is counted like one among cells: the estimate of time is not more precise than that.
-        search_operations(shape.n_cells, shape.n_stored)
+        search_operations(shape.n_cells, shape.n_stored, sparse=True)
         + search_operations(shape.n_cells, shape.n_cells * shape.n_genes, cells_searched_by)
         + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))
         + gene_propagation_operations(shape, k_gene, int(settings["n_gene_iterations"]))

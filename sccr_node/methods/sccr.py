@@ -263,7 +263,7 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
     n_cells, n_genes = shape.n_cells, shape.n_genes
     search = search_for(str(settings["neighbor_search"]), n_cells)
     operations = (
-        search_operations(n_cells, shape.n_stored, search)
+        search_operations(n_cells, shape.n_stored, search, sparse=True)
         + search_operations(n_cells, n_cells * n_genes, search)
         + search_operations(n_genes, n_genes * n_cells)
         + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"])) * 2

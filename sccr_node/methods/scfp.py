@@ -118,7 +118,7 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
     k_cell, k_denoising = int(settings["k_cell"]), int(settings["k_denoising"])
     search = search_for(str(settings["neighbor_search"]), shape.n_cells)
     operations = (
-        search_operations(shape.n_cells, shape.n_stored, search)
+        search_operations(shape.n_cells, shape.n_stored, search, sparse=True)
         + search_operations(shape.n_cells, shape.n_cells * shape.n_genes, search)
         + cell_propagation_operations(shape, k_cell, int(settings["n_iterations"]))
         + cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))

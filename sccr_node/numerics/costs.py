@@ -26,7 +26,7 @@ class Cost:
     bytes
         Peak memory.
     operations
-        Floating-point operations.
+        Floating-point operations; one that memory slows down counts as several.
     buffers
         Matrices of cells x genes, of `buffer_bytes` each, that are part of this memory.
     """
@@ -63,16 +63,21 @@ def peak_bytes(
     )
 
 
-def search_operations(n_rows: int, n_values: int, search: str = "exact") -> int:
+PROPAGATED = 2.2
+SPARSE = 4.0
+"""How much longer an operation takes in a propagation, and in a search among sparse rows, than one in a search."""
+
+
+def search_operations(n_rows: int, n_values: int, search: str = "exact", *, sparse: bool = False) -> int:
     """Return the operations of a kind of search among rows that have `n_values` values in total."""
-    return SEARCHES[search].operations(n_rows, n_values)
+    return int(SEARCHES[search].operations(n_rows, n_values) * (SPARSE if sparse else 1))
 
 
 def cell_propagation_operations(shape: Shape, k_cell: int, n_iterations: int) -> int:
     """Return the operations of one propagation over a symmetric cell graph."""
-    return n_iterations * shape.n_cells * 2 * (k_cell + 1) * shape.n_genes * 2
+    return int(PROPAGATED * n_iterations * shape.n_cells * 2 * (k_cell + 1) * shape.n_genes * 2)
 
 
 def gene_propagation_operations(shape: Shape, k_gene: int, n_iterations: int) -> int:
     """Return the operations of one propagation over a symmetric gene graph."""
-    return n_iterations * shape.n_genes * 2 * (k_gene + 1) * shape.n_cells * 2
+    return int(PROPAGATED * n_iterations * shape.n_genes * 2 * (k_gene + 1) * shape.n_cells * 2)

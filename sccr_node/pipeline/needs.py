@@ -15,6 +15,7 @@ from sccr_node.errors import NotEnoughResources
 from sccr_node.evaluation.tuning import tuning_cost
 from sccr_node.methods import Cost, Shape, load
 from sccr_node.numerics.costs import buffer_bytes
+from sccr_node.numerics.pca import GRAM_GENES
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 from sccr_node.runtime.scratch import check_scratch, scratch_dir
@@ -26,8 +27,14 @@ WORKING_BYTES = 300_000_000
 PREPARED_BYTES = 28
 """Per value of the selected genes: for a moment they exist as stored and as float32, each with its column indices."""
 
-OPERATIONS_PER_SECOND = 30e9
-"""Roughly, per thread: for the estimated time that ``--dry-run`` prints."""
+OPERATIONS_PER_SECOND = 42e9
+"""Roughly, per thread with AVX-512, of the products of a search: for the estimated time that ``--dry-run`` prints."""
+
+WRITTEN_OPERATIONS = 4000
+"""What compressing and writing a value takes, in such operations."""
+
+START_SECONDS = 1.8
+"""To load the libraries, and to copy and flush small files."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +143,15 @@ def _of_imputing(
     matrix, on_disk = buffer_bytes(max(sizes), len(genes)), 0
     if asked.work_dir is not None and memory > limit:
         on_disk = min(largest.buffers, -(-(memory - limit) // matrix))
+    values = summary.n_cells * len(genes)
+    around = 2 * values * min(len(genes), GRAM_GENES) + len(asked.outputs) * WRITTEN_OPERATIONS * values
     n_waiting = len(asked.outputs) if len(sizes) > 1 else 0
     return Needs(
         memory=memory - on_disk * matrix,
         memory_limit=limit,
         scratch=n_waiting * summary.n_cells * len(genes) * 4 + on_disk * matrix,
         written=written_bytes(preparation, asked.result_keys()),
-        seconds=2.0 + sum(cost.operations for cost in costs) / (OPERATIONS_PER_SECOND * threads),
+        seconds=START_SECONDS + (sum(cost.operations for cost in costs) + around) / (OPERATIONS_PER_SECOND * threads),
         threads=threads,
         on_disk=on_disk,
         ways_out=(
@@ -186,7 +195,7 @@ def needs_of_tuning(
         memory_limit=asked.max_memory or memory_limit(),
         scratch=0,
         written=0,
-        seconds=1.0 + sum(cost_of(size).operations for size in sizes) / (OPERATIONS_PER_SECOND * threads),
+        seconds=START_SECONDS + sum(cost_of(size).operations for size in sizes) / (OPERATIONS_PER_SECOND * threads),
         threads=threads,
         ways_out=("tune on fewer cells (sccr tune --max-cells)", "use fewer threads (--threads)"),
         doing="tuning",
