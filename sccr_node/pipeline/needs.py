@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import ResultKeys
-from sccr_node.contract.methods import Value
+from sccr_node.contract.methods import Output, Value
 from sccr_node.contract.tune import CELLS_TO_TUNE_ON, TuneParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.preparation import Preparation
@@ -117,6 +118,34 @@ def needs_of(
     return replace(imputing, seconds=seconds, memory=tuning.memory, ways_out=tuning.ways_out, doing=tuning.doing)
 
 
+class Estimate(NamedTuple):
+    """Memory (bytes) and time (seconds) of an imputation, and the matrices of cells x genes in the largest batch."""
+
+    memory: int
+    seconds: float
+    matrices: int
+
+
+def estimate(
+    method: str, batches: Sequence[Shape], settings: Mapping[str, Value], outputs: Sequence[Output], threads: int
+) -> Estimate:
+    """Estimate an imputation by the shapes of its batches, beside what the input itself takes in memory."""
+    costs = [load(method).cost(shape, settings, outputs, threads) for shape in batches]
+    largest = max(costs, key=lambda cost: cost.bytes)
+    n_cells, n_genes = sum(shape.n_cells for shape in batches), batches[0].n_genes
+    n_stored, of_batch = sum(shape.n_stored for shape in batches), 0
+    if len(batches) > 1:
+        of_batch = 8 * max(shape.n_stored for shape in batches)
+    values = n_cells * n_genes
+    around = 2 * values * min(n_genes, GRAM_GENES) + len(outputs) * WRITTEN_OPERATIONS * values
+    operations = sum(cost.operations for cost in costs) + around
+    return Estimate(
+        memory=WORKING_BYTES + max(PREPARED_BYTES * n_stored, 8 * n_stored + of_batch + largest.bytes),
+        seconds=START_SECONDS + operations / (OPERATIONS_PER_SECOND * threads),
+        matrices=largest.buffers,
+    )
+
+
 def _of_imputing(
     data: Dataset,
     asked: ImputeParameters,
@@ -124,34 +153,24 @@ def _of_imputing(
     sizes: Sequence[int],
     settings: Mapping[str, Value],
 ) -> Needs:
-    summary, genes = preparation.summary, preparation.genes
-    n_stored = int(summary.gene_nonzeros[genes].sum())
+    summary, n_genes = preparation.summary, len(preparation.genes)
+    n_stored = int(summary.gene_nonzeros[preparation.genes].sum())
     threads = asked.threads or usable_cpus()
-    settings = settings_within(settings, summary.n_cells, len(genes))
-    costs = [
-        load(asked.method).cost(
-            Shape(size, len(genes), int(n_stored * size / summary.n_cells)), settings, asked.outputs, threads
-        )
-        for size in sizes
-    ]
-    largest = max(costs, key=lambda cost: cost.bytes)
-    of_batch = 8 * int(n_stored * max(sizes) / summary.n_cells) if len(sizes) > 1 else 0
-    memory = (
-        WORKING_BYTES + data.in_memory_bytes + max(PREPARED_BYTES * n_stored, 8 * n_stored + of_batch + largest.bytes)
-    )
+    settings = settings_within(settings, summary.n_cells, n_genes)
+    shapes = [Shape(size, n_genes, int(n_stored * size / summary.n_cells)) for size in sizes]
+    estimated = estimate(asked.method, shapes, settings, asked.outputs, threads)
+    memory = estimated.memory + data.in_memory_bytes
     limit = asked.max_memory or memory_limit()
-    matrix, on_disk = buffer_bytes(max(sizes), len(genes)), 0
+    matrix, on_disk = buffer_bytes(max(sizes), n_genes), 0
     if asked.work_dir is not None and memory > limit:
-        on_disk = min(largest.buffers, -(-(memory - limit) // matrix))
-    values = summary.n_cells * len(genes)
-    around = 2 * values * min(len(genes), GRAM_GENES) + len(asked.outputs) * WRITTEN_OPERATIONS * values
+        on_disk = min(estimated.matrices, -(-(memory - limit) // matrix))
     n_waiting = len(asked.outputs) if len(sizes) > 1 else 0
     return Needs(
         memory=memory - on_disk * matrix,
         memory_limit=limit,
-        scratch=n_waiting * summary.n_cells * len(genes) * 4 + on_disk * matrix,
+        scratch=n_waiting * summary.n_cells * n_genes * 4 + on_disk * matrix,
         written=written_bytes(preparation, asked.result_keys()),
-        seconds=START_SECONDS + (sum(cost.operations for cost in costs) + around) / (OPERATIONS_PER_SECOND * threads),
+        seconds=estimated.seconds,
         threads=threads,
         on_disk=on_disk,
         ways_out=(

@@ -16,6 +16,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -161,6 +162,15 @@ def work(tool: str, source: str, target: str) -> None:
     adata.write_h5ad(target)
 
 
+def estimated(folder: Path) -> dict[str, float]:
+    """Return what sccr impute --dry-run says: bytes of memory, and seconds."""
+    command = [*command_of("auto", folder, None), "--dry-run"]
+    said = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stderr
+    found = re.search(r"estimate: ([\d.]+) ([MG])B of memory .*about (\d+) s", said)
+    assert found, said
+    return {"bytes": float(found[1]) * (1e9 if found[2] == "G" else 1e6), "seconds": float(found[3])}
+
+
 def run(arguments: argparse.Namespace) -> None:
     folder = arguments.out / f"{'simulated' if arguments.simulated else 'atlas'}-{arguments.cells}"
     preparing = multiprocessing.get_context("spawn").Process(target=prepare, args=(arguments, folder))
@@ -168,6 +178,7 @@ def run(arguments: argparse.Namespace) -> None:
     preparing.join()
     assert preparing.exitcode == 0
     print((folder / "about.json").read_text(), file=sys.stderr)
+    (folder / "estimate.json").write_text(json.dumps(estimated(folder)))
     for number in range(arguments.repeats):
         for tool in arguments.tools:
             kept = folder / f"{tool}.{number}.json"
@@ -184,8 +195,9 @@ def collected(out: Path) -> str:
         "|---" * 9 + "|",
     ]
     stages = [
-        "| data | cells | tool | searches | propagations | genes | PCA | read and write | rest |",
-        "|---" * 9 + "|",
+        "| data | cells | tool | searches | propagations | genes | PCA | read and write | rest "
+        "| estimated / measured time | memory |",
+        "|---" * 11 + "|",
     ]
     for about in sorted(out.glob("*/about.json"), key=lambda path: json.loads(path.read_text())["cells"]):
         told = json.loads(about.read_text())
@@ -209,11 +221,11 @@ def collected(out: Path) -> str:
             figures = [f"{middle[tool]['seconds']:.1f}", f"{middle[tool]['peak'] / 1e9:.2f}", *ratios, recall]
             lines.append("| " + " | ".join([data, f"{told['cells']:,}", tool, str(len(good)), *figures]) + " |")
             if tool in OURS:
-                stages.append(_stages(data, told["cells"], tool, good))
+                stages.append(_stages(data, told["cells"], tool, good, about.with_name("estimate.json")))
     return "\n".join([*lines, "", *stages])
 
 
-def _stages(data: str, cells: int, tool: str, good: list[dict]) -> str:
+def _stages(data: str, cells: int, tool: str, good: list[dict], estimate: Path) -> str:
     def spent(*parts: str) -> float:
         return statistics.median(
             sum(s for stage, s in each["stages"].items() if any(part in stage for part in parts)) for each in good
@@ -224,9 +236,12 @@ def _stages(data: str, cells: int, tool: str, good: list[dict]) -> str:
         spent("gene"), spent("principal components"), spent("read", "prepare", "copy", "write"),
     ]  # fmt: skip
     whole = statistics.median(each["seconds"] for each in good)
-    return (
-        "| " + " | ".join([data, f"{cells:,}", tool, *(f"{each:.1f}" for each in [*shown, whole - sum(shown)])]) + " |"
-    )
+    ratios = ["", ""]
+    if tool == "auto" and estimate.exists():
+        told, peak = json.loads(estimate.read_text()), statistics.median(each["peak"] for each in good)
+        ratios = [f"{told['seconds'] / whole:.2f}", f"{told['bytes'] / peak:.2f}"]
+    seconds = [f"{each:.1f}" for each in [*shown, whole - sum(shown)]]
+    return "| " + " | ".join([data, f"{cells:,}", tool, *seconds, *ratios]) + " |"
 
 
 def main() -> None:
