@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import zlib
 
 import anndata
 import h5py
@@ -12,7 +13,7 @@ import zarr
 
 from sccr_node.errors import InputProblem
 from sccr_node.storage.formats import FORMATS
-from sccr_node.storage.hdf5 import FORMAT, CarefulFile, Hdf5Appender, write_h5ad
+from sccr_node.storage.hdf5 import FORMAT, CarefulFile, Hdf5Appender, deflated_by_plane, write_h5ad
 from sccr_node.storage.store import storable
 from sccr_node.storage.zarr import ZarrFormat, is_consolidated, write_zarr
 from tests.support.inputs import plain, rich
@@ -302,3 +303,33 @@ def test_an_array_of_more_chunks_than_can_be_right(tmp_path, version, file, shap
     with pytest.raises(InputProblem, match="obs/_index: its metadata say that it has .* chunks"):
         with ZarrFormat().opened(path):
             pass
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.uint8])
+@pytest.mark.parametrize("kind", ["noise", "zeros", "few values", "one value", "half zero"])
+def test_planes_are_deflated_as_any_reader_expects(dtype, kind):
+    random = np.random.default_rng(0)
+    values = {
+        "noise": lambda: random.lognormal(0, 2, 5000) * 100,
+        "zeros": lambda: np.zeros(70_000),
+        "few values": lambda: random.integers(0, 5, 5000),
+        "one value": lambda: np.array([7]),
+        "half zero": lambda: random.lognormal(0, 2, 5000) * random.integers(0, 2, 5000),
+    }[kind]().astype(dtype)
+    planes = np.ascontiguousarray(values.view(np.uint8).reshape(-1, values.itemsize).T)
+    stream = deflated_by_plane(planes)
+    assert zlib.decompress(stream) == planes.tobytes()
+    assert len(stream) <= planes.nbytes + 100
+
+
+def test_imputed_values_are_packed_and_read_back(tmp_path):
+    values = np.random.default_rng(0).lognormal(0, 1, (3000, 50)).astype(np.float32)
+    values[::2] = 0
+    path = tmp_path / "a.h5ad"
+    path.touch()
+    appender = Hdf5Appender(path, threads=2, new=True)
+    appender.write_dense("layers", "sccr", values.shape, [values[:7], values[7:]])
+    appender.close()
+    with h5py.File(path) as file:
+        assert np.array_equal(file["layers/sccr"][:], values)
+        assert file["layers/sccr"].id.get_storage_size() < 0.6 * values.nbytes
