@@ -8,6 +8,11 @@ from sccr_node.numerics.neighbors.candidates import SPARE_CANDIDATES
 from sccr_node.numerics.propagation import GENE_BLOCK, block_width
 
 
+PROPAGATED = 2.2
+SPARSE = 4.0
+"""How much longer an operation takes in a propagation, and in a search among sparse rows, than one in a search."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """The expression to impute: `n_cells` x `n_genes` with `n_stored` non-zero values."""
@@ -49,23 +54,19 @@ def peak_bytes(
     `k_gene` is None for a method without a gene graph; `search` is the kind of search among cells.
     """
     n_cells, n_genes = shape.n_cells, shape.n_genes
-    listed, nodes = n_cells * (k_cell + 1 + SPARE_CANDIDATES), n_cells
+    listed, nodes = n_cells * (k_cell + 1 + SPARE_CANDIDATES), max(n_cells, n_genes)
     if k_gene is not None:
-        listed, nodes = listed + n_genes * (k_gene + 1 + SPARE_CANDIDATES), max(n_cells, n_genes)
+        listed += n_genes * (k_gene + 1 + SPARE_CANDIDATES)
     searching = threads * (8 * listed + 4 * (TILE * TILE + PANEL * nodes)) + SEARCHES[search].BYTES_PER_ROW * n_cells
     joining = 100 * n_cells * (k_cell + 1)
     propagating = threads * 3 * 4 * max(n_cells * block_width(n_genes, threads), n_genes * GENE_BLOCK)
-    graphs = 32 * n_cells * (k_cell + 1)
+    # Names, norms and their inverses, beside the graphs.
+    graphs = 32 * n_cells * (k_cell + 1) + 64 * (n_cells + n_genes)
     # The observed values are copied, in another order or transposed, before the first buffer is filled in.
     return max(
         16 * shape.n_stored + searching,
         buffer_bytes(n_cells, n_genes) * n_buffers + max(searching, joining, propagating) + graphs,
     )
-
-
-PROPAGATED = 2.2
-SPARSE = 4.0
-"""How much longer an operation takes in a propagation, and in a search among sparse rows, than one in a search."""
 
 
 def search_operations(n_rows: int, n_values: int, search: str = "exact", *, sparse: bool = False) -> int:
