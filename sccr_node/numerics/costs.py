@@ -7,7 +7,6 @@ from sccr_node.numerics.neighbors import SEARCHES, buffer_size
 from sccr_node.numerics.neighbors.candidates import SPARE_CANDIDATES
 from sccr_node.numerics.propagation import GENE_BLOCK, block_width
 
-
 PROPAGATED = 2.2
 SPARSE = 4.0
 """How much longer an operation takes in a propagation, and in a search among sparse rows, than one in a search."""
