@@ -14,7 +14,7 @@ RECALL = 0.99
 """The share of true neighbours to find."""
 
 SAMPLED_ROWS = 512
-VOTES = 64  # nearest groups of every row: pairs further apart are never compared
+VOTES = 64  # nearest groups of every row, between which pairs are chosen; twice as many if these do not suffice
 ROUNDING = 1e-4  # of distances in the sketch, which is float32: far more than it can be off
 SMOOTHED = 5  # ranks over which the chances of finding a neighbour are averaged
 
@@ -90,18 +90,26 @@ def chosen_pairs(
     -------
     groups x groups, boolean, symmetric; and the recall.
     """
-    groups = Blocks(len(sketch), size)
-    nearest = _nearest_groups(sketch, groups, work)
+    groups, votes = Blocks(len(sketch), size), VOTES
+    while True:
+        near, recall = _chosen(_nearest_groups(sketch, groups, votes, work), sample, groups)
+        if recall >= RECALL or votes >= len(groups.firsts):
+            return near, recall
+        votes *= 2
+
+
+def _chosen(nearest: NDArray[np.int32], sample: SampledNeighbors, groups: Blocks) -> tuple[sp.csr_matrix, float]:
+    """Return the same for the pairs of groups of which one is among the `nearest` of a row of the other."""
     counts, n_groups = groups.sizes, len(groups.firsts)
     known = sample.neighbors >= 0
-    theirs = sample.neighbors // size
+    theirs = sample.neighbors // groups.size
     chances = _chances(nearest[sample.rows], np.where(known, theirs, -1))
     worth = _worth(nearest, chances, groups)
     pairs = sp.triu(worth, format="coo")
     value = pairs.data / (counts[pairs.row] * counts[pairs.col])
     value[pairs.row == pairs.col] = np.inf
     ranked = np.lexsort((pairs.col, pairs.row, -value))
-    ours = np.broadcast_to((sample.rows // size)[:, None], theirs.shape)
+    ours = np.broadcast_to((sample.rows // groups.size)[:, None], theirs.shape)
     needed = _ranks(pairs, ranked, np.minimum(ours, theirs)[known], np.maximum(ours, theirs)[known])
     half = np.nonzero(known)[0] % 2
     n_chosen = max(n_groups, *(_enough(needed[half == which]) for which in (0, 1)))
@@ -139,11 +147,11 @@ def _centres(sketch: Float32Array, groups: Blocks) -> Float32Array:
     return (np.add.reduceat(sketch, groups.firsts, axis=0) / groups.sizes[:, None]).astype(np.float32)
 
 
-def _nearest_groups(sketch: Float32Array, groups: Blocks, work: Workspace) -> NDArray[np.int32]:
+def _nearest_groups(sketch: Float32Array, groups: Blocks, votes: int, work: Workspace) -> NDArray[np.int32]:
     """Return the groups whose means are nearest to each row, the nearest first: rows x votes."""
     centres = _centres(sketch, groups)
     offsets = (centres**2).sum(axis=1) / 2
-    votes = min(VOTES, len(centres))
+    votes = min(votes, len(centres))
     nearest = np.empty((len(sketch), votes), np.int32)
 
     def strip(worker: int, first: int) -> None:

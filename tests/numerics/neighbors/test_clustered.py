@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from sccr_node.numerics import Workspace
 from sccr_node.numerics._kernels import forced_level, usable_levels
-from sccr_node.numerics.neighbors import DenseRows, SparseRows, buffer_size, clustered, search
+from sccr_node.numerics.neighbors import DenseRows, SparseRows, buffer_size, clustered, probing, search
 from sccr_node.numerics.neighbors.blocks import Blocks
 from sccr_node.numerics.neighbors.proposals import nearest_compared
 from tests.numerics.neighbors.test_exact import expected_lists
@@ -169,3 +169,12 @@ def test_equal_rows_and_rows_without_values(kind):
     assert (found.indices[1000:1200] == -1).all()
     assert (found.scores[:1000] == 1).all()
     assert not np.isin(found.indices, np.arange(1000, 1200)).any()
+
+
+def test_more_groups_are_looked_at_if_a_few_do_not_suffice(monkeypatch):
+    found = {}
+    for votes in (64, 1):
+        monkeypatch.setattr(probing, "VOTES", votes)
+        found[votes] = search(both_kinds(typed())["dense"], KEPT, Workspace(2), "clustered").summary
+    assert found[1].recall >= probing.RECALL
+    assert found[1].n_searched < 2 * found[64].n_searched
