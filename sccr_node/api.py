@@ -187,7 +187,7 @@ def impute(
     >>> sc.pp.neighbors(adata, use_rep="X_sccr")  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name not in ("adata", "copy")}
-    with _messages_in_python(given), scratch.work_dir(work_dir):
+    with _messages_in_python(given):
         return _impute(adata, given, copy=copy)
 
 
@@ -267,7 +267,7 @@ def tune(
     >>> sccr_node.impute(adata, **tuning.numbers)  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name != "adata"}
-    with _messages_in_python(given), scratch.work_dir(work_dir):
+    with _messages_in_python(given):
         return _tune(adata, given)
 
 
@@ -376,6 +376,13 @@ def _opened(
 def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:
     adata = _checked(adata, copy)
     asked, data, listed = _opened(adata, given, ImputeParameters)
+    with scratch.work_dir(asked.work_dir):
+        return _imputed(adata, data, asked, listed, copy=copy)
+
+
+def _imputed(
+    adata: AnnData, data: Dataset, asked: ImputeParameters, listed: Sequence[ListedGene] | None, *, copy: bool
+) -> AnnData | None:
     console = Console(quiet=asked.quiet, redirectable=True)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
     plan = make_plan(data, asked, console, listed=listed)
@@ -397,8 +404,17 @@ def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData 
 def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
     asked, data, listed = _opened(_checked(adata, copy=False), given, TuneParameters)
     console = Console(quiet=asked.quiet, redirectable=True)
-    batches = batches_of(data, asked.batch_key)
-    preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
-    return tune_opened(
-        data, preparation, batches, asked, console, Clock(), listed=listed, max_cells=asked.max_cells, seed=asked.seed
-    )
+    with scratch.work_dir(asked.work_dir):
+        batches = batches_of(data, asked.batch_key)
+        preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
+        return tune_opened(
+            data,
+            preparation,
+            batches,
+            asked,
+            console,
+            Clock(),
+            listed=listed,
+            max_cells=asked.max_cells,
+            seed=asked.seed,
+        )

@@ -239,6 +239,11 @@ class Dataset:
         with reading(self.path, slot):
             return key in self._members(slot)
 
+    def names_are(self, slot: str, key: str) -> bool:
+        """Return whether the names of the cells ("obs") or genes ("var") are stored under a key."""
+        tables = {"obs": self._obs, "var": self._var}
+        return slot in tables and tables[slot].index_name == key
+
     def _members(self, slot: str) -> Collection[str]:
         if slot not in self.root:
             return ()

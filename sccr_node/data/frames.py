@@ -33,9 +33,10 @@ def strings(values: Any) -> np.ndarray:
 
 
 class Table(Protocol):
-    """A table with row names and columns."""
+    """A table with row names and columns; the row names can have a name, too."""
 
     n_rows: int
+    index_name: str | None
 
     def names(self) -> np.ndarray:
         """Return the names of the rows."""
@@ -53,6 +54,7 @@ class MemoryTable:
     def __init__(self, table: pd.DataFrame) -> None:
         self._table = table
         self.n_rows = len(table)
+        self.index_name = None if table.index.name is None else str(table.index.name)
 
     def names(self) -> np.ndarray:
         """Return the names of the rows."""
@@ -72,9 +74,13 @@ class StoredTable:
 
     def __init__(self, group: Any) -> None:
         self._group = group
-        self._index = group[text_of(group.attrs["_index"])]
-        # Nullable strings are stored as a group of values and a mask.
-        self.n_rows = int((self._index["values"] if hasattr(self._index, "keys") else self._index).shape[0])
+        name = text_of(group.attrs["_index"])
+        self.index_name: str | None = name
+        self._index = group[name]
+        lines = self._index
+        if hasattr(lines, "keys"):  # categories have codes, nullable strings values and a mask
+            lines = lines["codes" if "codes" in lines else "values"]
+        self.n_rows = int(lines.shape[0])
 
     def names(self) -> np.ndarray:
         """Return the names of the rows."""
@@ -106,7 +112,7 @@ class RowsOfTable:
 
     def __init__(self, table: Table, rows: np.ndarray) -> None:
         self._table, self._rows = table, rows
-        self.n_rows = len(rows)
+        self.n_rows, self.index_name = len(rows), table.index_name
 
     def names(self) -> np.ndarray:
         """Return the names of the rows."""

@@ -29,12 +29,17 @@ def check_keys(data: Dataset, keys: Iterable[tuple[str, str]], *, overwrite: boo
     Raises
     ------
     InputProblem
-        The input has one and ``overwrite`` is false, or a slot cannot be appended to.
+        The input has one and ``overwrite`` is false, its names are stored under one, or a slot cannot be appended to.
     """
     keys = list(keys)
     if data.store is not None:
         with reading(data.path, "the contents"):
             data.store.check_slots(data.root, {slot for slot, _ in keys}, data.path)
+    names = [f"{slot}[{key!r}]" for slot, key in keys if data.names_are(slot, key)]
+    if names:
+        raise InputProblem(
+            f"{data.path} has its names in {', '.join(names)}, which cannot be replaced: give another --key-added"
+        )
     if overwrite:
         return
     taken = [f"{slot}[{key!r}]" for slot, key in keys if data.has_key(slot, key)]

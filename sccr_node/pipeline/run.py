@@ -87,6 +87,7 @@ def impute_batches(plan: Plan, expression: sparse.csr_matrix, console: Console, 
             seconds = {stage: round(value, 3) for stage, value in imputed.seconds.items()}
             records.append(BatchRecord(name=batch.name, n_cells=len(batch.cells), seconds=seconds))
         searches += searches_of(imputed, batch, console)
+        del imputed, values  # before the next batch needs its own
     return BatchResults(rows, n_nonzero, relations, tuple(records), tuple(searches))
 
 

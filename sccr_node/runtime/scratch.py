@@ -34,8 +34,10 @@ def work_dir(given: str | os.PathLike[str] | None) -> Iterator[None]:
         The folder does not exist, or nothing can be written there.
     """
     folder = None if given is None else Path(given)
-    if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        what = "cannot be written to" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
+    # os.path's questions are answered for any name; pathlib's raise for some.
+    if folder is not None and not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
+        what = "is not a folder" if os.path.exists(folder) else "does not exist, or cannot be reached"
+        what = "cannot be written to" if os.path.isdir(folder) else what
         raise OutputProblem(f"cannot keep temporary files in {folder}: it {what}; choose another --work-dir")
     before = _asked.set(folder)
     try:
@@ -113,9 +115,9 @@ class ScratchFile:
 
     def write(self, offset: int, values: NDArray[Any]) -> None:
         """Write the bytes of an array."""
-        left = np.ascontiguousarray(values).data.cast("B")
+        left = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         with _in_scratch():
-            while left:
+            while len(left):
                 written = os.pwrite(self._file.fileno(), left, offset)
                 left, offset = left[written:], offset + written
 

@@ -489,3 +489,14 @@ def test_the_transpose_in_scratch_is_scipys(shape, dtype):
         assert all(block.has_canonical_format and block.dtype == dtype for block in blocks)
         whole = sparse.vstack(blocks).toarray() if blocks else np.zeros(shape)
         assert np.array_equal(whole, stored.toarray())
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_names_stored_as_categories_are_read(tmp_path, suffix):
+    adata = plain()
+    names = [f"c{number % 7}" for number in range(adata.n_obs)]
+    adata.obs.index = pd.CategoricalIndex(names)
+    path = tmp_path / f"a.{suffix}"
+    (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
+    with open_dataset(path) as data:
+        assert data.n_cells == len(names) and data.cell_names.tolist() == names

@@ -518,3 +518,14 @@ def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path, way):
         ):
             raise AssertionError("the copy was accepted")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5ad"]
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_names_are_never_replaced(tmp_path, suffix, overwrite):
+    adata = plain()
+    adata.var.index.name = "sccr_imputed"
+    path = tmp_path / f"a.{suffix}"
+    (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
+    with open_dataset(path) as data, pytest.raises(InputProblem, match=r"has its names in var\['sccr_imputed'\]"):
+        check_keys(data, ADDED_KEYS, overwrite=overwrite)

@@ -20,6 +20,7 @@ def test_a_file_has_no_name(tmp_path):
         file = ScratchFile(1000)
         file.write(8, np.arange(5.0))
         assert np.array_equal(file.read(0, 7, np.dtype(float)), [0, 0, 1, 2, 3, 4, 0])
+        file.write(0, np.empty((0, 5), np.float32))
         assert not list(tmp_path.iterdir())
     assert scratch_dir() == Path(tempfile.gettempdir())
 
@@ -71,7 +72,8 @@ def test_too_little_room_is_refused(tmp_path):
 def test_a_bad_folder_is_refused(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    for folder, words in ((tmp_path / "none", "does not exist"), (file, "is not a folder")):
+    long = tmp_path / ("a" * 300)
+    for folder, words in ((tmp_path / "none", "does not exist"), (long, "does not exist"), (file, "is not a folder")):
         with pytest.raises(OutputProblem, match=words), work_dir(folder):
             pass
     assert scratch_dir() == Path(tempfile.gettempdir())
