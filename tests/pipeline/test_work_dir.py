@@ -82,10 +82,10 @@ def test_the_python_interface_has_it(source, tmp_path):
     one = sccr_node.impute(adata, batch_key="batch", copy=True, quiet=True)
     other = sccr_node.impute(adata, batch_key="batch", copy=True, quiet=True, work_dir=tmp_path)
     assert (one.layers["sccr"] != other.layers["sccr"]).sum() == 0
-    with pytest.raises(sccr_node.errors.OutputProblem, match=r"does not exist, or cannot be reached; choose another work_dir"):
+    with pytest.raises(sccr_node.errors.OutputProblem, match="reached; choose another work_dir"):
         sccr_node.impute(adata, work_dir=tmp_path / "none", quiet=True)
     for wrong in (5, True, ["a"]):
-        with pytest.raises(sccr_node.errors.UsageProblem, match="work_dir: should be"):
+        with pytest.raises(sccr_node.errors.UsageProblem, match="work_dir: should"):
             sccr_node.impute(adata, work_dir=wrong, quiet=True)
 
 
