@@ -155,11 +155,9 @@ class CsrMatrix(_Rows):
     def _slice(self, first: int, last: int) -> Any:
         start, stop = int(self._indptr[first]), int(self._indptr[last])
         values = np.asarray(self._data[start:stop])
-        genes = whole_numbers(np.asarray(self._indices[start:stop]), "indices")
+        genes = self._stored_columns(start, stop)
         # Arrays that were read are ours to sort in place; arrays in memory belong to the caller.
         is_view = isinstance(self._data, np.ndarray)
-        if genes.size and (int(genes.min()) < 0 or int(genes.max()) >= self.shape[1]):
-            raise ValueError("the sparse matrix has a column index out of range")
         pointers = self._indptr[first : last + 1] - start
         index_type = np.int32 if max(stop - start, self.shape[1]) < 2**31 else np.int64
         return canonical(
@@ -173,6 +171,13 @@ class CsrMatrix(_Rows):
             )
         )
 
+    def _stored_columns(self, start: int, stop: int) -> np.ndarray:
+        """Return the columns of some entries, as they are stored; raise ValueError if there is no such column."""
+        columns = whole_numbers(np.asarray(self._indices[start:stop]), "indices")
+        if columns.size and (int(columns.min()) < 0 or int(columns.max()) >= self.shape[1]):
+            raise ValueError("the sparse matrix has a column index out of range")
+        return columns
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type in which values are read."""
@@ -182,9 +187,7 @@ class CsrMatrix(_Rows):
         """Yield all stored entries in order, at most so many at a time: their rows, columns and values."""
         for start in range(0, int(self._indptr[-1]), most):
             stop = min(start + most, int(self._indptr[-1]))
-            columns = whole_numbers(np.asarray(self._indices[start:stop]), "indices").astype(np.int64)
-            if int(columns.min()) < 0 or int(columns.max()) >= self.shape[1]:
-                raise ValueError("the sparse matrix has a column index out of range")
+            columns = self._stored_columns(start, stop).astype(np.int64)
             values = np.asarray(self._data[start:stop]).astype(self._dtype, copy=False)
             rows = np.searchsorted(self._indptr, np.arange(start, stop), side="right") - 1
             yield rows, columns, values
@@ -233,7 +236,6 @@ class CscMatrix:
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
         self.shape = shape
         self._columns = CsrMatrix(data, indices, indptr, (shape[1], shape[0]))
-        self._data, self._indices = data, indices
         whole = 2 * int(data.shape[0]) * (np.dtype(data.dtype).itemsize + 4)
         self._fits = whole <= IN_MEMORY_BYTES
         self.in_memory_bytes = whole if self._fits else IN_MEMORY_BYTES + 24 * shape[0]
@@ -241,7 +243,7 @@ class CscMatrix:
     @cached_property
     def _rows(self) -> CsrMatrix:
         if not self._fits:
-            return turned_in_scratch(self._columns)
+            return turned_in_scratch(self._columns, TURNED_ENTRIES)
         turned = canonical(self._columns._slice(0, self.shape[1]).T.tocsr())
         return CsrMatrix(turned.data, turned.indices, turned.indptr, self.shape)
 
@@ -254,7 +256,7 @@ class CscMatrix:
         return self._rows.rows(rows)
 
 
-def turned_in_scratch(columns: CsrMatrix, n_entries: int = TURNED_ENTRIES) -> CsrMatrix:
+def turned_in_scratch(columns: CsrMatrix, n_entries: int) -> CsrMatrix:
     """Return the transpose of a matrix, with its entries in scratch.
 
     Entries are first put where runs of rows of the transpose begin, and then sorted by row within each run: both in

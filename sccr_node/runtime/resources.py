@@ -131,6 +131,12 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that can still be written to the disk of a folder."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
 def release_memory() -> None:
     """Give freed memory back to the system: glibc keeps what was freed in small pieces, gigabytes after many blocks."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

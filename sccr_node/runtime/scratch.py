@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.errors import NotEnoughResources, OutputProblem, problem_of_writing
-from sccr_node.runtime.resources import readable_bytes
+from sccr_node.runtime.resources import free_bytes, readable_bytes
 
 _asked: ContextVar[Path | None] = ContextVar("work_dir", default=None)
 
@@ -35,10 +35,15 @@ def work_dir(given: str | os.PathLike[str] | None) -> Iterator[None]:
     """
     folder = None if given is None else Path(given)
     # os.path's questions are answered for any name; pathlib's raise for some.
-    if folder is not None and not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
-        what = "is not a folder" if os.path.exists(folder) else "does not exist, or cannot be reached"
-        what = "cannot be written to" if os.path.isdir(folder) else what
-        raise OutputProblem(f"cannot keep temporary files in {folder}: it {what}; choose another --work-dir")
+    wrong = None
+    if folder is not None and not os.path.exists(folder):
+        wrong = "does not exist, or cannot be reached"
+    elif folder is not None and not os.path.isdir(folder):
+        wrong = "is not a folder"
+    elif folder is not None and not os.access(folder, os.W_OK | os.X_OK):
+        wrong = "cannot be written to"
+    if wrong:
+        raise OutputProblem(f"cannot keep temporary files in {folder}: it {wrong}; choose another --work-dir")
     before = _asked.set(folder)
     try:
         yield
@@ -73,8 +78,7 @@ def check_scratch(needed: int) -> None:
     """
     if not needed:
         return
-    disk = os.statvfs(scratch_dir())
-    free = disk.f_bavail * disk.f_frsize
+    free = free_bytes(scratch_dir())
     if free < needed:
         raise NotEnoughResources(
             f"not enough disk space for temporary files in {scratch_dir()}: about {readable_bytes(needed)} needed, "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sccr_node.errors import NotEnoughResources
+from sccr_node.runtime.resources import free_bytes
 from sccr_node.storage.atomic import Staged, commit_all, staged, writing
 from sccr_node.storage.targets import PartsTarget
 
@@ -64,8 +64,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 def check_room(output: Path, needed: int) -> None:
     """Raise NotEnoughResources if the disk of an output has fewer bytes left than are needed."""
-    disk = os.statvfs(output.parent)
-    free = disk.f_bavail * disk.f_frsize
+    free = free_bytes(output.parent)
     if free < needed:
         raise NotEnoughResources(
             f"cannot write {output}: not enough disk space (about {needed / 2**20:.0f} MiB needed, "

@@ -198,8 +198,7 @@ class Appender:
             self._write_legacy_column("var", key, values)
             return
         order = column_order(var)
-        if key in var:
-            del var[key]
+        self.delete("var", key)
         self.write_element(var, key, values)
         if key not in order:
             self._set_names(var, "column-order", [*order, key])

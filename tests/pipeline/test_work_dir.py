@@ -67,9 +67,7 @@ def test_batches_wait_in_the_folder(source, tmp_path, sccr, monkeypatch):
         made.append(os.readlink(f"/proc/self/fd/{descriptor}"))
         return real(descriptor, *given)
 
-    monkeypatch.setattr(
-        os, "pwrite", lambda *given: made.append(os.readlink(f"/proc/self/fd/{given[0]}")) or real(*given)
-    )
+    monkeypatch.setattr(os, "pwrite", noted)
     work = tmp_path / "work"
     work.mkdir()
     assert sccr("impute", source, tmp_path / "out.h5ad", "--batch-key", "batch", "--work-dir", work)[0] == 0
