@@ -21,6 +21,8 @@ from sccr_node.storage.targets import Target
 
 # Entries per chunk: 256 KiB of float32, a few dozen cells, so that reading some cells does not decode the whole layer.
 CHUNK_ENTRIES = 1 << 16
+MOST_COUNTED = 2**31
+"""From so many entries on, int32 cannot count them."""
 SMALL_BYTES = 1 << 14
 """An array up to this size is written in one piece: threads and chunks cost more than they save."""
 # Chunks compressed at a time: bounds what waits in memory.
@@ -332,7 +334,7 @@ class Appender:
             data.finish()
             indices.finish()
             n_entries = int(ends[-1])
-            indptr = self._growing(group, "indptr", types[2] if n_entries < 2**31 else np.int64, (), pool)
+            indptr = self._growing(group, "indptr", types[2] if n_entries < MOST_COUNTED else np.int64, (), pool)
             indptr.append(ends)
             indptr.finish()
         if first != n_major:

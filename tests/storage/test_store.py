@@ -10,8 +10,10 @@ import h5py
 import numpy as np
 import pytest
 import zarr
+from scipy import sparse
 
 from sccr_node.errors import InputProblem
+from sccr_node.storage import store
 from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.hdf5 import FORMAT, CarefulFile, Hdf5Appender, deflated_by_plane, write_h5ad
 from sccr_node.storage.store import storable
@@ -333,3 +335,17 @@ def test_imputed_values_are_packed_and_read_back(tmp_path):
     with h5py.File(path) as file:
         assert np.array_equal(file["layers/sccr"][:], values)
         assert file["layers/sccr"].id.get_storage_size() < 0.6 * values.nbytes
+
+
+@pytest.mark.parametrize(("most", "counted_in"), [(101, np.int32), (100, np.int64)])
+def test_pointers_are_wide_only_where_int32_cannot_count(tmp_path, monkeypatch, most, counted_in):
+    monkeypatch.setattr(store, "MOST_COUNTED", most)
+    matrix = sparse.csr_matrix(np.arange(1, 101, dtype=np.float32).reshape(10, 10))
+    path = tmp_path / "a.h5ad"
+    path.touch()
+    appender = Hdf5Appender(path, threads=1, new=True)
+    assert appender.write_csr("layers", "sccr", matrix.shape, [matrix[:3], matrix[3:]]) == 100
+    appender.close()
+    with h5py.File(path) as file:
+        assert file["layers/sccr/indptr"].dtype == counted_in
+        assert np.array_equal(file["layers/sccr/indptr"][:], matrix.indptr)
