@@ -33,7 +33,9 @@ N_GENES = 2000
 COPIES_LOOKED_AT = 300
 N_NEIGHBORS = 15
 OURS = ("auto", "exact", "clustered")
-TOOLS = (*OURS, "magic", "pca", "scanpy")
+NARROW = {"avx2": "auto", "magic-avx2": "magic"}
+"""The same tools with the instructions of a CPU that has no AVX-512: our kernels, and OpenBLAS in both."""
+TOOLS = (*OURS, "magic", *NARROW, "pca", "scanpy")
 
 
 def atlas(data: Path, n_cells: int, seed: int = 0) -> tuple[ad.AnnData, np.ndarray]:
@@ -106,38 +108,50 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> None:
         adata, origin = atlas(arguments.data, arguments.cells)
         adata.write_h5ad(folder / "counts.h5ad")
         found["copies"] = share_of_copies(logs(adata.X), origin) if adata.uns["copies"] > 1 else 0.0
-    if set(arguments.tools) - set(OURS):
+    if set(arguments.tools) - {*OURS, "avx2"}:
         adata = ad.read_h5ad(folder / "counts.h5ad")
         ad.AnnData(logs(sp.csr_matrix(adata.X))).write_h5ad(folder / "logs.h5ad")
     about.write_text(json.dumps(found, indent=1))
 
 
 def command_of(tool: str, folder: Path, magic: str | None) -> list[object]:
-    if tool in OURS:
+    if tool in OURS or tool == "avx2":
+        ours = [sys.executable, __file__, "--narrow"] if tool == "avx2" else [sys.executable, "-m", "sccr_node"]
         return [
-            sys.executable, "-m", "sccr_node", "impute", folder / "counts.h5ad", folder / "out.h5ad", "--force",
-            "--neighbor-search", tool, "--genes", "all", "--provenance", folder / "record.json",
+            *ours, "impute", folder / "counts.h5ad", folder / "out.h5ad", "--force",
+            "--neighbor-search", NARROW.get(tool, tool), "--genes", "all", "--provenance", folder / "record.json",
         ]  # fmt: skip
-    if tool == "magic":
+    if tool in ("magic", "magic-avx2"):
         return [magic, Path(__file__).with_name("run_magic.py"), folder / "logs.h5ad", folder / "out.h5ad"]
     return [sys.executable, __file__, "--worker", tool, folder / "logs.h5ad", folder / "out.h5ad"]
 
 
 def measured(tool: str, folder: Path, magic: str | None) -> dict[str, object]:
     began = monotonic()
-    process = subprocess.Popen(list(map(str, command_of(tool, folder, magic))), stderr=subprocess.DEVNULL)
+    command = list(map(str, command_of(tool, folder, magic)))
+    environment = os.environ | ({"OPENBLAS_CORETYPE": "Haswell"} if tool in NARROW else {})
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = monotonic() - began
     (folder / "out.h5ad").unlink(missing_ok=True)
     failed = os.waitstatus_to_exitcode(status)
     found: dict[str, object] = {"tool": tool, "seconds": seconds, "peak": usage.ru_maxrss * 1024, "failed": failed}
-    if tool in OURS and not failed:
+    if tool in (*OURS, "avx2") and not failed:
         record = json.loads((folder / "record.json").read_text())
         found["stages"] = record["resources"]["seconds"]
         found["estimated"] = record["resources"]["estimated_memory_bytes"]
         found["instructions"] = record["resources"]["vector_instructions"]
         found["recall"] = [search["recall"] for search in record["searches"]]
     return found
+
+
+def narrow(arguments: list[str]) -> None:
+    """Run a command of ours on the kernels for AVX2."""
+    from sccr_node.__main__ import main
+    from sccr_node.numerics._kernels import forced_level
+
+    with forced_level("avx2"):
+        sys.exit(main(arguments))
 
 
 def work(tool: str, source: str, target: str) -> None:
@@ -213,8 +227,9 @@ def collected(out: Path) -> str:
         }
         data = told["data"] + (f" ({told['copies']:.0%} copies)" if told.get("copies") else "")
         for tool, good in of_tool.items():
+            rival = "magic-avx2" if tool in NARROW else "magic"
             ratios = [
-                f"{middle[tool][name] / middle['magic'][name]:.2f}" if "magic" in middle and tool != "magic" else ""
+                f"{middle[tool][name] / middle[rival][name]:.2f}" if rival in middle and tool != rival else ""
                 for name in ("seconds", "peak")
             ]
             recall = ", ".join(f"{each:.3f}" for each in good[0].get("recall", []))
@@ -245,6 +260,8 @@ def _stages(data: str, cells: int, tool: str, good: list[dict], estimate: Path) 
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--narrow"]:
+        narrow(sys.argv[2:])
     if sys.argv[1:2] == ["--worker"]:
         work(*sys.argv[2:])
         return
