@@ -19,13 +19,14 @@ X86_LEVELS = {
 }
 
 
-ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+MACOS_TARGET = "11.0"
+"""The oldest macOS that the libraries run on, unless MACOSX_DEPLOYMENT_TARGET says otherwise."""
 
 
 def compiler() -> list[str] | None:
-    """Return the available C compiler ($CC first) with the flag for any CPU of this architecture, or None."""
+    """Return the available C compiler ($CC first), or None."""
     name = os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
-    return [*shlex.split(name), *(["-march=x86-64"] if ON_X86 else [])] if name else None
+    return shlex.split(name) if name else None
 
 
 def compiler_from_pypi() -> list[str]:
@@ -33,34 +34,58 @@ def compiler_from_pypi() -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"]
 
 
+def targets_x86(command: list[str]) -> bool:
+    """Return whether a compiler compiles for x86-64: a cross compiler's target is not this machine."""
+    asked = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True, check=False)
+    target = asked.stdout.strip() if asked.returncode == 0 else ""
+    return (target or platform.machine()).lower().startswith(("x86_64", "amd64"))
+
+
+def from_environment(*names: str) -> list[str]:
+    """Return the flags in some of the variables that builds honour: CPPFLAGS, CFLAGS, LDFLAGS."""
+    return [flag for name in names for flag in shlex.split(os.environ.get(name, ""))]
+
+
 class KernelsHook(BuildHookInterface):  # type: ignore[misc]
     """Compile kernels.c and watchdog.c for wheels and for editable installs."""
 
     def dependencies(self) -> list[str]:
         """Request a compiler from PyPI if the machine has none."""
+        if os.name == "nt":
+            raise SystemExit("sccr-node does not run on Windows: install it in WSL 2, or use its container image")
         return [] if compiler() else ["ziglang"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tag the wheel: any Python 3, this platform."""
         package = Path(self.root, "sccr_node")
-        for level, flags in X86_LEVELS.items() if ON_X86 else [("baseline", [])]:
+        command = compiler() or compiler_from_pypi()
+        on_x86 = targets_x86(command)
+        # After the environment's flags: which instructions a library may use decides the bits of the results.
+        any_x86 = ["-march=x86-64"] if on_x86 and compiler() else []
+        for level, flags in X86_LEVELS.items() if on_x86 else [("baseline", [])]:
             library = package / "numerics" / f"_kernels_{level}.so"
-            self._compile(package / "numerics" / "kernels.c", library, [*flags, "-lm"])
-        self._compile(package / "runtime" / "watchdog.c", package / "runtime" / "_watchdog.so", ["-pthread"])
+            self._compile(command, package / "numerics" / "kernels.c", library, [*any_x86, *flags], ["-lm"])
+        library = package / "runtime" / "_watchdog.so"
+        self._compile(command, package / "runtime" / "watchdog.c", library, any_x86, ["-pthread"])
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"
         build_data["artifacts"] += ["sccr_node/numerics/_kernels_*.so", "sccr_node/runtime/_watchdog.so"]
 
     @staticmethod
-    def _compile(source: Path, library: Path, flags: list[str]) -> None:
-        command = compiler() or compiler_from_pypi()
+    def _compile(command: list[str], source: Path, library: Path, flags: list[str], libraries: list[str]) -> None:
         partial = library.with_suffix(".partial")
+        compiling = [*command, *from_environment("CPPFLAGS", "CFLAGS"), *FLAGS, *flags, str(source)]
+        linking = ["-o", str(partial), *from_environment("LDFLAGS"), *libraries]
+        environment = {"MACOSX_DEPLOYMENT_TARGET": MACOS_TARGET, **os.environ}
         # Renamed at the end: a process that has the old library open keeps it.
-        subprocess.run([*command, *FLAGS, str(source), "-o", str(partial), *flags], check=True)
+        subprocess.run([*compiling, *linking], check=True, env=environment)
         partial.replace(library)
 
     @staticmethod
     def _platform() -> str:
-        from packaging.tags import platform_tags
+        from packaging.tags import mac_platforms, platform_tags
 
+        if sys.platform == "darwin":
+            major, minor, *_ = os.environ.get("MACOSX_DEPLOYMENT_TARGET", MACOS_TARGET).split(".") + ["0"]
+            return next(iter(mac_platforms((int(major), int(minor)))))
         return next(iter(platform_tags()))

@@ -1,0 +1,97 @@
+"""The build hook with a compiler that writes down its calls: what builds set is honoured, and the target asked for."""
+
+import importlib.util
+import stat
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    """Return the module, without hatchling, which is not in the environment of the tests."""
+    for name in ("hatchling", "hatchling.builders", "hatchling.builders.hooks", "hatchling.builders.hooks.plugin"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    interface = types.ModuleType("hatchling.builders.hooks.plugin.interface")
+    interface.BuildHookInterface = object
+    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+    spec = importlib.util.spec_from_file_location("hatch_build_tested", REPOSITORY / "hatch_build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def build(hook, tmp_path, monkeypatch):
+    """Return a function that runs the hook with a compiler for some target: the libraries made, the calls."""
+    for name in ("CFLAGS", "CPPFLAGS", "LDFLAGS", "MACOSX_DEPLOYMENT_TARGET"):
+        monkeypatch.delenv(name, raising=False)
+    for folder in ("numerics", "runtime"):
+        (tmp_path / "sccr_node" / folder).mkdir(parents=True)
+
+    def run(target, **variables):
+        compiler, calls = tmp_path / "a-compiler", tmp_path / "calls"
+        compiler.write_text(
+            f'#!/bin/sh\ncase "$*" in *-dumpmachine*) echo {target}; exit;; esac\n'
+            f'echo "$MACOSX_DEPLOYMENT_TARGET $*" >> {calls}\n'
+            'while [ "$1" != -o ]; do shift; done; : > "$2"\n'
+        )
+        compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("CC", f"{compiler} --driver-mode=gcc")
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        calls.unlink(missing_ok=True)
+        builder = hook.KernelsHook()
+        builder.root = tmp_path
+        data = {"artifacts": []}
+        builder.initialize("standard", data)
+        assert not data["pure_python"] and data["tag"].startswith("py3-none-")
+        made = [path.name for path in (tmp_path / "sccr_node").glob("*/*")]
+        for path in (tmp_path / "sccr_node").glob("*/*"):
+            path.unlink()
+        return sorted(made), calls.read_text().splitlines()
+
+    return run
+
+
+def test_the_target_is_the_compilers_not_the_machines(build):
+    made, calls = build("arm64-apple-darwin20.0.0")
+    assert made == ["_kernels_baseline.so", "_watchdog.so"]
+    assert not any("-march" in call or "-mavx" in call for call in calls)
+    made, calls = build("x86_64-conda-linux-gnu")
+    assert made == ["_kernels_avx2.so", "_kernels_avx512.so", "_kernels_baseline.so", "_watchdog.so"]
+    assert all("-march=x86-64" in call for call in calls)
+
+
+def test_flags_of_the_environment_are_used_and_ours_have_the_last_word(build):
+    _, calls = build(
+        "x86_64-linux-gnu", CPPFLAGS="-DFORTIFIED=2", CFLAGS="-O1 -march=native -g", LDFLAGS="-Wl,-z,relro -L'/a b'"
+    )
+    for call in calls:
+        words = call.split()
+        assert words.index("-DFORTIFIED=2") < words.index("-O1") < words.index("-O3")
+        assert words.index("-march=native") < words.index("-march=x86-64")
+        assert words.index("-o") < words.index("-Wl,-z,relro") and "-L/a b" in call
+
+
+def test_macos_has_an_oldest_version(build):
+    assert all(call.startswith("11.0 ") for call in build("arm64-apple-darwin20.0.0")[1])
+    calls = build("arm64-apple-darwin20.0.0", MACOSX_DEPLOYMENT_TARGET="12.3")[1]
+    assert all(call.startswith("12.3 ") for call in calls)
+
+
+def test_a_compiler_that_does_not_know_its_target_is_taken_for_this_machines(hook, monkeypatch):
+    monkeypatch.setattr(hook.platform, "machine", lambda: "AMD64")
+    assert hook.targets_x86(["false"])
+    monkeypatch.setattr(hook.platform, "machine", lambda: "aarch64")
+    assert not hook.targets_x86(["false"])
+
+
+def test_windows_is_refused_in_one_sentence(hook, monkeypatch):
+    monkeypatch.setattr(hook.os, "name", "nt")
+    with pytest.raises(SystemExit, match="does not run on Windows: install it in WSL 2, or use its container image$"):
+        hook.KernelsHook().dependencies()
