@@ -24,7 +24,9 @@ def test_actionlint_finds_nothing(linters: dict[str, str]) -> None:
 
 
 def test_zizmor_finds_nothing(linters: dict[str, str]) -> None:
-    done = subprocess.run([linters["ZIZMOR"], "--offline", "--persona=auditor", *WORKFLOWS], capture_output=True, text=True)
+    done = subprocess.run(
+        [linters["ZIZMOR"], "--offline", "--persona=auditor", *WORKFLOWS], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No findings to report" in done.stdout
 
