@@ -12,6 +12,8 @@ import errno
 import os
 import re
 
+ISSUES = "https://github.com/sccr-node/sccr-node/issues"
+
 
 class SccrError(Exception):
     """A failure that the user can act on: one line that says what is wrong, where, and what to do."""
@@ -133,3 +135,21 @@ def _problem_for_now(code: int, failed: str) -> NotEnoughResources | None:
     if code in PASSING:
         return NotEnoughResources(f"{failed}: the file system failed ({reason}); try again")
     return None
+
+
+def meaning_of(failure: Exception) -> tuple[str, int]:
+    """Return what any exception that ends a command, or a row of a batch, means to the user, and its exit code."""
+    if isinstance(failure, SccrError):
+        return str(failure), failure.exit_code
+    # If memory is short, a library may be the first that does not fit.
+    if isinstance(failure, MemoryError) or (isinstance(failure, ImportError) and "map segment" in str(failure)):
+        return "out of memory: provide more, or use fewer cells or genes", NotEnoughResources.exit_code
+    problem = problem_of_writing(failure, "a file") if isinstance(failure, OSError | RuntimeError) else None
+    if isinstance(problem, NotEnoughResources):
+        return f"{problem} ({failure})", problem.exit_code
+    kind = type(failure).__name__
+    return (
+        f"internal error ({kind}: {failure}); this is a bug in sccr-node: please report it at {ISSUES} with the output "
+        "of --debug",
+        SccrError.exit_code,
+    )

@@ -12,15 +12,14 @@ from click.utils import PacifyFlushWrapper
 from sccr_node import __version__
 from sccr_node.cli.groups import LazyGroup
 from sccr_node.cli.manner import Manner
-from sccr_node.errors import NotEnoughResources, OutputProblem, SccrError, UsageProblem, problem_of_writing
+from sccr_node.errors import OutputProblem, UsageProblem, meaning_of
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import last_words, mute
 from sccr_node.runtime.words import did_you_mean
 
-ISSUES = "https://github.com/sccr-node/sccr-node/issues"
-
 COMMANDS = {
     "impute": ("sccr_node.cli.impute:impute", "Impute the expression of a data set."),
+    "batch": ("sccr_node.cli.batch:batch", "Impute the data sets listed in a table: all, or one of a job array."),
     "tune": ("sccr_node.cli.tune:tune", "Tune scCR's parameters for a data set, and say whether imputing it helps."),
     "evaluate": (
         "sccr_node.cli.evaluate:evaluate",
@@ -87,7 +86,10 @@ def run(arguments: list[str]) -> int:
     except Exception as failure:  # noqa: BLE001 - the last resort: users get one line, not a traceback
         if manner.debug:
             traceback.print_exc()
-        message, exit_code = _explained(failure)
+        if isinstance(failure, OSError) and failure.errno == errno.EBADF:  # see __main__.open_standard_streams
+            mute(sys.stdout)
+            failure = OutputProblem("cannot write standard output: it is closed")
+        message, exit_code = meaning_of(failure)
         last_words(message, exit_code, as_json=manner.as_json)
         return exit_code
 
@@ -98,27 +100,3 @@ def _told(problem: click.ClickException) -> str:
         return problem.format_message()
     names = [] if problem.ctx is None else [name for each in problem.ctx.command.params for name in each.opts]
     return f"{problem.message.removesuffix('.')}{did_you_mean(problem.option_name, names)}"
-
-
-def _explained(failure: Exception) -> tuple[str, int]:
-    """Return what a failure means to the user, and its exit code."""
-    if isinstance(failure, SccrError):
-        return str(failure), failure.exit_code
-    # Where memory is short, a library may be the first that does not fit.
-    if isinstance(failure, MemoryError) or (isinstance(failure, ImportError) and "map segment" in str(failure)):
-        return (
-            "out of memory: provide more, or use fewer cells or genes",
-            NotEnoughResources.exit_code,
-        )
-    problem = problem_of_writing(failure, "a file") if isinstance(failure, OSError | RuntimeError) else None
-    if isinstance(failure, OSError) and failure.errno == errno.EBADF:  # see __main__.open_standard_streams
-        mute(sys.stdout)
-        return "cannot write standard output: it is closed", OutputProblem.exit_code
-    if isinstance(problem, NotEnoughResources):
-        return f"{problem} ({failure})", problem.exit_code
-    kind = type(failure).__name__
-    return (
-        f"internal error ({kind}: {failure}); this is a bug in sccr-node: please report it at {ISSUES} with the output "
-        "of --debug",
-        SccrError.exit_code,
-    )

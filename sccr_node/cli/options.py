@@ -159,7 +159,7 @@ def contract_command(
     summary: str,
     epilog: str | None = None,
     extra_options: tuple[click.Option, ...] = (),
-) -> Callable[[Callable[..., None]], click.Command]:
+) -> Callable[[Callable[..., int | None]], click.Command]:
     """Make a click command from a function and a parameter model.
 
     Parameters
@@ -177,12 +177,12 @@ def contract_command(
 
     Returns
     -------
-    A decorator; the function is called as ``function(params, console, **arguments)``.
+    A decorator; the function is called as ``function(params, console, **arguments)``, and may return an exit code.
     """
     options: list[click.Parameter] = [*arguments, *options_of(model), *extra_options, CONFIG]
 
-    def decorate(function: Callable[..., None]) -> click.Command:
-        def callback(**given: Any) -> None:
+    def decorate(function: Callable[..., int | None]) -> click.Command:
+        def callback(**given: Any) -> int | None:
             flags = {name: as_given(given.pop(name)) for name in model.model_fields}
             config_file = given.pop("config", None)
             merged = merge(model, flags, config=config_file)
@@ -198,7 +198,7 @@ def contract_command(
 
             try:
                 with work_dir(params.work_dir):
-                    function(params, console, **given)
+                    return function(params, console, **given)
             finally:
                 console.close_bar()
 

@@ -66,6 +66,9 @@ MemorySize = Annotated[
 ]
 
 
+MANIFEST = "Manifest"
+
+
 DATA = "Input"
 
 
@@ -93,7 +96,7 @@ EVALUATION = "Evaluation"
 RUNNING = "Running"
 
 
-GROUPS = (DATA, SIMULATION, GENES, METHOD, NUMBERS, EVALUATION, OUTPUT, REPORTING, RUNNING)
+GROUPS = (MANIFEST, DATA, SIMULATION, GENES, METHOD, NUMBERS, EVALUATION, OUTPUT, REPORTING, RUNNING)
 """The headings, in the order of help pages, tables and forms."""
 
 

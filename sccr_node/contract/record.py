@@ -36,6 +36,9 @@ class PreparationRecord(_Record):
 
     genes_choice: str
     n_genes_imputed: int
+    genes_sha256: str | None = Field(
+        default=None, description="SHA-256 of the list of genes, one name per line; null if they are not listed."
+    )
     normalize_by: Literal["selected", "all"] | None = Field(description="null for log-normalised input.")
     target_sum: float | None = Field(
         description="Depth to which each cell's counts were normalised; null for log-normalised input."
@@ -68,6 +71,7 @@ class ResultRecord(_Record):
 
     path: str
     format: str = Field(description="h5ad or zarr.")
+    bytes: int | None = Field(default=None, description="Size of the output; of a folder, of all files in it.")
     keys: list[str] = Field(description="The keys added, as slot/key.")
     zeros_before: float = Field(description="Fraction of zeros in the imputed genes before imputation.")
     zeros_after: float | None = Field(description="The same in the written layer; null if no layer was written.")

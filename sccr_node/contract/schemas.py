@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sccr_node.contract.batch import BatchParameters
 from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.evaluate import (
     EvaluateClusterParameters,
@@ -27,6 +28,7 @@ REPOSITORY = "https://github.com/sccr-node/sccr-node"
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "impute": ImputeParameters,
+    "batch": BatchParameters,
     "tune": TuneParameters,
     "split": SplitParameters,
     "gather": GatherParameters,

@@ -153,14 +153,25 @@ class Merged(Generic[Model]):
         """
         for name in self.values:
             if name not in self.model.model_fields:
-                close = _closest(name, self.model)
+                close = closest_field(name, self.model)
                 raise UsageProblem(
                     f"config file {self.config}: unknown key {name!r}" + (f"; did you mean {close}?" if close else "")
                 )
         try:
-            return self.model(**self.values).settled(self.sources, self.config)
+            return self._made()
         except ValidationError as failure:
             raise UsageProblem(first_problem(failure, self.model, self.sources)) from None
+
+    def problems(self) -> list[str]:
+        """Return all that is wrong with the values, one line each; contradictions only if each value is right."""
+        try:
+            self._made()
+        except ValidationError as failure:
+            return all_problems(failure, self.model, self.sources)
+        return []
+
+    def _made(self) -> Model:
+        return self.model(**self.values).settled(self.sources, self.config)
 
 
 def merge(
@@ -203,7 +214,8 @@ def merge(
     return Merged(model, values, sources, config)
 
 
-def _closest(name: str, model: type[Parameters]) -> str | None:
+def closest_field(name: str, model: type[Parameters]) -> str | None:
+    """Return the field of a model that was probably meant; None if none is close."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name.replace("-", "_"), model.model_fields, 1)), None)
@@ -223,15 +235,25 @@ def first_problem(
     origin
         What the user typed for each parameter (default: its flag).
     """
-    problems = failure.errors(include_url=False)
+    return all_problems(failure, model, origin)[0]
+
+
+def all_problems(failure: ValidationError, model: type[Parameters], origin: Mapping[str, str]) -> list[str]:
+    """Return all errors of a validation, one line for each parameter; the parameters of :func:`first_problem`."""
+    # A parameter of several types (median|NUMBER) has one error per type: the message needs all of them.
+    by_name: dict[str, list[ErrorDetails]] = {}
+    for problem in failure.errors(include_url=False):
+        by_name.setdefault(str(problem["loc"][0]) if problem["loc"] else "", []).append(problem)
+    return [_problem(name, problems, model, origin) for name, problems in by_name.items()]
+
+
+def _problem(name: str, problems: list[ErrorDetails], model: type[Parameters], origin: Mapping[str, str]) -> str:
     first = problems[0]
-    if first["type"] == "value_error" and not first["loc"]:
+    if not name:
         return str(first["ctx"]["error"])
-    name = str(first["loc"][0])
     if first["type"] == "missing":
         return f"{flag(name)} is required"
-    # A parameter of several types (median|NUMBER) has one error per type: the message needs all of them.
-    complaints = [_plain(problem, model) for problem in problems if problem["loc"][:1] == (name,)]
+    complaints = [_plain(problem, model) for problem in problems]
     where, what = origin.get(name, flag(name)), ", or ".join(dict.fromkeys(complaints))
     return f"{where}: {what} (given: {_given(first['input'])})"
 

@@ -97,7 +97,7 @@ class Dataset:
         self.store = store
         self._matrix, self._obs, self._var = matrix, obs, var
         self.n_cells, self.n_genes = matrix.shape
-        self.in_memory_bytes = matrix.in_memory_bytes
+        self.n_stored, self.in_memory_bytes = matrix.n_stored, matrix.in_memory_bytes
         self.remarks: list[str] = []
         self._stamp = _stamp(path)
         self._part = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -88,14 +89,26 @@ def choose_genes(
     InputProblem
         A name is not in the data, or ``highly_variable`` is missing or incomplete.
     """
-    counted = summary.counted
+    named = genes_by_name(data, summary.counted, genes=genes, listed=listed, missing=missing)
+    return _top_variance(summary, n_top_genes, scale) if named is None else named
+
+
+def genes_by_name(
+    data: Dataset,
+    counted: np.ndarray,
+    *,
+    genes: str,
+    listed: Sequence[ListedGene] | None,
+    missing: Literal["error", "skip"],
+) -> GeneChoice | None:
+    """Choose the genes for which no value is needed; None if the values decide. As :func:`choose_genes`."""
     if listed is not None:
         return _listed(data, counted, listed, genes, missing)
     if genes == "all":
         return GeneChoice(np.flatnonzero(counted), [])
     if genes == "highly-variable":
         return _highly_variable(data, counted)
-    return _top_variance(summary, n_top_genes, scale)
+    return None
 
 
 def _top_variance(summary: MatrixSummary, n_top_genes: int, scale: Scale) -> GeneChoice:
@@ -174,6 +187,12 @@ def read_gene_list(path: Path, from_config: bool = False) -> list[ListedGene]:
     if not names:
         raise InputProblem(f"{path} contains no gene names: write one per line")
     return names
+
+
+def digest_of_list(listed: Sequence[ListedGene]) -> str:
+    """Return the SHA-256 of a list of genes, as hexadecimal digits."""
+    lines = (name if number is None else f"{name}\t{number}" for name, number in listed)
+    return sha256("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _listed(

@@ -34,6 +34,7 @@ class Matrix(Protocol):
     """A cells × genes matrix, in a file or in memory."""
 
     shape: tuple[int, int]
+    n_stored: int
     in_memory_bytes: int
     streamed: bool
 
@@ -150,6 +151,7 @@ class CsrMatrix(_Rows):
         self._dtype = _supported(np.dtype(data.dtype))
         self._indptr = whole_numbers(np.asarray(indptr[:]), "indptr").astype(np.int64, copy=False)
         check_pointers(self._indptr, shape[0], data, indices)
+        self.n_stored = int(self._indptr[-1])
         self.in_memory_bytes = self._indptr.nbytes
 
     def _slice(self, first: int, last: int) -> Any:
@@ -209,6 +211,7 @@ class DenseMatrix(_Rows):
 
     def __init__(self, array: Any) -> None:
         self.shape = (int(array.shape[0]), int(array.shape[1]))
+        self.n_stored = self.shape[0] * self.shape[1]
         self._array = array
         self._dtype = _supported(np.dtype(array.dtype))
         self.in_memory_bytes = 0
@@ -236,6 +239,7 @@ class CscMatrix:
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> None:
         self.shape = shape
         self._columns = CsrMatrix(data, indices, indptr, (shape[1], shape[0]))
+        self.n_stored = self._columns.n_stored
         whole = 2 * int(data.shape[0]) * (np.dtype(data.dtype).itemsize + 4)
         self._fits = whole <= IN_MEMORY_BYTES
         self.in_memory_bytes = whole if self._fits else IN_MEMORY_BYTES + 24 * shape[0]
@@ -307,6 +311,7 @@ class ColumnsOf:
 
     def __init__(self, matrix: Matrix, columns: np.ndarray) -> None:
         self.shape = (matrix.shape[0], len(columns))
+        self.n_stored = matrix.n_stored
         self.in_memory_bytes, self.streamed = matrix.in_memory_bytes, matrix.streamed
         self._matrix, self._columns = matrix, columns
 

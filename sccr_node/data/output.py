@@ -85,6 +85,11 @@ class StagedOutput:
         return self._digest
 
     @property
+    def bytes(self) -> int:
+        """Size of the copy with what was appended to it."""
+        return size_on_disk(self._staged.path)
+
+    @property
     def target(self) -> Path:
         """The output's final path."""
         return self._staged.target

@@ -36,6 +36,7 @@ class HalfOf:
         self, matrix: Matrix, share: float, seed: int, half: Half, convert: Callable[[Any], Any] | None = None
     ) -> None:
         self.shape = matrix.shape
+        self.n_stored = matrix.n_stored
         self.in_memory_bytes, self.streamed = matrix.in_memory_bytes, matrix.streamed
         self._matrix, self._share, self._seed, self._half, self._convert = matrix, share, seed, half, convert
 

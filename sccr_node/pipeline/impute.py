@@ -13,12 +13,13 @@ from sccr_node.contract.shared import AppendingParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.output import StagedOutput, check_keys, stage_output
 from sccr_node.pipeline.needs import check_needs
-from sccr_node.pipeline.plan import Plan, make_plan, open_input
+from sccr_node.pipeline.plan import Plan, make_plan, needs_by_header, open_input
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.side_files import SideFiles, make_record
 from sccr_node.pipeline.tune import check_before_tuning, tuned
 from sccr_node.results import Imputation, Result, write
 from sccr_node.runtime.console import Clock, Console
+from sccr_node.runtime.words import quantity
 from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.files import staged_texts
 from sccr_node.storage.formats import format_of_output
@@ -67,6 +68,27 @@ def impute_file(
         if asked.tune:
             plan = tuned(plan, asked, console, clock, listed=listed)
         return produce(plan, output, asked, beside, run_plan, console=console, clock=clock, command=command)
+
+
+def check_file(source: Path, output: Path, asked: ImputeParameters, *, console: Console) -> None:
+    """Check by its headers alone that a file can be imputed as asked, and show what that needs at most.
+
+    Parameters
+    ----------
+    source, output, asked, console
+        As for :func:`impute_file`.
+
+    Raises
+    ------
+    SccrError
+        As :func:`impute_file`, as far as it can be told before any value is read.
+    """
+    with open_input(source, asked) as (data, listed):
+        check_before(data, output, asked, SideFiles.of(asked))
+        needs = needs_by_header(data, asked, listed=listed)
+        what = f"{quantity(data.n_cells, 'cell')} × {quantity(data.n_genes, 'gene')}"
+        console.say(f"{data.source}: {what}; values were not scanned")
+        check_needs(needs, console)
 
 
 def produce(
@@ -119,7 +141,14 @@ def produce(
         record, texts = None, {}
         if beside.paths:
             record = make_record(
-                plan, imputation, source=source, sha256=copy.sha256, output=output, command=command, clock=clock
+                plan,
+                imputation,
+                source=source,
+                sha256=copy.sha256,
+                output=output,
+                n_bytes=copy.bytes,
+                command=command,
+                clock=clock,
             )
             texts = beside.compose(output, record, Result.of_run(plan.data, plan.keys, imputation), console)
         publish(copy, texts, force=asked.force)

@@ -85,10 +85,40 @@ class Needs:
             )
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much is imputed, by which needs are estimated.
+
+    Attributes
+    ----------
+    n_cells, n_genes
+        Cells, and selected genes.
+    n_stored, n_nonzeros
+        Values of the selected genes, and of all.
+    """
+
+    n_cells: int
+    n_genes: int
+    n_stored: int
+    n_nonzeros: int
+
+    @classmethod
+    def of(cls, preparation: Preparation) -> Extent:
+        """Return the extent of what was read and selected."""
+        summary, genes = preparation.summary, preparation.genes
+        n_stored = int(summary.gene_nonzeros[genes].sum())
+        return cls(summary.n_cells, len(genes), n_stored, summary.n_nonzeros)
+
+    @classmethod
+    def at_most(cls, data: Dataset, n_genes: int) -> Extent:
+        """Return the largest extent of some genes by the header alone: no value is read."""
+        return cls(data.n_cells, n_genes, min(data.n_stored, data.n_cells * n_genes), data.n_stored)
+
+
 def needs_of(
     data: Dataset,
     asked: ImputeParameters,
-    preparation: Preparation,
+    extent: Extent,
     sizes: Sequence[int],
     settings: Mapping[str, Value],
 ) -> Needs:
@@ -100,18 +130,18 @@ def needs_of(
         The opened input.
     asked
         The parameters.
-    preparation
-        How its matrix becomes expression.
+    extent
+        How much is imputed.
     sizes
         Number of cells of each batch.
     settings
         All parameters of the method.
     """
-    imputing = _of_imputing(data, asked, preparation, sizes, settings)
+    imputing = _of_imputing(data, asked, extent, sizes, settings)
     if not asked.tune:
         return imputing
     share = min(1.0, CELLS_TO_TUNE_ON / sum(sizes))
-    tuning = needs_of_tuning(data, asked, preparation, [int(size * share) for size in sizes])
+    tuning = needs_of_tuning(data, asked, extent, [int(size * share) for size in sizes])
     seconds = imputing.seconds + tuning.seconds
     if tuning.memory <= imputing.memory:
         return replace(imputing, seconds=seconds)
@@ -149,15 +179,14 @@ def estimate(
 def _of_imputing(
     data: Dataset,
     asked: ImputeParameters,
-    preparation: Preparation,
+    extent: Extent,
     sizes: Sequence[int],
     settings: Mapping[str, Value],
 ) -> Needs:
-    summary, n_genes = preparation.summary, len(preparation.genes)
-    n_stored = int(summary.gene_nonzeros[preparation.genes].sum())
+    n_genes = extent.n_genes
     threads = asked.threads or usable_cpus()
-    settings = settings_within(settings, summary.n_cells, n_genes)
-    shapes = [Shape(size, n_genes, int(n_stored * size / summary.n_cells)) for size in sizes]
+    settings = settings_within(settings, extent.n_cells, n_genes)
+    shapes = [Shape(size, n_genes, int(extent.n_stored * size / extent.n_cells)) for size in sizes]
     estimated = estimate(asked.method, shapes, settings, asked.outputs, threads)
     memory = estimated.memory + data.in_memory_bytes
     limit = asked.max_memory or memory_limit()
@@ -168,8 +197,8 @@ def _of_imputing(
     return Needs(
         memory=memory - on_disk * matrix,
         memory_limit=limit,
-        scratch=n_waiting * summary.n_cells * n_genes * 4 + on_disk * matrix,
-        written=written_bytes(preparation, asked.result_keys()),
+        scratch=n_waiting * extent.n_cells * n_genes * 4 + on_disk * matrix,
+        written=written_bytes(extent, asked.result_keys()),
         seconds=estimated.seconds,
         threads=threads,
         on_disk=on_disk,
@@ -182,33 +211,32 @@ def _of_imputing(
 
 
 def needs_of_tuning(
-    data: Dataset, asked: ImputeParameters | TuneParameters, preparation: Preparation, sizes: Sequence[int]
+    data: Dataset, asked: ImputeParameters | TuneParameters, extent: Extent, sizes: Sequence[int]
 ) -> Needs:
     """Estimate what tuning needs.
 
     Parameters
     ----------
-    data, asked, preparation
+    data, asked, extent
         As for :func:`needs_of`.
     sizes
         Number of cells of each batch that are tuned on.
     """
-    summary, n_genes = preparation.summary, len(preparation.genes)
+    n_genes, n_stored = extent.n_genes, extent.n_stored
     threads = asked.threads or usable_cpus()
-    n_stored = int(summary.gene_nonzeros[preparation.genes].sum())
     settings = settings_within(asked.method_parameters(), sum(sizes), n_genes)
 
     def cost_of(n_cells: int) -> Cost:
-        shape = Shape(n_cells, n_genes, int(n_stored * n_cells / summary.n_cells))
+        shape = Shape(n_cells, n_genes, int(n_stored * n_cells / extent.n_cells))
         return tuning_cost(asked.method, shape, settings, threads)
 
     n_cells = sum(sizes)
-    share = n_cells / summary.n_cells
+    share = n_cells / extent.n_cells
     return Needs(
         # Both halves as stored and as float32. What every batch starts from is kept until all are judged.
         memory=WORKING_BYTES
         + data.in_memory_bytes
-        + int(summary.n_nonzeros * share) * 16
+        + int(extent.n_nonzeros * share) * 16
         + int(n_stored * share) * 24
         + cost_of(n_cells).bytes,
         memory_limit=asked.max_memory or memory_limit(),
@@ -227,11 +255,9 @@ def settings_within(settings: Mapping[str, Value], n_cells: int, n_genes: int) -
     return {name: min(value, most[name]) if name in most else value for name, value in settings.items()}
 
 
-def written_bytes(preparation: Preparation, keys: ResultKeys) -> int:
+def written_bytes(extent: Extent, keys: ResultKeys) -> int:
     """Estimate how many bytes a result adds to its output."""
-    summary, genes = preparation.summary, preparation.genes
-    n_stored = int(summary.gene_nonzeros[genes].sum())
-    return len(keys.layers) * 8 * (summary.n_nonzeros - n_stored + summary.n_cells * len(genes))
+    return len(keys.layers) * 8 * (extent.n_nonzeros - extent.n_stored + extent.n_cells * extent.n_genes)
 
 
 def check_needs(needs: Needs, console: Console) -> None:

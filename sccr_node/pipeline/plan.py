@@ -16,12 +16,13 @@ from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
-from sccr_node.data.genes import ListedGene, read_gene_list
+from sccr_node.data.features import choose_features
+from sccr_node.data.genes import ListedGene, digest_of_list, genes_by_name, read_gene_list
 from sccr_node.data.preparation import Preparation, decide_preparation
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.methods import Blend
-from sccr_node.pipeline.needs import Needs, needs_of
+from sccr_node.pipeline.needs import Extent, Needs, needs_of
 from sccr_node.results import is_result, places_of, results_in
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.words import plural, quantity
@@ -67,6 +68,8 @@ class Plan:
         What a reader of the result should know, as far as it is known before the run.
     tuning
         What tuning found; None if the numbers were not tuned.
+    listed_sha256
+        The digest of the list of genes; None if they are not listed.
     """
 
     data: Dataset
@@ -84,6 +87,7 @@ class Plan:
     needs: Needs
     findings: tuple[Finding, ...]
     tuning: Tuning | None = None
+    listed_sha256: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -144,9 +148,31 @@ def make_plan(
         n_components=asked.n_components,
         noted=asked.result_parameters(settings),
         params=asked.effective_parameters(settings),
-        needs=needs_of(data, asked, preparation, [len(batch.cells) for batch in batches], settings),
+        needs=needs_of(data, asked, Extent.of(preparation), [len(batch.cells) for batch in batches], settings),
         findings=(*preparation.findings, *findings),
+        listed_sha256=None if listed is None else digest_of_list(listed),
     )
+
+
+def needs_by_header(data: Dataset, asked: ImputeParameters, *, listed: Sequence[ListedGene] | None = None) -> Needs:
+    """Return the most that a run needs, and refuse what can be refused before any value is read.
+
+    Parameters
+    ----------
+    data, asked, listed
+        As for :func:`make_plan`.
+
+    Raises
+    ------
+    SccrError
+        The names, columns or labels are not what was asked for.
+    """
+    batches = batches_of(data, asked.batch_key)
+    counted = choose_features(data, asked.feature_type).counted
+    named = genes_by_name(data, counted, genes=asked.genes, listed=listed, missing=asked.genes_missing)
+    n_genes = min(asked.n_top_genes, int(counted.sum())) if named is None else len(named.columns)
+    sizes = [len(batch.cells) for batch in batches]
+    return needs_of(data, asked, Extent.at_most(data, n_genes), sizes, asked.method_parameters())
 
 
 def blend_of(params: Mapping[str, Any]) -> Blend | None:

@@ -26,7 +26,7 @@ from sccr_node.data.parts import PART_KEY, part_record, write_part
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.row_store import RowsOnDisk
 from sccr_node.pipeline.impute import check_before, produce
-from sccr_node.pipeline.needs import WORKING_BYTES, Needs, check_needs, written_bytes
+from sccr_node.pipeline.needs import WORKING_BYTES, Extent, Needs, check_needs, written_bytes
 from sccr_node.pipeline.plan import (
     Batch,
     Plan,
@@ -323,7 +323,7 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
             memory=WORKING_BYTES + data.in_memory_bytes + 12 * max(len(b.cells) for b in batches) * len(first.genes),
             memory_limit=asked.max_memory or memory_limit(),
             scratch=len(outputs_of(written)) * data.n_cells * len(first.genes) * 4,
-            written=written_bytes(preparation, keys),
+            written=written_bytes(Extent.of(preparation), keys),
             seconds=2.0,
             threads=asked.threads or usable_cpus(),
         ),

@@ -81,7 +81,8 @@ class SideFiles:
         A finished imputation is not thrown away for a picture: what cannot be composed is replaced by a short text that
         says why, with one warning, which the record contains too.
         """
-        texts: dict[Path, str] = {}
+        # First in place: what it is the record of, and what else a killed run left, can then be told by it.
+        texts: dict[Path, str] = {} if self.record is None else {self.record: ""}
         if self.report is not None or self.multiqc is not None:
             try:
                 texts |= self._shown(output, record, result, console)
@@ -129,6 +130,7 @@ def make_record(
     source: Dataset,
     sha256: str,
     output: Path,
+    n_bytes: int,
     command: Sequence[str],
     clock: Clock,
 ) -> RunRecord:
@@ -140,8 +142,8 @@ def make_record(
         The plan and its result.
     source, sha256
         The input, and the digest of what was read from it.
-    output
-        The output's path.
+    output, n_bytes
+        The output's path and size.
     command
         The command line; empty if called from Python.
     clock
@@ -172,6 +174,7 @@ def make_record(
         preparation=PreparationRecord(
             genes_choice=preparation.genes_choice,
             n_genes_imputed=len(preparation.genes),
+            genes_sha256=plan.listed_sha256,
             normalize_by=preparation.normalize_by if is_counts else None,
             target_sum=imputation.normalization.target_sum,
             n_empty_cells=summary.n_cells - imputation.n_cells_used,
@@ -182,6 +185,7 @@ def make_record(
         result=ResultRecord(
             path=str(output),
             format=format_of_output(output).name,
+            bytes=n_bytes,
             keys=["/".join(key) for key in plan.keys.all()],
             zeros_before=1 - imputation.expression.nnz / entries,
             zeros_after=_zeros_after(plan, imputation, entries),

@@ -34,7 +34,7 @@ from sccr_node.evaluation.tuning import (
 )
 from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.numerics import Workspace
-from sccr_node.pipeline.needs import needs_of_tuning
+from sccr_node.pipeline.needs import Extent, needs_of_tuning
 from sccr_node.pipeline.plan import (
     Batch,
     Plan,
@@ -196,7 +196,7 @@ def tune_opened(
     if len(used) < data.n_cells:
         console.say(f"tuning on {len(used):,} of {quantity(data.n_cells, 'cell')}, drawn at random (seed {seed})")
     rows = [np.searchsorted(used, np.intersect1d(batch.cells, used)) for batch in batches]
-    needs_of_tuning(data, asked, preparation, [len(cells) for cells in rows]).refuse_too_much()
+    needs_of_tuning(data, asked, Extent.of(preparation), [len(cells) for cells in rows]).refuse_too_much()
     with clock.stage("tune: hold out molecules"):
         chosen = data.of_cells(used) if len(used) < data.n_cells else data
         halves = read_halves(

@@ -93,7 +93,8 @@ def content_of(
     InputProblem
         A column is missing, or the record belongs to a different run.
     """
-    _check_record(shown_as, record, result)
+    if record is not None:
+        check_record(shown_as, record, result)
     notes: list[str] = []
     groupings = [
         _column_grouping(result.data, name, notes) for name in dict.fromkeys((label_key, batch_key)) if name is not None
@@ -111,9 +112,14 @@ def content_of(
     return replace(content, notes=notes)
 
 
-def _check_record(path: Path, record: RunRecord | None, result: Result) -> None:
-    if record is None:
-        return
+def check_record(path: Path, record: RunRecord, result: Result) -> None:
+    """Refuse the record of another run than the one that wrote a result.
+
+    Raises
+    ------
+    InputProblem
+        They differ in what both tell.
+    """
     told = (record.method, record.input.n_cells, record.input.n_genes)
     seen = (str(result.about["method"]), result.data.n_cells, result.data.n_genes)
     if told != seen:
@@ -125,7 +131,7 @@ def _check_record(path: Path, record: RunRecord | None, result: Result) -> None:
     names = [name for name in result.params if name != "genes" and name in record.params]
     differing = [name for name in names if record.params[name] != result.params[name]]
     said = [str(message) for message in np.atleast_1d(result.about.get("messages", []))]
-    if record.messages != said:
+    if record.messages[: len(said)] != said:  # a report that could not be composed is said after them
         differing.append("messages")
     if differing:
         raise InputProblem(

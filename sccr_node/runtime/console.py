@@ -108,6 +108,8 @@ class Console:
     redirectable
         Print nothing if the host program has attached handlers to the logger ``sccr_node`` or to the root logger:
         showing the messages is then up to them.
+    about
+        What the lines are about, if a command does several things one after the other; every message begins with it.
     """
 
     def __init__(
@@ -117,7 +119,9 @@ class Console:
         quiet: bool = False,
         stream: TextIO | None = None,
         redirectable: bool = False,
+        about: str = "",
     ) -> None:
+        self._about = f"{about}: " if about else ""
         self._json = log_format == "json"
         self._quiet = quiet
         self._stream = sys.stderr if stream is None else stream
@@ -135,6 +139,11 @@ class Console:
     def warn(self, message: str) -> None:
         """Show a warning, even if the console is quiet."""
         self._line("warning", shortened(message))
+
+    def fail(self, message: str, exit_code: int) -> None:
+        """Show an error that does not end the command, as the one that does is shown."""
+        self.close_bar()
+        last_words(f"{self._about}{message}", exit_code, as_json=self._json)
 
     def show(self, findings: Iterable[Finding]) -> None:
         """Show findings in the order in which they were made."""
@@ -162,6 +171,7 @@ class Console:
             self._bar = None
 
     def _progress_bar(self, stage: str, fraction: float) -> None:
+        stage = f"{self._about}{stage}"
         if self._bar is not None and self._bar.desc != stage:
             self.close_bar()
         if self._bar is None:
@@ -189,6 +199,7 @@ class Console:
 
     def _line(self, level: Literal["info", "warning"], message: str, **fields: Any) -> None:
         signals.check()
+        message = f"{self._about}{message}"
         if LOGGER.hasHandlers():
             LOGGER.log(_LEVELS[level], message, extra={"sccr": fields})
             if self._redirectable:

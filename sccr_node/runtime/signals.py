@@ -46,7 +46,21 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.exit_code = 128 + number
-        self.left = "no file was written"
+        self.left = _left
+
+
+_left = "no file was written"
+
+
+@contextmanager
+def leaving(left: str) -> Iterator[None]:
+    """Say of a command that ends inside the block what it leaves behind."""
+    global _left
+    before, _left = _left, left
+    try:
+        yield
+    finally:
+        _left = before
 
 
 def _watchdog() -> ctypes.CDLL:
@@ -65,6 +79,7 @@ class _Watch:
         self.farewell = farewell
         self.received: int | None = None
         self.committed = False
+        self.goes_on = False
         self.commit_lock = threading.RLock()
         self.depth = 0
         self._stopped = False
@@ -191,8 +206,22 @@ def committing() -> Iterator[None]:
     """Move results into place inside the block: it is not interrupted, and after it the command has succeeded."""
     with uninterrupted():
         yield
-        if _watch is not None:
+        if _watch is not None and not _watch.goes_on:
             _watch.committed = True
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """Have the command go on after results were moved into place inside the block: signals still end it."""
+    watch = _watch
+    if watch is None:
+        yield
+        return
+    watch.goes_on = True
+    try:
+        yield
+    finally:
+        watch.goes_on = False
 
 
 @contextmanager

@@ -46,9 +46,9 @@ def staged_texts(texts: Mapping[Path, str], *, replace: bool) -> Iterator[list[S
     with ExitStack() as opened:
         for folder in dict.fromkeys(path.parent for path in texts):
             if not folder.is_dir():
-                with writing(folder):
+                with writing(folder), suppress(FileExistsError):  # another job of an array was faster
                     folder.mkdir()
-                made.append(folder)
+                    made.append(folder)
         opened.callback(_remove_empty, made)
         staged_files = [opened.enter_context(staged_text(path, text, replace=replace)) for path, text in texts.items()]
         for file in staged_files:

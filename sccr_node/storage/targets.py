@@ -43,6 +43,11 @@ class Target:
         """The files and folders that are written, or replaced with all their contents."""
         return [self.path]
 
+    @property
+    def own_files(self) -> Sequence[Path]:
+        """Those of the paths that nobody else may write, even at another time."""
+        return self.paths
+
     def check(self, *, force: bool) -> None:
         """Refuse a target that could not be written at the end, or that would replace something it must not.
 
@@ -132,8 +137,12 @@ class SharedFolder(Target):
     @property
     def paths(self) -> Sequence[Path]:
         """The files, and the folder itself if it has to be created."""
-        files = [file.path for file in self._files]
-        return files if self.path.is_dir() else [self.path, *files]
+        return self.own_files if self.path.is_dir() else [self.path, *self.own_files]
+
+    @property
+    def own_files(self) -> Sequence[Path]:
+        """The files."""
+        return [file.path for file in self._files]
 
     def check(self, *, force: bool) -> None:
         """Refuse the folder, or one of our files in it, as :meth:`Target.check` does."""

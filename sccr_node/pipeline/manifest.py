@@ -1,0 +1,266 @@
+"""The rows of a manifest: a table of data sets to impute, checked as a whole before any of them is."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import errno
+import io
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sccr_node.contract.batch import BatchParameters
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.settings import closest_field
+from sccr_node.errors import InputMissing, UsageProblem, reason_of
+from sccr_node.pipeline.side_files import SideFiles
+from sccr_node.runtime.texts import read_small
+from sccr_node.runtime.words import quantity
+from sccr_node.storage.formats import format_of_output
+
+INPUT_COLUMN, OUTPUT_COLUMN = "input", "output"
+"""The columns that every manifest has."""
+
+RECORD_SUFFIX = ".record.json"
+"""Added to the name of an output for its record, unless the row names one."""
+
+SEPARATORS = {"\t": "tabs (name the file .tsv)", ";": "semicolons (use commas)", ",": "commas (name the file .csv)"}
+"""What else may stand between cells, and what to do about it."""
+
+LARGEST_MANIFEST = 2**25
+"""Bytes; a real one of 10,000 rows has a few million."""
+
+
+class ManifestProblem(UsageProblem):
+    """A manifest that cannot be used.
+
+    Attributes
+    ----------
+    mistakes
+        Everything that is wrong with it, one line each.
+    """
+
+    def __init__(self, path: Path, mistakes: Sequence[str]) -> None:
+        found = mistakes[0] if len(mistakes) == 1 else f"{quantity(len(mistakes), 'mistake')}, named above"
+        super().__init__(f"manifest {path}: {found}; nothing was run")
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One row: what is imputed, and how.
+
+    Attributes
+    ----------
+    number
+        From 0, without the header and blank lines.
+    source, output
+        The paths.
+    params
+        The parameters of ``sccr impute``, with a record.
+    """
+
+    number: int
+    source: Path
+    output: Path
+    params: ImputeParameters
+
+    @property
+    def name(self) -> str:
+        """How messages call it: by its number and its sample."""
+        return row_name(self.number, self.output)
+
+    @property
+    def record(self) -> Path:
+        """Where its record is."""
+        assert self.params.provenance is not None
+        return Path(self.params.provenance)
+
+
+def row_name(number: int, output: Path | None) -> str:
+    """Return how messages call a row: by its number, and by its sample if the output is known."""
+    return f"row {number}" if output is None else f"row {number} ({output.stem or output.name})"
+
+
+def read_manifest(path: Path, asked: BatchParameters) -> list[ManifestRow]:
+    """Read and check a manifest.
+
+    Parameters
+    ----------
+    path
+        A table with a header: CSV, or separated by tabs if it is named ``.tsv``.
+    asked
+        The parameters of rows that do not give their own.
+
+    Raises
+    ------
+    InputMissing
+        It does not exist or cannot be read.
+    ManifestProblem
+        It is not such a table, or some of its rows cannot be used.
+    """
+    lines = _lines(path)
+    header, mistakes = _header(lines[0], lines[1:])
+    rows: list[ManifestRow] = []
+    files: list[_Files] = []
+    for number, cells in enumerate(lines[1:]):
+        given = {name: cell for name, cell in zip(header, cells, strict=False) if name and cell}
+        output = Path(given[OUTPUT_COLUMN]) if OUTPUT_COLUMN in given else None
+        where = row_name(number, output)
+        params, wrong = _params(given, output, asked)
+        wrong = [*_of_row(cells, header, given, output), *wrong]
+        mistakes += [f"{where}{mistake}" for mistake in wrong]
+        if "\0" not in given.get(INPUT_COLUMN, "") + given.get(OUTPUT_COLUMN, ""):
+            files.append(_Files.of(where, given, output, params))
+        if params is not None and output is not None and INPUT_COLUMN in given:
+            rows.append(ManifestRow(number, Path(given[INPUT_COLUMN]), output, params))
+    mistakes += _collisions(path, files)
+    if mistakes:
+        raise ManifestProblem(path, mistakes)
+    return rows
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """Return the cells of the header and of every row, without blank lines."""
+    try:
+        text = _text(path)
+        separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+        # strict: a quote that is never closed would swallow the rows after it.
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+        lines = [[cell.strip() for cell in cells] for cells in table]
+    except csv.Error as failure:
+        raise ManifestProblem(path, [f"line {table.line_num}: not a line of a table ({failure})"]) from None
+    except (UnicodeDecodeError, LookupError):
+        raise ManifestProblem(path, ["not a text file in UTF-8; save it as CSV (UTF-8)"]) from None
+    except OSError as failure:
+        if failure.errno == errno.EFBIG:
+            large = f"larger than {LARGEST_MANIFEST // 2**20} MiB: not a list of data sets"
+            raise ManifestProblem(path, [large]) from None
+        raise InputMissing(f"cannot read manifest {path}: {reason_of(failure)}") from None
+    lines = [cells for cells in lines if any(cells)]
+    if len(lines) < 2:
+        raise ManifestProblem(path, ["no rows: expected a header (input, output, parameters) and one row per data set"])
+    return lines
+
+
+def _text(path: Path) -> str:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # every job of an array reads it, and every attempt
+        raise ManifestProblem(path, ["a pipe or a device, which can be read only once; give a file"])
+    content = read_small(path, LARGEST_MANIFEST)
+    # Excel's "Unicode text" is UTF-16.
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig")
+
+
+def _header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Return the column names, empty where a column is ignored, and what is wrong with them."""
+    mistakes: list[str] = []
+    known = {INPUT_COLUMN, OUTPUT_COLUMN, *ImputeParameters.model_fields}
+    columns: list[str] = []
+    for place, name in enumerate(names):
+        columns.append(name if name in known and name not in columns else "")
+        if name in known:
+            if not columns[-1]:
+                mistakes.append(f"header: the column {name!r} occurs more than once; keep one of them")
+        elif name:
+            close = closest_field(name, ImputeParameters)
+            hint = f"; did you mean {close!r}?" if close else "; expected input, output and parameters of sccr impute"
+            mistakes.append(f"header: unknown column {name!r}{hint}")
+        elif any(cells[place : place + 1] != [""] for cells in rows if len(cells) > place):
+            mistakes.append(f"header: column {place + 1} has no name")
+    for name in (INPUT_COLUMN, OUTPUT_COLUMN):
+        if name not in columns:
+            other = next((mark for mark in ("\t", ";", ",") if any(mark in cell for cell in names)), None)
+            hint = "" if other is None else f"; its cells seem to be separated by {SEPARATORS[other]}"
+            mistakes.append(f"header: there is no column {name!r}{hint}")
+    return columns, mistakes
+
+
+def _params(
+    given: Mapping[str, str], output: Path | None, asked: BatchParameters
+) -> tuple[ImputeParameters | None, list[str]]:
+    """Return the parameters of a row, unless they are wrong, and everything that is wrong with them."""
+    values = {name: cell for name, cell in given.items() if name not in (INPUT_COLUMN, OUTPUT_COLUMN)}
+    if output is not None and "provenance" not in values and asked.provenance is None:
+        values["provenance"] = f"{output}{RECORD_SUFFIX}"
+    merged = asked.of_row(values, {name: f"column {name}" for name in values})
+    wrong = merged.problems()
+    if wrong:
+        return None, [f"{', ' if problem.startswith('column ') else ': '}{problem}" for problem in wrong]
+    return merged.validated(), []
+
+
+def _of_row(cells: Sequence[str], header: Sequence[str], given: Mapping[str, str], output: Path | None) -> list[str]:
+    """Return what is wrong with a row apart from its parameters."""
+    mistakes = []
+    if any(cells[len(header) :]):
+        many = f"has {len(cells)} cells, but the header has {len(header)}"
+        mistakes.append(f": {many}; put quotes around a cell that contains a separator")
+    for name in (INPUT_COLUMN, OUTPUT_COLUMN):
+        if name in header and name not in given:
+            mistakes.append(f": no {name} is given")
+        if "\0" in given.get(name, ""):
+            mistakes.append(f", column {name}: should not contain the NUL character")
+    if output is not None:
+        try:
+            format_of_output(output)
+        except UsageProblem as problem:
+            mistakes.append(f", column {OUTPUT_COLUMN}: {problem}")
+    return mistakes
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a row, which may be wrong otherwise, reads and writes."""
+
+    row: str
+    read: Sequence[Path]
+    written: Sequence[Path]
+
+    @classmethod
+    def of(cls, row: str, given: Mapping[str, str], output: Path | None, params: ImputeParameters | None) -> _Files:
+        """Return the files of a row; those of its parameters if these are right."""
+        read = [Path(given[INPUT_COLUMN])] if INPUT_COLUMN in given else []
+        written = [] if output is None else [output]
+        if params is not None and output is not None:
+            read += params.files_read()
+            written += [path for target in SideFiles.of(params).targets(output) for path in target.own_files]
+        return cls(row, read, written)
+
+
+def _collisions(manifest: Path, rows: Sequence[_Files]) -> list[str]:
+    """Return what is wrong with the rows together: none writes what is read, or what another one writes."""
+    read = {os.path.realpath(manifest): "the manifest"}
+    for row in rows:
+        for path in row.read:
+            read.setdefault(os.path.realpath(path), f"read by {row.row}")
+    written: dict[str, str] = {}
+    mistakes: list[str] = []
+
+    def refuse(row: str, path: object, why: str) -> None:
+        mistakes.append(f"{row}: cannot write {path}: {why}; give another name")
+
+    for row in rows:
+        for path in row.written:
+            real = os.path.realpath(path)
+            if real in read:
+                refuse(row.row, path, f"it is {read[real]}")
+            elif real in written:
+                refuse(row.row, path, f"it is also written by {written[real]}")
+            written.setdefault(real, row.row)
+    for row in rows:
+        for path in row.written:
+            for folder in map(str, Path(os.path.realpath(path)).parents):
+                if folder in read:
+                    refuse(row.row, path, f"it is inside {folder}, which is {read[folder]}")
+                elif folder in written:
+                    refuse(row.row, path, f"it is inside {folder}, which is written by {written[folder]}")
+    for real, what in read.items():
+        for folder in map(str, Path(real).parents):
+            if folder in written:
+                refuse(written[folder], folder, f"it contains {real}, which is {what}")
+    return mistakes
