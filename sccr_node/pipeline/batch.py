@@ -6,7 +6,7 @@ import gc
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 
 from sccr_node.contract.batch import BatchParameters, array_index
@@ -21,6 +21,9 @@ from sccr_node.runtime.scratch import work_dir
 from sccr_node.runtime.words import quantity
 
 DONE, SKIPPED = "done", "finished before"
+
+RESUMED = "finished rows are kept; run the same command again for the rest"
+"""What a batch leaves that is ended by a signal."""
 
 
 def run_batch(asked: BatchParameters, *, console: Console, command: Sequence[str] = ()) -> int:
@@ -74,16 +77,12 @@ def _row_at(rows: Sequence[ManifestRow], manifest: Path, where: str, index: int)
 def _run_all(rows: Sequence[ManifestRow], carry_out: Callable[[ManifestRow, Console], str]) -> list[str | int]:
     """Return the outcome of every row: what was done, or the exit code of its failure, which has been shown."""
     outcomes: list[str | int] = []
-    for place, row in enumerate(rows):
-        with ExitStack() as stack:
-            if place:
-                left = f"rows before {row.name} are complete or have failed; run the same command again to resume"
-                stack.enter_context(signals.leaving(left))
-            if place < len(rows) - 1:
-                stack.enter_context(signals.going_on())
-            outcomes.append(_outcome(row, carry_out))
-        gc.collect()
-        release_memory()  # or a large row would leave its memory to the small ones after it
+    with signals.leaving(RESUMED) if len(rows) > 1 else nullcontext():
+        for row in rows:
+            with signals.going_on() if row is not rows[-1] else nullcontext():
+                outcomes.append(_outcome(row, carry_out))
+            gc.collect()
+            release_memory()  # or a large row would leave its memory to the small ones after it
     return outcomes
 
 

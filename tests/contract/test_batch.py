@@ -42,7 +42,7 @@ def test_a_cell_settles_what_the_defaults_leave_contradictory():
 
 
 def test_no_check_of_contradictions_is_left_to_the_defaults():
-    """A check that ImputeParameters gains and BatchParameters does not leave to the rows refuses what a cell settles."""
+    """A check that only ImputeParameters has would refuse defaults that a cell settles."""
     checks = {
         name
         for model in ImputeParameters.__mro__
