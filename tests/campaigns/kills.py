@@ -53,6 +53,15 @@ def inputs(folder):
         run("impute", part, folder / f"imputed_{part.name}", *options, cwd=folder)
     run("evaluate", "mask", "data.h5ad", "masked.h5ad", cwd=folder)
     run("evaluate", "split-molecules", "data.h5ad", "train.h5ad", cwd=folder)
+    rows = ["data.h5ad,out/b0.h5ad,5", "data.zarr,out/b1.zarr,", "data.h5ad,out/b2.h5ad,"]
+    (folder / "batch.csv").write_text("\n".join(["input,output,k_cell", *rows]) + "\n")
+
+
+BATCH = {f"{output}{suffix}" for output in ("b0.h5ad", "b1.zarr", "b2.h5ad") for suffix in ("", ".record.json")}
+"""What a batch writes; the rows that are finished stay when it is ended."""
+
+RESUMED = ("batch", "array")
+"""Commands that go on where they were ended when they are run again."""
 
 
 def commands(folder, out):
@@ -77,7 +86,28 @@ def commands(folder, out):
         "relations": (("evaluate", "relations", "data.h5ad", *tables), {"t.tsv", "t.json"}),
         "benchmark": (("benchmark", "data.h5ad", "--rates", "0.4", "--seeds", "0", "-o", out / "b.tsv"),
                       {"b.tsv", "b.tsv.runs.jsonl"}),
+        "batch": (("batch", "--manifest", "batch.csv"), BATCH),
+        "array": (("batch", "--manifest", "batch.csv", "--index", "1"), {"b1.zarr", "b1.zarr.record.json"}),
     }  # fmt: skip
+
+
+def resumed(words, folder, out, whole):
+    """Run a command again that was ended; return what is wrong with what it leaves then, or nothing."""
+    again = sccr(*words, cwd=folder)
+    said = again.communicate()[0]
+    if again.returncode != 0:
+        return [f"the same command again ended with {again.returncode}: {said[-300:]}"]
+    there = {path.name for path in out.iterdir()}
+    outputs = {name for name in whole if not name.endswith(".json")}
+    wrong = [f"not the same bytes: {name}" for name in outputs if contents(out / name) != whole[name]]
+    return wrong + ([f"left {sorted(there)}"] if there != set(whole) else [])
+
+
+def contents(path):
+    """Return the bytes of a file, or of all files of a folder by their names."""
+    if not path.is_dir():
+        return path.read_bytes()
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
 def digest(folder):
@@ -86,8 +116,11 @@ def digest(folder):
     return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
 
 
-def one(folder, out, name, generator, seconds):
-    """End one run; return the signal, how the run ended, and what is wrong with it, or nothing."""
+def one(folder, out, name, generator, seconds, whole):
+    """End one run; return the signal, how the run ended, and what is wrong with it, or nothing.
+
+    ``whole`` is what the command leaves when nobody ends it.
+    """
     words, allowed = commands(folder, out)[name]
     number = generator.choice(SIGNALS)
     process = sccr(*words, cwd=folder)
@@ -121,9 +154,11 @@ def one(folder, out, name, generator, seconds):
             wrong.append(f"left {sorted(there)} after {number.name}, exit {code}")
         elif code == 0 and not finished and not there & allowed:
             wrong.append("exit 0 without an output")
-        elif code != 0 and there - {"b.tsv.runs.jsonl"}:
+        elif code != 0 and there - {"b.tsv.runs.jsonl"} - (BATCH if name == "batch" else set()):
             wrong.append(f"exit {code}, yet there are {sorted(there)}")
-    else:
+    if name in RESUMED:
+        wrong += resumed(words, folder, out, whole)
+    elif number == signal.SIGKILL:
         again = sccr(*words, "--force", cwd=folder)
         said = again.communicate()[0]
         there = {path.name for path in out.iterdir()}
@@ -143,6 +178,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("n", type=int, help="how many runs to end")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="end only commands whose name contains this")
     arguments = parser.parse_args()
     generator = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as place:
@@ -153,18 +189,19 @@ def main():
         begun = time.monotonic()
         problems = collections.Counter()
         outcomes = collections.Counter()
-        names = list(commands(folder, out))
-        seconds = {}
+        names = [name for name in commands(folder, out) if arguments.only is None or arguments.only in name]
+        seconds, whole = {}, {}
         for command in names:  # how long each takes when nobody ends it
             out.mkdir()
             begin = time.monotonic()
             run(*commands(folder, out)[command][0], cwd=folder)
             seconds[command] = 1.1 * (time.monotonic() - begin)
+            whole[command] = {path.name: contents(path) for path in out.iterdir()}
             shutil.rmtree(out)
         for number in range(arguments.n):
             out.mkdir()
             command = names[number % len(names)]
-            name, outcome, problem = one(folder, out, command, generator, seconds[command])
+            name, outcome, problem = one(folder, out, command, generator, seconds[command], whole[command])
             outcomes[f"{name}\t{outcome}"] += 1
             if problem:
                 problems[problem] += 1

@@ -418,8 +418,8 @@ def one(number, inputs, work):
     }
 
 
-def worker(inputs):
-    """Run the numbers that arrive on standard input, one line each."""
+def worker(inputs, one):
+    """Run the numbers that arrive on standard input, one line each; ``one`` runs a single one."""
     from sccr_node.__main__ import silence_libraries
 
     silence_libraries()
@@ -438,14 +438,14 @@ def worker(inputs):
 class Worker:
     """A process that runs one damaged input after another, and is replaced when it dies or hangs."""
 
-    def __init__(self, inputs):
-        self._inputs = inputs
+    def __init__(self, inputs, module):
+        self._inputs, self._module = inputs, module
         self._said = tempfile.TemporaryFile("w+")
         self._start()
 
     def _start(self):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaigns.mutations", "--worker", str(self._inputs)],
+            [sys.executable, "-m", self._module, "--worker", str(self._inputs)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -496,8 +496,8 @@ class Worker:
         self._process.wait()
 
 
-def run_all(numbers, inputs, n_workers):
-    """Yield the records of all runs."""
+def run_all(numbers, inputs, n_workers, module):
+    """Yield the records of all runs, by workers that each run a module's campaign."""
     waiting = iter(numbers)
     busy = {}
     with selectors.DefaultSelector() as ready:
@@ -511,7 +511,7 @@ def run_all(numbers, inputs, n_workers):
             busy[each] = ready.register(each.output, selectors.EVENT_READ, each)
 
         for _ in range(n_workers):
-            begin(Worker(inputs))
+            begin(Worker(inputs, module))
         while busy:
             for key, _ in ready.select(timeout=1.0):
                 each = key.data
@@ -526,9 +526,19 @@ def run_all(numbers, inputs, n_workers):
                 begin(each)
 
 
-def main():
-    """Run the campaign."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def campaign(doc, module, make_inputs, one):
+    """Run a campaign from the command line; return its exit code.
+
+    Parameters
+    ----------
+    doc, module
+        Docstring and name of the module, which workers run with ``--worker``.
+    make_inputs
+        Makes in a folder what is damaged.
+    one
+        Called with a number, the inputs and a folder to work in; returns the record of a run.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("n", type=int, nargs="?", default=0, help="how many inputs to damage")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", type=int)
@@ -536,7 +546,7 @@ def main():
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker is not None:
-        worker(arguments.worker)
+        worker(arguments.worker, one)
         return 0
     outcomes, problems = collections.Counter(), 0
     with tempfile.TemporaryDirectory(prefix="mutations-inputs-") as inputs:
@@ -547,7 +557,7 @@ def main():
             return 0
         numbers = range(arguments.first, arguments.first + arguments.n)
         began = time.monotonic()
-        for done, record in enumerate(run_all(numbers, Path(inputs), arguments.workers), 1):
+        for done, record in enumerate(run_all(numbers, Path(inputs), arguments.workers, module), 1):
             if done % 500 == 0:
                 print(f"{done} of {arguments.n} in {time.monotonic() - began:.0f} s, {problems} problems", flush=True)
             outcomes[record["code"]] += 1
@@ -561,4 +571,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(campaign(__doc__, "tests.campaigns.mutations", make_inputs, one))

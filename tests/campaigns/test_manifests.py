@@ -1,0 +1,14 @@
+"""A short slice of the campaign of damaged manifests."""
+
+import subprocess
+import sys
+
+
+def test_a_slice_of_the_campaign():
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.campaigns.manifests", "60"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
