@@ -34,7 +34,8 @@ def is_finished(source: Path, output: Path, asked: ImputeParameters) -> bool:
         There is an output with a record that does not match, and nothing may be replaced.
     """
     record_path = _record_of(asked)
-    if not os.path.lexists(output) or not os.path.isfile(record_path) or not os.path.exists(source):
+    can_be_hashed = os.path.isfile(source) or os.path.isdir(source)  # a pipe would be waited for
+    if not os.path.lexists(output) or not os.path.isfile(record_path) or not can_be_hashed:
         return False
     try:
         different = _difference(read_record(record_path), source, output, asked)

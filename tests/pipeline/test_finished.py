@@ -1,6 +1,7 @@
 """Whether an output is finished: it matches its record, and the record what is asked for now."""
 
 import json
+import os
 import shutil
 
 import anndata
@@ -65,6 +66,13 @@ def test_nothing_is_finished_without_output_or_record(folder):
     source, output, params = run_of(folder, "out.zarr")
     shutil.rmtree(output)
     assert not is_finished(source, output, params)
+
+
+@pytest.mark.parametrize("name", ["in.h5ad", "out.h5ad.record.json"])
+def test_a_pipe_is_not_waited_for(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert not is_finished(*run_of(folder))
 
 
 def other_input(folder):
