@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Update the lock files: one set of versions for every Python and platform, with hashes.
 #
-# requirements.lock        what the image and the environments of the tests install (extra "full")
+# requirements.lock        what the image and the environments of the tests install (extras "full" and "cloud")
 # requirements-build.lock  what builds the wheel and the editable installation
 # requirements-test.lock   what the tests and the development tools add, at versions that agree with requirements.lock
 #
@@ -18,8 +18,8 @@ lock() {
 }
 
 upgrade=("$@")
-lock requirements.lock --extra full pyproject.toml
+lock requirements.lock --extra full --extra cloud pyproject.toml
 # hatchling asks for editables only when it makes an editable installation, which the tests' environment is.
 python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "editables", sep="\n")' |
   lock requirements-build.lock -
-lock requirements-test.lock --extra full --extra test --extra dev --constraints requirements.lock pyproject.toml
+lock requirements-test.lock --extra full --extra cloud --extra test --extra dev --constraints requirements.lock pyproject.toml

@@ -36,7 +36,7 @@ def evaluate() -> None:
 
 @contract_command(
     EvaluateMaskParameters,
-    arguments=[path_argument("input"), path_argument("output")],
+    arguments=[path_argument("input"), path_argument("output", written=True)],
     summary=(
         "Hide observed entries, to test how well a tool recovers them. INPUT is any data set that sccr impute reads; "
         "OUTPUT (.h5ad) has log expression in X and counts in layers['counts'], with the same entries set to zero in "
@@ -52,7 +52,7 @@ def mask(params: EvaluateMaskParameters, console: Console, input: Path, output: 
 
 @contract_command(
     EvaluateSplitMoleculesParameters,
-    arguments=[path_argument("input"), path_argument("output")],
+    arguments=[path_argument("input"), path_argument("output", written=True)],
     summary=(
         "Hold out molecules, to test how well a tool predicts them. INPUT must contain counts, in any format that sccr "
         "impute reads. Molecules are assigned to the two parts independently: OUTPUT (.h5ad) has the log expression of "

@@ -11,7 +11,7 @@ from sccr_node.runtime.console import Console
 
 @contract_command(
     ImputeParameters,
-    arguments=[path_argument("input"), path_argument("output")],
+    arguments=[path_argument("input"), path_argument("output", written=True)],
     summary=(
         "Impute the expression of a data set. INPUT is an .h5ad file, a .zarr folder, a 10x .h5 file or a 10x folder "
         "with matrix.mtx(.gz); OUTPUT (.h5ad or .zarr) is INPUT plus the result, with everything else unchanged."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -15,19 +16,35 @@ from sccr_node.contract.settings import merge, unknown_variables
 from sccr_node.contract.shared import Parameters, RunningParameters, fields_by_group
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import check_address_space
+from sccr_node.runtime.standins import as_shown
+from sccr_node.storage.places.address import Address, is_remote
 
 
 class GivenPath(click.Path):
     """A path that click does not check: missing files and denied permissions have their own exit codes."""
 
+    written = False
+    """Whether the command writes to it."""
+
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        """Return the path; an empty one, of a shell variable that is not set, say, is not the current folder."""
+        """Return the path; an empty one, of a shell variable that is not set, say, is not the current folder.
+
+        A remote address is none: in a path, its two slashes would become one.
+        """
         if not os.fspath(value):
             self.fail("it is empty; give a path", param, context)
+        if isinstance(value, str) and is_remote(value):
+            return Address.of(value)
         return super().convert(value, param, context)
 
 
-class WrittenPath(GivenPath):
+class OutputPath(GivenPath):
+    """A path that is written to."""
+
+    written = True
+
+
+class WrittenPath(OutputPath):
     """A file to be written, of which ``-`` is never the name: it stands for standard output, if that is possible."""
 
     def __init__(self, *, or_standard_output: bool) -> None:
@@ -44,6 +61,7 @@ class WrittenPath(GivenPath):
 
 
 PATH = GivenPath(readable=False, path_type=Path)
+OUTPUT_PATH = OutputPath(readable=False, path_type=Path)
 
 
 class ContractOption(click.Option):
@@ -180,12 +198,13 @@ def contract_command(
     A decorator; the function is called as ``function(params, console, **arguments)``, and may return an exit code.
     """
     options: list[click.Parameter] = [*arguments, *options_of(model), *extra_options, CONFIG]
+    written = {option.name for option in options if isinstance(option.type, GivenPath) and option.type.written}
 
     def decorate(function: Callable[..., int | None]) -> click.Command:
         def callback(**given: Any) -> int | None:
             flags = {name: as_given(given.pop(name)) for name in model.model_fields}
-            config_file = given.pop("config", None)
-            merged = merge(model, flags, config=config_file)
+            with _near_config(given.pop("config", None)) as config_file:
+                merged = merge(model, flags, config=config_file)
             manner = click.get_current_context().find_object(Manner)
             if manner is not None:
                 manner.take(merged.values)
@@ -194,11 +213,15 @@ def contract_command(
             for variable in unknown_variables(known_fields()):
                 console.warn(f"ignoring the environment variable {variable}: there is no such parameter")
             check_address_space()
-            from sccr_node.runtime.scratch import work_dir  # only now, because it loads numpy
+            from sccr_node.pipeline.remote import brought_near  # only now, because they load numpy
+            from sccr_node.runtime.scratch import work_dir
 
             try:
-                with work_dir(params.work_dir):
-                    return function(params, console, **given)
+                with (
+                    work_dir(params.work_dir),
+                    brought_near(params, given, written, console) as (asked, paths),
+                ):
+                    return function(asked, console, **paths)
             finally:
                 console.close_bar()
 
@@ -214,15 +237,27 @@ def contract_command(
     return decorate
 
 
+@contextmanager
+def _near_config(config: Path | Address | None) -> Iterator[Path | None]:
+    """Fetch a config file that is remote."""
+    if not isinstance(config, Address):
+        yield config
+        return
+    from sccr_node.pipeline.remote import fetched
+
+    with fetched(config) as path:
+        yield path
+
+
 def command_line() -> list[str]:
-    """Return the command line that is being run, for records."""
+    """Return the command line that is being run, for records: without secrets."""
     manner = click.get_current_context().find_object(Manner)
-    return ["sccr", *(() if manner is None else manner.arguments)]
+    return ["sccr", *(() if manner is None else map(as_shown, manner.arguments))]
 
 
-def path_argument(name: str) -> click.Argument:
-    """Return a positional argument that is a path; whether it exists is checked later."""
-    return click.Argument([name], type=PATH)
+def path_argument(name: str, *, written: bool = False) -> click.Argument:
+    """Return a positional argument that is a path, to be read or written; whether it exists is checked later."""
+    return click.Argument([name], type=OUTPUT_PATH if written else PATH)
 
 
 def file_option(

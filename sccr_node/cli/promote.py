@@ -11,7 +11,7 @@ from sccr_node.runtime.console import Console
 
 @contract_command(
     PromoteParameters,
-    arguments=[path_argument("input"), path_argument("output")],
+    arguments=[path_argument("input"), path_argument("output", written=True)],
     summary=(
         "Move a layer to X, for tools that read only X; the former X becomes a layer. OUTPUT has the format of "
         "INPUT, .h5ad or .zarr; nothing else changes, and INPUT need not fit in memory."

@@ -34,7 +34,7 @@ def split(params: SplitParameters, console: Console, input: Path) -> None:
     GatherParameters,
     arguments=[
         path_argument("input"),
-        path_argument("output"),
+        path_argument("output", written=True),
         click.Argument(["parts"], type=PATH, nargs=-1, required=True),
     ],
     summary=(

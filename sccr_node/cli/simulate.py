@@ -11,7 +11,7 @@ from sccr_node.runtime.console import Console
 
 @contract_command(
     SimulateParameters,
-    arguments=[path_argument("output")],
+    arguments=[path_argument("output", written=True)],
     summary="Write a simulated data set with known ground truth. OUTPUT is an .h5ad file with counts in X.",
 )
 def simulate(params: SimulateParameters, console: Console, output: Path) -> None:

@@ -155,6 +155,7 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
         ),
         group=DATA,
         metavar="NAME=FILE",
+        path="read",
     )
     candidate_layer: dict[str, str] = parameter(
         {},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ByteSize, Field, WithJsonSchema
+from pydantic import BaseModel, ByteSize, Field, WithJsonSchema
 
 from sccr_node.contract.methods import Value
 
@@ -21,6 +21,7 @@ def parameter(
     follows: str | None = None,
     metavar: str | None = None,
     expects: str | None = None,
+    path: Literal["read", "written"] | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare one parameter: a pydantic field that also carries what help pages, forms and tables need.
@@ -45,6 +46,8 @@ def parameter(
         Placeholder for the value in help pages.
     expects
         What a text looks like that matches ``pattern``, for messages: "should be ...".
+    path
+        Whether the value is a path (or paths), and what the command does with the file or folder. It can be remote.
     **bounds
         Constraints that pydantic checks (``ge``, ``le``, ``gt``, ``lt``, ``pattern``).
     """
@@ -57,6 +60,8 @@ def parameter(
         extra["metavar"] = metavar
     if expects is not None:
         extra["expects"] = expects
+    if path is not None:
+        extra["path"] = path
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
 
 
@@ -124,6 +129,12 @@ def holds_yes_or_no(annotation: Any) -> bool:
 def flag(name: str) -> str:
     """Return the command-line flag of a field: its name in kebab-case."""
     return "--" + name.replace("_", "-")
+
+
+def path_fields(model: type[BaseModel]) -> dict[str, str]:
+    """Return the fields of a model that are paths: whether each is read or written."""
+    extras = {name: extra_of(field) for name, field in model.model_fields.items()}
+    return {name: extra["path"] for name, extra in extras.items() if "path" in extra}
 
 
 def extra_of(field: Any) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class ImputeParameters(MethodParameters, AppendingParameters, PreparationParamet
         group=REPORTING,
         affects_result=False,
         metavar="FILE",
+        path="written",
         min_length=1,
     )
     multiqc: str | None = parameter(
@@ -71,6 +72,7 @@ class ImputeParameters(MethodParameters, AppendingParameters, PreparationParamet
         group=REPORTING,
         affects_result=False,
         metavar="DIR",
+        path="written",
         min_length=1,
     )
     label_key: str | None = parameter(

@@ -25,6 +25,7 @@ class ReportParameters(WritingParameters):
         description="Run record written with --provenance; adds input, software versions, time and memory.",
         group=DATA,
         metavar="FILE",
+        path="read",
         min_length=1,
     )
     label_key: str | None = parameter(
@@ -53,6 +54,7 @@ class ReportParameters(WritingParameters):
         group=REPORTING,
         affects_result=False,
         metavar="DIR",
+        path="written",
         min_length=1,
     )
 

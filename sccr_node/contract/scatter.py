@@ -25,6 +25,7 @@ class SplitParameters(PreparationParameters, WritingParameters):
         group=OUTPUT,
         affects_result=False,
         metavar="DIR",
+        path="written",
         min_length=1,
     )
 

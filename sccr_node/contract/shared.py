@@ -243,6 +243,7 @@ class AppendingParameters(WritingParameters, BoundedParameters, ThreadedParamete
         group=REPORTING,
         affects_result=False,
         metavar="FILE",
+        path="written",
         min_length=1,
     )
 
@@ -311,6 +312,7 @@ class PreparationParameters(RunningParameters):
         ),
         group=GENES,
         metavar="top-variance|highly-variable|all|FILE",
+        path="read",
         min_length=1,
     )
     genes_missing: Literal["error", "skip"] = parameter(

@@ -360,7 +360,8 @@ def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool) -> Dat
     except (FileNotFoundError, NotADirectoryError) as error:
         if url := _URL.match(str(path)):
             raise InputMissing(
-                f"cannot read {url[1]}://{url[2]}: URLs are not supported; download the file and give its path"
+                f"cannot read {url[1]}://{url[2]}: only s3://, gs://, az:// and https:// addresses are "
+                "supported; download the file and give its path"
             ) from error
         raise InputMissing(f"{path} does not exist") from error
     except OSError as error:

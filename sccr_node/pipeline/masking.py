@@ -33,6 +33,7 @@ from sccr_node.pipeline.hidden import (
 )
 from sccr_node.pipeline.plan import open_input
 from sccr_node.runtime.console import Console
+from sccr_node.runtime.standins import as_shown
 
 
 def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters, console: Console) -> None:
@@ -112,7 +113,7 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
             if layer is None and not imputed.any():
                 refuse_untouched(candidate, masked, "it is zero at every masked entry")
     return {
-        "candidate": str(candidate_path),
+        "candidate": as_shown(candidate_path),
         "layer": layer or "X",
         **how_masked,
         **asdict(recovery_scores(true, imputed)),

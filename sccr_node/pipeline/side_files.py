@@ -25,6 +25,7 @@ from sccr_node.pipeline.plan import Plan
 from sccr_node.results import Imputation, Result
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import peak_memory
+from sccr_node.runtime.standins import as_shown
 from sccr_node.storage.copying import size_on_disk
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import Target
@@ -158,9 +159,9 @@ def make_record(
         version=__version__,
         command=list(command),
         method=plan.method,
-        params=dict(plan.params),
+        params={name: as_shown(value) if isinstance(value, str) else value for name, value in plan.params.items()},
         input=InputRecord(
-            path=str(source.path),
+            path=as_shown(source.path),
             format=source.format,
             sha256=sha256,
             bytes=size_on_disk(source.path),
@@ -183,7 +184,7 @@ def make_record(
         batches=list(imputation.batches),
         searches=list(imputation.searches),
         result=ResultRecord(
-            path=str(output),
+            path=as_shown(output),
             format=format_of_output(output).name,
             bytes=n_bytes,
             keys=["/".join(key) for key in plan.keys.all()],

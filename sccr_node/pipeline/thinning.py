@@ -39,6 +39,7 @@ from sccr_node.pipeline.hidden import (
 )
 from sccr_node.pipeline.plan import open_input
 from sccr_node.runtime.console import Console
+from sccr_node.runtime.standins import as_shown
 from sccr_node.runtime.words import plural, quantity
 
 HELD_OUT_FACTOR_COLUMN = "sccr_held_out_factor"
@@ -181,7 +182,7 @@ def scores_of(train_path: Path, candidate_path: Path, layer: str | None, console
         refuse_other_scales(candidate, console)
         work = Workspace(None, console.progress)
         try:
-            scores = score_with_baselines(held_out, _blocks(candidate, cells, genes), str(candidate_path), work)
+            scores = score_with_baselines(held_out, _blocks(candidate, cells, genes), as_shown(candidate_path), work)
         except ValueError as problem:
             raise InputProblem(f"cannot score against {train_path}: {problem}; split other data") from problem
         if layer is None and scores[0].mse == scores[1].mse:

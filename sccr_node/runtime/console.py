@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sccr_node.runtime import signals
+from sccr_node.runtime.standins import as_shown
 from sccr_node.runtime.words import shortened
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def mute(stream: TextIO) -> None:
 
 def last_words(message: str, exit_code: int, *, as_json: bool, prefix: str = "sccr: error: ") -> None:
     """Print the one line that reports a failure on standard error; if that fails, the exit code must do."""
-    message = shortened(message)
+    message = shortened(as_shown(message))
     if as_json:
         line = json.dumps({"level": "error", "message": message, "exit_code": exit_code})
     else:
@@ -138,7 +139,7 @@ class Console:
 
     def warn(self, message: str) -> None:
         """Show a warning, even if the console is quiet."""
-        self._line("warning", shortened(message))
+        self._line("warning", shortened(as_shown(message)))
 
     def fail(self, message: str, exit_code: int) -> None:
         """Show an error that does not end the command, as the one that does is shown."""
@@ -148,7 +149,7 @@ class Console:
     def show(self, findings: Iterable[Finding]) -> None:
         """Show findings in the order in which they were made."""
         for finding in findings:
-            self._line("warning" if finding.warning else "info", shortened(finding.text))
+            self._line("warning" if finding.warning else "info", shortened(as_shown(finding.text)))
 
     def clock(self) -> Clock:
         """Return a clock that began when the console did."""
@@ -199,7 +200,7 @@ class Console:
 
     def _line(self, level: Literal["info", "warning"], message: str, **fields: Any) -> None:
         signals.check()
-        message = f"{self._about}{message}"
+        message = as_shown(f"{self._about}{message}")
         if LOGGER.hasHandlers():
             LOGGER.log(_LEVELS[level], message, extra={"sccr": fields})
             if self._redirectable:

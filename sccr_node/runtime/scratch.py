@@ -87,7 +87,8 @@ def check_scratch(needed: int) -> None:
 
 
 @contextmanager
-def _in_scratch() -> Iterator[None]:
+def in_scratch() -> Iterator[None]:
+    """Turn a system error inside the block into one line about the folder for temporary files."""
     try:
         yield
     except OSError as error:
@@ -112,7 +113,7 @@ class ScratchFile:
     """
 
     def __init__(self, size: int) -> None:
-        with _in_scratch():
+        with in_scratch():
             self._file = tempfile.TemporaryFile(dir=scratch_dir(), buffering=0)
             _reserve(self._file.fileno(), size)
         self.size = size
@@ -120,7 +121,7 @@ class ScratchFile:
     def write(self, offset: int, values: NDArray[Any]) -> None:
         """Write the bytes of an array."""
         left = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        with _in_scratch():
+        with in_scratch():
             while len(left):
                 written = os.pwrite(self._file.fileno(), left, offset)
                 left, offset = left[written:], offset + written
@@ -130,7 +131,7 @@ class ScratchFile:
         values = np.empty(count, dtype)
         if count:
             left = values.data.cast("B")
-            with _in_scratch():
+            with in_scratch():
                 while left:
                     got = os.preadv(self._file.fileno(), [left], offset)
                     left, offset = left[got:], offset + got
@@ -140,7 +141,7 @@ class ScratchFile:
         """Return the whole file as an array of float32, which the system moves to memory and back as it can."""
         if not self.size:
             return np.empty(0, np.float32)
-        with _in_scratch():
+        with in_scratch():
             return np.frombuffer(mmap.mmap(self._file.fileno(), self.size), np.float32)
 
 

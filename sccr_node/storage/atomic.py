@@ -11,7 +11,8 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
@@ -50,16 +51,19 @@ class Staged:
     ----------
     path
         Where to write until ``commit``.
-    target
-        The path given by the user.
     committed
         Whether it has been moved to the target.
     """
 
     def __init__(self, target: Path, path: Path, lock: int, is_folder: bool, replace: bool, check: Check) -> None:
-        self.target, self.path = target, path
+        self._target, self.path = target, path
         self._lock, self._is_folder, self._replace, self._check = lock, is_folder, replace, check
         self.committed = self._flushed = False
+
+    @property
+    def target(self) -> Path:
+        """The path given by the user."""
+        return self._target
 
     def flush(self) -> None:
         """Flush everything to disk, so that only the renaming can still fail."""
@@ -120,6 +124,10 @@ class Staged:
 class Committable(Protocol):
     """Something staged that can be moved to its target, and back."""
 
+    @property
+    def target(self) -> Path:
+        """Where it is moved to."""
+
     def commit(self) -> None:
         """Move it to its target."""
 
@@ -127,18 +135,39 @@ class Committable(Protocol):
         """Undo the commit, if the target did not exist before."""
 
 
+Delivery = Callable[[Sequence[Committable]], AbstractContextManager[Sequence[Committable]]]
+_delivery: ContextVar[Delivery | None] = ContextVar("delivery", default=None)
+
+
 def commit_all(parts: Sequence[Committable]) -> None:
     """Commit several things in order, uninterrupted by signals: all or none of them if nothing is replaced."""
+    deliver = _delivery.get()
     done: list[Committable] = []
-    with signals.committing():
+    with nullcontext(parts) if deliver is None else deliver(parts) as ready, signals.committing():
         try:
-            for part in parts:
+            for part in ready:
                 part.commit()
                 done.append(part)
         except BaseException:
             for part in done:
                 part.withdraw()
             raise
+
+
+@contextmanager
+def delivering(deliver: Delivery) -> Iterator[None]:
+    """Have what is committed inside the block sent further, from its target to where that stands for.
+
+    Parameters
+    ----------
+    deliver
+        Called with what is committed; a context manager that yields what is to be committed instead.
+    """
+    before = _delivery.set(deliver)
+    try:
+        yield
+    finally:
+        _delivery.reset(before)
 
 
 def rename_new(path: Path, target: Path) -> None:

@@ -605,8 +605,8 @@ def test_a_gene_list_that_is_none_is_refused_before_the_input_is_read(refused, t
 
 
 def test_a_url_is_called_one(refused):
-    message = refused("https://example.org/pbmc.h5ad", 66)
-    assert "cannot read https://example.org/pbmc.h5ad: URLs are not supported; download the file" in message
+    message = refused("ftp://example.org/pbmc.h5ad", 66)
+    assert "cannot read ftp://example.org/pbmc.h5ad: only s3://, gs://, az:// and https:// addresses are" in message
 
 
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])

@@ -1,0 +1,30 @@
+"""What is shown of local stand-ins for remote files: the address that the user gave, and never a secret in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_addresses: dict[str, str] = {}
+"""Folders of stand-ins, and what they stand for. Kept to the end: a failure is reported when its scratch is gone."""
+
+_USER_INFORMATION = re.compile(r"(https?://)[^\s/@'\"]*@")
+_SIGNED = re.compile(r"((?:https?|az)://[^\s?#'\"]*)[?#][^\s'\"]*")
+
+
+def stand_for(folder: Path, address: str) -> None:
+    """Show an address instead of a folder from now on, also in the names of what is inside."""
+    _addresses[str(folder)] = address
+
+
+def as_shown(text: object) -> str:
+    """Return a text as a user may see it: addresses instead of their stand-ins, without credentials and queries.
+
+    The query of a URL can be a signature, which is as good as a password.
+    """
+    shown = str(text)
+    for folder, address in _addresses.items():
+        shown = shown.replace(folder, address)
+    if "://" not in shown:
+        return shown
+    return _SIGNED.sub(r"\1", _USER_INFORMATION.sub(r"\1", shown))

@@ -1,0 +1,95 @@
+"""Addresses of remote files: s3://, gs:// and az:// with a bucket and a key, https:// with a host and a path."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from sccr_node.errors import UsageProblem
+from sccr_node.runtime.standins import as_shown
+
+_REMOTE = re.compile(r"(s3|gs|az|https?)://")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
+WEB = ("https", "http")
+"""Can only be read."""
+
+
+def is_remote(address: str) -> bool:
+    """Return whether a path is a remote address."""
+    return _REMOTE.match(address) is not None
+
+
+def is_trusted(scheme: str, host: str) -> bool:
+    """Return whether nobody on the way can read or change what a URL names."""
+    return scheme == "https" or (scheme == "http" and _LOOPBACK.fullmatch(host) is not None)
+
+
+@dataclass(frozen=True)
+class Address:
+    """The address of a remote file or folder; as text, it is without whatever could be a secret.
+
+    Attributes
+    ----------
+    scheme, bucket, key
+        Its parts; of a URL, the host and the path.
+    query
+        The query of a URL, which can be a signature.
+    """
+
+    scheme: str
+    bucket: str
+    key: str
+    query: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, text: str) -> Address:
+        """Take an address apart.
+
+        Raises
+        ------
+        UsageProblem
+            It cannot be that of a file, or contains a secret.
+        """
+        scheme = text.partition("://")[0]
+        if _UNPRINTABLE.search(text):
+            raise UsageProblem(f"cannot use {scheme}:// with control characters in the address; rename the object")
+        found = _of_url(text) if scheme in WEB else _of_object(text)
+        if any(segment in ("", ".", "..") for segment in [found.bucket, *found.key.split("/")]):
+            example = f"{scheme}://{'HOST/PATH' if scheme in WEB else 'BUCKET/KEY'}"
+            raise UsageProblem(f"cannot use {as_shown(text)}: give the address of a file or folder, as in {example}")
+        return found
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def can_be_written(self) -> bool:
+        """Whether places of this kind can be written to."""
+        return self.scheme not in WEB
+
+    def __str__(self) -> str:
+        """Return the address without its query."""
+        return f"{self.scheme}://{self.bucket}/{self.key}"
+
+
+def _of_object(text: str) -> Address:
+    scheme, _, rest = text.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme == "az" and "?" in text:
+        raise UsageProblem(
+            f"cannot use {as_shown(text)} with a token in the address: set AZURE_STORAGE_SAS_TOKEN instead"
+        )
+    return Address(scheme, bucket, key.removesuffix("/"))
+
+
+def _of_url(text: str) -> Address:
+    parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise UsageProblem(f"cannot use {as_shown(text)} with a user name in the address")
+    if not is_trusted(parts.scheme, parts.netloc):
+        raise UsageProblem(f"cannot use {as_shown(text)}: anybody could read or change it on the way; use https://")
+    return Address(parts.scheme, parts.netloc, parts.path[1:].removesuffix("/"), parts.query)

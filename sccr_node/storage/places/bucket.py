@@ -1,0 +1,145 @@
+"""What each kind of object store does: the interface of its client, and what can go wrong."""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from sccr_node.errors import UsageProblem
+
+CONNECT_SECONDS = 10
+ANSWER_SECONDS_OF_A_STORE = 60
+"""How long a store may be silent: then the connection counts as broken off."""
+
+BLOCK_READ = 2**20
+"""Bytes read at a time: between two blocks, signals are looked for."""
+
+
+class Trouble(Exception):
+    """A failure of an object store; the message is the provider's reason."""
+
+
+class Absent(Trouble):
+    """There is no such object, or no such bucket."""
+
+
+class Refused(Trouble):
+    """It was refused, and would be again."""
+
+
+class Taken(Trouble):
+    """Something with that name exists already."""
+
+
+class Passing(Trouble):
+    """It could not be reached, broke off, or is overloaded: another attempt may succeed."""
+
+
+class Changed(Passing):
+    """The object is not the one that reading began with."""
+
+
+def trouble_of(status: int, reason: str) -> Trouble:
+    """Return what an HTTP status means."""
+    if status in (404, 410):
+        return Absent(reason)
+    if status == 412:
+        return Changed(reason)
+    # 409: two conditional writes met; the provider asks to try again.
+    if status in (408, 409, 425, 429) or status >= 500:
+        return Passing(reason)
+    return Refused(reason)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a store says about an object: its size, a tag that changes with its content, and its MD5 if known."""
+
+    size: int
+    tag: str
+    md5: bytes | None = None
+
+
+class Sending(ABC):
+    """An object on its way: parts are sent, and it appears when it is finished, whole or not at all.
+
+    Attributes
+    ----------
+    token
+        Kept with the object, to recognise it if the answer to the last request is lost.
+    """
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(8)
+
+    @abstractmethod
+    def send(self, number: int, part: bytes, *, last: bool) -> None:
+        """Send a part, counted from 0; sending it again replaces it."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Make the object appear.
+
+        Raises
+        ------
+        Taken
+            It was not to replace anything, and there is something now.
+        """
+
+    @abstractmethod
+    def arrived(self) -> bool:
+        """Return whether the object that is there now is this one."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Remove what was sent; what cannot be removed now is left to the next attempt."""
+
+
+class Bucket(ABC):
+    """The client of one bucket, container or host."""
+
+    @abstractmethod
+    def facts(self, key: str) -> Facts:
+        """Return the facts of an object."""
+
+    @abstractmethod
+    def read(self, key: str, facts: Facts, start: int) -> AbstractContextManager[Iterator[bytes]]:
+        """Read an object from a byte on, in blocks; raises Changed if it is not the one with these facts."""
+
+    @abstractmethod
+    def listing(self, prefix: str) -> Iterator[tuple[str, Facts]]:
+        """Yield the keys that begin with a prefix, with their facts."""
+
+    @abstractmethod
+    def begin(self, key: str, *, replace: bool) -> Sending:
+        """Begin to write an object."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Delete an object, if it exists."""
+
+    @abstractmethod
+    def prepare(self, key: str) -> None:
+        """Remove what killed attempts to write an object left, and raise if it could not be written."""
+
+
+def client_library(name: str, scheme: str, extra: str) -> Any:
+    """Import a provider's library.
+
+    Raises
+    ------
+    UsageProblem
+        It is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as failure:
+        raise UsageProblem(
+            f"{scheme}:// addresses require {name.partition('.')[0]}, which is not installed: run pip install "
+            f"'sccr-node[{extra}]'"
+        ) from failure

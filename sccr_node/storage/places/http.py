@@ -1,0 +1,123 @@
+"""Files on a web server, to read: with ETags an interrupted download is resumed, and a change is noticed."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from sccr_node.storage.places.address import is_trusted
+from sccr_node.storage.places.bucket import (
+    ANSWER_SECONDS_OF_A_STORE,
+    BLOCK_READ,
+    Bucket,
+    Changed,
+    Facts,
+    Passing,
+    Refused,
+    Sending,
+    trouble_of,
+)
+
+_SAFE = "/?&=%:+,;~@!$'()*"
+"""Characters that URLs are given with: what is quoted already stays so."""
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follow no redirect to where anybody could listen."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        parts = urlsplit(newurl)
+        if not is_trusted(parts.scheme, parts.netloc):
+            raise Refused("it redirects to an address without encryption")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class WebHost(Bucket):
+    """A host whose files can be read; the key of a file is its path with the query."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._open = urllib.request.build_opener(_SafeRedirects()).open
+
+    def facts(self, key: str) -> Facts:
+        """Return the facts of a file: of those that servers name, what changes with its content."""
+        # Signed addresses are often good for GET alone: the answer is not read.
+        with _explained(), self._open(self._request(key), timeout=ANSWER_SECONDS_OF_A_STORE) as answer:
+            return _facts_of(answer)
+
+    @contextmanager
+    def read(self, key: str, facts: Facts, start: int) -> Iterator[Iterator[bytes]]:
+        """Read a file from a byte on."""
+        request = self._request(key)
+        if start:
+            request.add_header("Range", f"bytes={start}-")
+        with _explained():
+            answer = self._open(request, timeout=ANSWER_SECONDS_OF_A_STORE)
+        try:
+            if _facts_of(answer).tag != facts.tag:
+                raise Changed("it changed while it was read")
+            # A server without ranges begins again.
+            yield _blocks(answer, skipped=start if answer.status != http.HTTPStatus.PARTIAL_CONTENT else 0)
+        finally:
+            answer.close()
+
+    def listing(self, prefix: str) -> Iterator[tuple[str, Facts]]:
+        """Yield nothing: a web server has no folders."""
+        return iter(())
+
+    def begin(self, key: str, *, replace: bool) -> Sending:
+        """Refuse."""
+        raise Refused("it can only be read")
+
+    def delete(self, key: str) -> None:
+        """Refuse."""
+        raise Refused("it can only be read")
+
+    def prepare(self, key: str) -> None:
+        """Refuse."""
+        raise Refused("it can only be read")
+
+    def _request(self, key: str) -> urllib.request.Request:
+        # Compressed on the way, a file would have another size and another tag.
+        return urllib.request.Request(f"{self._root}/{quote(key, safe=_SAFE)}", headers={"Accept-Encoding": "identity"})
+
+
+def _facts_of(answer: Any) -> Facts:
+    length = answer.headers.get("Content-Length")
+    if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
+        length = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    if length is None or not length.isdigit():
+        raise Refused("the server does not say how large it is")
+    tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+    return Facts(int(length), f"{tag} {length}")
+
+
+def _blocks(answer: Any, skipped: int) -> Iterator[bytes]:
+    while True:
+        with _explained():
+            block = answer.read(min(BLOCK_READ, skipped) if skipped else BLOCK_READ)
+        if not block:
+            return
+        if skipped:
+            skipped -= len(block)
+        else:
+            yield block
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn the errors of the standard library into ours."""
+    try:
+        yield
+    except urllib.error.HTTPError as failure:
+        failure.close()
+        raise trouble_of(failure.code, f"{failure.code} {failure.reason}") from failure
+    except urllib.error.URLError as failure:
+        raise Passing(str(failure.reason)) from failure
+    except (http.client.HTTPException, OSError) as failure:
+        raise Passing(str(failure) or type(failure).__name__) from failure

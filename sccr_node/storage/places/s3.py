@@ -1,0 +1,179 @@
+"""Amazon S3 and what speaks its protocol, by botocore: credentials and settings are those of every AWS tool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from sccr_node.storage.places.bucket import (
+    ANSWER_SECONDS_OF_A_STORE,
+    BLOCK_READ,
+    CONNECT_SECONDS,
+    Absent,
+    Bucket,
+    Changed,
+    Facts,
+    Passing,
+    Refused,
+    Sending,
+    Taken,
+    Trouble,
+    client_library,
+    trouble_of,
+)
+
+_TOKEN = "sccr-upload"
+
+_PASSING_CODES = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling"}
+"""Some of these come with a status that says otherwise."""
+
+
+class S3Bucket(Bucket):
+    """A bucket of S3."""
+
+    def __init__(self, name: str) -> None:
+        session = client_library("botocore.session", "s3", "s3").get_session()
+        config = client_library("botocore.config", "s3", "s3").Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=ANSWER_SECONDS_OF_A_STORE,
+            retries={"total_max_attempts": 1},  # we try again ourselves, and answer signals meanwhile
+        )
+        self._name = name
+        with _explained():
+            # A region is part of every signature; where none is set, S3 itself accepts this one and redirects.
+            region = session.get_config_variable("region") or "us-east-1"
+            self._client = session.create_client("s3", region_name=region, config=config)
+
+    def facts(self, key: str) -> Facts:
+        """Return the facts of an object."""
+        with _explained():
+            found = self._client.head_object(Bucket=self._name, Key=key)
+        return Facts(found["ContentLength"], found["ETag"])
+
+    @contextmanager
+    def read(self, key: str, facts: Facts, start: int) -> Iterator[Iterator[bytes]]:
+        """Read an object from a byte on."""
+        # botocore compares the checksum that S3 keeps, if an object is read whole.
+        part = {"Range": f"bytes={start}-"} if start else {}
+        with _explained():
+            body = self._client.get_object(Bucket=self._name, Key=key, IfMatch=facts.tag, **part)["Body"]
+
+        def blocks() -> Iterator[bytes]:
+            while True:
+                with _explained():
+                    block = body.read(BLOCK_READ)
+                if not block:
+                    return
+                yield block
+
+        try:
+            yield blocks()
+        finally:
+            body.close()
+
+    def listing(self, prefix: str) -> Iterator[tuple[str, Facts]]:
+        """Yield the keys that begin with a prefix."""
+        with _explained():
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix):
+                for found in page.get("Contents", ()):
+                    yield found["Key"], Facts(found["Size"], found["ETag"])
+
+    def begin(self, key: str, *, replace: bool) -> Sending:
+        """Begin to write an object."""
+        return _S3Sending(self._client, self._name, key, replace)
+
+    def delete(self, key: str) -> None:
+        """Delete an object."""
+        with _explained():
+            self._client.delete_object(Bucket=self._name, Key=key)
+
+    def prepare(self, key: str) -> None:
+        """Abort the open uploads of a key, and begin one of our own to see whether that is allowed."""
+        where = {"Bucket": self._name, "Key": key}
+        with suppress(Refused), _explained():  # listing uploads is a permission of its own
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=key)
+            for upload in [each for page in pages for each in page.get("Uploads", ())]:
+                if upload["Key"] == key:
+                    with suppress(Absent, Refused), _explained():
+                        self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
+        with _explained():
+            upload = self._client.create_multipart_upload(**where)
+        with suppress(Absent, Refused), _explained():
+            self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
+
+
+class _S3Sending(Sending):
+    """An upload in parts, or a single request if there is only one."""
+
+    def __init__(self, client: Any, bucket: str, key: str, replace: bool) -> None:
+        super().__init__()
+        self._client, self._where = client, {"Bucket": bucket, "Key": key}
+        self._kept = {"Metadata": {_TOKEN: self.token}}
+        self._condition = {} if replace else {"IfNoneMatch": "*"}
+        self._upload: str | None = None
+        self._only: bytes | None = None
+        self._tags: dict[int, str] = {}
+
+    def send(self, number: int, part: bytes, *, last: bool) -> None:
+        if number == 0 and last:
+            self._only = part
+            return
+        with _explained():
+            if self._upload is None:
+                self._upload = self._client.create_multipart_upload(**self._where, **self._kept)["UploadId"]
+            sent = self._client.upload_part(**self._where, UploadId=self._upload, PartNumber=number + 1, Body=part)
+        self._tags[number] = sent["ETag"]
+
+    def finish(self) -> None:
+        try:
+            with _explained():
+                if self._only is not None:
+                    self._client.put_object(**self._where, **self._kept, **self._condition, Body=self._only)
+                else:
+                    parts = [{"ETag": tag, "PartNumber": number + 1} for number, tag in sorted(self._tags.items())]
+                    self._client.complete_multipart_upload(
+                        **self._where, **self._condition, UploadId=self._upload, MultipartUpload={"Parts": parts}
+                    )
+        except Changed as failure:
+            raise Taken(str(failure)) from failure
+
+    def arrived(self) -> bool:
+        with _explained():
+            found = self._client.head_object(**self._where)
+        return bool(found["Metadata"].get(_TOKEN) == self.token)
+
+    def abandon(self) -> None:
+        if self._upload is not None:
+            with suppress(Trouble), _explained():
+                self._client.abort_multipart_upload(**self._where, UploadId=self._upload)
+
+
+def _passing(exceptions: Any) -> tuple[type[Exception], ...]:
+    """Return botocore's errors of the network; its ConnectionError is none of its HTTP client's, nor Python's."""
+    return (
+        exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError,
+        exceptions.ChecksumError, OSError,
+    )  # fmt: skip
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn botocore's errors into ours."""
+    from botocore import exceptions
+
+    try:
+        yield
+    except exceptions.ClientError as failure:
+        status = failure.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = failure.response.get("Error", {}).get("Code", "")
+        # Of a HEAD request the answer has no text: the code is then the number.
+        said = failure.response.get("Error", {}).get("Message") or code
+        reason = f"{code}: {said}" if code and not code.isdigit() else f"{status} {said}"
+        raise (Passing(reason) if code in _PASSING_CODES else trouble_of(status, reason)) from failure
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as failure:
+        raise Refused(str(failure)) from failure
+    except _passing(exceptions) as failure:
+        raise Passing(str(failure)) from failure
+    except exceptions.BotoCoreError as failure:
+        raise Refused(str(failure)) from failure

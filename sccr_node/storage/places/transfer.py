@@ -1,0 +1,458 @@
+"""A remote file or folder: fetched whole, and published whole or not at all, however often the network fails."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from importlib import import_module
+from pathlib import Path
+from typing import IO, TypeVar
+
+from sccr_node.errors import InputMissing, NotEnoughResources, OutputProblem, SccrError
+from sccr_node.runtime import signals
+from sccr_node.runtime.scratch import check_scratch, in_scratch
+from sccr_node.storage.places.address import WEB, Address
+from sccr_node.storage.places.bucket import (
+    Absent,
+    Bucket,
+    Changed,
+    Facts,
+    Passing,
+    Refused,
+    Sending,
+    Taken,
+    Trouble,
+)
+from sccr_node.storage.targets import MARKER, METADATA
+
+WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each further attempt: a store that restarts is back by then."""
+
+PART_BYTES = 16 * 2**20
+"""Size of the parts of an upload; a part is in memory while it is sent."""
+
+MOST_PARTS = 10_000
+"""That S3 allows in an upload."""
+
+OBJECTS_AT_A_TIME = 8
+"""Of a folder; each takes the memory of a part."""
+
+LARGEST_OUTLINE = 2**20
+"""Bytes of a small file that is fetched to find out what a folder is."""
+
+CLAIM = ".sccr-upload"
+"""In a remote folder while it is being written: what is there without root metadata is then left by a dead attempt."""
+
+_ROOT = (MARKER, *sorted(METADATA))
+"""What makes a folder a store, or one of parts: sent last."""
+
+_CLIENTS = {
+    "s3": ("s3", "S3Bucket"),
+    "gs": ("gcs", "GoogleBucket"),
+    "az": ("azure", "AzureContainer"),
+    "https": ("http", "WebHost"),
+    "http": ("http", "WebHost"),
+}
+
+Shown = Callable[[float], None]
+"""Called with the fraction done."""
+
+T = TypeVar("T")
+
+
+def bucket_of(address: Address) -> Bucket:
+    """Return the client of the bucket or host of an address.
+
+    Raises
+    ------
+    UsageProblem
+        The library for it is not installed.
+    """
+    module, name = _CLIENTS[address.scheme]
+    client = getattr(import_module(f"{__package__}.{module}"), name)
+    with _while("read" if address.scheme in WEB else "reach", address):
+        made = client(f"{address.scheme}://{address.bucket}" if address.scheme in WEB else address.bucket)
+    assert isinstance(made, Bucket)
+    return made
+
+
+class Place:
+    """A remote file, or a remote folder: the objects whose keys begin with its key and a slash.
+
+    Parameters
+    ----------
+    address
+        Its address.
+    bucket
+        The client of what it is in.
+    """
+
+    def __init__(self, address: Address, bucket: Bucket) -> None:
+        self.address, self._bucket = address, bucket
+        self._key = f"{address.key}?{address.query}" if address.query else address.key
+        self._inside = f"{address.key}/"
+
+    def identity(self) -> str:
+        """Return what changes whenever the content does: size and tag; nothing is downloaded.
+
+        Raises
+        ------
+        InputMissing, NotEnoughResources
+            There is nothing, reading it was refused, or its store cannot be reached.
+        """
+        with _while("read", self.address):
+            found = self._contents()
+        if isinstance(found, Facts):
+            return f"{found.size} bytes, {found.tag}"
+        lines = "".join(f"{name} {facts.size} {facts.tag}\n" for name, facts in sorted(found.items()))
+        size = sum(facts.size for facts in found.values())
+        return f"{size} bytes, {hashlib.sha256(lines.encode()).hexdigest()}"
+
+    def fetch(self, to: Path, progress: Shown = lambda fraction: None) -> None:
+        """Fetch the file or folder, whole: interrupted transfers are resumed, and a change is noticed.
+
+        Raises
+        ------
+        InputMissing
+            There is nothing, or reading it was refused.
+        NotEnoughResources
+            The disk is too small, or all attempts failed.
+        """
+        with _while("read", self.address):
+            found = self._contents()
+            if isinstance(found, Facts):
+                check_scratch(found.size)
+                self._fetch_object(self._key, found, to, progress)
+                return
+            check_scratch(sum(facts.size for facts in found.values()))
+            _each(
+                list(found.items()),
+                lambda item: self._fetch_object(self._inside + item[0], item[1], to / item[0], _unseen),
+                progress,
+            )
+            if self._contents() != found:
+                raise Changed("it changed while it was read")
+
+    def outline(self, to: Path) -> None:
+        """Make what the place looks like from outside: empty files for objects, with the metadata of zarr and ours.
+
+        What may be replaced can then be decided as for a file or folder of this machine.
+        """
+        with _while("write", self.address):
+            found = None
+            with suppress(Refused):  # who may write need not be allowed to look
+                found = _retried(self._contents_if_any)
+            if found is None:
+                return
+            with in_scratch():
+                for name, facts in ({"": found} if isinstance(found, Facts) else found).items():
+                    path = to / name if name else to
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
+                    if name and path.name in _ROOT and facts.size <= LARGEST_OUTLINE:
+                        self._fetch_object(self._inside + name, facts, path, _unseen)
+
+    def prepare(self, *, folder: bool) -> None:
+        """Remove what killed attempts left here, and refuse a place that could not be written to.
+
+        Raises
+        ------
+        OutputProblem, NotEnoughResources
+            Writing is refused; the store cannot be reached.
+        """
+        with _while("write", self.address):
+            _retried(self._remove_leftovers)
+            _retried(lambda: self._bucket.prepare(self._inside + CLAIM if folder else self._key))
+
+    @contextmanager
+    def upload(
+        self, source: Path, *, force: bool, progress: Shown = lambda fraction: None
+    ) -> Iterator[FileUpload | FolderUpload]:
+        """Send a file or folder, which appears at ``commit``; without, nothing of it remains.
+
+        Raises
+        ------
+        OutputProblem, NotEnoughResources
+            Writing is refused; the store cannot be reached.
+        """
+        kind = FolderUpload if source.is_dir() else FileUpload
+        made = kind(self.address, self._bucket, self._key, source, force)
+        try:
+            with _while("write", self.address):
+                made.send(progress)
+            yield made
+        finally:
+            made.close()
+
+    def publish(self, source: Path, *, force: bool, progress: Shown = lambda fraction: None) -> None:
+        """Upload a file or folder, whole or not at all."""
+        with self.upload(source, force=force, progress=progress) as sent, signals.uninterrupted():
+            sent.commit()
+
+    def _contents(self) -> Facts | dict[str, Facts]:
+        """Return the facts of the object, or those of the objects in the folder by name."""
+        found = _retried(self._contents_if_any)
+        if found is None:
+            raise Absent("there is no such object")
+        return found
+
+    def _contents_if_any(self) -> Facts | dict[str, Facts] | None:
+        try:
+            return self._bucket.facts(self._key)
+        except Absent:
+            inside = {key.removeprefix(self._inside): facts for key, facts in self._bucket.listing(self._inside)}
+            # Some stores keep an empty object for a folder; a name that leads elsewhere is none of ours.
+            found = {name: facts for name, facts in inside.items() if _is_plain(name)}
+            return found or None
+
+    def _fetch_object(self, key: str, facts: Facts, to: Path, progress: Shown) -> None:
+        """Fetch an object; what is known of it may be outdated."""
+        waits = iter(WAITS)
+        with in_scratch():
+            to.parent.mkdir(parents=True, exist_ok=True)
+            file = to.open("wb")
+        with file:
+            while True:
+                signals.check()
+                try:
+                    self._receive(key, facts, file, progress)
+                    return
+                except Passing as trouble:
+                    wait = next(waits, None)
+                    if wait is None:
+                        raise
+                    _pause(wait)
+                    if isinstance(trouble, Changed):
+                        with in_scratch():
+                            file.seek(0)
+                            file.truncate()
+                        facts = _retried(lambda: self._bucket.facts(key))
+                        check_scratch(facts.size)
+
+    def _receive(self, key: str, facts: Facts, file: IO[bytes], progress: Shown) -> None:
+        """Receive the rest of an object, and check that all of it is one and the same."""
+        start = file.tell()
+        if start < facts.size:
+            with self._bucket.read(key, facts, start) as blocks:
+                for block in blocks:
+                    with in_scratch():
+                        file.write(block)
+                    progress(min(1.0, file.tell() / facts.size))
+        with in_scratch():
+            file.flush()
+        if file.tell() < facts.size:
+            raise Passing("the connection ended early")
+        if file.tell() > facts.size or self._bucket.facts(key).tag != facts.tag:
+            raise Changed("it changed while it was read")
+        if facts.md5 is not None and _md5(Path(file.name)) != facts.md5:
+            raise Changed("its checksum is not the one that the store keeps")
+
+    def _remove_leftovers(self) -> None:
+        """Remove what an attempt that was killed has left in a folder, if it left any."""
+        with suppress(Refused):
+            inside = [key for key, _ in self._bucket.listing(self._inside)]
+            if self._inside + CLAIM not in inside:
+                return
+            if any(self._inside + name in inside for name in _ROOT):
+                inside = []  # it was complete
+            for key in [*(key for key in inside if key != self._inside + CLAIM), self._inside + CLAIM]:
+                self._bucket.delete(key)
+
+
+class FileUpload:
+    """A file on its way to a bucket."""
+
+    def __init__(self, address: Address, bucket: Bucket, key: str, source: Path, force: bool) -> None:
+        self.target = source
+        self._address, self._bucket, self._key, self._source, self._force = address, bucket, key, source, force
+        self._sending: Sending | None = None
+        self._arrived = False
+
+    def send(self, progress: Shown) -> None:
+        """Send everything but the last word."""
+        self._sending = _send(self._bucket, self._key, self._source, self._force, progress)
+
+    def commit(self) -> None:
+        """Make the object appear."""
+        assert self._sending is not None
+        with _while("write", self._address):
+            _finish(self._sending)
+        self._arrived = True
+
+    def withdraw(self) -> None:
+        """Undo the commit, if there was nothing before."""
+        if self._arrived and not self._force:
+            with suppress(Trouble):
+                self._bucket.delete(self._key)
+
+    def close(self) -> None:
+        """Abandon the upload if it was not committed."""
+        if self._sending is not None and not self._arrived:
+            self._sending.abandon()
+
+
+class FolderUpload:
+    """A folder on its way to a bucket: the objects that make it a store are the last."""
+
+    def __init__(self, address: Address, bucket: Bucket, key: str, source: Path, force: bool) -> None:
+        self.target = source
+        self._address, self._bucket, self._source, self._force = address, bucket, source, force
+        self._inside = f"{key}/"
+        names = sorted(str(path.relative_to(source)) for path in source.rglob("*") if path.is_file())
+        self._last = [name for name in _ROOT if name in names]
+        self._names = [name for name in names if name not in self._last]
+        self._made: list[str] = []
+        self._claim: Sending | None = None
+        self._arrived = False
+
+    def send(self, progress: Shown) -> None:
+        """Send everything but the metadata of the root."""
+        former = {key for key, _ in self._bucket.listing(self._inside)}
+        if former and not self._force:
+            raise Taken("it exists")
+        for name in self._last:  # half replaced, it must not pass for a store
+            if self._inside + name in former:
+                self._bucket.delete(self._inside + name)
+        self._claim = self._bucket.begin(self._inside + CLAIM, replace=False)
+        self._claim.send(0, self._claim.token.encode(), last=True)
+        _finish(self._claim)
+        self._made.append(CLAIM)
+        for key in sorted(former - {self._inside + name for name in [*self._names, *self._last]}):
+            self._bucket.delete(key)
+        _each(self._names, self._put, progress)
+
+    def commit(self) -> None:
+        """Send the metadata of the root, if all the rest is there and ours."""
+        with _while("write", self._address):
+            there = {key.removeprefix(self._inside): facts.size for key, facts in self._bucket.listing(self._inside)}
+            sent = {name: (self._source / name).stat().st_size for name in self._names}
+            if self._claim is None or not self._claim.arrived() or not sent.items() <= there.items():
+                raise Changed("somebody else is writing to it")
+            for name in self._last:
+                self._put(name)
+            self._arrived = True
+            with suppress(Trouble):
+                self._bucket.delete(self._inside + CLAIM)
+
+    def withdraw(self) -> None:
+        """Undo the commit, if there was nothing before."""
+        if self._arrived and not self._force:
+            self._remove()
+
+    def close(self) -> None:
+        """Remove what was sent if it was not committed."""
+        if not self._arrived:
+            self._remove()
+
+    def _put(self, name: str) -> None:
+        sending = _send(self._bucket, self._inside + name, self._source / name, True, _unseen)
+        _finish(sending)
+        self._made.append(name)
+
+    def _remove(self) -> None:
+        with suppress(Trouble):  # the next attempt will
+            for name in reversed(self._made):  # the claim last
+                self._bucket.delete(self._inside + name)
+
+
+def _unseen(fraction: float) -> None:
+    """Show no progress: of one of many objects."""
+
+
+def _each(items: Sequence[T], action: Callable[[T], None], progress: Shown) -> None:
+    """Do something with each of many objects, several at a time: most of the time goes by waiting for answers."""
+    with ThreadPoolExecutor(OBJECTS_AT_A_TIME) as pool:
+        # The threads know the folder for scratch.
+        running = [pool.submit(copy_context().run, action, item) for item in items]
+        try:
+            for number, each in enumerate(running):
+                each.result()
+                progress((number + 1) / len(items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _send(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown) -> Sending:
+    """Send a file part by part; only ``finish`` is left to do."""
+    sending = bucket.begin(key, replace=replace)
+    size = source.stat().st_size
+    step = max(PART_BYTES, -(-size // MOST_PARTS))
+    try:
+        with source.open("rb") as file:
+            for number, start in enumerate(range(0, max(size, 1), step)):
+                signals.check()
+                part = file.read(step)
+
+                def send_part(number: int = number, part: bytes = part, last: bool = start + step >= size) -> None:
+                    sending.send(number, part, last=last)
+
+                _retried(send_part)
+                progress(min(1.0, (start + step) / max(size, 1)))
+    except BaseException:
+        sending.abandon()
+        raise
+    return sending
+
+
+def _finish(sending: Sending) -> None:
+    """Make a sent object appear; if the answer was lost, find out whether it has."""
+
+    def finish() -> None:
+        try:
+            sending.finish()
+        except (Taken, Absent):
+            with suppress(Absent):
+                if sending.arrived():
+                    return
+            raise
+
+    _retried(finish)
+
+
+def _retried(action: Callable[[], T]) -> T:
+    """Try again, after a while, what failed for the moment."""
+    for wait in WAITS:
+        try:
+            return action()
+        except Passing:
+            _pause(wait)
+    return action()
+
+
+def _pause(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        signals.check()
+        time.sleep(min(left, 0.1))
+
+
+@contextmanager
+def _while(doing: str, address: Address) -> Iterator[None]:
+    """Turn trouble with a store into one line and an exit code."""
+    try:
+        yield
+    except Trouble as trouble:
+        raise _problem(trouble, doing, address) from trouble
+
+
+def _problem(trouble: Trouble, doing: str, address: Address) -> SccrError:
+    failed, reason = f"cannot {doing} {address}", " ".join(str(trouble).split()).removesuffix(".")
+    if isinstance(trouble, Passing):
+        return NotEnoughResources(f"{failed}: {reason}; tried {len(WAITS) + 1} times, try again later")
+    if isinstance(trouble, Taken):
+        return OutputProblem(f"{failed}: it has appeared in the meantime; use --force to replace it, or another name")
+    return InputMissing(f"{failed}: {reason}") if doing == "read" else OutputProblem(f"{failed}: {reason}")
+
+
+def _is_plain(name: str) -> bool:
+    return all(segment not in ("", ".", "..") for segment in name.split("/"))
+
+
+def _md5(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()

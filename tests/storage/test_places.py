@@ -1,0 +1,147 @@
+"""Addresses, what is shown of them, and files on a web server of this process; object stores: tests/platforms."""
+
+import hashlib
+import os
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from sccr_node.errors import InputMissing, NotEnoughResources, UsageProblem
+from sccr_node.runtime.standins import as_shown, stand_for
+from sccr_node.storage.places import is_remote, place
+from sccr_node.storage.places.address import Address
+
+
+class Files(BaseHTTPRequestHandler):
+    """Serves files from memory with ETags and ranges; breaks off, or fails, as often as it is told to."""
+
+    files: dict[str, bytes] = {}
+    failures: list[str] = []
+
+    def do_GET(self):
+        data = self.files.get(self.path.partition("?")[0])
+        failure = self.failures.pop() if self.failures else ""
+        if failure.isdigit() or data is None:
+            self.send_error(int(failure or 404))
+            return
+        start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or ["", "0"])[1])
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - start))
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.end_headers()
+        end = len(data) // 2 if failure == "break off" else len(data)
+        try:
+            self.wfile.write(data[start:end])
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web(monkeypatch, tmp_path):
+    """The address of a server, whose files and failures are those of ``Files``."""
+    monkeypatch.setattr(Files, "files", {})
+    monkeypatch.setattr(Files, "failures", [])
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", (0.01,) * 4)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("path", ["s3://a/b", "gs://a/b", "az://a/b", "https://a/b", "http://a/b"])
+def test_remote_addresses(path):
+    assert is_remote(path)
+
+
+@pytest.mark.parametrize("path", ["a.h5ad", "/a/b", "s3:/a/b", "ftp://a/b", "./s3://a", "C:\\a"])
+def test_local_paths(path):
+    assert not is_remote(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("s3://bucket", "s3://bucket/", "s3:///key", "s3://bucket/../key", "s3://bucket/a//b", "s3://bucket/a\nb"),
+        *("http://example.org/a.h5ad", "https://user:secret@example.org/a", "az://container/a?sig=secret"),
+    ],
+)
+def test_addresses_that_are_refused(text):
+    with pytest.raises(UsageProblem) as refusal:
+        Address.of(text)
+    assert "secret" not in str(refusal.value)
+
+
+def test_an_address_is_shown_without_its_query():
+    assert str(Address.of("https://example.org/a.h5ad?sig=secret")) == "https://example.org/a.h5ad"
+    assert "secret" not in repr(Address.of("https://example.org/a.h5ad?sig=secret"))
+
+
+def test_what_is_shown_of_a_stand_in():
+    stand_for(Path("/scratch/x/s3/bucket"), "s3://bucket")
+    assert as_shown("cannot read /scratch/x/s3/bucket/a/b.h5ad: no") == "cannot read s3://bucket/a/b.h5ad: no"
+    assert as_shown("GET https://me:pw@h/a?sig=1 failed") == "GET https://h/a failed"
+
+
+def test_a_file_is_fetched_although_the_connection_breaks_off(web, tmp_path):
+    data = os.urandom(3 * 2**20)
+    Files.files["/a.h5ad"] = data
+    Files.failures += ["break off", "503", ""]  # the first is for the size
+    place(f"{web}/a.h5ad?sig=secret").fetch(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == data
+
+
+def test_a_file_that_changes_is_fetched_again(web, tmp_path):
+    Files.files["/a"] = os.urandom(2**21)
+
+    def change(fraction):
+        if fraction == 1.0 and Files.files["/a"] != b"new":
+            Files.files["/a"] = b"new"
+
+    place(f"{web}/a").fetch(tmp_path / "a", change)
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("failure", "problem", "words"),
+    [
+        ("404", InputMissing, "no such object"),
+        ("403", InputMissing, "403"),
+        ("500", NotEnoughResources, "try again later"),
+    ],
+)
+def test_failures_of_a_server(web, tmp_path, failure, problem, words):
+    Files.failures += [failure] * 10
+    with pytest.raises(problem, match=words):
+        place(f"{web}/a").fetch(tmp_path / "a")
+
+
+def test_a_run_on_a_signed_url(web, counts_file, tmp_path, sccr):
+    Files.files["/in/counts.h5ad"] = counts_file.read_bytes()
+    Files.files["/genes.txt"] = b"gene0\ngene1\n"
+    source, output = f"{web}/in/counts.h5ad?sig=secret", tmp_path / "out.h5ad"
+    code, out, err = sccr("impute", source, output, "--provenance", tmp_path / "r.json", "--threads", 1)
+    assert code == 0, err
+    record = (tmp_path / "r.json").read_text()
+    assert f"{web}/in/counts.h5ad" in record
+    for text in (out, err, record):
+        assert "secret" not in text and "sccr-remote" not in text
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_what_cannot_be_written(web, counts_file, tmp_path, sccr):
+    code, _, err = sccr("impute", counts_file, f"{web}/out.h5ad")
+    assert code == 2 and "can only be read" in err
+    code, _, err = sccr("impute", f"{web}/none.h5ad?sig=secret", tmp_path / "o.h5ad")
+    assert code == 66 and f"cannot read {web}/none.h5ad: there is no such object" in err
+    assert not (tmp_path / "o.h5ad").exists()
