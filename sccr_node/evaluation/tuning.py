@@ -501,4 +501,4 @@ def tuning_cost(method: str, shape: Shape, settings: Mapping[str, Value], thread
         + 2 * search_operations(shape.n_cells, shape.n_cells * N_COMPONENTS)
     )
     room = threads * powers_bytes(shape.n_cells, n_iterations)
-    return Cost(imputing.bytes + room, imputing.operations + operations, imputing.buffers)
+    return Cost(imputing.bytes + room, imputing.operations + operations, imputing.buffers, imputing.kept)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from sccr_node.pipeline.needs import Needs, needs_of
 from sccr_node.results import is_result, places_of, results_in
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.words import plural, quantity
+from sccr_node.storage.checkpoints import CheckpointPlace, Checkpoints
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Plan:
         What a reader of the result should know, as far as it is known before the run.
     tuning
         What tuning found; None if the numbers were not tuned.
+    checkpoint_dir, checkpoints
+        Where finished stages are kept, and what keeps them, once the input's digest is known; None if nowhere.
     """
 
     data: Dataset
@@ -84,6 +87,8 @@ class Plan:
     needs: Needs
     findings: tuple[Finding, ...]
     tuning: Tuning | None = None
+    checkpoint_dir: str | None = None
+    checkpoints: Checkpoints | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -146,7 +151,28 @@ def make_plan(
         params=asked.effective_parameters(settings),
         needs=needs_of(data, asked, preparation, [len(batch.cells) for batch in batches], settings),
         findings=(*preparation.findings, *findings),
+        checkpoint_dir=asked.checkpoint_dir,
     )
+
+
+def with_checkpoints(plan: Plan, digest: Callable[[], str], console: Console) -> Plan:
+    """Return the plan with what keeps finished stages, if that was asked for.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    digest
+        Returns what identifies the input; only called if it is needed.
+    console
+        Shows what happens to checkpoints.
+    """
+    return replace(plan, checkpoints=plan.checkpoints or opened_checkpoints(plan.checkpoint_dir, digest, console))
+
+
+def opened_checkpoints(folder: str | None, digest: Callable[[], str], console: Console) -> Checkpoints | None:
+    """Return what keeps finished stages in a folder; None without one."""
+    return None if folder is None else CheckpointPlace(folder, digest()).opened(console.say, console.warn)
 
 
 def blend_of(params: Mapping[str, Any]) -> Blend | None:
