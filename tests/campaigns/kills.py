@@ -59,6 +59,7 @@ def commands(folder, out):
     """Return every kind of command, its words and the outputs that it may leave."""
     parts = sorted(str(path) for path in folder.glob("imputed_*.h5ad"))
     tables = ("-o", out / "t.tsv", "--json", out / "t.json")
+    kept = ("--checkpoint-dir", out / "kept")
     side = ("--provenance", out / "p.json", "--multiqc", out / "mq")
     return {
         "impute h5ad": (("impute", "data.h5ad", out / "o.h5ad", *side), {"o.h5ad", "p.json", "mq"}),
@@ -75,6 +76,11 @@ def commands(folder, out):
         "tuned": (("impute", "data.h5ad", out / "o.zarr", "--tune", "--report", out / "r.html"), {"o.zarr", "r.html"}),
         "simulate": (("simulate", out / "d.h5ad", "--n-cells", "800", "--n-genes", "2000"), {"d.h5ad"}),
         "relations": (("evaluate", "relations", "data.h5ad", *tables), {"t.tsv", "t.json"}),
+        "resumed h5ad": (("impute", "data.h5ad", out / "o.h5ad", *kept), {"o.h5ad", "kept"}),
+        "resumed zarr": (("impute", "data.zarr", out / "o.zarr", "--batch-key", "batch", *kept), {"o.zarr", "kept"}),
+        "resumed tune": (("tune", "data.h5ad", "-o", out / "c.yaml", *kept), {"c.yaml", "kept"}),
+        "resumed benchmark": (("benchmark", "data.h5ad", "--rates", "0.4", "--seeds", "0", "--methods", "sccr,scfp",
+                               "-o", out / "b.tsv", *kept), {"b.tsv", "b.tsv.runs.jsonl", "kept"}),
         "benchmark": (("benchmark", "data.h5ad", "--rates", "0.4", "--seeds", "0", "-o", out / "b.tsv"),
                       {"b.tsv", "b.tsv.runs.jsonl"}),
     }  # fmt: skip
@@ -86,7 +92,14 @@ def digest(folder):
     return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
 
 
-def one(folder, out, name, generator, seconds):
+def bytes_of(out):
+    """Return the contents of the outputs that are the same in every run: not the times in a benchmark or a record."""
+    names = ("o.h5ad", "o.zarr", "c.yaml")
+    files = [path for name in names for path in [out / name, *sorted((out / name).rglob("*"))] if path.is_file()]
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def one(folder, out, name, generator, seconds, reference):
     """End one run; return the signal, how the run ended, and what is wrong with it, or nothing."""
     words, allowed = commands(folder, out)[name]
     number = generator.choice(SIGNALS)
@@ -121,16 +134,23 @@ def one(folder, out, name, generator, seconds):
             wrong.append(f"left {sorted(there)} after {number.name}, exit {code}")
         elif code == 0 and not finished and not there & allowed:
             wrong.append("exit 0 without an output")
-        elif code != 0 and there - {"b.tsv.runs.jsonl"}:
+        elif code != 0 and there - {"b.tsv.runs.jsonl", "kept"}:
             wrong.append(f"exit {code}, yet there are {sorted(there)}")
-    else:
+        if any(path.name.startswith(".") for path in (out / "kept").glob("*")):
+            wrong.append(f"half a checkpoint after {number.name}, exit {code}")
+    if number == signal.SIGKILL or "--checkpoint-dir" in words:
         again = sccr(*words, "--force", cwd=folder)
         said = again.communicate()[0]
         there = {path.name for path in out.iterdir()}
         if again.returncode != 0 or there - allowed:
             wrong.append(
-                f"after SIGKILL the next run ended with {again.returncode}, left {sorted(there)}: {said[-200:]}"
+                f"after {number.name} the next run ended with {again.returncode}, left {sorted(there)}: {said[-200:]}"
             )
+    if "--checkpoint-dir" in words:
+        if bytes_of(out) != reference:
+            wrong.append(f"other bytes after {number.name} and another attempt")
+        if (out / "kept").exists() and any((out / "kept").iterdir()):
+            wrong.append(f"checkpoints are left: {sorted(path.name for path in (out / 'kept').iterdir())}")
     if code == 0:
         outcome = "complete"
     else:
@@ -143,6 +163,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("n", type=int, help="how many runs to end")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="only commands whose names begin so, e.g. resumed")
     arguments = parser.parse_args()
     generator = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as place:
@@ -153,18 +174,19 @@ def main():
         begun = time.monotonic()
         problems = collections.Counter()
         outcomes = collections.Counter()
-        names = list(commands(folder, out))
-        seconds = {}
+        names = [name for name in commands(folder, out) if name.startswith(arguments.only)]
+        seconds, references = {}, {}
         for command in names:  # how long each takes when nobody ends it
             out.mkdir()
             begin = time.monotonic()
             run(*commands(folder, out)[command][0], cwd=folder)
             seconds[command] = 1.1 * (time.monotonic() - begin)
+            references[command] = bytes_of(out)
             shutil.rmtree(out)
         for number in range(arguments.n):
             out.mkdir()
             command = names[number % len(names)]
-            name, outcome, problem = one(folder, out, command, generator, seconds[command])
+            name, outcome, problem = one(folder, out, command, generator, seconds[command], references[command])
             outcomes[f"{name}\t{outcome}"] += 1
             if problem:
                 problems[problem] += 1
