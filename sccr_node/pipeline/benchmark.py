@@ -130,8 +130,11 @@ def benchmark_file(
         if not any(name in run.analyses for run in runs):
             console.warn(f"no {name}: {asked.methods} are not compared for it")
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
+    place = None
     if asked.checkpoint_dir is not None:
         say_kept(_kept_bytes(runs, prepared.expression.shape), blobs_in(asked.checkpoint_dir), console)
+        place = CheckpointPlace(asked.checkpoint_dir, digest)
+    checkpoints = None if place is None else place.opened(console.say, console.warn)
     with _telling_what_is_kept(journal):
         rows = _rows(
             runs,
@@ -143,7 +146,7 @@ def benchmark_file(
                 settings=settings,
                 threads=asked.threads,
                 candidates=candidates,
-                checkpoints=None if asked.checkpoint_dir is None else CheckpointPlace(asked.checkpoint_dir, digest),
+                checkpoints=place if checkpoints is not None and checkpoints.usable else None,
             ),
             journal,
             console,
@@ -160,6 +163,8 @@ def benchmark_file(
             )
         write_tables(as_tsv(rows, columns()), output, beside, force=asked.force)
         journal.remove()
+        if checkpoints is not None:
+            checkpoints.remove()
 
 
 def _kept_bytes(runs: Sequence[Run], shape: tuple[int, int]) -> int:
@@ -256,7 +261,7 @@ def _rows(runs: list[Run], inputs: Inputs, journal: Journal, console: Console) -
         def progress(stage: str, fraction: float, where: str = where) -> None:
             console.progress(f"{where}: {stage}", fraction)
 
-        with _kept_apart(run, inputs.checkpoints, console) as place:
+        with _kept_apart(run, inputs.checkpoints) as place:
             journal.add(run, run_apart(run, replace(inputs, checkpoints=place), progress, console))
         console.close_bar()
         console.say(f"{where}: {run.summary(journal.finished[run])}")
@@ -265,19 +270,23 @@ def _rows(runs: list[Run], inputs: Inputs, journal: Journal, console: Console) -
 
 
 @contextmanager
-def _kept_apart(run: Run, place: CheckpointPlace | None, console: Console) -> Iterator[CheckpointPlace | None]:
+def _kept_apart(run: Run, place: CheckpointPlace | None) -> Iterator[CheckpointPlace | None]:
     """Give a run a place for checkpoints of its own, from which all are removed if the block succeeds."""
     if place is None:
         yield None
         return
     own = replace(place, source=f"{place.source} {run}")
-    checkpoints = own.opened(console.say, console.warn)
+    checkpoints = own.opened(_nothing, _nothing)  # the run's process tells
     try:
         yield own
     except BaseException:
         checkpoints.sweep()  # the run's process was ended while it wrote
         raise
     checkpoints.remove_all()
+
+
+def _nothing(text: str) -> None:
+    """Show nothing."""
 
 
 @contextmanager

@@ -141,6 +141,8 @@ class Checkpoints:
 
     Attributes
     ----------
+    usable
+        Whether the place can be used at all.
     n_resumed, n_kept
         How many stages were not repeated, and how many were kept.
     saved_seconds
@@ -158,9 +160,9 @@ class Checkpoints:
         self.saved_seconds = 0.0
         try:
             blobs.prepare()
-            self._usable = True
+            self.usable = True
         except (SccrError, OSError) as problem:
-            self._usable = False
+            self.usable = False
             warn(f"cannot keep checkpoints in {blobs}: {_reason(problem)}; the run goes on without them")
 
     def name_of(self, key: str) -> str:
@@ -200,7 +202,7 @@ class Checkpoints:
 
     def keep(self, key: str, stage: str, value: Any, arrays: Sequence[NDArray[Any]], seconds: float) -> None:
         """Keep what a stage returned; if that is not possible, say so and go on."""
-        if not self._usable:
+        if not self.usable:
             return
         header = _header(self._origin, key, value, arrays, seconds)
         size = len(header) + sum(array.nbytes for array in arrays) + _DIGEST_BYTES
