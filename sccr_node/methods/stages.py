@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, get_type_hints
 
+import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -65,37 +66,65 @@ class Stages:
     def _made(
         self, name: str, stage: Callable[..., Made], inputs: tuple[object, ...], own: Mapping[str, Value]
     ) -> Made:
-        """Return the result of a stage: from a checkpoint if there is one, or else anew, and then kept in one."""
-        checkpoints = self._work.checkpoints
-        if checkpoints is None:
-            return self._timed(name, stage, inputs, own)
-        key, kind = repr(self._key), get_type_hints(stage)["return"]
+        kind = get_type_hints(stage)["return"]
         buffer = inspect.signature(stage).bind(*inputs, self._work, **own).arguments.get("buffer")
-        with checkpoints.found(key) as stored:
-            if stored is not None:
-                try:
-                    with self._work.stage(name):
-                        kept: Made = Assembly(stored, buffer).of(kind, stored.value)
-                except (TypeError, ValueError, LookupError, AttributeError):
-                    checkpoints.refused(key)
-                else:
-                    checkpoints.resumed(stored.seconds)
-                    self.seconds[name] = stored.seconds
-                    return kept
-        made = self._timed(name, stage, inputs, own)
-        arrays: list[NDArray[Any]] = []
-        value = take_apart(kind, made, arrays)
-        checkpoints.keep(key, name, value, arrays, self.seconds[name])
+        made, self.seconds[name] = resumable(
+            self._work, name, repr(self._key), kind, lambda: self._timed(name, stage, inputs, own), buffer
+        )
         return made
 
     def _timed(
         self, name: str, stage: Callable[..., Made], inputs: tuple[object, ...], own: Mapping[str, Value]
     ) -> Made:
-        before = self._work.seconds.get(name, 0.0)
         with self._work.stage(name):
-            made = stage(*inputs, self._work, **own)
-        self.seconds[name] = self._work.seconds[name] - before
-        return made
+            return stage(*inputs, self._work, **own)
+
+
+def resumable(
+    work: Workspace,
+    name: str,
+    key: str,
+    kind: Any,
+    make: Callable[[], Made],
+    buffer: NDArray[np.float32] | None = None,
+) -> tuple[Made, float]:
+    """Return what `make` returns, and its seconds: from a checkpoint if there is one, or else anew, and then kept.
+
+    Parameters
+    ----------
+    work
+        The workspace, with or without checkpoints.
+    name
+        The name of the stage that `make` is timed as.
+    key
+        Everything that the result depends on.
+    kind
+        Its type.
+    make
+        Computes it.
+    buffer
+        What `make` fills in, if its result is rows in a buffer.
+    """
+    checkpoints = work.checkpoints
+    if checkpoints is not None:
+        with checkpoints.found(key) as stored:
+            if stored is not None:
+                try:
+                    with work.stage(name):
+                        kept: Made = Assembly(stored, buffer).of(kind, stored.value)
+                except (TypeError, ValueError, LookupError, AttributeError):
+                    checkpoints.refused(key)
+                else:
+                    checkpoints.resumed(stored.seconds)
+                    return kept, stored.seconds
+    before = work.seconds.get(name, 0.0)
+    made = make()
+    seconds = work.seconds[name] - before
+    if checkpoints is not None:
+        arrays: list[NDArray[Any]] = []
+        value = take_apart(kind, made, arrays)
+        checkpoints.keep(key, name, value, arrays, seconds)
+    return made, seconds
 
 
 def uses(stage: Callable[..., object]) -> list[str]:

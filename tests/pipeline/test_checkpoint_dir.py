@@ -162,13 +162,15 @@ def test_tuning_goes_on_too(source, tmp_path, sccr, killed_after):
 
     plain, resumed = tmp_path / "plain.yaml", tmp_path / "resumed.yaml"
     assert sccr("tune", source, "-o", plain)[0] == 0
-    killed_after(5)
-    with pytest.raises(Killed):
-        sccr("tune", source, "-o", resumed, "--checkpoint-dir", folder)
-    killed_after(None)
-    code, _, said = sccr("tune", source, "-o", resumed, "--checkpoint-dir", folder)
-    assert code == 0 and not_repeated(said) == 5 and "checkpoints: up to about" in said
-    assert contents(resumed) == contents(plain) and not kept_in(folder)
+    for n in (5, 8):  # the eighth are the scores of all settings
+        killed_after(n)
+        with pytest.raises(Killed):
+            sccr("tune", source, "-o", resumed, "--checkpoint-dir", folder)
+        killed_after(None)
+        code, _, said = sccr("tune", source, "-o", resumed, "--checkpoint-dir", folder, "--force")
+        assert code == 0 and not_repeated(said) == n and "checkpoints: up to about" in said
+        assert contents(resumed) == contents(plain) and not kept_in(folder)
+        resumed.unlink()
 
 
 def start(*words):
