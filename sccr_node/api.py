@@ -23,7 +23,14 @@ from sccr_node.data.output import check_keys
 from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.pipeline.needs import check_needs
-from sccr_node.pipeline.plan import batches_of, decide_and_show, listed_genes, make_plan
+from sccr_node.pipeline.plan import (
+    batches_of,
+    decide_and_show,
+    listed_genes,
+    make_plan,
+    opened_checkpoints,
+    with_checkpoints,
+)
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.tune import check_before_tuning, tune_opened, tuned
 from sccr_node.results import InMemory, write
@@ -71,6 +78,7 @@ def impute(
     threads: int | None = None,
     max_memory: int | str | None = None,
     work_dir: str | os.PathLike[str] | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
@@ -148,6 +156,9 @@ def impute(
     work_dir
         Folder for temporary files (default: ``TMPDIR``). If it is given and memory does not suffice, the largest
         matrices are kept there: the same result, but slower.
+    checkpoint_dir
+        Folder in which every finished stage is kept until the function has succeeded: called again after the process
+        was killed, it goes on from there, to the same result.
     quiet
         Show only warnings.
     copy
@@ -223,6 +234,7 @@ def tune(
     threads: int | None = None,
     max_memory: int | str | None = None,
     work_dir: str | os.PathLike[str] | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> Tuning:
     """Tune scCR's parameters for a data set, and say whether imputing it helps, without labels.
@@ -246,7 +258,7 @@ def tune(
         Maximum number of cells to tune on, sampled at random in proportion to batch size (0: all).
     seed
         Which cells, molecules and genes are drawn.
-    threads, max_memory, work_dir, quiet
+    threads, max_memory, work_dir, checkpoint_dir, quiet
         As for :func:`impute`.
 
     Returns
@@ -356,8 +368,9 @@ def _opened(
 ) -> tuple[Asked, Dataset, Sequence[ListedGene] | None]:
     """Return the validated parameters, the opened data, and the genes, if they are listed."""
     listed = None
-    if isinstance(given["work_dir"], os.PathLike):
-        given = {**given, "work_dir": os.fspath(given["work_dir"])}
+    for folder in ("work_dir", "checkpoint_dir"):
+        if isinstance(given[folder], os.PathLike):
+            given = {**given, folder: os.fspath(given[folder])}
     if isinstance(given["genes"], os.PathLike):
         path = os.fsdecode(given["genes"])
         given = {**given, "genes": os.path.join(os.curdir, path) if path in GENE_CHOICES else path}
@@ -389,15 +402,20 @@ def _imputed(
     if asked.tune:
         check_before_tuning(plan.data, plan.preparation, plan.batches)
     check_needs(plan.needs, console)
+    plan = with_checkpoints(plan, _of_object, console)
     if asked.tune:
         plan = tuned(plan, asked, console, Clock(), listed=listed)
     imputation = run_plan(plan, console, Clock())
+    if plan.checkpoints is not None:
+        plan.checkpoints.summarise()
     made = InMemory()
     write(imputation, plan.keys, data, made, console.progress)
     console.close_bar()
     # Only now that everything is ready is the object touched.
     target = adata.copy() if copy else adata
     made.attach(target, asked.key_added)
+    if plan.checkpoints is not None:
+        plan.checkpoints.remove()
     return target if copy else None
 
 
@@ -407,7 +425,8 @@ def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
     with scratch.work_dir(asked.work_dir):
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
-        return tune_opened(
+        checkpoints = opened_checkpoints(asked.checkpoint_dir, _of_object, console)
+        tuning = tune_opened(
             data,
             preparation,
             batches,
@@ -417,4 +436,14 @@ def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
             listed=listed,
             max_cells=asked.max_cells,
             seed=asked.seed,
+            checkpoints=checkpoints,
         )
+        if checkpoints is not None:
+            checkpoints.summarise()
+            checkpoints.remove()
+        return tuning
+
+
+def _of_object() -> str:
+    """Return what stands for the digest of a file: the key of a stage has the digest of its values anyway."""
+    return "AnnData object"

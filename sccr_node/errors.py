@@ -19,6 +19,8 @@ class SccrError(Exception):
     """A failure that the user can act on: one line that says what is wrong, where, and what to do."""
 
     exit_code = 70
+    passing = False
+    """Whether another attempt can succeed: job definitions and workflows act on it."""
 
 
 class UsageProblem(SccrError):
@@ -49,6 +51,14 @@ class NotEnoughResources(SccrError):
     """Not enough memory or disk now, or a transient failure of the file system: a scheduler may try again."""
 
     exit_code = 75
+    passing = True
+
+
+INTERRUPTED = (129, 130, 143)
+"""Exit codes of a command that SIGHUP, SIGINT or SIGTERM has ended: nothing is wrong with it."""
+
+KILLED = 137
+"""What others report of a process that SIGKILL has ended, also because memory ran out."""
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

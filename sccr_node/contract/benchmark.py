@@ -17,6 +17,7 @@ from sccr_node.contract.shared import (
     ClusteringParameters,
     Mechanism,
     PreparationParameters,
+    ResumableParameters,
     ThreadedParameters,
     _without_repeats,
 )
@@ -79,7 +80,7 @@ def serves(name: str, task: Task) -> bool:
     return task in (BASELINES[name].tasks if name in BASELINES else METHODS[name].scored)
 
 
-class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedParameters):
+class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedParameters, ResumableParameters):
     """Parameters of ``sccr benchmark``."""
 
     methods: str = parameter(

@@ -11,7 +11,7 @@ from sccr_node.contract.fields import METHOD, OUTPUT, REPORTING, RUNNING, extra_
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS, Output, Value
-from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters
+from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters, ResumableParameters
 from sccr_node.contract.tune import check_tunable
 
 
@@ -20,7 +20,7 @@ def _having(output: Output) -> list[str]:
     return [name for name, method in METHODS.items() if output in method.outputs]
 
 
-class ImputeParameters(MethodParameters, AppendingParameters, PreparationParameters):
+class ImputeParameters(MethodParameters, AppendingParameters, ResumableParameters, PreparationParameters):
     """Parameters of ``sccr impute``."""
 
     # --- method

@@ -175,6 +175,30 @@ class ThreadedParameters(RunningParameters):
     )
 
 
+class ResumableParameters(RunningParameters):
+    """Parameters of all commands that keep finished stages, to go on from there after they were killed."""
+
+    checkpoint_dir: str | None = parameter(
+        None,
+        title="Folder for checkpoints",
+        description=(
+            "Keep every finished stage in this folder until the command has succeeded: run again after it was killed, "
+            "it goes on from there, to the same result."
+        ),
+        group=RUNNING,
+        affects_result=False,
+        metavar="DIR",
+        min_length=1,
+    )
+
+    @field_validator("checkpoint_dir")
+    @classmethod
+    def _checkpoints_are_here(cls, given: str | None) -> str | None:
+        if given is not None and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", given):
+            raise ValueError("should be a local folder: checkpoints in an object store are not supported")
+        return given
+
+
 class BoundedParameters(RunningParameters):
     """Parameters of all commands that estimate their memory before they begin."""
 

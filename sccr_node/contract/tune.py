@@ -9,7 +9,13 @@ from pydantic import model_validator
 from sccr_node.contract.fields import EVALUATION, METHOD, parameter
 from sccr_node.contract.imputing import MethodName, MethodParameters
 from sccr_node.contract.methods import COMMON_SETTINGS, METHODS
-from sccr_node.contract.shared import BoundedParameters, PreparationParameters, ThreadedParameters, WritingParameters
+from sccr_node.contract.shared import (
+    BoundedParameters,
+    PreparationParameters,
+    ResumableParameters,
+    ThreadedParameters,
+    WritingParameters,
+)
 
 MOST_DENOISING_ITERATIONS = 200
 
@@ -23,7 +29,14 @@ TUNED = tuple(dict.fromkeys(name for method in METHODS.values() for name in meth
 """The parameters that are tuned, of whichever method, unless they are given."""
 
 
-class TuneParameters(MethodParameters, WritingParameters, BoundedParameters, ThreadedParameters, PreparationParameters):
+class TuneParameters(
+    MethodParameters,
+    WritingParameters,
+    BoundedParameters,
+    ThreadedParameters,
+    ResumableParameters,
+    PreparationParameters,
+):
     """Parameters of ``sccr tune``."""
 
     method: MethodName = parameter(

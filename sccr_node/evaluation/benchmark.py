@@ -30,7 +30,9 @@ from sccr_node.methods import Expression
 from sccr_node.methods import load as load_method
 from sccr_node.numerics import Progress, Workspace
 from sccr_node.runtime import signals
+from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import MEGABYTE, peak_memory, usable_cpus
+from sccr_node.storage.checkpoints import CheckpointPlace, Checkpoints
 
 ABOUT_COLUMNS = ("task", "method", "mechanism", "rate", "seed")
 COST_COLUMNS = ("seconds", "peak_mb")
@@ -173,6 +175,8 @@ class Inputs:
         Results of other tools.
     halves
         Returns both halves of the molecules for a seed; None if the values are no counts.
+    checkpoints
+        Where the stages of a run are kept until it is finished; None if nowhere.
     """
 
     expression: sparse.csr_matrix
@@ -182,6 +186,7 @@ class Inputs:
     threads: int | None
     candidates: Sequence[Candidate] = ()
     halves: Callable[[int], HeldOut] | None = None
+    checkpoints: CheckpointPlace | None = None
 
 
 def columns() -> tuple[str, ...]:
@@ -229,7 +234,7 @@ def planned_runs(
     return runs
 
 
-def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
+def run_apart(run: Run, inputs: Inputs, progress: Progress, console: Console | None = None) -> list[Row]:
     """Do one run in a new process, so that its peak memory is its own and a failure ends nothing else.
 
     Parameters
@@ -240,6 +245,8 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
         The data, and the parameters of the analyses.
     progress
         Called with a stage's name and the finished fraction.
+    console
+        Shows what happens to checkpoints.
 
     Raises
     ------
@@ -252,7 +259,7 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
         folder = Path(name)
         with (
             signals.temporary(folder),
-            _child(run, _laid_out(run, inputs, folder), inputs.settings, inputs.threads) as (process, receiver),
+            _child(run, _laid_out(run, inputs, folder), inputs) as (process, receiver),
         ):
             while True:
                 while not receiver.poll(POLL_SECONDS):
@@ -267,6 +274,9 @@ def run_apart(run: Run, inputs: Inputs, progress: Progress) -> list[Row]:
                     ) from None
                 if kind == "progress":
                     progress(*content)
+                elif kind in ("say", "warn"):
+                    if console is not None:
+                        (console.say if kind == "say" else console.warn)(*content)
                 elif kind == "rows":
                     return list(content[0])
                 elif kind == "memory":
@@ -313,12 +323,11 @@ def _laid_out(run: Run, inputs: Inputs, folder: Path) -> Path:
 
 
 @contextmanager
-def _child(
-    run: Run, folder: Path, settings: Mapping[str, Any], threads: int | None
-) -> Iterator[tuple[multiprocessing.process.BaseProcess, Connection]]:
+def _child(run: Run, folder: Path, inputs: Inputs) -> Iterator[tuple[multiprocessing.process.BaseProcess, Connection]]:
     context = multiprocessing.get_context("spawn")
+    how = dict(inputs.settings), inputs.threads, inputs.checkpoints
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_do, args=(sender, run, folder, dict(settings), threads), daemon=True)
+    process = context.Process(target=_do, args=(sender, run, folder, *how), daemon=True)
     process.start()
     signals.block_again()
     sender.close()
@@ -330,7 +339,14 @@ def _child(
         process.join()
 
 
-def _do(sender: Connection, run: Run, folder: Path, settings: Mapping[str, Any], threads: int | None) -> None:
+def _do(
+    sender: Connection,
+    run: Run,
+    folder: Path,
+    settings: Mapping[str, Any],
+    threads: int | None,
+    place: CheckpointPlace | None,
+) -> None:
     signals.unblock()
     # Ctrl-C reaches the whole process group: the parent handles it and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -338,8 +354,18 @@ def _do(sender: Connection, run: Run, folder: Path, settings: Mapping[str, Any],
     def progress(stage: str, fraction: float) -> None:
         sender.send(("progress", stage, fraction))
 
+    def say(text: str) -> None:
+        sender.send(("say", text))
+
+    def warn(text: str) -> None:
+        sender.send(("warn", text))
+
     try:
-        sender.send(("rows", table_rows(run, folder, settings, threads, progress)))
+        checkpoints = None if place is None else place.opened(say, warn)
+        rows = table_rows(run, folder, settings, threads, progress, checkpoints)
+        if checkpoints is not None:
+            checkpoints.summarise()
+        sender.send(("rows", rows))
     except MemoryError:
         sender.send(("memory",))
     except BrokenPipeError:
@@ -349,7 +375,12 @@ def _do(sender: Connection, run: Run, folder: Path, settings: Mapping[str, Any],
 
 
 def table_rows(
-    run: Run, folder: Path, settings: Mapping[str, Any], threads: int | None, progress: Progress
+    run: Run,
+    folder: Path,
+    settings: Mapping[str, Any],
+    threads: int | None,
+    progress: Progress,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Row]:
     """Do one run in this process, with the files that the parent wrote for it.
 
@@ -365,13 +396,15 @@ def table_rows(
         Number of threads (None: all available CPUs).
     progress
         Called with a stage's name and the finished fraction.
+    checkpoints
+        Keeps finished stages of the imputation; None if nothing does.
     """
     expression = sparse.csr_matrix(sparse.load_npz(folder / "expression.npz"))
     took: Row = {}
     if run.candidate is not None:
         imputed = _read(folder)
     else:
-        imputed, seconds = _imputed(run.method, expression, run.task, threads, progress)
+        imputed, seconds = _imputed(run.method, expression, run.task, threads, progress, checkpoints)
         took = {"seconds": seconds, "peak_mb": peak_memory() / MEGABYTE}
     changed: Row = {}
     if run.data != "full":
@@ -410,13 +443,22 @@ def _read(folder: Path) -> Any:
 
 
 def _imputed(
-    method: str, expression: sparse.csr_matrix, task: Task, threads: int | None, progress: Progress
+    method: str,
+    expression: sparse.csr_matrix,
+    task: Task,
+    threads: int | None,
+    progress: Progress,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Any, float]:
-    """Return the output that a method's authors evaluated for a task (cells x genes), and the seconds it took."""
+    """Return the output that a method's authors evaluated for a task (cells x genes), and the seconds it took.
+
+    A stage that was not repeated counts with the seconds that it took when it was done.
+    """
     begin = time.monotonic()
-    work = Workspace(threads, progress)
+    work = Workspace(threads, progress, checkpoints=checkpoints)
     if method in FUNCTIONS:
         return FUNCTIONS[method](expression, work), time.monotonic() - begin
     output = METHODS[method].scored[task]
     result = load_method(method).impute(Expression.of(expression), work, [output], METHODS[method].complete({}))
-    return getattr(result, output), time.monotonic() - begin
+    seconds = time.monotonic() - begin
+    return getattr(result, output), seconds + (0.0 if checkpoints is None else checkpoints.saved_seconds)

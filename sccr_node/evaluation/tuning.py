@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, averag
 from sccr_node.methods import Cost, Shape, load_tunable
 from sccr_node.methods.blend import low_rank, mix
 from sccr_node.methods.expression import Expression
+from sccr_node.methods.stages import resumable
 from sccr_node.numerics import Workspace
 from sccr_node.numerics.costs import cell_propagation_operations, search_operations
 from sccr_node.numerics.graphs import CellGraph
@@ -46,6 +48,9 @@ SCORED_GENES = 640
 
 ALWAYS_SCORED = 240
 """So many of the most variable genes are always scored: they are most of the error."""
+
+SCORING = "score all settings"
+"""The stage that takes longest, and its name."""
 
 FOLDS = 50
 """Groups of cells whose errors are compared in pairs, for standard errors."""
@@ -73,6 +78,8 @@ class Start:
         The last cell graph.
     components
         The principal axes of the training half, and its scores.
+    key
+        What all of it depends on, for checkpoints; empty without any.
     """
 
     method: str
@@ -82,6 +89,7 @@ class Start:
     graph: CellGraph
     components: Components
     scores: Float64Array
+    key: str = ""
 
 
 def start_of(
@@ -112,7 +120,11 @@ def start_of(
     with work.stage("principal components"):
         components = low_rank(data, max(ranks), work)
         scores = components.scores_of(data.matrix, work)
-    return Start(method, data, held_out[data.cells][:, data.genes].tocsr(), recovered, graph, components, scores)
+    key = ""
+    if work.checkpoints is not None:
+        key = repr((method, data.digest, Expression.of(held_out).digest, sorted(settings.items())))
+    own = held_out[data.cells][:, data.genes].tocsr()
+    return Start(method, data, own, recovered, graph, components, scores, key)
 
 
 @dataclass(frozen=True)
@@ -256,12 +268,17 @@ def products(
             sums[number] = rows @ rows.T
         blocks[first] = sums
 
-    # A threaded BLAS sums in an unpredictable order; here each thread has blocks of its own, added in their order.
-    with work.stage("score all settings"), threadpool_limits(1, user_api="blas"):
-        powers_over_cells(begin.graph, observed, n_powers, work, use)
-    total = np.zeros((len(folds), len(names), len(names)))
-    for first in sorted(blocks):
-        total += blocks[first]
+    def score() -> Float64Array:
+        # A threaded BLAS sums in an unpredictable order; here each thread has blocks of its own, added in their order.
+        with work.stage(SCORING), threadpool_limits(1, user_api="blas"):
+            powers_over_cells(begin.graph, observed, n_powers, work, use)
+        total = np.zeros((len(folds), len(names), len(names)))
+        for first in sorted(blocks):
+            total += blocks[first]
+        return total
+
+    key = repr((SCORING, begin.key, tuple(ranks), n_powers, sha256(weights.tobytes()).hexdigest(), seed))
+    total, _ = resumable(work, SCORING, key, NDArray[np.float64], score)
     return Products(names, total, np.array([len(fold) * own.sum() for fold in folds], float))
 
 
@@ -501,4 +518,4 @@ def tuning_cost(method: str, shape: Shape, settings: Mapping[str, Value], thread
         + 2 * search_operations(shape.n_cells, shape.n_cells * N_COMPONENTS)
     )
     room = threads * powers_bytes(shape.n_cells, n_iterations)
-    return Cost(imputing.bytes + room, imputing.operations + operations, imputing.buffers)
+    return Cost(imputing.bytes + room, imputing.operations + operations, imputing.buffers, imputing.kept)

@@ -275,4 +275,4 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
         operations += cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
         k_cell = max(k_cell, k_denoising)
     peak = peak_bytes(shape, threads, n_buffers=2, k_cell=k_cell, k_gene=k_gene, search=search)
-    return Cost(peak, operations, buffers=2)
+    return Cost(peak, operations, buffers=2, kept=4 if "denoised" in outputs else 3)

@@ -124,4 +124,4 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
         + cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
     )
     peak = peak_bytes(shape, threads, n_buffers=1, k_cell=max(k_cell, k_denoising), search=search)
-    return Cost(peak, operations, buffers=1)
+    return Cost(peak, operations, buffers=1, kept=2)

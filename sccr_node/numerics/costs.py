@@ -33,11 +33,14 @@ class Cost:
         Floating-point operations; one that memory slows down counts as several.
     buffers
         Matrices of cells x genes, of `buffer_bytes` each, that are part of this memory.
+    kept
+        Matrices of cells x genes that all stages together return: what checkpoints take on disk.
     """
 
     bytes: int
     operations: int
     buffers: int
+    kept: int
 
 
 def buffer_bytes(n_cells: int, n_genes: int) -> int:

@@ -4,7 +4,8 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import TypeVar, cast
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,32 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _POLL_SECONDS = 0.1  # how often the calling thread reports progress, and how soon it sees a signal
+
+
+class KeptStage(Protocol):
+    """What was kept of a stage: JSON, how long the stage took, and arrays."""
+
+    value: Any
+    seconds: float
+
+    def array(self, number: int, into: NDArray[np.float32] | None = None) -> NDArray[Any]:
+        """Return an array, read into the beginning of a buffer if one is given; raises ValueError if it cannot be."""
+
+
+class StageKeeper(Protocol):
+    """The interface of what keeps finished stages for another attempt: :mod:`sccr_node.storage.checkpoints`."""
+
+    def found(self, key: str) -> AbstractContextManager[KeptStage | None]:
+        """Give what was kept for a stage, if it can be believed."""
+
+    def resumed(self, seconds: float) -> None:
+        """Count a stage that was not repeated."""
+
+    def refused(self, key: str) -> None:
+        """Take note that what was kept for a stage is of another type than it returns."""
+
+    def keep(self, key: str, stage: str, value: Any, arrays: Sequence[NDArray[Any]], seconds: float) -> None:
+        """Keep what a stage returned, if that is possible."""
 
 
 class Workspace:
@@ -37,6 +64,8 @@ class Workspace:
         overwritten, so each stage has its own.
     on_disk
         How many buffers, the first ones, are kept in scratch because memory does not suffice: slower, the same results.
+    checkpoints
+        Keeps finished stages for another attempt, should this process be killed; None if nothing does.
 
     Attributes
     ----------
@@ -48,7 +77,13 @@ class Workspace:
     """
 
     def __init__(
-        self, threads: int | None = None, progress: Progress | None = None, *, keep: bool = False, on_disk: int = 0
+        self,
+        threads: int | None = None,
+        progress: Progress | None = None,
+        *,
+        keep: bool = False,
+        on_disk: int = 0,
+        checkpoints: StageKeeper | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}: it must be at least 1")
@@ -56,6 +91,7 @@ class Workspace:
         self.seconds: dict[str, float] = {}
         self.cancelled = np.zeros(1, np.int32)
         self.keep = keep
+        self.checkpoints = checkpoints
         self._progress = progress
         self._on_disk = on_disk
         self._stage = ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from sccr_node import __version__
 from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.fields import flag
+from sccr_node.contract.methods import METHODS
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import among
 from sccr_node.data.halves import HALF, Halves, refuse_other_than_counts
@@ -22,9 +24,11 @@ from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, run_apart
 from sccr_node.evaluation.standings import standings, with_ranks
+from sccr_node.methods import Shape, load
 from sccr_node.pipeline.compared import read_candidates
 from sccr_node.pipeline.evaluate import decide_and_prepare, libraries_to_install, read_order, read_types, without_effect
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
+from sccr_node.pipeline.needs import say_kept
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.pipeline.thinning import SPLITTING, halves_of, to_score
@@ -32,10 +36,11 @@ from sccr_node.report.comparison import comparison_page
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import plural, quantity
+from sccr_node.storage.checkpoints import CheckpointPlace, blobs_in
 from sccr_node.storage.copying import sha256_of
 from sccr_node.storage.targets import Target, check_targets
 
-RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads"}
+RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads", "checkpoint_dir"}
 """Fields that do not affect a benchmark's rows, except for seconds and peak memory."""
 
 EXTENSIBLE_FIELDS = {"methods", "analyses", "rates", "seeds", "candidate", "candidate_layer"}
@@ -91,9 +96,10 @@ def benchmark_file(
         # The runs of a seed are together.
         halves = lru_cache(maxsize=1)(partial(_halves, input_path, asked, preparation, console))
         candidates = read_candidates(asked, data, preparation, prepared, halves, console)
+    digest = sha256_of(input_path)
     about = {
         "version": __version__,
-        "sha256": sha256_of(input_path),
+        "sha256": digest,
         "n_cells": prepared.expression.shape[0],
         "n_genes": prepared.expression.shape[1],
         "scale": preparation.scale,
@@ -124,6 +130,11 @@ def benchmark_file(
         if not any(name in run.analyses for run in runs):
             console.warn(f"no {name}: {asked.methods} are not compared for it")
     settings = {name: getattr(asked, name) for name in _settings_of(chosen)}
+    place = None
+    if asked.checkpoint_dir is not None:
+        say_kept(_kept_bytes(runs, prepared.expression.shape), blobs_in(asked.checkpoint_dir), console)
+        place = CheckpointPlace(asked.checkpoint_dir, digest)
+    checkpoints = None if place is None else place.opened(console.say, console.warn)
     with _telling_what_is_kept(journal):
         rows = _rows(
             runs,
@@ -135,6 +146,7 @@ def benchmark_file(
                 settings=settings,
                 threads=asked.threads,
                 candidates=candidates,
+                checkpoints=place if checkpoints is not None and checkpoints.usable else None,
             ),
             journal,
             console,
@@ -151,6 +163,17 @@ def benchmark_file(
             )
         write_tables(as_tsv(rows, columns()), output, beside, force=asked.force)
         journal.remove()
+        if checkpoints is not None:
+            checkpoints.remove()
+
+
+def _kept_bytes(runs: Sequence[Run], shape: tuple[int, int]) -> int:
+    """Return what the checkpoints of the largest run take; those of a finished run are removed."""
+    methods = {run.method for run in runs if run.method in METHODS}
+    whole = Shape(*shape, n_stored=0)
+    settings = {name: METHODS[name].complete({}) for name in methods}
+    kept = (load(name).cost(whole, settings[name], METHODS[name].outputs, threads=1).kept for name in methods)
+    return 4 * shape[0] * shape[1] * max(kept, default=0)
 
 
 def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
@@ -238,11 +261,32 @@ def _rows(runs: list[Run], inputs: Inputs, journal: Journal, console: Console) -
         def progress(stage: str, fraction: float, where: str = where) -> None:
             console.progress(f"{where}: {stage}", fraction)
 
-        journal.add(run, run_apart(run, inputs, progress))
+        with _kept_apart(run, inputs.checkpoints) as place:
+            journal.add(run, run_apart(run, replace(inputs, checkpoints=place), progress, console))
         console.close_bar()
         console.say(f"{where}: {run.summary(journal.finished[run])}")
     rows = [row for run in runs for row in journal.finished[run]]
     return sorted(rows, key=lambda row: analyses.names().index(row["task"]))
+
+
+@contextmanager
+def _kept_apart(run: Run, place: CheckpointPlace | None) -> Iterator[CheckpointPlace | None]:
+    """Give a run a place for checkpoints of its own, from which all are removed if the block succeeds."""
+    if place is None:
+        yield None
+        return
+    own = replace(place, source=f"{place.source} {run}")
+    checkpoints = own.opened(_nothing, _nothing)  # the run's process tells
+    try:
+        yield own
+    except BaseException:
+        checkpoints.sweep()  # the run's process was ended while it wrote
+        raise
+    checkpoints.remove_all()
+
+
+def _nothing(text: str) -> None:
+    """Show nothing."""
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from sccr_node.contract.record import RunRecord
 from sccr_node.contract.shared import AppendingParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.output import StagedOutput, check_keys, stage_output
-from sccr_node.pipeline.needs import check_needs
-from sccr_node.pipeline.plan import Plan, make_plan, needs_by_header, open_input
+from sccr_node.pipeline.needs import check_needs, say_kept
+from sccr_node.pipeline.plan import Plan, make_plan, needs_by_header, open_input, with_checkpoints
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.side_files import SideFiles, make_record
 from sccr_node.pipeline.tune import check_before_tuning, tuned
@@ -21,6 +21,8 @@ from sccr_node.results import Imputation, Result, write
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.atomic import commit_all
+from sccr_node.storage.checkpoints import blobs_in
+from sccr_node.storage.copying import sha256_of
 from sccr_node.storage.files import staged_texts
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import check_targets
@@ -62,10 +64,14 @@ def impute_file(
         if asked.tune:
             check_before_tuning(plan.data, plan.preparation, plan.batches)
         check_needs(plan.needs, console)
+        if plan.checkpoint_dir is not None:
+            say_kept(plan.needs.kept, blobs_in(plan.checkpoint_dir), console)
         if asked.dry_run:
             console.say("dry run: nothing was written")
             return None
         if asked.tune:
+            # Tuning comes before the copy, on whose way the input's digest is computed otherwise.
+            plan = with_checkpoints(plan, lambda: sha256_of(source), console)
             plan = tuned(plan, asked, console, clock, listed=listed)
         return produce(plan, output, asked, beside, run_plan, console=console, clock=clock, command=command)
 
@@ -129,11 +135,13 @@ def produce(
         added_bytes=plan.needs.written,
         compression=asked.compression,
         threads=asked.threads,
-        hashed=bool(beside.paths),
+        hashed=bool(beside.paths) or plan.checkpoint_dir is not None,
     ) as copy:
         # From here on the copy is read, not the input: what is imputed is then what was hashed.
-        plan = replace(plan, data=copy.data)
+        plan = with_checkpoints(replace(plan, data=copy.data), lambda: copy.sha256, console)
         imputation = impute(plan, console, clock)
+        if plan.checkpoints is not None:
+            plan.checkpoints.summarise()
         with clock.stage("write"):
             write(imputation, plan.keys, plan.data, copy, console.progress)
             copy.finish()
@@ -152,6 +160,8 @@ def produce(
             )
             texts = beside.compose(output, record, Result.of_run(plan.data, plan.keys, imputation), console)
         publish(copy, texts, force=asked.force)
+        if plan.checkpoints is not None:
+            plan.checkpoints.remove()
     keys = ", ".join("/".join(key) for key in plan.keys.all())
     console.say(f"wrote {output} in {clock.elapsed:.1f} s: {keys}")
     if beside.paths:

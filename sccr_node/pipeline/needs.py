@@ -21,6 +21,7 @@ from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes, usable_cpus
 from sccr_node.runtime.scratch import check_scratch, scratch_dir
 from sccr_node.runtime.words import quantity
+from sccr_node.storage.blobs import Blobs
 
 WORKING_BYTES = 300_000_000
 """What a run needs in addition to the estimated arrays: libraries, blocks, what the allocator keeps."""
@@ -53,6 +54,8 @@ class Needs:
         Approximate time on ``threads`` threads.
     on_disk
         How many matrices of cells x genes are kept on disk.
+    kept
+        Bytes that checkpoints take, if there are any.
     doing
         What needs the memory, for the message.
     ways_out
@@ -66,6 +69,7 @@ class Needs:
     seconds: float
     threads: int
     on_disk: int = 0
+    kept: int = 0
     ways_out: tuple[str, ...] = ()
     doing: str = "the run"
 
@@ -149,11 +153,12 @@ def needs_of(
 
 
 class Estimate(NamedTuple):
-    """Memory (bytes) and time (seconds) of an imputation, and the matrices of cells x genes in the largest batch."""
+    """Memory (bytes) and time (seconds) of an imputation, matrices of its largest batch, bytes of its checkpoints."""
 
     memory: int
     seconds: float
     matrices: int
+    kept: int
 
 
 def estimate(
@@ -173,6 +178,7 @@ def estimate(
         memory=WORKING_BYTES + max(PREPARED_BYTES * n_stored, 8 * n_stored + of_batch + largest.bytes),
         seconds=START_SECONDS + operations / (OPERATIONS_PER_SECOND * threads),
         matrices=largest.buffers,
+        kept=4 * sum(cost.kept * shape.n_cells * shape.n_genes for cost, shape in zip(costs, batches, strict=True)),
     )
 
 
@@ -202,6 +208,7 @@ def _of_imputing(
         seconds=estimated.seconds,
         threads=threads,
         on_disk=on_disk,
+        kept=estimated.kept,
         ways_out=(
             *([] if asked.work_dir else ["keep the largest matrices on disk (--work-dir)"]),
             *([] if asked.batch_key else ["impute by batches (--batch-key)"]),
@@ -244,6 +251,7 @@ def needs_of_tuning(
         written=0,
         seconds=START_SECONDS + sum(cost_of(size).operations for size in sizes) / (OPERATIONS_PER_SECOND * threads),
         threads=threads,
+        kept=4 * n_cells * n_genes * cost_of(n_cells).kept,
         ways_out=("tune on fewer cells (sccr tune --max-cells)", "use fewer threads (--threads)"),
         doing="tuning",
     )
@@ -258,6 +266,17 @@ def settings_within(settings: Mapping[str, Value], n_cells: int, n_genes: int) -
 def written_bytes(extent: Extent, keys: ResultKeys) -> int:
     """Estimate how many bytes a result adds to its output."""
     return len(keys.layers) * 8 * (extent.n_nonzeros - extent.n_stored + extent.n_cells * extent.n_genes)
+
+
+def say_kept(kept: int, blobs: Blobs, console: Console) -> None:
+    """Show how much room checkpoints take, and how much there is; too little is a warning, because a run needs none."""
+    free = blobs.free()
+    room = "" if free is None else f" ({readable_bytes(free)} free)"
+    text = f"checkpoints: up to about {readable_bytes(kept)} in {blobs}{room}"
+    if free is not None and free < kept:
+        console.warn(f"{text}; what does not fit is not kept")
+    else:
+        console.say(text)
 
 
 def check_needs(needs: Needs, console: Console) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from sccr_node.pipeline.needs import Extent, Needs, needs_of
 from sccr_node.results import is_result, places_of, results_in
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.words import plural, quantity
+from sccr_node.storage.checkpoints import CheckpointPlace, Checkpoints
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Plan:
         What tuning found; None if the numbers were not tuned.
     listed_sha256
         The digest of the list of genes; None if they are not listed.
+    checkpoint_dir, checkpoints
+        Where finished stages are kept, and what keeps them, once the input's digest is known; None if nowhere.
     """
 
     data: Dataset
@@ -88,6 +91,8 @@ class Plan:
     findings: tuple[Finding, ...]
     tuning: Tuning | None = None
     listed_sha256: str | None = None
+    checkpoint_dir: str | None = None
+    checkpoints: Checkpoints | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -151,6 +156,7 @@ def make_plan(
         needs=needs_of(data, asked, Extent.of(preparation), [len(batch.cells) for batch in batches], settings),
         findings=(*preparation.findings, *findings),
         listed_sha256=None if listed is None else digest_of_list(listed),
+        checkpoint_dir=asked.checkpoint_dir,
     )
 
 
@@ -173,6 +179,26 @@ def needs_by_header(data: Dataset, asked: ImputeParameters, *, listed: Sequence[
     n_genes = min(asked.n_top_genes, int(counted.sum())) if named is None else len(named.columns)
     sizes = [len(batch.cells) for batch in batches]
     return needs_of(data, asked, Extent.at_most(data, n_genes), sizes, asked.method_parameters())
+
+
+def with_checkpoints(plan: Plan, digest: Callable[[], str], console: Console) -> Plan:
+    """Return the plan with what keeps finished stages, if that was asked for.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    digest
+        Returns what identifies the input; only called if it is needed.
+    console
+        Shows what happens to checkpoints.
+    """
+    return replace(plan, checkpoints=plan.checkpoints or opened_checkpoints(plan.checkpoint_dir, digest, console))
+
+
+def opened_checkpoints(folder: str | None, digest: Callable[[], str], console: Console) -> Checkpoints | None:
+    """Return what keeps finished stages in a folder; None without one."""
+    return None if folder is None else CheckpointPlace(folder, digest()).opened(console.say, console.warn)
 
 
 def blend_of(params: Mapping[str, Any]) -> Blend | None:

@@ -127,7 +127,7 @@ def _impute_batch(expression: sparse.csr_matrix, batch: Batch, plan: Plan, conso
     def progress(stage: str, fraction: float) -> None:
         console.progress(where + stage, fraction)
 
-    work = Workspace(plan.needs.threads, progress, on_disk=plan.needs.on_disk)
+    work = Workspace(plan.needs.threads, progress, on_disk=plan.needs.on_disk, checkpoints=plan.checkpoints)
     data = Expression.of(expression)
     imputed = load(plan.method).impute(data, work, plan.outputs, plan.settings)
     if plan.blend is not None:

@@ -34,7 +34,7 @@ from sccr_node.evaluation.tuning import (
 )
 from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.numerics import Workspace
-from sccr_node.pipeline.needs import Extent, needs_of_tuning
+from sccr_node.pipeline.needs import Extent, needs_of_tuning, say_kept
 from sccr_node.pipeline.plan import (
     Batch,
     Plan,
@@ -43,11 +43,14 @@ from sccr_node.pipeline.plan import (
     decide_and_show,
     of_imputed_again,
     open_input,
+    opened_checkpoints,
 )
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.runtime.words import quantity
+from sccr_node.storage.checkpoints import Checkpoints, blobs_in
+from sccr_node.storage.copying import sha256_of
 from sccr_node.storage.targets import Target, check_targets
 
 FEWEST_CELLS_FOR_TUNING = 50
@@ -98,10 +101,13 @@ def tune_file(
         console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
+        checkpoints = opened_checkpoints(asked.checkpoint_dir, lambda: sha256_of(source), console)
         tuning = tune_opened(
             data, preparation, batches, asked, console, clock,
-            listed=listed, max_cells=asked.max_cells, seed=asked.seed,
+            listed=listed, max_cells=asked.max_cells, seed=asked.seed, checkpoints=checkpoints,
         )  # fmt: skip
+    if checkpoints is not None:
+        checkpoints.summarise()
     numbers = config_numbers(asked, tuning.numbers)
     document = {
         "version": __version__,
@@ -117,6 +123,8 @@ def tune_file(
         beside[files.page] = tuning_page(tuning, source=source, numbers=numbers, command=command)
     flags = _as_flags(asked)
     write_tables(config_text(tuning, numbers, source, flags), files.config, beside, force=asked.force)
+    if checkpoints is not None:
+        checkpoints.remove()
     if wanted:
         console.say(f"wrote {', '.join(map(str, wanted))} in {clock.elapsed:.1f} s")
     if files.config is not None:
@@ -161,6 +169,7 @@ def tune_opened(
     listed: Sequence[ListedGene] | None = None,
     max_cells: int = CELLS_TO_TUNE_ON,
     seed: int = 0,
+    checkpoints: Checkpoints | None = None,
 ) -> Tuning:
     """Choose the numbers for an opened data set, and show the verdicts.
 
@@ -182,6 +191,8 @@ def tune_opened(
         Number of cells to tune on, 0 for all.
     seed
         Which cells, molecules and genes are drawn.
+    checkpoints
+        Keeps finished stages; None if nothing does.
 
     Raises
     ------
@@ -196,7 +207,10 @@ def tune_opened(
     if len(used) < data.n_cells:
         console.say(f"tuning on {len(used):,} of {quantity(data.n_cells, 'cell')}, drawn at random (seed {seed})")
     rows = [np.searchsorted(used, np.intersect1d(batch.cells, used)) for batch in batches]
-    needs_of_tuning(data, asked, Extent.of(preparation), [len(cells) for cells in rows]).refuse_too_much()
+    needs = needs_of_tuning(data, asked, Extent.of(preparation), [len(cells) for cells in rows])
+    needs.refuse_too_much()
+    if asked.checkpoint_dir is not None and isinstance(asked, TuneParameters):
+        say_kept(needs.kept, blobs_in(asked.checkpoint_dir), console)
     with clock.stage("tune: hold out molecules"):
         chosen = data.of_cells(used) if len(used) < data.n_cells else data
         halves = read_halves(
@@ -204,7 +218,9 @@ def tune_opened(
             fraction=HALF, seed=seed, listed=listed, progress=console.progress,
         )  # fmt: skip
     console.close_bar()
-    work = Workspace(threads, lambda stage, fraction: console.progress(f"tune: {stage}", fraction))
+    work = Workspace(
+        threads, lambda stage, fraction: console.progress(f"tune: {stage}", fraction), checkpoints=checkpoints
+    )
     tuning = _tuned(halves, rows, asked, work, n_cells=data.n_cells, seed=seed)
     console.close_bar()
     for stage, seconds in work.seconds.items():
@@ -258,7 +274,9 @@ def tuned(
     console, clock, listed
         As for :func:`tune_opened`.
     """
-    tuning = tune_opened(plan.data, plan.preparation, plan.batches, asked, console, clock, listed=listed)
+    tuning = tune_opened(
+        plan.data, plan.preparation, plan.batches, asked, console, clock, listed=listed, checkpoints=plan.checkpoints
+    )
     asked = asked.model_copy(update=tuning.numbers)
     settings = asked.method_parameters()
     return replace(

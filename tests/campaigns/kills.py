@@ -60,6 +60,9 @@ def inputs(folder):
 BATCH = {f"{output}{suffix}" for output in ("b0.h5ad", "b1.zarr", "b2.h5ad") for suffix in ("", ".record.json")}
 """What a batch writes; the rows that are finished stay when it is ended."""
 
+STEADY = {"o.h5ad", "o.zarr", "c.yaml"}
+"""Outputs with the same bytes in every run: there are times in the table of a benchmark and in a record."""
+
 RESUMED = ("batch", "array")
 """Commands that go on where they were ended when they are run again."""
 
@@ -68,6 +71,7 @@ def commands(folder, out):
     """Return every kind of command, its words and the outputs that it may leave."""
     parts = sorted(str(path) for path in folder.glob("imputed_*.h5ad"))
     tables = ("-o", out / "t.tsv", "--json", out / "t.json")
+    kept = ("--checkpoint-dir", out / "kept")
     side = ("--provenance", out / "p.json", "--multiqc", out / "mq")
     return {
         "impute h5ad": (("impute", "data.h5ad", out / "o.h5ad", *side), {"o.h5ad", "p.json", "mq"}),
@@ -84,6 +88,11 @@ def commands(folder, out):
         "tuned": (("impute", "data.h5ad", out / "o.zarr", "--tune", "--report", out / "r.html"), {"o.zarr", "r.html"}),
         "simulate": (("simulate", out / "d.h5ad", "--n-cells", "800", "--n-genes", "2000"), {"d.h5ad"}),
         "relations": (("evaluate", "relations", "data.h5ad", *tables), {"t.tsv", "t.json"}),
+        "resumed h5ad": (("impute", "data.h5ad", out / "o.h5ad", *kept), {"o.h5ad", "kept"}),
+        "resumed zarr": (("impute", "data.zarr", out / "o.zarr", "--batch-key", "batch", *kept), {"o.zarr", "kept"}),
+        "resumed tune": (("tune", "data.h5ad", "-o", out / "c.yaml", *kept), {"c.yaml", "kept"}),
+        "resumed benchmark": (("benchmark", "data.h5ad", "--rates", "0.4", "--seeds", "0", "--methods", "sccr,scfp",
+                               "-o", out / "b.tsv", *kept), {"b.tsv", "b.tsv.runs.jsonl", "kept"}),
         "benchmark": (("benchmark", "data.h5ad", "--rates", "0.4", "--seeds", "0", "-o", out / "b.tsv"),
                       {"b.tsv", "b.tsv.runs.jsonl"}),
         "batch": (("batch", "--manifest", "batch.csv"), BATCH),
@@ -154,18 +163,25 @@ def one(folder, out, name, generator, seconds, whole):
             wrong.append(f"left {sorted(there)} after {number.name}, exit {code}")
         elif code == 0 and not finished and not there & allowed:
             wrong.append("exit 0 without an output")
-        elif code != 0 and there - {"b.tsv.runs.jsonl"} - (BATCH if name == "batch" else set()):
+        elif code != 0 and there - {"b.tsv.runs.jsonl", "kept"} - (BATCH if name == "batch" else set()):
             wrong.append(f"exit {code}, yet there are {sorted(there)}")
+        if any(path.name.startswith(".") for path in (out / "kept").glob("*")):
+            wrong.append(f"half a checkpoint after {number.name}, exit {code}")
     if name in RESUMED:
         wrong += resumed(words, folder, out, whole)
-    elif number == signal.SIGKILL:
+    elif number == signal.SIGKILL or "--checkpoint-dir" in words:
         again = sccr(*words, "--force", cwd=folder)
         said = again.communicate()[0]
         there = {path.name for path in out.iterdir()}
         if again.returncode != 0 or there - allowed:
             wrong.append(
-                f"after SIGKILL the next run ended with {again.returncode}, left {sorted(there)}: {said[-200:]}"
+                f"after {number.name} the next run ended with {again.returncode}, left {sorted(there)}: {said[-200:]}"
             )
+    if "--checkpoint-dir" in words:
+        if changed := [name for name in STEADY & set(whole) if contents(out / name) != whole[name]]:
+            wrong.append(f"other bytes of {changed} after {number.name} and another attempt")
+        if (out / "kept").exists() and any((out / "kept").iterdir()):
+            wrong.append(f"checkpoints are left: {sorted(path.name for path in (out / 'kept').iterdir())}")
     if code == 0:
         outcome = "complete"
     else:

@@ -6,7 +6,7 @@ import sys
 
 def test_a_slice_of_the_campaign():
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.campaigns.kills", "20", "--seed", "7"],
+        [sys.executable, "-m", "tests.campaigns.kills", "24", "--seed", "7"],
         capture_output=True,
         text=True,
         check=False,

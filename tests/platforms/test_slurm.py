@@ -1,6 +1,7 @@
 """The workflow's Slurm profile on a real one-node Slurm: success, failure, and a job that needs more memory."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,3 +79,25 @@ def test_a_job_that_slurm_ends_for_its_memory_gets_more(nextflow: Nextflow, tmp_
     assert "terminated for an unknown reason" in run.log
     assert "Execution is retried (1)" in run.log
     assert "imputed/second_imputed.h5ad" in run.published
+
+
+def test_the_script_of_job_arrays_can_be_submitted(slurm: dict[str, str], tmp_path: Path) -> None:
+    """The rows of a manifest, on a real cluster; in the place of Apptainer, a script that shows what it is to run."""
+    script = SETUP.parents[2] / "containers" / "batch" / "slurm.sh"
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "apptainer").write_text('#!/bin/sh\necho "$@"\nexit $((SLURM_ARRAY_TASK_ID == 2 ? 66 : 0))\n')
+    (tools / "apptainer").chmod(0o755)
+    environment = {**os.environ, **slurm, "PATH": f"{tools}:{os.environ['PATH']}", "SCCR_DATA": str(tmp_path)}
+    # This machine may be smaller than the data set that the script is for.
+    small = ("--cpus-per-task=1", "--mem=200M", "--partition=test")
+    subprocess.run(["sbatch", "--test-only", *small, script], env=environment, check=True, capture_output=True)
+    done = subprocess.run(
+        ["sbatch", "--wait", *small, script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 66, done.stderr
+    logs = sorted(tmp_path.glob("sccr-*.log"))
+    assert len(logs) == 4
+    for row, log in enumerate(logs):
+        assert f"--env SLURM_ARRAY_TASK_ID={row} " in log.read_text()
+        assert "sccr batch --manifest /data/samples.csv" in log.read_text()

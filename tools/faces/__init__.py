@@ -15,7 +15,7 @@ def derived_files(root: Path) -> dict[Path, str]:
         The repository's folder; the README's hand-written text is read from it.
     """
     from sccr_node.contract import schemas
-    from tools.faces import galaxy, nextflow, readme
+    from tools.faces import batch, galaxy, nextflow, readme
 
     texts: dict[str, Callable[[], str]] = {
         "README.md": lambda: readme.with_parameter_table((root / "README.md").read_text(encoding="utf-8")),
@@ -23,5 +23,5 @@ def derived_files(root: Path) -> dict[Path, str]:
     }
     for name in schemas.SCHEMAS:
         texts[f"schemas/{name}.schema.json"] = lambda name=name: schemas.schema_text(name)  # type: ignore[misc]
-    derived = {path: text() for path, text in texts.items()} | nextflow.derived_texts()
+    derived = {path: text() for path, text in texts.items()} | {**nextflow.derived_texts(), **batch.derived_texts()}
     return {root / path: text for path, text in derived.items()}

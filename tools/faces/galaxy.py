@@ -34,8 +34,8 @@ MODELS: dict[str, type[Parameters]] = {
 
 NOT_OFFERED = frozenset(
     {
-        # Galaxy gives the job its CPUs and memory, and the tool requests its own files.
-        *("threads", "max_memory", "work_dir", "provenance", "report", "multiqc"),
+        # Galaxy gives the job its CPUs, memory and a folder of its own, and the tool requests its own files.
+        *("threads", "max_memory", "work_dir", "checkpoint_dir", "provenance", "report", "multiqc"),
         # A job writes to its own folder, once; its log is text that Galaxy shows.
         *("force", "dry_run", "log_format", "quiet", "debug"),
         # Files of one's own, any number of them with a name each: scored one by one, by the task for it.

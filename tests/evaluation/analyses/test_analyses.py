@@ -79,7 +79,7 @@ def test_it_is_part_of_the_benchmark(toy, sccr, counts_file, monkeypatch):
     from sccr_node.evaluation.benchmark import _laid_out, table_rows
     from sccr_node.pipeline import benchmark
 
-    def here(run, inputs, progress):  # a process of its own would not know of the toy
+    def here(run, inputs, progress, console):  # a process of its own would not know of the toy
         _laid_out(run, inputs, counts_file.parent)
         return table_rows(run, counts_file.parent, inputs.settings, inputs.threads, progress)
 

@@ -1,0 +1,227 @@
+"""The job definitions: what each provider does with each exit code, and what a job may do."""
+
+import fnmatch
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sccr_node import __version__
+from sccr_node.contract.impute import ImputeParameters
+from sccr_node.errors import InputMissing, InputProblem, NotEnoughResources, OutputProblem, SccrError, UsageProblem
+from sccr_node.runtime import signals
+from tools.faces import batch
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+FOR_GOOD = [2, 65, 66, 70, 73]
+AGAIN = [75, 129, 130, 137, 143]
+
+
+def read(name):
+    text = (REPOSITORY / "containers" / "batch" / name).read_text()
+    return json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("path", batch.derived_texts())
+def test_the_checked_in_file_is_what_make_faces_writes(path):
+    assert (REPOSITORY / path).read_text(encoding="utf-8") == batch.derived_texts()[path]
+
+
+def test_exit_codes_are_those_of_the_program():
+    assert batch.for_good() == FOR_GOOD and batch.worth_another_attempt() == AGAIN
+    problems = (UsageProblem, InputProblem, InputMissing, SccrError, OutputProblem)
+    assert sorted(problem.exit_code for problem in problems) == FOR_GOOD
+    assert {NotEnoughResources.exit_code, *(signals.Interrupted(number).exit_code for number in signals.ENDING)} < {
+        *AGAIN
+    }
+    # README's table says the same.
+    readme = (REPOSITORY / "README.md").read_text()
+    rows = re.findall(r"^\| ([\d, ]+) \| [^|]+ \| ([^|]*) \|$", readme.split("### Exit codes")[1], re.MULTILINE)
+    told = {int(code): retry.strip() for codes, retry in rows for code in codes.split(",")}
+    assert {code for code, retry in told.items() if retry == "no"} == set(FOR_GOOD)
+    assert {code for code, retry in told.items() if retry not in ("", "no")} == set(AGAIN) - {137}
+
+
+def aws_action(exit_code, status=""):
+    """Return what AWS Batch does: the first rule all of whose conditions match; without one, it tries again."""
+    for rule in read("aws.json")["retryStrategy"]["evaluateOnExit"]:
+        told = {"onExitCode": str(exit_code), "onStatusReason": status, "onReason": "anything"}
+        if all(fnmatch.fnmatchcase(told[name], rule[name]) for name in told if name in rule):
+            return rule["action"]
+    return "RETRY"
+
+
+def test_aws_tries_again_what_is_worth_it():
+    strategy = read("aws.json")["retryStrategy"]
+    assert 1 <= strategy["attempts"] <= 10 and len(strategy["evaluateOnExit"]) <= 5
+    for rule in strategy["evaluateOnExit"]:
+        assert rule["action"] in ("RETRY", "EXIT")
+        assert re.fullmatch(r"\d+\*?", rule.get("onExitCode", "0"))
+    for code in [*FOR_GOOD, 1, 126, 127]:
+        assert aws_action(code) == "EXIT", code
+    for code in (75, 137, 143):
+        assert aws_action(code) == "RETRY", code
+    # A machine that is gone has no exit code.
+    assert aws_action("", "Host EC2 (instance i-0123) terminated.") == "RETRY"
+    name = read("aws.json")["jobDefinitionName"]
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", name) and __version__.replace(".", "_") in name
+
+
+def test_google_tries_again_what_is_listed():
+    (group,) = read("google.json")["taskGroups"]
+    spec = group["taskSpec"]
+    (policy,) = spec["lifecyclePolicies"]
+    assert policy["action"] == "RETRY_TASK"  # and what is not listed fails
+    listed = policy["actionCondition"]["exitCodes"]
+    assert set(AGAIN) < set(listed) and not set(listed) & {*FOR_GOOD, 1, 126, 127, 50005}
+    assert 0 <= spec["maxRetryCount"] <= 10
+
+
+def test_azure_has_a_task_per_row_and_names_what_fails_for_good():
+    tasks = read("azure.json")
+    assert [task["id"] for task in tasks] == ["row-0", "row-1", "row-2", "row-3"]
+    for row, task in enumerate(tasks):
+        assert task["commandLine"].endswith(f" --index {row}")
+        assert [each["code"] for each in task["exitConditions"]["exitCodes"]] == FOR_GOOD
+
+
+ACTIONS = {"FailJob", "FailIndex", "Ignore", "Count"}
+
+
+def faults_of(job):
+    """Return what Kubernetes would refuse although its schema allows it."""
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    rules = spec["podFailurePolicy"]["rules"]
+    found = []
+    if pod["restartPolicy"] != "Never":
+        found.append("podFailurePolicy requires restartPolicy Never")
+    if len(rules) > 20:
+        found.append("more than 20 rules")
+    for rule in rules:
+        if rule["action"] not in ACTIONS:
+            found.append(f"action {rule['action']}")
+        if ("onExitCodes" in rule) == ("onPodConditions" in rule):
+            found.append("a rule has one of onExitCodes and onPodConditions")
+        codes = rule.get("onExitCodes")
+        if codes:
+            if codes["operator"] not in ("In", "NotIn"):
+                found.append(f"operator {codes['operator']}")
+            if codes["operator"] == "In" and 0 in codes["values"]:
+                found.append("0 with In")
+            if codes["values"] != sorted(set(codes["values"])) or not 1 <= len(codes["values"]) <= 255:
+                found.append("values are not sorted, or too many")
+            if codes.get("containerName") not in {None, *(each["name"] for each in pod["containers"])}:
+                found.append("no such container")
+        per_index = "backoffLimitPerIndex" in spec and spec.get("completionMode") == "Indexed"
+        if rule["action"] == "FailIndex" and not per_index:
+            found.append("FailIndex requires backoffLimitPerIndex and Indexed")
+    if spec.get("maxFailedIndexes", 0) > spec["completions"] or spec["completions"] > 100_000:
+        found.append("too many indexes")
+    return found
+
+
+def kubernetes_action(job, exit_code, *, disrupted=False):
+    """Return what happens to a failed pod: the first rule that matches, or else it counts."""
+    for rule in job["spec"]["podFailurePolicy"]["rules"]:
+        if "onPodConditions" in rule:
+            matches = disrupted and {"type": "DisruptionTarget", "status": "True"} in rule["onPodConditions"]
+        else:
+            codes = rule["onExitCodes"]
+            matches = (exit_code in codes["values"]) == (codes["operator"] == "In")
+        if matches:
+            return rule["action"]
+    return "Count"
+
+
+def test_kubernetes_gives_up_a_row_but_not_the_job():
+    job = read("kubernetes.yaml")
+    assert faults_of(job) == []
+    for code in FOR_GOOD:
+        assert kubernetes_action(job, code) == "FailIndex"
+    for code in AGAIN:
+        assert kubernetes_action(job, code) == "Count"
+        assert kubernetes_action(job, code, disrupted=True) == "Ignore"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda job: job["spec"]["template"]["spec"].update(restartPolicy="OnFailure"), "restartPolicy Never"),
+        (lambda job: job["spec"].pop("backoffLimitPerIndex"), "FailIndex requires"),
+        (lambda job: job["spec"].update(completionMode="NonIndexed"), "FailIndex requires"),
+        (lambda job: job["spec"]["podFailurePolicy"]["rules"][0].update(action="Explode"), "action Explode"),
+        (lambda job: job["spec"]["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"].insert(0, 0), "0 with In"),
+        (lambda job: job["spec"]["podFailurePolicy"]["rules"][1]["onExitCodes"].update(containerName="x"), "no such"),
+    ],
+)
+def test_our_own_check_of_kubernetes_sees_faults(change, fault):
+    job = read("kubernetes.yaml")
+    change(job)
+    assert any(fault in each for each in faults_of(job))
+
+
+def test_all_jobs_run_one_command_without_a_shell():
+    google = read("google.json")["taskGroups"][0]["taskSpec"]["runnables"][0]["container"]
+    container = read("kubernetes.yaml")["spec"]["template"]["spec"]["containers"][0]
+    script = (REPOSITORY / "containers" / "batch" / "slurm.sh").read_text()
+    commands = [
+        read("aws.json")["containerProperties"]["command"],
+        [google["entrypoint"], *google["commands"]],
+        *(task["commandLine"].split(" ")[:-2] for task in read("azure.json")),
+        container["command"],
+        script.splitlines()[-1].split(),
+    ]
+    for words in commands:
+        assert words[:3] == ["sccr", "batch", "--manifest"]
+        flags = {word for word in words if word.startswith("--")}
+        assert {"--work-dir", "--checkpoint-dir", "--threads"} < flags
+        names = {"--" + name.replace("_", "-") for name in ImputeParameters.model_fields}
+        assert flags <= names | {"--manifest"}
+    # The shell of the script is replaced by what it starts.
+    assert "\nexec srun " in script and not re.search(r"^(?!exec|  |#|set|:).+", script, re.MULTILINE)
+
+
+def test_a_job_may_do_no_more_than_it_must():
+    aws = read("aws.json")["containerProperties"]
+    assert aws["readonlyRootFilesystem"] and not aws["privileged"] and aws["user"] == "1000:1000"
+    assert "environment" not in aws and "secrets" not in aws
+    google = read("google.json")["taskGroups"][0]["taskSpec"]["runnables"][0]["container"]["options"]
+    for options in (google, *(task["containerSettings"]["containerRunOptions"] for task in read("azure.json"))):
+        for wanted in ("--read-only", "--cap-drop all", "--security-opt no-new-privileges", "--user 1000:1000"):
+            assert wanted in options
+    for task in read("azure.json"):
+        assert task["userIdentity"]["autoUser"]["elevationLevel"] == "nonadmin"
+    pod = read("kubernetes.yaml")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "readOnlyRootFilesystem": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["volumes"]}
+    for path, text in batch.derived_texts().items():
+        assert not re.search(r"(?i)secret|password|access.?key|credential", text), path
+
+
+def test_resources_are_those_of_the_estimate():
+    memory, seconds = batch.resources()
+    assert 1 <= memory <= 16 and seconds >= 3600
+    assert {"type": "MEMORY", "value": str(memory * 1024)} in read("aws.json")["containerProperties"][
+        "resourceRequirements"
+    ]
+    assert f"#SBATCH --mem={memory}G" in batch.slurm()
+
+
+def test_the_script_is_bash():
+    subprocess.run(["bash", "-n", REPOSITORY / "containers" / "batch" / "slurm.sh"], check=True)
+
+
+def test_every_definition_has_a_page():
+    for name in batch.derived_texts():
+        page = REPOSITORY / "docs" / "cloud" / f"{Path(name).stem}.md"
+        assert name in page.read_text(), page

@@ -1,0 +1,305 @@
+"""Writes the job definitions of ``containers/batch/``: one array of jobs, each of which imputes one row of a manifest.
+
+What they have in common is derived: which exit codes are worth another attempt (``errors.py``), the version, and what
+the resources are estimated to be. What an operator has to fill in is in capitals.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from sccr_node import __version__
+from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
+from sccr_node.errors import INTERRUPTED, KILLED, SccrError
+from sccr_node.methods import Shape
+from sccr_node.pipeline.needs import estimate
+
+IMAGE = f"ghcr.io/sccr-node/sccr-node:{__version__}"
+FOLDER = "containers/batch"
+
+N_ROWS = 4
+"""Rows of the manifest in the examples."""
+
+N_CELLS, N_GENES, STORED = 50_000, 2_000, 0.15
+"""The data set that the resources are for, and the share of its values that are not zero."""
+
+THREADS = 4
+ROOM = 1.5
+"""Memory beyond the estimate: the whole input's own values, and what else is in the container."""
+
+SECONDS_AT_LEAST, SLOWER = 3600, 20
+"""A job is ended after so long, or so many times the estimate: machines and disks differ."""
+
+ATTEMPTS = 4
+
+BY_TERMINALS = (129, 130)
+"""Exit codes of commands that a terminal ended: where rules are few, those for them are left out."""
+
+USER = 1000
+
+DATA, SCRATCH = "/data", "/data/scratch"
+"""Where the shared disk is mounted, and the folder for temporary files: on that disk too, if a machine has no other."""
+
+
+def for_good() -> list[int]:
+    """Return the exit codes after which another attempt ends the same."""
+    problems: list[type[SccrError]] = [SccrError, *SccrError.__subclasses__()]
+    return sorted(problem.exit_code for problem in problems if not problem.passing)
+
+
+def worth_another_attempt() -> list[int]:
+    """Return the exit codes after which another attempt can succeed."""
+    passing = [problem.exit_code for problem in SccrError.__subclasses__() if problem.passing]
+    return sorted([*passing, *INTERRUPTED, KILLED])
+
+
+def resources() -> tuple[int, int]:
+    """Return the memory (GiB) and the time (seconds) of a job for the data set that the definitions are for."""
+    method = METHODS[DEFAULT_METHOD]
+    shape = Shape(N_CELLS, N_GENES, int(N_CELLS * N_GENES * STORED))
+    estimated = estimate(DEFAULT_METHOD, [shape], method.complete({}), ["denoised"], THREADS)
+    seconds = max(SECONDS_AT_LEAST, math.ceil(estimated.seconds * SLOWER / 3600) * 3600)
+    return math.ceil(estimated.memory * ROOM / 2**30), seconds
+
+
+def command(scratch: str = SCRATCH) -> list[str]:
+    """Return the command of a job, word by word: a shell that is given a list of commands swallows SIGTERM."""
+    return [
+        "sccr", "batch", "--manifest", f"{DATA}/samples.csv", "--threads", str(THREADS),
+        "--work-dir", scratch, "--checkpoint-dir", f"{DATA}/checkpoints", "--log-format", "json",
+    ]  # fmt: skip
+
+
+def aws() -> dict[str, Any]:
+    """Return a job definition for AWS Batch (RegisterJobDefinition)."""
+    memory, seconds = resources()
+    # Five rules are the most. What no rule matches would be retried: hence the last one.
+    again = [code for code in worth_another_attempt() if code not in BY_TERMINALS]
+    return {
+        "jobDefinitionName": f"sccr-node-{__version__.replace('.', '_')}",
+        "type": "container",
+        "platformCapabilities": ["EC2"],
+        "containerProperties": {
+            "image": IMAGE,
+            "command": command(),
+            "user": f"{USER}:{USER}",
+            "privileged": False,
+            "readonlyRootFilesystem": True,
+            "resourceRequirements": [
+                {"type": "VCPU", "value": str(THREADS)},
+                {"type": "MEMORY", "value": str(memory * 1024)},
+            ],
+            "linuxParameters": {"tmpfs": [{"containerPath": "/tmp", "size": 512, "mountOptions": ["rw", "nosuid"]}]},
+            "volumes": [
+                {
+                    "name": "data",
+                    "efsVolumeConfiguration": {"fileSystemId": "FILE_SYSTEM_ID", "transitEncryption": "ENABLED"},
+                }
+            ],
+            "mountPoints": [{"sourceVolume": "data", "containerPath": DATA, "readOnly": False}],
+        },
+        "retryStrategy": {
+            "attempts": ATTEMPTS,
+            "evaluateOnExit": [
+                {"onStatusReason": "Host EC2*", "action": "RETRY"},
+                *({"onExitCode": str(code), "action": "RETRY"} for code in again),
+                {"onReason": "*", "action": "EXIT"},
+            ],
+        },
+        "timeout": {"attemptDurationSeconds": seconds},
+    }
+
+
+CONTAINER_OPTIONS = (
+    f"--user {USER}:{USER} --read-only --tmpfs /tmp --network none --cap-drop all --security-opt no-new-privileges"
+)
+"""Least privilege, where the provider passes options on to Docker. Nothing is fetched, so no network is needed."""
+
+GOOGLE_PREEMPTED = (50001, 50002, 50003, 50004, 50006)
+"""Google's own codes for a machine that was taken away, did not answer, was rebooted, hung, or was made again."""
+
+
+def google() -> dict[str, Any]:
+    """Return a job for Google Batch."""
+    memory, seconds = resources()
+    return {
+        "taskGroups": [
+            {
+                "taskCount": str(N_ROWS),
+                "parallelism": str(N_ROWS),
+                "taskSpec": {
+                    "computeResource": {"cpuMilli": str(THREADS * 1000), "memoryMib": str(memory * 1024)},
+                    "maxRunDuration": f"{seconds}s",
+                    "maxRetryCount": ATTEMPTS - 1,
+                    # What is not listed gets the opposite action: it fails.
+                    "lifecyclePolicies": [
+                        {
+                            "action": "RETRY_TASK",
+                            "actionCondition": {"exitCodes": [*worth_another_attempt(), *GOOGLE_PREEMPTED]},
+                        }
+                    ],
+                    "volumes": [
+                        {"nfs": {"server": "SERVER_ADDRESS", "remotePath": "/SHARE"}, "mountPath": "/mnt/disks/data"}
+                    ],
+                    "runnables": [
+                        {
+                            "container": {
+                                "imageUri": IMAGE,
+                                "entrypoint": command()[0],
+                                "commands": command()[1:],
+                                "volumes": [f"/mnt/disks/data:{DATA}:rw"],
+                                "options": CONTAINER_OPTIONS,
+                            }
+                        }
+                    ],
+                },
+            }
+        ],
+        "allocationPolicy": {
+            "instances": [{"policy": {"provisioningModel": "SPOT"}}],
+            "serviceAccount": {"email": "SERVICE_ACCOUNT"},
+        },
+        "logsPolicy": {"destination": "CLOUD_LOGGING"},
+    }
+
+
+def azure() -> list[dict[str, Any]]:
+    """Return the tasks of a job for Azure Batch, one per row: it has no arrays, and no index in the environment."""
+    _, seconds = resources()
+    options = f"--rm {CONTAINER_OPTIONS} --volume /mnt/batch/tasks/fsmounts/data:{DATA}"
+    return [
+        {
+            "id": f"row-{row}",
+            "commandLine": " ".join([*command(), "--index", str(row)]),
+            "containerSettings": {
+                "imageName": IMAGE,
+                "containerRunOptions": options,
+                "workingDirectory": "containerImageDefault",
+            },
+            "userIdentity": {"autoUser": {"scope": "task", "elevationLevel": "nonadmin"}},
+            "constraints": {"maxTaskRetryCount": ATTEMPTS - 1, "maxWallClockTime": f"PT{seconds}S"},
+            "requiredSlots": 1,
+            "exitConditions": {
+                # Azure retries whatever the code is. This is what tasks that depend on a row learn from it.
+                "exitCodes": [
+                    {"code": code, "exitOptions": {"jobAction": "none", "dependencyAction": "block"}}
+                    for code in for_good()
+                ],
+                "default": {"jobAction": "none", "dependencyAction": "block"},
+            },
+        }
+        for row in range(N_ROWS)
+    ]
+
+
+def kubernetes() -> dict[str, Any]:
+    """Return an indexed Job for Kubernetes 1.29 or later."""
+    memory, seconds = resources()
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "sccr", "labels": {"app.kubernetes.io/name": "sccr-node"}},
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": N_ROWS,
+            "parallelism": N_ROWS,
+            "backoffLimitPerIndex": ATTEMPTS - 1,
+            "maxFailedIndexes": N_ROWS,
+            "activeDeadlineSeconds": seconds * ATTEMPTS,
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {
+                        "action": "FailIndex",
+                        "onExitCodes": {"containerName": "sccr", "operator": "In", "values": for_good()},
+                    },
+                ]
+            },
+            "template": {
+                "metadata": {"labels": {"app.kubernetes.io/name": "sccr-node"}},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "terminationGracePeriodSeconds": 30,
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": USER,
+                        "runAsGroup": USER,
+                        "fsGroup": USER,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [
+                        {
+                            "name": "sccr",
+                            "image": IMAGE,
+                            "command": command("/scratch"),
+                            "resources": {
+                                "requests": {"cpu": str(THREADS), "memory": f"{memory}Gi"},
+                                "limits": {"memory": f"{memory}Gi"},
+                            },
+                            "securityContext": {
+                                "readOnlyRootFilesystem": True,
+                                "allowPrivilegeEscalation": False,
+                                "capabilities": {"drop": ["ALL"]},
+                            },
+                            "volumeMounts": [
+                                {"name": "data", "mountPath": DATA},
+                                {"name": "scratch", "mountPath": "/scratch"},
+                                {"name": "tmp", "mountPath": "/tmp"},
+                            ],
+                        }
+                    ],
+                    "volumes": [
+                        {"name": "data", "persistentVolumeClaim": {"claimName": "sccr-data"}},
+                        {"name": "scratch", "emptyDir": {}},
+                        {"name": "tmp", "emptyDir": {}},
+                    ],
+                },
+            },
+        },
+    }
+
+
+def slurm() -> str:
+    """Return a script for sbatch."""
+    memory, seconds = resources()
+    hours, rest = divmod(seconds, 3600)
+    words = " ".join(command())
+    return f"""#!/bin/bash
+# {_written()} Submit it with: sbatch slurm.sh
+#
+#SBATCH --job-name=sccr
+#SBATCH --array=0-{N_ROWS - 1}
+#SBATCH --cpus-per-task={THREADS}
+#SBATCH --mem={memory}G
+#SBATCH --time={hours:02}:{rest // 60:02}:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=sccr-%A_%a.log
+set -euo pipefail
+# The folder with samples.csv, scratch/ and checkpoints/; and the image, as docs/containers.md builds it.
+: "${{SCCR_DATA:=$PWD}}" "${{SCCR_IMAGE:=$PWD/sccr-node.sif}}"
+# A step of srun's is sent SIGTERM; a batch script is not. exec, so that no shell stands between the two.
+exec srun --kill-on-bad-exit=1 \\
+  apptainer exec --containall --no-home --bind "$SCCR_DATA:{DATA}" --pwd {DATA} \\
+  --env "SLURM_ARRAY_TASK_ID=$SLURM_ARRAY_TASK_ID" "$SCCR_IMAGE" \\
+  {words}
+"""
+
+
+def _written() -> str:
+    return f"Written by make faces (tools/faces/batch.py), for {N_CELLS:,} cells x {N_GENES:,} genes."
+
+
+def derived_texts() -> Mapping[str, str]:
+    """Return the text of every definition by its path."""
+    definitions = {"aws": aws(), "google": google(), "azure": azure()}
+    texts = {f"{FOLDER}/{name}.json": json.dumps(each, indent=2) + "\n" for name, each in definitions.items()}
+    texts[f"{FOLDER}/kubernetes.yaml"] = f"# {_written()}\n" + yaml.safe_dump(kubernetes(), sort_keys=False)
+    return {**texts, f"{FOLDER}/slurm.sh": slurm()}
