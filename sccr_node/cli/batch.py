@@ -10,6 +10,7 @@ from sccr_node.runtime.console import Console
 @contract_command(
     BatchParameters,
     arguments=[],
+    near=["manifest"],
     summary=(
         "Impute the data sets listed in a table: all of them, one after the other, or the one that belongs to the "
         "index of a job array. Each row is what sccr impute would do; the options are defaults for empty cells."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -177,6 +177,7 @@ def contract_command(
     summary: str,
     epilog: str | None = None,
     extra_options: tuple[click.Option, ...] = (),
+    near: Collection[str] | None = None,
 ) -> Callable[[Callable[..., int | None]], click.Command]:
     """Make a click command from a function and a parameter model.
 
@@ -192,6 +193,8 @@ def contract_command(
         The end of the help page.
     extra_options
         Options that are not parameters; the function receives their values by name.
+    near
+        The parameters whose remote files are brought near for the function (default: all); it does so with the others.
 
     Returns
     -------
@@ -219,7 +222,7 @@ def contract_command(
             try:
                 with (
                     work_dir(params.work_dir),
-                    brought_near(params, given, written, console) as (asked, paths),
+                    brought_near(params, given, written, console, only=near) as (asked, paths),
                 ):
                     return function(asked, console, **paths)
             finally:

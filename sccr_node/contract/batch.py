@@ -28,6 +28,7 @@ class BatchParameters(ImputeParameters):
         group=MANIFEST,
         affects_result=False,
         metavar="FILE",
+        path="read",
         min_length=1,
     )
     index: int | None = parameter(

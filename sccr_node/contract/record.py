@@ -23,6 +23,9 @@ class InputRecord(_Record):
     format: str = Field(description="h5ad, zarr, 10x_h5 or 10x_mtx.")
     sha256: str = Field(description="SHA-256 of the file; for a folder, of its sorted relative paths and contents.")
     bytes: int
+    identity: str | None = Field(
+        default=None, description="Size and tag (ETag or generation) of a remote input; null for a local one."
+    )
     layer: str | None = Field(description="null for X.")
     scale: Literal["counts", "log1p"]
     scale_reason: str

@@ -6,19 +6,24 @@ import gc
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sccr_node.contract.batch import BatchParameters, array_index
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.errors import OutputProblem, SccrError, UsageProblem, meaning_of
-from sccr_node.pipeline.finished import is_finished, is_left_over
+from sccr_node.pipeline.finished import is_finished, is_left_over, size_of
 from sccr_node.pipeline.impute import check_file, impute_file
 from sccr_node.pipeline.manifest import ManifestProblem, ManifestRow, read_manifest
+from sccr_node.pipeline.remote import brought_near
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
-from sccr_node.runtime.resources import release_memory
+from sccr_node.runtime.resources import readable_bytes, release_memory
 from sccr_node.runtime.scratch import work_dir
 from sccr_node.runtime.words import quantity
+from sccr_node.storage.places.address import Address
 
 DONE, SKIPPED = "done", "finished before"
 
@@ -108,10 +113,11 @@ def _impute(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
     if is_finished(row.source, row.output, asked):
         return _skipped(row, console)
     if is_left_over(row.output, asked):
-        console.say(f"replacing {row.record}, which a run left that was killed before its output was in place")
+        console.say(f"replacing {asked.provenance}, which a run left that was killed before its output was in place")
         asked = asked.model_copy(update={"force": True})
     try:
-        impute_file(row.source, row.output, asked, console=console, command=command)
+        with _near(row, asked, console) as (near, paths):
+            impute_file(paths["input"], paths["output"], near, console=console, command=command)
     except OutputProblem:
         # Kubernetes may run an index twice at once: the other run was faster.
         if not _finished_meanwhile(row):
@@ -120,8 +126,15 @@ def _impute(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
     return DONE
 
 
+def _near(
+    row: ManifestRow, asked: ImputeParameters, console: Console
+) -> AbstractContextManager[tuple[ImputeParameters, dict[str, Any]]]:
+    """Bring what a row reads and writes to this machine, as for any command."""
+    return brought_near(asked, {"input": row.source, "output": row.output}, {"output"}, console)
+
+
 def _skipped(row: ManifestRow, console: Console) -> str:
-    console.say(f"skipped: {row.output} is finished and matches its record {row.record}")
+    console.say(f"skipped: {row.output} is finished and matches its record {row.params.provenance}")
     return SKIPPED
 
 
@@ -137,7 +150,14 @@ def _check(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
     if is_finished(row.source, row.output, row.params):
         return _skipped(row, console)
     asked = row.params.model_copy(update={"force": True}) if is_left_over(row.output, row.params) else row.params
-    check_file(row.source, row.output, asked, console=console)
+    if isinstance(row.source, Address):
+        size = readable_bytes(size_of(row.source))
+        console.say(f"{row.source}: {size}; it was not downloaded, so memory and time are not estimated")
+        row = replace(row, source=Path(os.devnull))
+        with _near(row, asked, console):
+            return DONE
+    with _near(row, asked, console) as (near, paths):
+        check_file(paths["input"], paths["output"], near, console=console)
     return DONE
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sccr_node import __version__
@@ -13,75 +15,128 @@ from sccr_node.contract.shared import GENE_CHOICES
 from sccr_node.contract.tune import TUNED, given_numbers
 from sccr_node.data.genes import digest_of_list
 from sccr_node.data.guard import listing, reading
-from sccr_node.errors import OutputProblem, SccrError
+from sccr_node.errors import InputMissing, NotEnoughResources, OutputProblem, SccrError
+from sccr_node.pipeline.manifest import place_of
 from sccr_node.pipeline.plan import listed_genes
-from sccr_node.pipeline.side_files import SideFiles
+from sccr_node.pipeline.remote import fetched
 from sccr_node.results import open_result
 from sccr_node.storage.copying import sha256_of, size_on_disk
+from sccr_node.storage.places import place
+from sccr_node.storage.places.address import Address
 
 
-def is_finished(source: Path, output: Path, asked: ImputeParameters) -> bool:
+def is_finished(source: Path | Address, output: Path | Address, asked: ImputeParameters) -> bool:
     """Return whether an imputation was finished earlier: with this version, of these data, with these parameters.
+
+    Nothing is downloaded but the record and a list of genes: remote data are known by their size and tag.
 
     Parameters
     ----------
-    source, output, asked
-        As for :func:`~sccr_node.pipeline.impute.impute_file`, with a record.
+    source, output
+        Input and output.
+    asked
+        The parameters, with a record.
 
     Raises
     ------
     OutputProblem
         There is an output with a record that does not match, and nothing may be replaced.
     """
-    record_path = _record_of(asked)
-    can_be_hashed = os.path.isfile(source) or os.path.isdir(source)  # a pipe would be waited for
-    if not os.path.lexists(output) or not os.path.isfile(record_path) or not can_be_hashed:
+    record_place = _record_of(asked)
+    if not (_is_there(output) and _is_there(record_place) and _can_be_compared(source)):
         return False
     try:
-        different = _difference(read_record(record_path), source, output, asked)
+        with _near(record_place) as path:
+            if not os.path.isfile(path):
+                return False
+            different = _difference(read_record(path), source, output, asked)
+    except NotEnoughResources:
+        raise
     except (SccrError, OSError) as problem:  # the record or the output is not what a finished run leaves
         different = str(problem)
     if different and not asked.force:
         raise OutputProblem(
-            f"{output} already exists, and does not match its record {record_path} ({different}): give --force to "
+            f"{output} already exists, and does not match its record {record_place} ({different}): give --force to "
             "replace it, or another name"
         )
     return not different
 
 
-def is_left_over(output: Path, asked: ImputeParameters) -> bool:
+def is_left_over(output: Path | Address, asked: ImputeParameters) -> bool:
     """Return whether a run for this output was killed between its record, which is renamed first, and the output."""
-    record_path = _record_of(asked)
-    if os.path.lexists(output) or not os.path.isfile(record_path):
+    record_place = _record_of(asked)
+    if _is_there(output) or not _is_there(record_place):
         return False
     try:
-        return read_record(record_path).result.path == str(output)
+        with _near(record_place) as path:
+            return os.path.isfile(path) and read_record(path).result.path == str(output)
+    except NotEnoughResources:
+        raise
     except SccrError:
         return False
 
 
-def _record_of(asked: ImputeParameters) -> Path:
+def _record_of(asked: ImputeParameters) -> Path | Address:
     assert asked.provenance is not None
-    return Path(asked.provenance)
+    return place_of(asked.provenance)
 
 
-def _difference(record: RunRecord, source: Path, output: Path, asked: ImputeParameters) -> str:
+def _is_there(what: Path | Address) -> bool:
+    if isinstance(what, Path):
+        return os.path.lexists(what)
+    try:
+        place(what).identity()
+    except InputMissing:
+        return False
+    return True
+
+
+def _can_be_compared(source: Path | Address) -> bool:
+    # A pipe would be waited for.
+    return _is_there(source) if isinstance(source, Address) else os.path.isfile(source) or os.path.isdir(source)
+
+
+@contextmanager
+def _near(what: Path | Address) -> Iterator[Path]:
+    """Yield a file's path on this machine, where it is fetched to for the time of the block if it is remote."""
+    if isinstance(what, Path):
+        yield what
+        return
+    with fetched(what) as path:
+        yield path
+
+
+def _difference(record: RunRecord, source: Path | Address, output: Path | Address, asked: ImputeParameters) -> str:
     """Return in what an output, or what is asked for now, differs from a record; empty if in nothing."""
     if record.version != __version__:
         return f"written by version {record.version}"
     if changed := _changed_parameters(record, asked):
         return f"other parameters: {listing(changed, 5)}"
-    missing = next((path for path in SideFiles.of(asked).paths if not path.exists()), None)
+    beside = [name for name in (asked.report, asked.multiqc) if name is not None]
+    missing = next((name for name in beside if not _is_there(place_of(name))), None)
     if missing is not None:
         return f"{missing} is missing"
-    if record.result.bytes != size_on_disk(output):
+    if record.result.bytes != size_of(output):
         return "another size"
-    from sccr_node.report.reading import check_record  # slow to import, and most rows have no output yet
+    if isinstance(output, Path):
+        from sccr_node.report.reading import check_record  # slow to import, and most rows have no output yet
 
-    with open_result(output, asked.key_added) as result:
-        check_record(output, record, result)
+        with open_result(output, asked.key_added) as result:
+            check_record(output, record, result)
+    return "" if _is_input_of(record, source) else "other data in the input"
+
+
+def size_of(what: Path | Address) -> int:
+    """Return the bytes of a file or folder; of a remote one without downloading it."""
+    return size_on_disk(what) if isinstance(what, Path) else place(what).size()
+
+
+def _is_input_of(record: RunRecord, source: Path | Address) -> bool:
+    """Return whether the input is that of a record: by its digest; a remote one by its address, size and tag."""
+    if isinstance(source, Address):
+        return record.input.path == str(source) and record.input.identity == place(source).identity()
     with reading(source, "the bytes"):
-        return "" if record.input.sha256 == sha256_of(source) else "other data in the input"
+        return record.input.sha256 == sha256_of(source)
 
 
 def _changed_parameters(record: RunRecord, asked: ImputeParameters) -> list[str]:
@@ -102,5 +157,7 @@ def _same_genes(record: RunRecord, asked: ImputeParameters) -> bool:
     """Return whether the same genes are asked for as in a record: a list is compared by its names."""
     if asked.genes in GENE_CHOICES:
         return asked.genes == record.params.get("genes")
-    listed = listed_genes(asked) if Path(asked.genes).is_file() else None  # a pipe could be read only once
-    return listed is not None and digest_of_list(listed) == record.preparation.genes_sha256
+    with _near(place_of(asked.genes)) as path:
+        near = asked.model_copy(update={"genes": str(path)})
+        listed = listed_genes(near) if path.is_file() else None  # a pipe could be read only once
+        return listed is not None and digest_of_list(listed) == record.preparation.genes_sha256

@@ -7,12 +7,14 @@ import csv
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sccr_node.contract.batch import BatchParameters
+from sccr_node.contract.fields import path_fields
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.settings import closest_field
 from sccr_node.errors import InputMissing, UsageProblem, reason_of
@@ -20,6 +22,7 @@ from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.runtime.texts import read_small
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.formats import format_of_output
+from sccr_node.storage.places.address import Address, is_remote
 
 INPUT_COLUMN, OUTPUT_COLUMN = "input", "output"
 """The columns that every manifest has."""
@@ -64,8 +67,8 @@ class ManifestRow:
     """
 
     number: int
-    source: Path
-    output: Path
+    source: Path | Address
+    output: Path | Address
     params: ImputeParameters
 
     @property
@@ -73,16 +76,10 @@ class ManifestRow:
         """How messages call it: by its number and its sample."""
         return row_name(self.number, self.output)
 
-    @property
-    def record(self) -> Path:
-        """Where its record is."""
-        assert self.params.provenance is not None
-        return Path(self.params.provenance)
 
-
-def row_name(number: int, output: Path | None) -> str:
+def row_name(number: int, output: Path | Address | None) -> str:
     """Return how messages call a row: by its number, and by its sample if the output is known."""
-    return f"row {number}" if output is None else f"row {number} ({output.stem or output.name})"
+    return f"row {number}" if output is None else f"row {number} ({Path(output.name).stem})"
 
 
 def read_manifest(path: Path, asked: BatchParameters) -> list[ManifestRow]:
@@ -108,15 +105,13 @@ def read_manifest(path: Path, asked: BatchParameters) -> list[ManifestRow]:
     files: list[_Files] = []
     for number, cells in enumerate(lines[1:]):
         given = {name: cell for name, cell in zip(header, cells, strict=False) if name and cell}
-        output = Path(given[OUTPUT_COLUMN]) if OUTPUT_COLUMN in given else None
+        (source, output), wrong = _places(header, given)
         where = row_name(number, output)
-        params, wrong = _params(given, output, asked)
-        wrong = [*_of_row(cells, header, given, output), *wrong]
-        mistakes += [f"{where}{mistake}" for mistake in wrong]
-        if "\0" not in given.get(INPUT_COLUMN, "") + given.get(OUTPUT_COLUMN, ""):
-            files.append(_Files.of(where, given, output, params))
-        if params is not None and output is not None and INPUT_COLUMN in given:
-            rows.append(ManifestRow(number, Path(given[INPUT_COLUMN]), output, params))
+        params, wrong_params = _params(given, output, asked)
+        mistakes += [f"{where}{mistake}" for mistake in [*_surplus(cells, header), *wrong, *wrong_params]]
+        files.append(_Files.of(where, source, output, params))
+        if params is not None and source is not None and output is not None:
+            rows.append(ManifestRow(number, source, output, params))
     mistakes += _collisions(path, files)
     if mistakes:
         raise ManifestProblem(path, mistakes)
@@ -181,7 +176,7 @@ def _header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[s
 
 
 def _params(
-    given: Mapping[str, str], output: Path | None, asked: BatchParameters
+    given: Mapping[str, str], output: Path | Address | None, asked: BatchParameters
 ) -> tuple[ImputeParameters | None, list[str]]:
     """Return the parameters of a row, unless they are wrong, and everything that is wrong with them."""
     values = {name: cell for name, cell in given.items() if name not in (INPUT_COLUMN, OUTPUT_COLUMN)}
@@ -191,44 +186,104 @@ def _params(
     wrong = merged.problems()
     if wrong:
         return None, [f"{', ' if problem.startswith('column ') else ': '}{problem}" for problem in wrong]
-    return merged.validated(), []
+    params = merged.validated()
+    for name, use in path_fields(ImputeParameters).items():
+        value = getattr(params, name)
+        if isinstance(value, str) and is_remote(value):
+            wrong += _problems_of_place(value, written=use == "written", where=params.source_of(name))
+    return (None if wrong else params), wrong
 
 
-def _of_row(cells: Sequence[str], header: Sequence[str], given: Mapping[str, str], output: Path | None) -> list[str]:
-    """Return what is wrong with a row apart from its parameters."""
-    mistakes = []
-    if any(cells[len(header) :]):
-        many = f"has {len(cells)} cells, but the header has {len(header)}"
-        mistakes.append(f": {many}; put quotes around a cell that contains a separator")
+def _surplus(cells: Sequence[str], header: Sequence[str]) -> list[str]:
+    if not any(cells[len(header) :]):
+        return []
+    many = f"has {len(cells)} cells, but the header has {len(header)}"
+    return [f": {many}; put quotes around a cell that contains a separator"]
+
+
+def _places(
+    header: Sequence[str], given: Mapping[str, str]
+) -> tuple[tuple[Path | Address | None, Path | Address | None], list[str]]:
+    """Return input and output of a row, unless they cannot be used, and what is wrong with them."""
+    wrong: list[str] = []
+    places: list[Path | Address | None] = []
     for name in (INPUT_COLUMN, OUTPUT_COLUMN):
-        if name in header and name not in given:
-            mistakes.append(f": no {name} is given")
-        if "\0" in given.get(name, ""):
-            mistakes.append(f", column {name}: should not contain the NUL character")
+        found = None
+        if name not in given:
+            wrong += [f": no {name} is given"] if name in header else []
+        elif "\0" in given[name]:
+            wrong.append(f", column {name}: should not contain the NUL character")
+        elif bad := _problems_of_place(given[name], written=name == OUTPUT_COLUMN, where=f"column {name}"):
+            wrong += bad
+        else:
+            found = place_of(given[name])
+        places.append(found)
+    source, output = places
     if output is not None:
         try:
-            format_of_output(output)
+            format_of_output(_as_path(output))
         except UsageProblem as problem:
-            mistakes.append(f", column {OUTPUT_COLUMN}: {problem}")
-    return mistakes
+            wrong.append(f", column {OUTPUT_COLUMN}: {_shown(problem)}")
+    return (source, output), wrong
+
+
+def _problems_of_place(text: str, *, written: bool, where: str) -> list[str]:
+    try:
+        place = place_of(text)
+    except UsageProblem as problem:
+        return [f", {where}: {problem}"]
+    if written and isinstance(place, Address) and not place.can_be_written:
+        return [f", {where}: cannot write {place}: {place.scheme}:// can only be read"]
+    return []
+
+
+def place_of(text: str) -> Path | Address:
+    """Return the remote address or the path that a text is.
+
+    Raises
+    ------
+    UsageProblem
+        It begins like an address, but is not that of a file.
+    """
+    return Address.of(text) if is_remote(text) else Path(text)
+
+
+_AS_PATH = re.compile(r"(?<![\w/])/(s3|gs|az|https?):/")
+
+
+def _as_path(place: Path | Address) -> Path:
+    """Return a path for a remote address, which differs from all paths of this machine."""
+    return place if isinstance(place, Path) else Path(f"/{place.scheme}:", place.bucket, place.key)
+
+
+def _shown(text: object) -> str:
+    """Return a text with the addresses that such paths stand for."""
+    return _AS_PATH.sub(r"\1://", str(text))
 
 
 @dataclass(frozen=True)
 class _Files:
-    """What a row, which may be wrong otherwise, reads and writes."""
+    """What a row, which may be wrong otherwise, reads and writes; paths stand for remote addresses."""
 
     row: str
     read: Sequence[Path]
     written: Sequence[Path]
 
     @classmethod
-    def of(cls, row: str, given: Mapping[str, str], output: Path | None, params: ImputeParameters | None) -> _Files:
+    def of(
+        cls, row: str, source: Path | Address | None, output: Path | Address | None, params: ImputeParameters | None
+    ) -> _Files:
         """Return the files of a row; those of its parameters if these are right."""
-        read = [Path(given[INPUT_COLUMN])] if INPUT_COLUMN in given else []
-        written = [] if output is None else [output]
+        read = [] if source is None else [_as_path(source)]
+        written = [] if output is None else [_as_path(output)]
         if params is not None and output is not None:
-            read += params.files_read()
-            written += [path for target in SideFiles.of(params).targets(output) for path in target.own_files]
+            fields = {name: getattr(params, name) for name in path_fields(ImputeParameters)}
+            remote = {
+                name: str(_as_path(Address.of(text))) for name, text in fields.items() if text and is_remote(text)
+            }
+            near = params.model_copy(update=remote)
+            read += near.files_read()
+            written += [path for target in SideFiles.of(near).targets(_as_path(output)) for path in target.own_files]
         return cls(row, read, written)
 
 
@@ -242,7 +297,7 @@ def _collisions(manifest: Path, rows: Sequence[_Files]) -> list[str]:
     mistakes: list[str] = []
 
     def refuse(row: str, path: object, why: str) -> None:
-        mistakes.append(f"{row}: cannot write {path}: {why}; give another name")
+        mistakes.append(_shown(f"{row}: cannot write {path}: {why}; give another name"))
 
     for row in rows:
         for path in row.written:

@@ -19,7 +19,7 @@ from sccr_node.contract.shared import Parameters
 from sccr_node.errors import UsageProblem
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.scratch import in_scratch, scratch_dir
-from sccr_node.runtime.standins import stand_for
+from sccr_node.runtime.standins import identify, stand_for
 from sccr_node.storage.atomic import Committable, delivering, staged
 from sccr_node.storage.places.address import Address, is_remote
 from sccr_node.storage.places.bucket import Bucket
@@ -58,7 +58,9 @@ class StandIns:
         """Fetch a file or folder, unless it is there already."""
         path = self.of(address)
         if path not in self._fetched:
-            self._place(address).fetch(path, self._progress("download", address))
+            place = self._place(address)
+            identify(path, place.identity())  # before: a change in the meantime is then taken for one since the fetch
+            place.fetch(path, self._progress("download", address))
             self._fetched.add(path)
             self._close_bar()
         return path
@@ -132,7 +134,11 @@ def stand_ins(console: Console | None = None) -> Iterator[StandIns]:
 
 @contextmanager
 def brought_near(
-    asked: Given, given: Mapping[str, Any], written: Collection[str], console: Console
+    asked: Given,
+    given: Mapping[str, Any],
+    written: Collection[str],
+    console: Console,
+    only: Collection[str] | None = None,
 ) -> Iterator[tuple[Given, dict[str, Any]]]:
     """Replace the remote addresses among the parameters and arguments of a command by paths of this machine.
 
@@ -146,6 +152,8 @@ def brought_near(
         Those of them that are written to.
     console
         Shows progress.
+    only
+        The parameters concerned (default: all).
 
     Yields
     ------
@@ -156,7 +164,7 @@ def brought_near(
     SccrError
         A file cannot be fetched, or its address cannot be written to.
     """
-    fields = path_fields(type(asked))
+    fields = {name: use for name, use in path_fields(type(asked)).items() if only is None or name in only}
     parameters = {name: getattr(asked, name) for name in fields}
     outputs = {*written, *(name for name, use in fields.items() if use == "written")}
     # A name stands for one path: no argument is called as a parameter is.

@@ -25,7 +25,7 @@ from sccr_node.pipeline.plan import Plan
 from sccr_node.results import Imputation, Result
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import peak_memory
-from sccr_node.runtime.standins import as_shown
+from sccr_node.runtime.standins import as_shown, identity_of
 from sccr_node.storage.copying import size_on_disk
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import Target
@@ -165,6 +165,7 @@ def make_record(
             format=source.format,
             sha256=sha256,
             bytes=size_on_disk(source.path),
+            identity=identity_of(source.path),
             layer=source.layer,
             scale=preparation.scale,
             scale_reason=preparation.scaling.reason,

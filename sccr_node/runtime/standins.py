@@ -8,6 +8,9 @@ from pathlib import Path
 _addresses: dict[str, str] = {}
 """Folders of stand-ins, and what they stand for. Kept to the end: a failure is reported when its scratch is gone."""
 
+_identities: dict[str, str] = {}
+"""What the remote files were that were fetched, by their stand-ins."""
+
 _USER_INFORMATION = re.compile(r"(https?://)[^\s/@'\"]*@")
 _SIGNED = re.compile(r"((?:https?|az)://[^\s?#'\"]*)[?#][^\s'\"]*")
 
@@ -15,6 +18,16 @@ _SIGNED = re.compile(r"((?:https?|az)://[^\s?#'\"]*)[?#][^\s'\"]*")
 def stand_for(folder: Path, address: str) -> None:
     """Show an address instead of a folder from now on, also in the names of what is inside."""
     _addresses[str(folder)] = address
+
+
+def identify(path: Path, identity: str) -> None:
+    """Note what a stand-in was fetched from: size and tag of the remote file."""
+    _identities[str(path)] = identity
+
+
+def identity_of(path: Path) -> str | None:
+    """Return what a stand-in was fetched from; None for a file of this machine."""
+    return _identities.get(str(path))
 
 
 def as_shown(text: object) -> str:

@@ -63,7 +63,7 @@ def test_one_table_in_every_form(tmp_path, name, content):
         "y.zarr",
         None,
     )
-    assert (first.name, str(first.record), str(second.record)) == (
+    assert (first.name, first.params.provenance, second.params.provenance) == (
         "row 0 (x)",
         "x.h5ad.record.json",
         "y.zarr.record.json",
@@ -79,7 +79,7 @@ def test_quoted_cells_contain_separators_quotes_and_line_breaks(csv):
 
 def test_a_record_of_a_name_of_its_own(csv):
     csv.write_text("input,output,provenance\na.h5ad,x.h5ad,r.json\nb.h5ad,y.h5ad,\n")
-    assert [str(row.record) for row in rows_of(csv)] == ["r.json", "y.h5ad.record.json"]
+    assert [row.params.provenance for row in rows_of(csv)] == ["r.json", "y.h5ad.record.json"]
 
 
 def test_every_mistake_of_the_table_at_once(csv):
@@ -204,3 +204,38 @@ def test_a_single_mistake_is_one_line(csv, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert '"message": "manifest m.csv: row 0 (x), column k_cell: should be' in line
     assert line.endswith('nothing was run", "exit_code": 2}')
+
+
+def test_rows_at_remote_addresses(csv):
+    csv.write_text(
+        "input,output,genes\nhttps://host/a.h5ad,s3://bucket/x.h5ad,gs://other/genes.txt\nb.h5ad,az://c/y.zarr,\n"
+    )
+    first, second = rows_of(csv)
+    assert (str(first.source), str(first.output), first.name) == (
+        "https://host/a.h5ad",
+        "s3://bucket/x.h5ad",
+        "row 0 (x)",
+    )
+    assert (first.params.provenance, first.params.genes) == ("s3://bucket/x.h5ad.record.json", "gs://other/genes.txt")
+    assert second.params.provenance == "az://c/y.zarr.record.json"
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("a.h5ad,s3://b/x.h5ad,\nb.h5ad,s3://b/x.h5ad,", "cannot write s3://b/x.h5ad: it is also written by row 0 (x)"),
+        ("s3://b/x.h5ad,s3://b/x.h5ad,", "cannot write s3://b/x.h5ad: it is read by row 0 (x)"),
+        (
+            "a.h5ad,s3://b/x.zarr,\nb.h5ad,s3://b/x.zarr/y.h5ad,",
+            "it is inside s3://b/x.zarr, which is written by row 0 (x)",
+        ),
+        ("a.h5ad,x.h5ad,s3://b/r\nb.h5ad,y.h5ad,s3://b/r", "cannot write s3://b/r: it is also written by row 0 (x)"),
+        ("a.h5ad,https://h/x.h5ad,", "column output: cannot write https://h/x.h5ad: https:// can only be read"),
+        ("a.h5ad,x.h5ad,https://h/r", "column provenance: cannot write https://h/r: https:// can only be read"),
+        ("s3://b,x.h5ad,", "column input: cannot use s3://b: give the address of a file or folder"),
+        ("a.h5ad,s3://b/x.bam,", "column output: cannot write s3://b/x.bam: unknown format"),
+    ],
+)
+def test_what_is_wrong_with_remote_addresses(csv, rows, expected):
+    told = mistakes_of(csv, f"input,output,provenance\n{rows}\n")
+    assert any(expected in mistake for mistake in told), told

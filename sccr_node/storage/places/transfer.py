@@ -112,6 +112,12 @@ class Place:
         size = sum(facts.size for facts in found.values())
         return f"{size} bytes, {hashlib.sha256(lines.encode()).hexdigest()}"
 
+    def size(self) -> int:
+        """Return the bytes of the file, or of all files in the folder; raises as :meth:`identity`."""
+        with _while("read", self.address):
+            found = self._contents()
+        return found.size if isinstance(found, Facts) else sum(facts.size for facts in found.values())
+
     def fetch(self, to: Path, progress: Shown = lambda fraction: None) -> None:
         """Fetch the file or folder, whole: interrupted transfers are resumed, and a change is noticed.
 
