@@ -131,12 +131,11 @@ def sides_of(attributes: Mapping[str, Any]) -> tuple[int, int]:
 
 def check_pointers(pointers: np.ndarray, n: int, data: Any, indices: Any) -> None:
     """Raise ValueError if the pointers of n rows or columns do not match the values of a sparse matrix."""
-    n_stored = int(data.shape[0])
     if (
         pointers.shape != (n + 1,)
         or pointers[0] != 0
-        or pointers[-1] != n_stored
-        or indices.shape[0] != n_stored
+        or tuple(data.shape) != (int(pointers[-1]),)
+        or tuple(indices.shape) != tuple(data.shape)
         or (np.diff(pointers) < 0).any()
     ):
         raise ValueError("the indptr of the sparse matrix does not match its values")

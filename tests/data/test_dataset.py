@@ -460,6 +460,23 @@ def test_parts_of_a_sparse_matrix_that_are_not_whole_numbers_are_refused(tmp_pat
     refused(65, [str(path), found], "impute", path, tmp_path / "out.h5ad")
 
 
+@pytest.mark.parametrize("what", ["data", "indices", "indptr"])
+@pytest.mark.parametrize("shape", [(-1, 1), (1, -1), ()])
+@pytest.mark.parametrize("place", ["X", "layers/counts"])
+def test_parts_of_a_sparse_matrix_that_are_not_flat_are_refused(tmp_path, refused, what, shape, place):
+    """A column of the same length would pass as an array of that length."""
+    adata = rich()
+    adata.layers["counts"] = sparse.csr_matrix(adata.X)
+    adata.obs["batch"] = np.where(np.arange(adata.n_obs) % 2, "a", "b")
+    path = write(adata, tmp_path / "in.h5ad")
+    with h5py.File(path, "r+") as file:
+        values = file[place][what][:]
+        del file[place][what]
+        file[place][what] = values.reshape(shape) if shape else values[0]
+    refused(65, [str(path)], "split", path, "--batch-key", "batch", "--outdir", tmp_path / "out")
+    refused(65, [str(path)], "impute", path, tmp_path / "out.h5ad", "--layer", place.removeprefix("layers/"))
+
+
 def test_whole_numbers_in_another_type_are_read(tmp_path):
     path = write(plain(), tmp_path / "in.h5ad")
     with h5py.File(path, "r+") as file:
