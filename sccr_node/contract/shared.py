@@ -182,8 +182,8 @@ class ResumableParameters(RunningParameters):
         None,
         title="Folder for checkpoints",
         description=(
-            "Keep every finished stage in this folder until the command has succeeded: run again after it was killed, "
-            "it goes on from there, to the same result."
+            "Keep every finished stage in this folder, local or at s3://, gs:// or az://, until the command has "
+            "succeeded: run again after it was killed, it goes on from there, to the same result."
         ),
         group=RUNNING,
         affects_result=False,
@@ -194,8 +194,8 @@ class ResumableParameters(RunningParameters):
     @field_validator("checkpoint_dir")
     @classmethod
     def _checkpoints_are_here(cls, given: str | None) -> str | None:
-        if given is not None and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", given):
-            raise ValueError("should be a local folder: checkpoints in an object store are not supported")
+        if given is not None and re.match(r"(?!(s3|gs|az)://)[A-Za-z][A-Za-z0-9+.-]*://", given):
+            raise ValueError("should be a local folder, or one at s3://, gs:// or az://")
         return given
 
 

@@ -26,6 +26,7 @@ from sccr_node.runtime import signals
 from sccr_node.runtime.resources import readable_bytes
 from sccr_node.runtime.words import quantity
 from sccr_node.storage.blobs import Blobs, FolderBlobs
+from sccr_node.storage.places import is_remote, place
 
 ALGORITHM = 1
 """Raise it whenever a stage returns other bits than before."""
@@ -102,8 +103,12 @@ class Checkpoint:
         return flat.reshape(spec.shape)
 
 
-def blobs_in(folder: str | Path) -> FolderBlobs:
-    """Return the place that a user names."""
+def blobs_in(folder: str | Path) -> Blobs:
+    """Return the place that a user names: a local folder, or one in an object store."""
+    if isinstance(folder, str) and is_remote(folder):
+        from sccr_node.storage.places.objects import RemoteBlobs  # only now: few need it
+
+        return RemoteBlobs(place(folder))
     return FolderBlobs(Path(folder))
 
 
@@ -179,6 +184,9 @@ class Checkpoints:
         name = self.name_of(key)
         with ExitStack() as opened:
             stored = None
+            if not self.usable:
+                yield None
+                return
             try:
                 file = opened.enter_context(self._blobs.read(name))
                 self._used.add(name)  # a damaged one is ours, too

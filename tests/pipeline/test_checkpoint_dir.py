@@ -352,9 +352,10 @@ def test_the_python_interface_has_it(source, tmp_path, killed_after):
         sccr_node.impute(adata, checkpoint_dir=5, quiet=True)
 
 
-def test_object_stores_are_refused_as_long_as_there_are_none(source, tmp_path, refused):
-    words = ["--checkpoint-dir", "should be a local folder"]
-    refused(2, words, "impute", source, tmp_path / "out.h5ad", "--checkpoint-dir", "s3://bucket/prefix")
+@pytest.mark.parametrize("address", ["https://example.org/prefix", "ftp://example.org/prefix", "S3://bucket/prefix"])
+def test_addresses_that_cannot_be_written_are_refused(source, tmp_path, refused, address):
+    words = ["--checkpoint-dir", "should be a local folder, or one at s3://, gs:// or az://"]
+    refused(2, words, "impute", source, tmp_path / "out.h5ad", "--checkpoint-dir", address)
 
 
 def test_the_stages_of_the_record_are_those_of_a_whole_run(source, tmp_path, sccr, killed_after):

@@ -13,6 +13,7 @@ from store_servers import Azurite, FakeGCS, SeaweedFS, Server
 
 from sccr_node.__main__ import main
 from sccr_node.errors import OutputProblem
+from sccr_node.storage.checkpoints import Checkpoints
 from sccr_node.storage.places import place
 from sccr_node.storage.places.transfer import CLAIM
 from tests.support.simulated import simulated
@@ -136,6 +137,49 @@ def test_what_exists_is_kept_unless_force(store, counts, here, capfd):
     assert sccr(capfd, "impute", here, address, "--quiet", "--force", "--threads", 1)[0] == 0
     assert store.get("kept/out.h5ad")[:8] == b"\x89HDF\r\n\x1a\n"
     refused(capfd, 2, ["it is the input"], "impute", address, address, "--quiet", "--force")
+
+
+class Killed(BaseException):
+    """In the place of SIGKILL, in this process."""
+
+
+def test_a_killed_run_resumes_from_a_store(store, here, tmp_path, capfd, monkeypatch):
+    local, out = tmp_path / "local.h5ad", tmp_path / "out.h5ad"
+    assert main(["impute", str(here), str(local), "--threads", "1", "--quiet"]) == 0
+    keep = Checkpoints.keep
+
+    def kept_until_killed(self, *given):
+        keep(self, *given)
+        if self.n_kept == 4:
+            raise Killed
+
+    options = ["--threads", "1", "--checkpoint-dir", store.address("kept/checkpoints")]
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Checkpoints, "keep", kept_until_killed)
+        main(["impute", str(here), str(out), *options])
+    names = store.keys("kept/checkpoints/")
+    assert len(names) == 4 and all(name.endswith(".checkpoint") for name in names)
+    damaged = max(names, key=lambda name: len(store.get(name)))
+    store.put(damaged, store.get(damaged)[:-1] + b"?")
+    store.put("kept/checkpoints/of-somebody-else", b"precious")
+    capfd.readouterr()
+    code, said = sccr(capfd, "impute", here, out, *options)
+    assert code == 0 and "3 stages were not repeated" in said
+    assert said.count("ignoring the checkpoint") == 1 and "it is damaged; what it was to keep is computed again" in said
+    assert same_file(out.read_bytes(), local.read_bytes())
+    assert store.keys("kept/checkpoints/") == ["kept/checkpoints/of-somebody-else"]
+    assert store.open_uploads() == []
+
+
+def test_checkpoints_are_given_up_where_the_store_is_away(s3, here, tmp_path, capfd):
+    s3.kill()
+    code, said = sccr(capfd, "impute", here, tmp_path / "out.h5ad", "--checkpoint-dir", s3.address("kept/away"))
+    assert code == 0
+    assert said.count("cannot keep") == 1 and "cannot keep checkpoints in s3://bucket/kept/away: " in said
+    refused(
+        capfd, 2, ["--checkpoint-dir", "should be a local folder, or one at s3://, gs:// or az://"],
+        *("impute", here, tmp_path / "other.h5ad", "--checkpoint-dir", "https://example.org/a"),
+    )  # fmt: skip
 
 
 def test_missing_objects_and_buckets(store, here, tmp_path, capfd):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TypeVar
@@ -198,6 +200,53 @@ class Place:
         """Upload a file or folder, whole or not at all."""
         with self.upload(source, force=force, progress=progress) as sent, signals.uninterrupted():
             sent.commit()
+
+    def inside(self, name: str) -> Place:
+        """Return the place of an object in this folder."""
+        return Place(replace(self.address, key=self._inside + name), self._bucket)
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of the objects in this folder that begin so.
+
+        Raises
+        ------
+        InputMissing, NotEnoughResources
+            Reading is refused; the store cannot be reached.
+        """
+        with _while("read", self.address):
+            inside = _retried(lambda: [key for key, _ in self._bucket.listing(self._inside + prefix)])
+        return sorted(key.removeprefix(self._inside) for key in inside)
+
+    def write(self, pieces: Iterable[memoryview]) -> None:
+        """Write an object from pieces of any size, whole or not at all; an older one is replaced.
+
+        Raises
+        ------
+        OutputProblem, NotEnoughResources
+            Writing is refused; the store cannot be reached.
+        """
+        with _while("write", self.address):
+            _retried(lambda: self._bucket.prepare(self._key))
+            sending = self._bucket.begin(self._key, replace=True)
+            try:
+                for number, (part, last) in enumerate(_in_parts(pieces)):
+                    signals.check()
+                    _retried(partial(sending.send, number, part, last=last))
+                _finish(sending)
+            except BaseException:
+                sending.abandon()
+                raise
+
+    def remove(self) -> None:
+        """Delete the object.
+
+        Raises
+        ------
+        OutputProblem, NotEnoughResources
+            It is refused; the store cannot be reached.
+        """
+        with _while("write", self.address):
+            _retried(lambda: self._bucket.delete(self._key))
 
     def _contents(self) -> Facts | dict[str, Facts]:
         """Return the facts of the object, or those of the objects in the folder by name."""
@@ -403,6 +452,17 @@ def _send(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown
         sending.abandon()
         raise
     return sending
+
+
+def _in_parts(pieces: Iterable[memoryview]) -> Iterator[tuple[bytes, bool]]:
+    """Yield the same bytes in parts of one size, and whether each is the last."""
+    waiting = bytearray()
+    for piece in pieces:
+        waiting += piece
+        while len(waiting) > PART_BYTES:
+            yield bytes(waiting[:PART_BYTES]), False
+            del waiting[:PART_BYTES]
+    yield bytes(waiting), True
 
 
 def _finish(sending: Sending) -> None:
