@@ -11,6 +11,8 @@ SccrError              70   an internal error: a bug
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 ISSUES = "https://github.com/sccr-node/sccr-node/issues"
 
@@ -135,6 +137,26 @@ def problem_of_writing(error: BaseException, what: object) -> SccrError | None:
             f"cannot write {what}: {reason}; check that its folder still exists and that its name is not too long"
         )
     return _problem_for_now(code, f"cannot write {what}")
+
+
+@contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Turn a system error, however a library reports it, into one line (:func:`problem_of_writing`).
+
+    Parameters
+    ----------
+    what
+        What is written, for the message: a path, or words.
+    """
+    try:
+        yield
+    except (SccrError, MemoryError):
+        raise
+    except Exception as error:
+        problem = problem_of_writing(error, what)
+        if problem is None:
+            raise
+        raise problem from error
 
 
 def _problem_for_now(code: int, failed: str) -> NotEnoughResources | None:

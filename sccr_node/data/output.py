@@ -13,9 +13,9 @@ import numpy as np
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.elements import copy_store
 from sccr_node.data.guard import one_line, reading
-from sccr_node.errors import InputProblem
+from sccr_node.errors import InputProblem, writing
 from sccr_node.runtime.words import plural
-from sccr_node.storage.atomic import Staged, staged, writing
+from sccr_node.storage.atomic import Staged, staged
 from sccr_node.storage.copying import sha256_of, size_on_disk
 from sccr_node.storage.files import check_room
 from sccr_node.storage.formats import format_of_output

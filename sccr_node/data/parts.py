@@ -11,9 +11,9 @@ import numpy as np
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.elements import copy_cells
 from sccr_node.data.guard import reading
-from sccr_node.errors import InputProblem
+from sccr_node.errors import InputProblem, writing
 from sccr_node.runtime.words import quantity
-from sccr_node.storage.atomic import staged, writing
+from sccr_node.storage.atomic import staged
 from sccr_node.storage.hdf5 import FORMAT
 from sccr_node.storage.store import quiet
 

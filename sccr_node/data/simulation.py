@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.simulate import SimulateParameters
-from sccr_node.errors import NotEnoughResources, UsageProblem
+from sccr_node.errors import NotEnoughResources, UsageProblem, writing
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import memory_limit, readable_bytes
@@ -252,7 +252,7 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
     NotEnoughResources
         A block of the data set would not fit in memory, or the data set not on the disk.
     """
-    from sccr_node.storage.atomic import commit_all, staged, writing
+    from sccr_node.storage.atomic import commit_all, staged
     from sccr_node.storage.files import is_named_h5ad
     from sccr_node.storage.hdf5 import FORMAT
     from sccr_node.storage.targets import Target, check_targets

@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sccr_node.errors import OutputProblem
+from sccr_node.errors import OutputProblem, writing
 from sccr_node.evaluation.analyses import Row
 from sccr_node.evaluation.benchmark import Run
-from sccr_node.storage.atomic import writing
 from sccr_node.storage.files import write_text_atomically
 from sccr_node.storage.targets import Target, check_folder
 

@@ -10,7 +10,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.errors import NotEnoughResources, OutputProblem, problem_of_writing
+from sccr_node.errors import NotEnoughResources, OutputProblem, writing
 from sccr_node.runtime.resources import free_bytes, readable_bytes
 
 _asked: ContextVar[Path | None] = ContextVar("work_dir", default=None)
@@ -86,16 +86,9 @@ def check_scratch(needed: int) -> None:
         )
 
 
-@contextmanager
-def in_scratch() -> Iterator[None]:
-    """Turn a system error inside the block into one line about the folder for temporary files."""
-    try:
-        yield
-    except OSError as error:
-        problem = problem_of_writing(error, f"temporary files in {scratch_dir()} (--work-dir)")
-        if problem is None:
-            raise
-        raise problem from error
+def in_scratch() -> AbstractContextManager[None]:
+    """Turn a system error inside a block into one line about the folder for temporary files."""
+    return writing(f"temporary files in {scratch_dir()} (--work-dir)")
 
 
 class ScratchFile:

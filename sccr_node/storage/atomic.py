@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
-from sccr_node.errors import OutputProblem, SccrError, problem_of_writing
+from sccr_node.errors import OutputProblem, writing
 from sccr_node.runtime import signals
 
 _TEMPORARY = ".sccr-tmp"
@@ -28,20 +28,6 @@ _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 
 Check = Callable[[], None] | None
-
-
-@contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Turn a system error, however a library reports it, into a one-line error (``errors.problem_of_writing``)."""
-    try:
-        yield
-    except (SccrError, MemoryError):
-        raise
-    except Exception as error:
-        problem = problem_of_writing(error, target)
-        if problem is None:
-            raise
-        raise problem from error
 
 
 class Staged:

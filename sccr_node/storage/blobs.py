@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sccr_node.errors import InputMissing, InputProblem, OutputProblem, reason_of
+from sccr_node.errors import InputMissing, InputProblem, OutputProblem, reason_of, writing
 from sccr_node.runtime import signals
 from sccr_node.runtime.resources import free_bytes
-from sccr_node.storage.atomic import remove_stale, staged, writing
+from sccr_node.storage.atomic import remove_stale, staged
 
 _WRITTEN_BYTES = 4 * 2**20
 """How much is written between two looks at the signals."""

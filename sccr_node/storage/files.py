@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sccr_node.errors import NotEnoughResources
+from sccr_node.errors import NotEnoughResources, writing
 from sccr_node.runtime.resources import free_bytes
-from sccr_node.storage.atomic import Staged, commit_all, staged, writing
+from sccr_node.storage.atomic import Staged, commit_all, staged
 from sccr_node.storage.targets import PartsTarget
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from sccr_node.errors import OutputProblem, UsageProblem
+from sccr_node.errors import OutputProblem, UsageProblem, writing
 from sccr_node.runtime.words import quantity
-from sccr_node.storage.atomic import writing
 
 MARKER = ".sccr-split.json"
 """Lists what ``sccr split`` wrote to its folder: only those files are ever removed with the folder."""

@@ -61,7 +61,9 @@ class RemoteBlobs:
             private.path.chmod(0o700)
             path = private.path / "blob"
             self._place.inside(name).fetch(path)
-            with in_scratch(), path.open("rb", buffering=0) as file:
+            with in_scratch():
+                file = path.open("rb", buffering=0)
+            with file:
                 yield file
 
     def write(self, name: str, parts: Iterable[memoryview]) -> None:
