@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -194,6 +195,59 @@ def test_the_first_process_of_the_container_heeds_a_stop(podman: Podman, open_fo
     finally:
         podman("rm", "--force", identity)
     assert sorted(path.name for path in open_folder.iterdir()) == ["in.h5ad"]
+
+
+def test_an_array_of_jobs_survives_what_happens_to_them(
+    podman: Podman, data: Path, open_folder: Path, tmp_path: Path
+) -> None:
+    """Four jobs, of which one is asked to end and one is killed in the middle: both go on where they were."""
+    shutil.copy(data, open_folder / "in.h5ad")
+    neighbours = (12, 15, 18, 21)  # so that no two have a stage in common
+    rows = [f"in.h5ad,out{index}.h5ad,{k}" for index, k in enumerate(neighbours)]
+    (open_folder / "samples.csv").write_text("\n".join(["input,output,k_cell", *rows, ""]))
+    command = ("sccr", "batch", "--manifest=samples.csv", "--checkpoint-dir=kept", "--threads=1")
+    made: list[str] = []
+
+    def submitted(index: int) -> str:
+        variable = f"--env=AWS_BATCH_JOB_ARRAY_INDEX={index}"
+        started = podman("run", "--detach", variable, *in_folder(open_folder), podman.image, *command)
+        assert started.returncode == 0, started.stderr
+        made.append(started.stdout.strip())
+        return made[-1]
+
+    def ended(job: str) -> tuple[str, str]:
+        return podman("wait", job).stdout.strip(), podman("logs", job).stderr
+
+    try:
+        jobs = [submitted(index) for index in range(4)]
+        for job in jobs[1:3]:
+            waited = time.monotonic() + 120
+            while "complete relation: gene propagation" not in podman("logs", job).stderr:
+                assert time.monotonic() < waited, podman("logs", job).stderr
+                time.sleep(0.1)
+        asked = time.monotonic()
+        podman("stop", "--time=30", jobs[1])
+        assert time.monotonic() - asked < 10
+        podman("kill", "--signal=KILL", jobs[2])
+        assert [ended(job)[0] for job in jobs] == ["0", "143", "137", "0"]
+        assert not [f"out{index}.h5ad" for index in (1, 2) if (open_folder / f"out{index}.h5ad").exists()]
+        for index in (1, 2):
+            code, said = ended(submitted(index))
+            assert code == "0", said
+            found = re.search(r"(\d+) stages were not repeated", said)
+            assert found and int(found[1]) >= 3, said
+        code, said = ended(submitted(0))
+        assert code == "0" and "skipped: out0.h5ad is finished" in said
+    finally:
+        podman("rm", "--force", *made)
+    for index, k in enumerate(neighbours):
+        subprocess.run(
+            [host_sccr(), "impute", "--quiet", f"--k-cell={k}", data, tmp_path / "host.h5ad", "--force"], check=True
+        )
+        assert sha256(open_folder / f"out{index}.h5ad") == sha256(tmp_path / "host.h5ad")
+    outputs = {f"out{index}.h5ad{suffix}" for index in range(4) for suffix in ("", ".record.json")}
+    assert {path.name for path in open_folder.iterdir()} - {"kept"} == {"in.h5ad", "samples.csv", *outputs}
+    assert not list(open_folder.glob("kept/*"))
 
 
 def test_nothing_is_compiled_on_the_first_run(podman: Podman, open_folder: Path) -> None:
