@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -236,6 +237,10 @@ def temporary(path: Path) -> Iterator[None]:
         _temporaries.discard(path)
 
 
+REMOVAL_WAITS = (0.0, 0.05, 0.2, 0.5)
+"""Seconds before each attempt to remove a folder: threads of a library may write there, or hold all descriptors."""
+
+
 def remove_temporaries() -> None:
     """Remove all registered temporaries."""
     for path in list(_temporaries):
@@ -250,7 +255,11 @@ def remove(path: Path) -> None:
     while _reserve:
         os.close(_reserve.pop())
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        for wait in REMOVAL_WAITS:
+            time.sleep(wait)
+            shutil.rmtree(path, ignore_errors=True)
+            if not os.path.lexists(path):
+                break
     else:
         path.unlink(missing_ok=True)
 

@@ -6,20 +6,23 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sccr_node.errors import InputMissing, InputProblem, OutputProblem, reason_of, writing
 from sccr_node.runtime import signals
 from sccr_node.runtime.resources import free_bytes
-from sccr_node.storage.atomic import remove_stale, staged
+from sccr_node.storage.atomic import Staged, remove_stale, staged
 
 _WRITTEN_BYTES = 4 * 2**20
 """How much is written between two looks at the signals."""
 
 _FLUSHED_BYTES = 64 * 2**20
 """How much may wait for the disk: a process that is asked to end cannot do so before a flush is over."""
+
+_ATTEMPTS = 3
+"""To begin a file, if its folder disappears."""
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.sccr-tmp", re.DOTALL)
 
@@ -134,7 +137,7 @@ class FolderBlobs:
         target = self._folder / name
         if os.path.lexists(target) and not stat.S_ISREG(target.lstat().st_mode):
             raise OutputProblem(f"cannot write {target}: something that is not a file is in its place")
-        with staged(target, replace=True) as temporary, writing(target):
+        with self._begun(target) as temporary, writing(target):
             with temporary.path.open("wb", buffering=0) as file:
                 waiting = 0
                 for part in parts:
@@ -147,6 +150,20 @@ class FolderBlobs:
                             os.fdatasync(file.fileno())
                             waiting = 0
             temporary.commit()
+
+    @contextmanager
+    def _begun(self, target: Path) -> Iterator[Staged]:
+        """Create the temporary of a file. Another run that ends may have removed the folder, if it was empty."""
+        with ExitStack() as opened:
+            for attempts_left in reversed(range(_ATTEMPTS)):
+                try:
+                    temporary = opened.enter_context(staged(target, replace=True))
+                    break
+                except OutputProblem:
+                    if not attempts_left or self._folder.is_dir():
+                        raise
+                    self.prepare()
+            yield temporary
 
     def remove(self, name: str) -> None:
         """Remove a file; anything else of the name is not ours and stays."""

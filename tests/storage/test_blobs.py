@@ -50,6 +50,19 @@ def test_folders_are_made_and_removed_with_what_was_made(tmp_path):
     assert tmp_path.exists()
 
 
+def test_a_folder_that_another_run_has_removed_is_made_again(tmp_path):
+    ours, theirs = FolderBlobs(tmp_path / "kept"), FolderBlobs(tmp_path / "kept")
+    theirs.prepare()
+    ours.prepare()
+    theirs.close()
+    assert not (tmp_path / "kept").exists()
+    ours.write("one", parts(b"1"))
+    assert ours.names("") == ["one"]
+    ours.remove("one")
+    ours.close()
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_file_is_not_a_folder(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
