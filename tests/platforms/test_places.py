@@ -3,18 +3,22 @@
 import hashlib
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pytest
 from container_tools import set_up
-from store_servers import Azurite, FakeGCS, SeaweedFS, Server
+from store_servers import Azurite, FakeGCS, SeaweedFS, Server, free_port
 
 from sccr_node.__main__ import main
-from sccr_node.errors import OutputProblem
-from sccr_node.storage.places import place
-from sccr_node.storage.places.transfer import CLAIM
+from sccr_node.errors import NotEnoughResources, OutputProblem
+from sccr_node.storage.places import place, transfer
+from sccr_node.storage.places.address import Address
+from sccr_node.storage.places.transfer import CLAIM, bucket_of
 from tests.support.simulated import simulated
 
 pytestmark = pytest.mark.platform
@@ -163,11 +167,59 @@ def test_who_comes_second_is_refused(store, tmp_path):
     assert store.open_uploads() == []
 
 
+def contents(store, prefix):
+    return {key.removeprefix(prefix): store.get(key) for key in store.keys(prefix)}
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_zarr_store_there_and_back(store, here, tmp_path, capfd, monkeypatch):
+    address, prefix = store.address("stores/a.zarr"), "stores/a.zarr/"
+    client = type(bucket_of(Address.of(address)))
+    begun, begin = [], client.begin
+    monkeypatch.setattr(client, "begin", lambda self, key, **how: begun.append(key) or begin(self, key, **how))
+    options = ["--quiet", "--threads", 1]
+    for added in ("sccr", "other"):  # new, and replaced
+        begun.clear()
+        local = tmp_path / f"{added}.zarr"
+        assert sccr(capfd, "impute", here, local, *options, "--key-added", added)[0] == 0
+        assert sccr(capfd, "impute", here, address, *options, "--key-added", added, "--force")[0] == 0
+        # The metadata of the root is the last that is sent, and nothing else is there in the end.
+        assert begun[0] == prefix + CLAIM
+        assert [key.removeprefix(prefix) for key in begun[-2:]] == [".zmetadata", ".zgroup"]
+        assert contents(store, prefix) == files(local)
+        back = tmp_path / f"{added}.back.zarr"
+        assert sccr(capfd, "promote", address, back, "--layer", added, "--quiet")[0] == 0
+        assert np.array_equal(dense(anndata.read_zarr(back).X), dense(anndata.read_zarr(local).layers[added]))
+    before = contents(store, prefix)
+    refused(capfd, 73, [address, "already exists"], "impute", here, address, *options)
+    store.put(prefix + "mine.txt", b"precious")
+    refused(capfd, 73, ["mine.txt"], "impute", here, address, *options, "--force")
+    assert contents(store, prefix) == before | {"mine.txt": b"precious"}
+    assert store.open_uploads() == []
+
+
+def dense(matrix):
+    return matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
+
+
+def test_a_folder_is_fetched_without_a_second_attempt(store, tmp_path, monkeypatch):
+    """The tags that listings give are those of the objects."""
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", ())
+    for name in ("a", "b/c"):
+        store.put(f"folder/{name}", name.encode())
+    place(store.address("folder")).fetch(tmp_path / "folder")
+    assert files(tmp_path / "folder") == {"a": b"a", "b/c": b"b/c"}
+
+
 def test_an_unfinished_store_is_removed_by_the_next_attempt(store, here, capfd):
     for name in (CLAIM, "X/0.0", "X/.zarray"):
         store.put(f"half/a.zarr/{name}", b"1")
     assert sccr(capfd, "impute", here, store.address("half/a.zarr"), "--quiet", "--threads", 1)[0] == 0
     assert f"half/a.zarr/{CLAIM}" not in store.keys("half/")
+    assert "half/a.zarr/X/0.0" not in store.keys("half/") and "half/a.zarr/.zgroup" in store.keys("half/")
 
 
 def test_parts_are_split_and_gathered(s3, here, counts, tmp_path, capfd):
@@ -231,9 +283,154 @@ def test_wrong_keys_and_read_only_keys(s3, counts, here, tmp_path, capfd, monkey
     assert s3.keys("secret/out") == []
 
 
+def test_a_store_that_cannot_be_reached(store, here, tmp_path, capfd, monkeypatch):
+    port = free_port()  # where nobody listens
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value.replace(str(store.port), str(port)))
+    address, output = store.address("far/x.h5ad"), tmp_path / "out.h5ad"
+    begin = time.monotonic()
+    refused(capfd, 75, [f"cannot read {address}", "tried 4 times, try again later"], "impute", address, output)
+    refused(capfd, 75, [f"cannot write {address}", "tried 4 times, try again later"], "impute", here, address)
+    assert time.monotonic() - begin > 2 * sum(transfer.WAITS)
+    assert not output.exists()
+
+
 def test_a_full_scratch(s3, counts, tmp_path, capfd, monkeypatch):
     s3.put("full/in.h5ad", counts)
     monkeypatch.setattr("sccr_node.runtime.scratch.free_bytes", lambda folder: 1000)
     refused(
         capfd, 75, ["not enough disk space", "--work-dir"], "impute", s3.address("full/in.h5ad"), tmp_path / "o.h5ad"
     )
+
+
+# --- objects that change
+
+
+def test_a_change_while_it_is_read_begins_it_again(store, tmp_path):
+    """What is fetched is all of the new object, also if the old one is only half read when it is replaced."""
+    for number, when in enumerate((0.3, 1.0)):
+        key, new = f"changed/{number}", PARTS[::-1]  # of the same size
+        store.put(key, PARTS)
+        changes = []
+
+        def change_once(fraction, key=key, new=new, when=when, changes=changes):
+            if fraction >= when and not changes:
+                changes.append(threading.Thread(target=store.put, args=(key, new)))
+                changes[0].start()  # SeaweedFS has it wait while the old one is read
+                changes[0].join(1.0 if when < 1.0 else None)
+
+        place(store.address(key)).fetch(tmp_path / "a", change_once)
+        changes[0].join()
+        assert same_file((tmp_path / "a").read_bytes(), new)
+
+
+def test_an_identity_changes_with_the_content(store):
+    there = place(store.address("identity/a"))
+    store.put("identity/a", b"first")
+    first = there.identity()
+    assert there.identity() == first
+    store.put("identity/a", b"other")
+    assert there.identity() != first and there.identity().startswith("5 bytes")
+
+
+def test_what_changes_all_the_time_is_given_up(s3, here, tmp_path, capfd, monkeypatch):
+    s3.put("restless/a", PARTS)
+    count = iter(range(1000))
+
+    def change(fraction):
+        if fraction == 1.0:
+            s3.put("restless/a", PARTS + str(next(count)).encode())
+
+    with pytest.raises(NotEnoughResources, match="changed while it was read; tried 4 times, try again later"):
+        place(s3.address("restless/a")).fetch(tmp_path / "a", change)
+
+
+# --- servers that vanish
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Wait long enough for a server to start again."""
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", (1.0,) * 20)
+
+
+class Killed:
+    """Called with progress, kills a server once, at a fraction, and starts it again unless it is to stay away."""
+
+    def __init__(self, server, fraction, *, back_after=None):
+        self.server, self.fraction, self.back_after = server, fraction, back_after
+        self.timer = None
+        self.done = False
+
+    def __call__(self, fraction):
+        if fraction >= self.fraction and not self.done:
+            self.done = True
+            self.server.settle()
+            self.server.kill()
+            if self.back_after is not None:
+                self.timer = threading.Timer(self.back_after, self.server.start)
+                self.timer.start()
+
+    def over(self):
+        assert self.done
+        if self.timer is None:
+            self.server.start()
+        else:
+            self.timer.join()
+
+
+def test_a_download_goes_on_when_the_server_is_back(store, patient, tmp_path):
+    store.put("vanish/a", PARTS)
+    killed = Killed(store, 0.4, back_after=0.5)
+    place(store.address("vanish/a")).fetch(tmp_path / "a", killed)
+    killed.over()
+    assert same_file((tmp_path / "a").read_bytes(), PARTS)
+
+
+def test_a_download_whose_server_stays_away(store, tmp_path):
+    store.put("away/a", PARTS)
+    killed = Killed(store, 0.4)
+    with pytest.raises(NotEnoughResources, match="cannot read .*/away/a: .*try again later"):
+        place(store.address("away/a")).fetch(tmp_path / "a", killed)
+    killed.over()
+
+
+def test_an_upload_goes_on_when_the_server_is_back(store, patient, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(PARTS)
+    killed = Killed(store, 0.1, back_after=0.5)
+    place(store.address("back/a")).publish(source, force=False, progress=killed)
+    killed.over()
+    assert same_file(store.get("back/a"), PARTS)
+    assert store.open_uploads() == []
+
+
+def test_an_upload_whose_server_stays_away(store, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(PARTS)
+    there = place(store.address("gone/a"))
+    killed = Killed(store, 0.1)
+    with pytest.raises(NotEnoughResources, match="cannot write .*/gone/a: .*try again later"):
+        there.publish(source, force=False, progress=killed)
+    killed.over()
+    assert store.keys("gone/") == []
+    # What the dead server kept of it goes with the next attempt.
+    there.prepare(folder=False)
+    assert store.open_uploads() == []
+    there.publish(source, force=False)
+    assert same_file(store.get("gone/a"), PARTS)
+
+
+def test_a_store_that_was_being_replaced_can_be_written_again(store, here, tmp_path, capfd):
+    options = ["--quiet", "--threads", 1]
+    local, address = tmp_path / "local.zarr", store.address("replaced/a.zarr")
+    assert sccr(capfd, "impute", here, local, *options)[0] == 0
+    assert sccr(capfd, "impute", here, address, *options, "--key-added", "former")[0] == 0
+    killed = Killed(store, 0.1)
+    with pytest.raises(NotEnoughResources, match="try again later"):
+        place(address).publish(local, force=True, progress=killed)
+    killed.over()
+    left = {key.removeprefix("replaced/a.zarr/") for key in store.keys("replaced/")}
+    assert CLAIM in left and not left & {".zgroup", ".zmetadata"}  # nobody can open it
+    assert sccr(capfd, "impute", here, address, *options)[0] == 0
+    assert contents(store, "replaced/a.zarr/") == files(local)
