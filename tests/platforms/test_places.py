@@ -3,21 +3,26 @@
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pytest
 from container_tools import set_up
-from store_servers import Azurite, FakeGCS, SeaweedFS, Server, free_port
+from store_servers import Azurite, FakeGCS, SeaweedFS, Server, SlowLine, free_port
 
 from sccr_node.__main__ import main
 from sccr_node.errors import NotEnoughResources, OutputProblem
 from sccr_node.storage.places import place, transfer
 from sccr_node.storage.places.address import Address
+from sccr_node.storage.places.s3 import S3Bucket
 from sccr_node.storage.places.transfer import CLAIM, bucket_of
 from tests.support.simulated import simulated
 
@@ -434,3 +439,137 @@ def test_a_store_that_was_being_replaced_can_be_written_again(store, here, tmp_p
     assert CLAIM in left and not left & {".zgroup", ".zmetadata"}  # nobody can open it
     assert sccr(capfd, "impute", here, address, *options)[0] == 0
     assert contents(store, "replaced/a.zarr/") == files(local)
+
+
+# --- signals
+
+
+@contextmanager
+def uploading(s3, speed, after, *arguments):
+    """Run a command whose output is on its way on a slow line; gives the process, and the line."""
+    line = SlowLine(s3.port, speed)
+    environment = {**os.environ, "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{line.port}"}
+    words = [sys.executable, "-m", "sccr_node", *(str(argument) for argument in arguments), "--quiet"]
+    try:
+        with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as run:
+            end = time.monotonic() + 60
+            while line.sent < after:
+                assert run.poll() is None and time.monotonic() < end
+                time.sleep(0.02)
+            yield run, line
+            run.kill()
+    finally:
+        line.close()
+
+
+def ended_by(run, number):
+    """Send a signal; gives the exit code, within the ten seconds of which schedulers are told, and what was said."""
+    run.send_signal(number)
+    _, said = run.communicate(timeout=10)
+    return run.returncode, said
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> Path:
+    """A file of four parts."""
+    path = tmp_path_factory.mktemp("large") / "large.h5ad"
+    adata = simulated(n_cells=30, n_genes=40, n_types=2)
+    adata.layers["other"] = adata.X.copy()
+    adata.uns["much"] = np.random.default_rng(0).random(7 * 2**20)
+    adata.write_h5ad(path)
+    return path
+
+
+def test_signals_during_an_upload(s3, large):
+    promote = ["promote", large, s3.address("signal/out.h5ad"), "--layer", "other"]
+    scratch = Path(os.environ["TMPDIR"])
+    with uploading(s3, 20e6, 20e6, *promote) as (run, _):
+        assert s3.open_uploads() == ["signal/out.h5ad"]
+        code, said = ended_by(run, signal.SIGTERM)
+        assert (code, said) == (143, "sccr: interrupted by SIGTERM; no file was written\n")
+    assert (s3.keys("signal/"), s3.open_uploads(), list(scratch.iterdir())) == ([], [], [])
+    with uploading(s3, 20e6, 20e6, *promote) as (run, _):
+        assert ended_by(run, signal.SIGKILL)[0] == -9
+    assert s3.keys("signal/") == [] and s3.open_uploads() == ["signal/out.h5ad"]
+    assert [path.name[:12] for path in scratch.iterdir()] == [".sccr-remote"]
+    assert main([str(word) for word in promote] + ["--quiet"]) == 0
+    assert (s3.keys("signal/"), s3.open_uploads(), list(scratch.iterdir())) == (["signal/out.h5ad"], [], [])
+
+
+def test_sigterm_while_a_store_is_silent(s3, large, here):
+    """In the middle of an upload, and in the request that makes the object appear."""
+    promote = ["promote", large, s3.address("silent/out.h5ad"), "--layer", "other"]
+    with uploading(s3, 50e6, 20e6, *promote) as (run, line):
+        line.stall()
+        code, said = ended_by(run, signal.SIGTERM)
+        assert (code, said) == (143, "sccr: interrupted by SIGTERM; no file was written\n")
+    small = ["impute", here, s3.address("silent/small.h5ad")]
+    with uploading(s3, 50e3, 20e3, *small) as (run, line):
+        line.stall()
+        code, said = ended_by(run, signal.SIGTERM)
+        assert code == 143
+        assert said.splitlines()[-1] == (
+            "sccr: interrupted by SIGTERM; whether s3://bucket/silent/small.h5ad was written is not known: "
+            "the store has not answered"
+        )
+    assert s3.keys("silent/") == [] and not list(Path(os.environ["TMPDIR"]).iterdir())
+    place(s3.address("silent/out.h5ad")).prepare(folder=False)
+    assert s3.open_uploads() == []
+
+
+# --- memory
+
+
+@pytest.mark.parametrize(("kind", "size"), [("s3", 2**30), ("gs", 2**27), ("az", 2**27)])
+def test_large_files_take_little_memory(kind, size, servers, monkeypatch, tmp_path):
+    """There and back, in a process of its own."""
+    store = entered(servers[kind], monkeypatch, tmp_path)
+    source = tmp_path / "source"
+    with source.open("wb") as file:
+        file.truncate(size)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom sccr_node.runtime.resources import peak_memory\n"
+        "from sccr_node.storage.places import place\n"
+        "there, source = place(sys.argv[1]), Path(sys.argv[2])\n"
+        "there.publish(source, force=False)\nprint(peak_memory())\n"
+        "there.fetch(source.with_name('back'))\nprint(peak_memory())\n"
+    )
+    words = [sys.executable, "-c", program, store.address("memory/a"), str(source)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert max(int(peak) for peak in said.split()) < 200e6, said
+    assert (tmp_path / "back").stat().st_size == size
+    (tmp_path / "back").unlink()
+    bucket_of(Address.of(store.address("memory/a"))).delete("memory/a")
+
+
+# --- job arrays
+
+
+def test_a_manifest_of_remote_rows(s3, counts, here, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    s3.put("batch/in.h5ad", counts)
+    source, out = s3.address("batch/in.h5ad"), s3.address("batch/out")
+    rows = [f"{source},{out}/a.h5ad", f"{source},{out}/b.zarr", f"{here},{out}/c.h5ad"]
+    s3.put("batch/samples.csv", "\n".join(["input,output", *rows, ""]).encode())
+    command = ["batch", "--manifest", s3.address("batch/samples.csv"), "--threads", 1]
+    code, said = sccr(capfd, *command)
+    assert code == 0 and "3 imputed, 0 skipped, 0 failed" in said, said
+    local = tmp_path / "local"
+    local.mkdir()
+    for name in ("a.h5ad", "b.zarr"):
+        assert main(["impute", str(here), str(local / name), "--threads", "1", "--quiet"]) == 0
+    for name in ("a.h5ad", "c.h5ad"):
+        assert same_file(s3.get(f"batch/out/{name}"), (local / "a.h5ad").read_bytes())
+    assert contents(s3, "batch/out/b.zarr/") == files(local / "b.zarr")
+    assert {key for key in s3.keys("batch/out/") if key.endswith(".json")} >= {
+        f"batch/out/{name}.record.json" for name in ("a.h5ad", "b.zarr", "c.h5ad")
+    }
+    # Again: nothing is imputed, written, or read but the manifest and the records.
+    there = s3.tags("batch/")
+    read, reader = [], S3Bucket.read
+    monkeypatch.setattr(S3Bucket, "read", lambda self, key, *what: read.append(key) or reader(self, key, *what))
+    code, said = sccr(capfd, *command)
+    assert code == 0 and "0 imputed, 3 skipped, 0 failed" in said, said
+    records = [key for key in read if key.endswith(".record.json")]
+    assert set(read) - set(records) == {"batch/samples.csv"} and len(records) == 3
+    assert s3.tags("batch/") == there

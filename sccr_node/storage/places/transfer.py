@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from importlib import import_module
@@ -301,7 +301,7 @@ class FileUpload:
     def commit(self) -> None:
         """Make the object appear."""
         assert self._sending is not None
-        with _while("write", self._address):
+        with _while("write", self._address), _answering(self._address):
             _finish(self._sending)
         self._arrived = True
 
@@ -347,7 +347,7 @@ class FolderUpload:
 
     def commit(self) -> None:
         """Send the metadata of the root, if all the rest is there and ours."""
-        with _while("write", self._address):
+        with _while("write", self._address), _answering(self._address):
             sent = {name: (self._source / name).stat().st_size for name in self._names}
             if not (_retried(self._is_claimed) and sent.items() <= self._there().items()):
                 raise Changed("somebody else is writing to it")
@@ -469,6 +469,11 @@ def _pause(seconds: float) -> None:
     while (left := end - time.monotonic()) > 0:
         signals.check()
         time.sleep(min(left, 0.1))
+
+
+def _answering(address: Address) -> AbstractContextManager[None]:
+    """Have signals end the process although the store has not answered the last word."""
+    return signals.remote(f"whether {address} was written is not known: the store has not answered")
 
 
 @contextmanager
