@@ -81,6 +81,7 @@ class _Watch:
         self.received: int | None = None
         self.committed = False
         self.goes_on = False
+        self.remote = False
         self.commit_lock = threading.RLock()
         self.depth = 0
         self._stopped = False
@@ -134,7 +135,7 @@ class _Watch:
     def _end(self) -> None:
         """End the process without the main thread, unless its results are in place: then it has succeeded."""
         self._watchdog.answer()
-        with self.commit_lock:
+        with self._commit_over():
             if self.committed or self._stopped or self.received is None:
                 return
             if "multiprocessing" in sys.modules:
@@ -145,6 +146,17 @@ class _Watch:
             with suppress(Exception):
                 self.farewell(Interrupted(self.received))
             os._exit(128 + self.received)
+
+    @contextmanager
+    def _commit_over(self) -> Iterator[None]:
+        """Wait for results to be moved into place, unless that depends on somebody else."""
+        while not (held := self.commit_lock.acquire(timeout=0.1)) and not self.remote:
+            pass
+        try:
+            yield
+        finally:
+            if held:
+                self.commit_lock.release()
 
 
 _watch: _Watch | None = None
@@ -200,6 +212,26 @@ def uninterrupted() -> Iterator[None]:
             yield
         finally:
             watch.depth -= 1
+
+
+@contextmanager
+def remote(left: str) -> Iterator[None]:
+    """Have signals end the process after the grace period, even while nothing may interrupt it: another may not answer.
+
+    Parameters
+    ----------
+    left
+        What the command then leaves behind.
+    """
+    watch = _watch
+    with leaving(left):
+        if watch is not None:
+            watch.remote = True
+        try:
+            yield
+        finally:
+            if watch is not None:
+                watch.remote = False
 
 
 @contextmanager

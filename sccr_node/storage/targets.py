@@ -21,7 +21,8 @@ MARKER = ".sccr-split.json"
 
 METADATA = {".zgroup", ".zattrs", ".zmetadata", ".zarray", "zarr.json"}
 """What zarr itself stores in the folder of a group or array."""
-_ZARR_NODES = {".zgroup", ".zarray", "zarr.json"}
+ZARR_NODES = {".zgroup", ".zarray", "zarr.json"}
+"""Of these, what makes it one."""
 _CHUNK_KEY = re.compile(r"c|(c\.)?\d+(\.\d+)*")
 
 
@@ -243,7 +244,7 @@ def foreign_in_zarr(store: Path) -> Iterator[Path]:
         if entry.is_dir(follow_symlinks=False):
             if is_array and _CHUNK_KEY.fullmatch(entry.name):
                 yield from _foreign_among_chunks(path)
-            elif not is_array and any((path / name).exists() for name in _ZARR_NODES):
+            elif not is_array and any((path / name).exists() for name in ZARR_NODES):
                 yield from foreign_in_zarr(path)
             else:
                 yield path

@@ -5,8 +5,11 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -43,7 +46,12 @@ class Server:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(), cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+                self.command(),
+                cwd=self.folder,
+                env={**os.environ, "TMPDIR": str(self.folder)},  # that of a test is looked at for what was left there
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         end = time.monotonic() + 60
         while not self.is_ready():
@@ -61,6 +69,9 @@ class Server:
 
     def address(self, key: str) -> str:
         return f"{self.scheme}://{BUCKET}/{key}"
+
+    def settle(self) -> None:
+        """Wait until what was put there would survive a kill."""
 
     def open_uploads(self) -> list[str]:
         """Google and Azure remove them by themselves, and do not list them."""
@@ -95,10 +106,14 @@ class SeaweedFS(Server):
             *(str(self.servers / "weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-dir=data", *ports),
             *("-filer", "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={self.port + 10_000}", "-s3.config=s3.json"),
             *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=256", "-volume.max=20"),
+            *("-master.electionTimeout=1s", "-master.heartbeatInterval=100ms", "-master.telemetry=false"),
+            "-master.resumeState=false",
         ]
 
+    @cached_property
     def client(self):
         import botocore.session
+        from botocore.config import Config
 
         return botocore.session.Session().create_client(
             "s3",
@@ -106,6 +121,7 @@ class SeaweedFS(Server):
             endpoint_url=self.url,
             aws_access_key_id="testkey",
             aws_secret_access_key="testsecret",
+            config=Config(retries={"total_max_attempts": 1}),
         )
 
     def is_ready(self) -> bool:
@@ -114,7 +130,7 @@ class SeaweedFS(Server):
         if not super().is_ready():
             return False
         try:  # its parts find each other only after it listens
-            client = self.client()
+            client = self.client
             if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
                 client.create_bucket(Bucket=BUCKET)
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"yes")
@@ -123,17 +139,22 @@ class SeaweedFS(Server):
             return False
 
     def put(self, key: str, data: bytes) -> None:
-        self.client().put_object(Bucket=BUCKET, Key=key, Body=data)
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=data)
 
     def get(self, key: str) -> bytes:
-        return self.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
     def keys(self, prefix: str) -> list[str]:
-        found = self.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        found = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
         return [each["Key"] for each in found.get("Contents", ())]
 
+    def tags(self, prefix: str) -> dict[str, tuple[str, object]]:
+        """Return the tag and the time of each object."""
+        found = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return {each["Key"]: (each["ETag"], each["LastModified"]) for each in found.get("Contents", ())}
+
     def open_uploads(self) -> list[str]:
-        return [each["Key"] for each in self.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())]
+        return [each["Key"] for each in self.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())]
 
 
 class FakeGCS(Server):
@@ -160,6 +181,7 @@ class FakeGCS(Server):
             )
             urllib.request.urlopen(request, timeout=10).close()
 
+    @cached_property
     def bucket(self):
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import storage
@@ -170,13 +192,13 @@ class FakeGCS(Server):
         return client.bucket(BUCKET)
 
     def put(self, key: str, data: bytes) -> None:
-        self.bucket().blob(key).upload_from_string(data)
+        self.bucket.blob(key).upload_from_string(data)
 
     def get(self, key: str) -> bytes:
-        return self.bucket().blob(key).download_as_bytes()
+        return self.bucket.blob(key).download_as_bytes()
 
     def keys(self, prefix: str) -> list[str]:
-        return [blob.name for blob in self.bucket().list_blobs(prefix=prefix)]
+        return [blob.name for blob in self.bucket.list_blobs(prefix=prefix)]
 
 
 class Azurite(Server):
@@ -197,6 +219,7 @@ class Azurite(Server):
             "--disableTelemetry",
         ]
 
+    @cached_property
     def container(self):
         from azure.storage.blob import BlobServiceClient
 
@@ -205,17 +228,64 @@ class Azurite(Server):
 
     def start(self) -> None:
         super().start()
-        if not self.container().exists():
-            self.container().create_container()
+        if not self.container.exists():
+            self.container.create_container()
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait for the next time that it saves what it knows, which it does every five seconds."""
+        self.put("settled", b"")
+        kept, now = self.folder / "__azurite_db_blob__.json", time.time()
+        while kept.stat().st_mtime < now:
+            assert time.time() - now < 20
+            time.sleep(0.1)
 
     def put(self, key: str, data: bytes) -> None:
-        self.container().upload_blob(key, data, overwrite=True)
+        self.container.upload_blob(key, data, overwrite=True)
 
     def get(self, key: str) -> bytes:
-        return self.container().download_blob(key).readall()
+        return self.container.download_blob(key).readall()
 
     def keys(self, prefix: str) -> list[str]:
-        return [blob.name for blob in self.container().list_blobs(name_starts_with=prefix)]
+        return [blob.name for blob in self.container.list_blobs(name_starts_with=prefix)]
+
+
+class SlowLine:
+    """A way to a server on which only so many bytes get through to it in a second, and none after ``stall``."""
+
+    def __init__(self, port: int, bytes_per_second: float) -> None:
+        self.sent = 0
+        self._to, self._speed = port, bytes_per_second
+        self._going = threading.Event()
+        self._going.set()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stall(self) -> None:
+        self._going.clear()
+
+    def close(self) -> None:
+        self._going.set()
+        self._socket.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._socket.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=(source, target, source is near), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, slow: bool) -> None:
+        with suppress(OSError), source, target:
+            while block := source.recv(2**16):
+                if slow:
+                    time.sleep(len(block) / self._speed)
+                    self._going.wait()
+                    self.sent += len(block)
+                target.sendall(block)
+            target.shutdown(socket.SHUT_RDWR)
 
 
 def free_port() -> int:

@@ -3,19 +3,28 @@
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pytest
 from container_tools import set_up
-from store_servers import Azurite, FakeGCS, SeaweedFS, Server
+from store_servers import Azurite, FakeGCS, SeaweedFS, Server, SlowLine, free_port
 
 from sccr_node.__main__ import main
-from sccr_node.errors import OutputProblem
+from sccr_node.errors import NotEnoughResources, OutputProblem
 from sccr_node.storage.checkpoints import Checkpoints
-from sccr_node.storage.places import place
-from sccr_node.storage.places.transfer import CLAIM
+from sccr_node.storage.places import place, transfer
+from sccr_node.storage.places.address import Address
+from sccr_node.storage.places.s3 import S3Bucket
+from sccr_node.storage.places.transfer import CLAIM, bucket_of
 from tests.support.simulated import simulated
 
 pytestmark = pytest.mark.platform
@@ -139,7 +148,7 @@ def test_what_exists_is_kept_unless_force(store, counts, here, capfd):
     refused(capfd, 2, ["it is the input"], "impute", address, address, "--quiet", "--force")
 
 
-class Killed(BaseException):
+class Ended(BaseException):
     """In the place of SIGKILL, in this process."""
 
 
@@ -151,10 +160,10 @@ def test_a_killed_run_resumes_from_a_store(store, here, tmp_path, capfd, monkeyp
     def kept_until_killed(self, *given):
         keep(self, *given)
         if self.n_kept == 4:
-            raise Killed
+            raise Ended
 
     options = ["--threads", "1", "--checkpoint-dir", store.address("kept/checkpoints")]
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched, pytest.raises(Ended):
         patched.setattr(Checkpoints, "keep", kept_until_killed)
         main(["impute", str(here), str(out), *options])
     names = store.keys("kept/checkpoints/")
@@ -207,11 +216,59 @@ def test_who_comes_second_is_refused(store, tmp_path):
     assert store.open_uploads() == []
 
 
+def contents(store, prefix):
+    return {key.removeprefix(prefix): store.get(key) for key in store.keys(prefix)}
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_zarr_store_there_and_back(store, here, tmp_path, capfd, monkeypatch):
+    address, prefix = store.address("stores/a.zarr"), "stores/a.zarr/"
+    client = type(bucket_of(Address.of(address)))
+    begun, begin = [], client.begin
+    monkeypatch.setattr(client, "begin", lambda self, key, **how: begun.append(key) or begin(self, key, **how))
+    options = ["--quiet", "--threads", 1]
+    for added in ("sccr", "other"):  # new, and replaced
+        begun.clear()
+        local = tmp_path / f"{added}.zarr"
+        assert sccr(capfd, "impute", here, local, *options, "--key-added", added)[0] == 0
+        assert sccr(capfd, "impute", here, address, *options, "--key-added", added, "--force")[0] == 0
+        # The metadata of the root is the last that is sent, and nothing else is there in the end.
+        assert begun[0] == prefix + CLAIM
+        assert [key.removeprefix(prefix) for key in begun[-2:]] == [".zmetadata", ".zgroup"]
+        assert contents(store, prefix) == files(local)
+        back = tmp_path / f"{added}.back.zarr"
+        assert sccr(capfd, "promote", address, back, "--layer", added, "--quiet")[0] == 0
+        assert np.array_equal(dense(anndata.read_zarr(back).X), dense(anndata.read_zarr(local).layers[added]))
+    before = contents(store, prefix)
+    refused(capfd, 73, [address, "already exists"], "impute", here, address, *options)
+    store.put(prefix + "mine.txt", b"precious")
+    refused(capfd, 73, ["mine.txt"], "impute", here, address, *options, "--force")
+    assert contents(store, prefix) == before | {"mine.txt": b"precious"}
+    assert store.open_uploads() == []
+
+
+def dense(matrix):
+    return matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
+
+
+def test_a_folder_is_fetched_without_a_second_attempt(store, tmp_path, monkeypatch):
+    """The tags that listings give are those of the objects."""
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", ())
+    for name in ("a", "b/c"):
+        store.put(f"folder/{name}", name.encode())
+    place(store.address("folder")).fetch(tmp_path / "folder")
+    assert files(tmp_path / "folder") == {"a": b"a", "b/c": b"b/c"}
+
+
 def test_an_unfinished_store_is_removed_by_the_next_attempt(store, here, capfd):
     for name in (CLAIM, "X/0.0", "X/.zarray"):
         store.put(f"half/a.zarr/{name}", b"1")
     assert sccr(capfd, "impute", here, store.address("half/a.zarr"), "--quiet", "--threads", 1)[0] == 0
     assert f"half/a.zarr/{CLAIM}" not in store.keys("half/")
+    assert "half/a.zarr/X/0.0" not in store.keys("half/") and "half/a.zarr/.zgroup" in store.keys("half/")
 
 
 def test_parts_are_split_and_gathered(s3, here, counts, tmp_path, capfd):
@@ -275,9 +332,288 @@ def test_wrong_keys_and_read_only_keys(s3, counts, here, tmp_path, capfd, monkey
     assert s3.keys("secret/out") == []
 
 
+def test_a_store_that_cannot_be_reached(store, here, tmp_path, capfd, monkeypatch):
+    port = free_port()  # where nobody listens
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value.replace(str(store.port), str(port)))
+    address, output = store.address("far/x.h5ad"), tmp_path / "out.h5ad"
+    begin = time.monotonic()
+    refused(capfd, 75, [f"cannot read {address}", "tried 4 times, try again later"], "impute", address, output)
+    refused(capfd, 75, [f"cannot write {address}", "tried 4 times, try again later"], "impute", here, address)
+    assert time.monotonic() - begin > 2 * sum(transfer.WAITS)
+    assert not output.exists()
+
+
 def test_a_full_scratch(s3, counts, tmp_path, capfd, monkeypatch):
     s3.put("full/in.h5ad", counts)
     monkeypatch.setattr("sccr_node.runtime.scratch.free_bytes", lambda folder: 1000)
     refused(
         capfd, 75, ["not enough disk space", "--work-dir"], "impute", s3.address("full/in.h5ad"), tmp_path / "o.h5ad"
     )
+
+
+# --- objects that change
+
+
+def test_a_change_while_it_is_read_begins_it_again(store, tmp_path):
+    """What is fetched is all of the new object, also if the old one is only half read when it is replaced."""
+    for number, when in enumerate((0.3, 1.0)):
+        key, new = f"changed/{number}", PARTS[::-1]  # of the same size
+        store.put(key, PARTS)
+        changes = []
+
+        def change_once(fraction, key=key, new=new, when=when, changes=changes):
+            if fraction >= when and not changes:
+                changes.append(threading.Thread(target=store.put, args=(key, new)))
+                changes[0].start()  # SeaweedFS has it wait while the old one is read
+                changes[0].join(1.0 if when < 1.0 else None)
+
+        place(store.address(key)).fetch(tmp_path / "a", change_once)
+        changes[0].join()
+        assert same_file((tmp_path / "a").read_bytes(), new)
+
+
+def test_an_identity_changes_with_the_content(store):
+    there = place(store.address("identity/a"))
+    store.put("identity/a", b"first")
+    first = there.identity()
+    assert there.identity() == first
+    store.put("identity/a", b"other")
+    assert there.identity() != first and there.identity().startswith("5 bytes")
+
+
+def test_what_changes_all_the_time_is_given_up(s3, here, tmp_path, capfd, monkeypatch):
+    s3.put("restless/a", PARTS)
+    count = iter(range(1000))
+
+    def change(fraction):
+        if fraction == 1.0:
+            s3.put("restless/a", PARTS + str(next(count)).encode())
+
+    with pytest.raises(NotEnoughResources, match="changed while it was read; tried 4 times, try again later"):
+        place(s3.address("restless/a")).fetch(tmp_path / "a", change)
+
+
+# --- servers that vanish
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Wait long enough for a server to start again."""
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", (1.0,) * 20)
+
+
+class Killed:
+    """Called with progress, kills a server once, at a fraction, and starts it again unless it is to stay away."""
+
+    def __init__(self, server, fraction, *, back_after=None):
+        self.server, self.fraction, self.back_after = server, fraction, back_after
+        self.timer = None
+        self.done = False
+
+    def __call__(self, fraction):
+        if fraction >= self.fraction and not self.done:
+            self.done = True
+            self.server.settle()
+            self.server.kill()
+            if self.back_after is not None:
+                self.timer = threading.Timer(self.back_after, self.server.start)
+                self.timer.start()
+
+    def over(self):
+        assert self.done
+        if self.timer is None:
+            self.server.start()
+        else:
+            self.timer.join()
+
+
+def test_a_download_goes_on_when_the_server_is_back(store, patient, tmp_path):
+    store.put("vanish/a", PARTS)
+    killed = Killed(store, 0.4, back_after=0.5)
+    place(store.address("vanish/a")).fetch(tmp_path / "a", killed)
+    killed.over()
+    assert same_file((tmp_path / "a").read_bytes(), PARTS)
+
+
+def test_a_download_whose_server_stays_away(store, tmp_path):
+    store.put("away/a", PARTS)
+    killed = Killed(store, 0.4)
+    with pytest.raises(NotEnoughResources, match="cannot read .*/away/a: .*try again later"):
+        place(store.address("away/a")).fetch(tmp_path / "a", killed)
+    killed.over()
+
+
+def test_an_upload_goes_on_when_the_server_is_back(store, patient, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(PARTS)
+    killed = Killed(store, 0.1, back_after=0.5)
+    place(store.address("back/a")).publish(source, force=False, progress=killed)
+    killed.over()
+    assert same_file(store.get("back/a"), PARTS)
+    assert store.open_uploads() == []
+
+
+def test_an_upload_whose_server_stays_away(store, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(PARTS)
+    there = place(store.address("gone/a"))
+    killed = Killed(store, 0.1)
+    with pytest.raises(NotEnoughResources, match="cannot write .*/gone/a: .*try again later"):
+        there.publish(source, force=False, progress=killed)
+    killed.over()
+    assert store.keys("gone/") == []
+    # What the dead server kept of it goes with the next attempt.
+    there.prepare(folder=False)
+    assert store.open_uploads() == []
+    there.publish(source, force=False)
+    assert same_file(store.get("gone/a"), PARTS)
+
+
+def test_a_store_that_was_being_replaced_can_be_written_again(store, here, tmp_path, capfd):
+    options = ["--quiet", "--threads", 1]
+    local, address = tmp_path / "local.zarr", store.address("replaced/a.zarr")
+    assert sccr(capfd, "impute", here, local, *options)[0] == 0
+    assert sccr(capfd, "impute", here, address, *options, "--key-added", "former")[0] == 0
+    killed = Killed(store, 0.1)
+    with pytest.raises(NotEnoughResources, match="try again later"):
+        place(address).publish(local, force=True, progress=killed)
+    killed.over()
+    left = {key.removeprefix("replaced/a.zarr/") for key in store.keys("replaced/")}
+    assert CLAIM in left and not left & {".zgroup", ".zmetadata"}  # nobody can open it
+    assert sccr(capfd, "impute", here, address, *options)[0] == 0
+    assert contents(store, "replaced/a.zarr/") == files(local)
+
+
+# --- signals
+
+
+@contextmanager
+def uploading(s3, speed, after, *arguments):
+    """Run a command whose output is on its way on a slow line; gives the process, and the line."""
+    line = SlowLine(s3.port, speed)
+    environment = {**os.environ, "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{line.port}"}
+    words = [sys.executable, "-m", "sccr_node", *(str(argument) for argument in arguments), "--quiet"]
+    try:
+        with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as run:
+            end = time.monotonic() + 60
+            while line.sent < after:
+                assert run.poll() is None and time.monotonic() < end
+                time.sleep(0.02)
+            yield run, line
+            run.kill()
+    finally:
+        line.close()
+
+
+def ended_by(run, number):
+    """Send a signal; gives the exit code, within the ten seconds of which schedulers are told, and what was said."""
+    run.send_signal(number)
+    _, said = run.communicate(timeout=10)
+    return run.returncode, said
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> Path:
+    """A file of four parts."""
+    path = tmp_path_factory.mktemp("large") / "large.h5ad"
+    adata = simulated(n_cells=30, n_genes=40, n_types=2)
+    adata.layers["other"] = adata.X.copy()
+    adata.uns["much"] = np.random.default_rng(0).random(7 * 2**20)
+    adata.write_h5ad(path)
+    return path
+
+
+def test_signals_during_an_upload(s3, large):
+    promote = ["promote", large, s3.address("signal/out.h5ad"), "--layer", "other"]
+    scratch = Path(os.environ["TMPDIR"])
+    with uploading(s3, 20e6, 20e6, *promote) as (run, _):
+        assert s3.open_uploads() == ["signal/out.h5ad"]
+        code, said = ended_by(run, signal.SIGTERM)
+        assert (code, said) == (143, "sccr: interrupted by SIGTERM; no file was written\n")
+    assert (s3.keys("signal/"), s3.open_uploads(), list(scratch.iterdir())) == ([], [], [])
+    with uploading(s3, 20e6, 20e6, *promote) as (run, _):
+        assert ended_by(run, signal.SIGKILL)[0] == -9
+    assert s3.keys("signal/") == [] and s3.open_uploads() == ["signal/out.h5ad"]
+    assert [path.name[:12] for path in scratch.iterdir()] == [".sccr-remote"]
+    assert main([str(word) for word in promote] + ["--quiet"]) == 0
+    assert (s3.keys("signal/"), s3.open_uploads(), list(scratch.iterdir())) == (["signal/out.h5ad"], [], [])
+
+
+def test_sigterm_while_a_store_is_silent(s3, large, here):
+    """In the middle of an upload, and in the request that makes the object appear."""
+    promote = ["promote", large, s3.address("silent/out.h5ad"), "--layer", "other"]
+    with uploading(s3, 50e6, 20e6, *promote) as (run, line):
+        line.stall()
+        code, said = ended_by(run, signal.SIGTERM)
+        assert (code, said) == (143, "sccr: interrupted by SIGTERM; no file was written\n")
+    small = ["impute", here, s3.address("silent/small.h5ad")]
+    with uploading(s3, 50e3, 20e3, *small) as (run, line):
+        line.stall()
+        code, said = ended_by(run, signal.SIGTERM)
+        assert code == 143
+        assert said.splitlines()[-1] == (
+            "sccr: interrupted by SIGTERM; whether s3://bucket/silent/small.h5ad was written is not known: "
+            "the store has not answered"
+        )
+    assert s3.keys("silent/") == [] and not list(Path(os.environ["TMPDIR"]).iterdir())
+    place(s3.address("silent/out.h5ad")).prepare(folder=False)
+    assert s3.open_uploads() == []
+
+
+# --- memory
+
+
+@pytest.mark.parametrize(("kind", "size"), [("s3", 2**30), ("gs", 2**27), ("az", 2**27)])
+def test_large_files_take_little_memory(kind, size, servers, monkeypatch, tmp_path):
+    """There and back, in a process of its own."""
+    store = entered(servers[kind], monkeypatch, tmp_path)
+    source = tmp_path / "source"
+    with source.open("wb") as file:
+        file.truncate(size)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom sccr_node.runtime.resources import peak_memory\n"
+        "from sccr_node.storage.places import place\n"
+        "there, source = place(sys.argv[1]), Path(sys.argv[2])\n"
+        "there.publish(source, force=False)\nprint(peak_memory())\n"
+        "there.fetch(source.with_name('back'))\nprint(peak_memory())\n"
+    )
+    words = [sys.executable, "-c", program, store.address("memory/a"), str(source)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert max(int(peak) for peak in said.split()) < 200e6, said
+    assert (tmp_path / "back").stat().st_size == size
+    (tmp_path / "back").unlink()
+    bucket_of(Address.of(store.address("memory/a"))).delete("memory/a")
+
+
+# --- job arrays
+
+
+def test_a_manifest_of_remote_rows(s3, counts, here, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    s3.put("batch/in.h5ad", counts)
+    source, out = s3.address("batch/in.h5ad"), s3.address("batch/out")
+    rows = [f"{source},{out}/a.h5ad", f"{source},{out}/b.zarr", f"{here},{out}/c.h5ad"]
+    s3.put("batch/samples.csv", "\n".join(["input,output", *rows, ""]).encode())
+    command = ["batch", "--manifest", s3.address("batch/samples.csv"), "--threads", 1]
+    code, said = sccr(capfd, *command)
+    assert code == 0 and "3 imputed, 0 skipped, 0 failed" in said, said
+    local = tmp_path / "local"
+    local.mkdir()
+    for name in ("a.h5ad", "b.zarr"):
+        assert main(["impute", str(here), str(local / name), "--threads", "1", "--quiet"]) == 0
+    for name in ("a.h5ad", "c.h5ad"):
+        assert same_file(s3.get(f"batch/out/{name}"), (local / "a.h5ad").read_bytes())
+    assert contents(s3, "batch/out/b.zarr/") == files(local / "b.zarr")
+    assert {key for key in s3.keys("batch/out/") if key.endswith(".json")} >= {
+        f"batch/out/{name}.record.json" for name in ("a.h5ad", "b.zarr", "c.h5ad")
+    }
+    # Again: nothing is imputed, written, or read but the manifest and the records.
+    there = s3.tags("batch/")
+    read, reader = [], S3Bucket.read
+    monkeypatch.setattr(S3Bucket, "read", lambda self, key, *what: read.append(key) or reader(self, key, *what))
+    code, said = sccr(capfd, *command)
+    assert code == 0 and "0 imputed, 3 skipped, 0 failed" in said, said
+    records = [key for key in read if key.endswith(".record.json")]
+    assert set(read) - set(records) == {"batch/samples.csv"} and len(records) == 3
+    assert s3.tags("batch/") == there

@@ -14,6 +14,7 @@ from sccr_node.storage.places.bucket import (
     Absent,
     Bucket,
     Facts,
+    Lost,
     Passing,
     Refused,
     Sending,
@@ -141,7 +142,8 @@ def _block_id(token: str, number: int) -> str:
 
 def _facts_of(found: Any) -> Facts:
     md5 = found.content_settings.content_md5
-    return Facts(int(found.size), str(found.etag), None if md5 is None else bytes(md5))
+    tag = str(found.etag).strip('"')  # listings leave the quotes out
+    return Facts(int(found.size), f'"{tag}"', None if md5 is None else bytes(md5))
 
 
 def _blocks(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -165,6 +167,8 @@ def _explained() -> Iterator[None]:
     except exceptions.ClientAuthenticationError as failure:
         raise Refused(_reason(failure)) from failure
     except exceptions.HttpResponseError as failure:
+        if getattr(failure, "error_code", None) == "InvalidBlockList":
+            raise Lost(_reason(failure)) from failure
         raise trouble_of(failure.status_code or 500, _reason(failure)) from failure
     except (exceptions.AzureError, OSError) as failure:
         raise Passing(_reason(failure)) from failure

@@ -40,6 +40,10 @@ class Passing(Trouble):
     """It could not be reached, broke off, or is overloaded: another attempt may succeed."""
 
 
+class Lost(Trouble):
+    """The store no longer knows what was sent of an object: all of it has to be sent again."""
+
+
 class Changed(Passing):
     """The object is not the one that reading began with."""
 
@@ -79,7 +83,7 @@ class Sending(ABC):
 
     @abstractmethod
     def send(self, number: int, part: bytes, *, last: bool) -> None:
-        """Send a part, counted from 0; sending it again replaces it."""
+        """Send a part, counted from 0; sending it again replaces it. Raises Lost if that is of no use any more."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -89,6 +93,8 @@ class Sending(ABC):
         ------
         Taken
             It was not to replace anything, and there is something now.
+        Lost
+            Parts are missing.
         """
 
     @abstractmethod

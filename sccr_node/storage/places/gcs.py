@@ -15,6 +15,7 @@ from sccr_node.storage.places.bucket import (
     Bucket,
     Changed,
     Facts,
+    Lost,
     Passing,
     Refused,
     Sending,
@@ -159,6 +160,8 @@ class _GoogleSending(Sending):
             )
         if answer.status_code == 412:
             raise Taken(answer.reason)
+        if answer.status_code in (404, 410):
+            raise Lost(f"{answer.status_code} {answer.reason}")
         if answer.status_code not in (200, 201, 308):
             raise trouble_of(answer.status_code, f"{answer.status_code} {answer.reason}")
         if answer.status_code == 308 and int(answer.headers.get("Range", "-").rpartition("-")[2] or -1) + 1 < end:

@@ -14,6 +14,7 @@ from sccr_node.storage.places.bucket import (
     Bucket,
     Changed,
     Facts,
+    Lost,
     Passing,
     Refused,
     Sending,
@@ -27,6 +28,8 @@ _TOKEN = "sccr-upload"
 
 _PASSING_CODES = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling"}
 """Some of these come with a status that says otherwise."""
+
+_LOST_CODES = {"NoSuchUpload", "InvalidPart"}
 
 
 class S3Bucket(Bucket):
@@ -95,11 +98,11 @@ class S3Bucket(Bucket):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=key)
             for upload in [each for page in pages for each in page.get("Uploads", ())]:
                 if upload["Key"] == key:
-                    with suppress(Absent, Refused), _explained():
+                    with suppress(Absent, Lost, Refused), _explained():
                         self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
         with _explained():
             upload = self._client.create_multipart_upload(**where)
-        with suppress(Absent, Refused), _explained():
+        with suppress(Absent, Lost, Refused), _explained():
             self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
 
 
@@ -170,6 +173,8 @@ def _explained() -> Iterator[None]:
         # Of a HEAD request the answer has no text: the code is then the number.
         said = failure.response.get("Error", {}).get("Message") or code
         reason = f"{code}: {said}" if code and not code.isdigit() else f"{status} {said}"
+        if code in _LOST_CODES:
+            raise Lost(reason) from failure
         raise (Passing(reason) if code in _PASSING_CODES else trouble_of(status, reason)) from failure
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as failure:
         raise Refused(str(failure)) from failure

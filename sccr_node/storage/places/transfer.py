@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
@@ -23,13 +23,14 @@ from sccr_node.storage.places.bucket import (
     Bucket,
     Changed,
     Facts,
+    Lost,
     Passing,
     Refused,
     Sending,
     Taken,
     Trouble,
 )
-from sccr_node.storage.targets import MARKER, METADATA
+from sccr_node.storage.targets import MARKER, METADATA, ZARR_NODES
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each further attempt: a store that restarts is back by then."""
@@ -47,10 +48,16 @@ LARGEST_OUTLINE = 2**20
 """Bytes of a small file that is fetched to find out what a folder is."""
 
 CLAIM = ".sccr-upload"
-"""In a remote folder while it is being written: what is there without root metadata is then left by a dead attempt."""
+"""In a remote folder while it is being written: unless it is a store or one of parts, a dead attempt left all of it."""
 
-_ROOT = (MARKER, *sorted(METADATA))
-"""What makes a folder a store, or one of parts: sent last."""
+_NODES = (*sorted(ZARR_NODES), MARKER)
+"""What makes a folder a store, or one of parts: sent last of all, and removed first."""
+
+_ROOT = (*sorted(METADATA - ZARR_NODES), *_NODES)
+"""The metadata of a folder, in the order in which they are sent."""
+
+_READ = {"zarr.json", MARKER}
+"""What of a folder is read to find out whether it may be replaced; of all else, the name says enough."""
 
 _CLIENTS = {
     "s3": ("s3", "S3Bucket"),
@@ -137,16 +144,12 @@ class Place:
                 self._fetch_object(self._key, found, to, progress)
                 return
             check_scratch(sum(facts.size for facts in found.values()))
-            _each(
-                list(found.items()),
-                lambda item: self._fetch_object(self._inside + item[0], item[1], to / item[0], _unseen),
-                progress,
-            )
+            self._fetch_objects(found, to, progress)
             if self._contents() != found:
                 raise Changed("it changed while it was read")
 
     def outline(self, to: Path) -> None:
-        """Make what the place looks like from outside: empty files for objects, with the metadata of zarr and ours.
+        """Make what the place looks like from outside: empty files for objects, but for those that say what it is.
 
         What may be replaced can then be decided as for a file or folder of this machine.
         """
@@ -156,13 +159,17 @@ class Place:
                 found = _retried(self._contents_if_any)
             if found is None:
                 return
+            if isinstance(found, Facts):
+                with in_scratch():
+                    to.touch()
+                return
+            small = [name for name, facts in found.items() if facts.size <= LARGEST_OUTLINE]
+            read = {name for name in small if name.rpartition("/")[2] in _READ}
             with in_scratch():
-                for name, facts in ({"": found} if isinstance(found, Facts) else found).items():
-                    path = to / name if name else to
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.touch()
-                    if name and path.name in _ROOT and facts.size <= LARGEST_OUTLINE:
-                        self._fetch_object(self._inside + name, facts, path, _unseen)
+                for name in found.keys() - read:
+                    (to / name).parent.mkdir(parents=True, exist_ok=True)
+                    (to / name).touch()
+            self._fetch_objects({name: found[name] for name in read}, to, _unseen)
 
     def prepare(self, *, folder: bool) -> None:
         """Remove what killed attempts left here, and refuse a place that could not be written to.
@@ -264,6 +271,14 @@ class Place:
             found = {name: facts for name, facts in inside.items() if _is_plain(name)}
             return found or None
 
+    def _fetch_objects(self, found: Mapping[str, Facts], to: Path, progress: Shown) -> None:
+        """Fetch objects in the folder."""
+        _each(
+            list(found.items()),
+            lambda item: self._fetch_object(self._inside + item[0], item[1], to / item[0], _unseen),
+            progress,
+        )
+
     def _fetch_object(self, key: str, facts: Facts, to: Path, progress: Shown) -> None:
         """Fetch an object; what is known of it may be outdated."""
         waits = iter(WAITS)
@@ -309,13 +324,13 @@ class Place:
     def _remove_leftovers(self) -> None:
         """Remove what an attempt that was killed has left in a folder, if it left any."""
         with suppress(Refused):
-            inside = [key for key, _ in self._bucket.listing(self._inside)]
-            if self._inside + CLAIM not in inside:
+            inside = {key.removeprefix(self._inside) for key, _ in self._bucket.listing(self._inside)}
+            if CLAIM not in inside:
                 return
-            if any(self._inside + name in inside for name in _ROOT):
-                inside = []  # it was complete
-            for key in [*(key for key in inside if key != self._inside + CLAIM), self._inside + CLAIM]:
-                self._bucket.delete(key)
+            if inside.isdisjoint(_NODES):
+                _remove_claimed(self._bucket, self._inside)
+            else:  # it was complete, or still is
+                self._bucket.delete(self._inside + CLAIM)
 
 
 class FileUpload:
@@ -334,7 +349,7 @@ class FileUpload:
     def commit(self) -> None:
         """Make the object appear."""
         assert self._sending is not None
-        with _while("write", self._address):
+        with _while("write", self._address), _answering(self._address):
             _finish(self._sending)
         self._arrived = True
 
@@ -360,32 +375,29 @@ class FolderUpload:
         names = sorted(str(path.relative_to(source)) for path in source.rglob("*") if path.is_file())
         self._last = [name for name in _ROOT if name in names]
         self._names = [name for name in names if name not in self._last]
-        self._made: list[str] = []
         self._claim: Sending | None = None
-        self._arrived = False
+        self._begun = self._arrived = False
 
     def send(self, progress: Shown) -> None:
         """Send everything but the metadata of the root."""
-        former = {key for key, _ in self._bucket.listing(self._inside)}
+        former = set(self._there())
         if former and not self._force:
             raise Taken("it exists")
-        for name in self._last:  # half replaced, it must not pass for a store
-            if self._inside + name in former:
-                self._bucket.delete(self._inside + name)
         self._claim = self._bucket.begin(self._inside + CLAIM, replace=False)
         self._claim.send(0, self._claim.token.encode(), last=True)
         _finish(self._claim)
-        self._made.append(CLAIM)
-        for key in sorted(former - {self._inside + name for name in [*self._names, *self._last]}):
-            self._bucket.delete(key)
+        self._begun = True
+        # Half replaced, it must not pass for a store.
+        of_the_root = [name for name in reversed(_ROOT) if name in former]
+        for name in [*of_the_root, *sorted(former.difference(of_the_root, self._names))]:
+            _retried(partial(self._bucket.delete, self._inside + name))
         _each(self._names, self._put, progress)
 
     def commit(self) -> None:
         """Send the metadata of the root, if all the rest is there and ours."""
-        with _while("write", self._address):
-            there = {key.removeprefix(self._inside): facts.size for key, facts in self._bucket.listing(self._inside)}
+        with _while("write", self._address), _answering(self._address):
             sent = {name: (self._source / name).stat().st_size for name in self._names}
-            if self._claim is None or not self._claim.arrived() or not sent.items() <= there.items():
+            if not (_retried(self._is_claimed) and sent.items() <= self._there().items()):
                 raise Changed("somebody else is writing to it")
             for name in self._last:
                 self._put(name)
@@ -396,22 +408,43 @@ class FolderUpload:
     def withdraw(self) -> None:
         """Undo the commit, if there was nothing before."""
         if self._arrived and not self._force:
-            self._remove()
+            with suppress(Trouble):
+                for name in [*reversed(self._last), *self._names]:
+                    self._bucket.delete(self._inside + name)
 
     def close(self) -> None:
-        """Remove what was sent if it was not committed."""
-        if not self._arrived:
-            self._remove()
+        """Remove what was sent if it was not committed; what cannot be removed now is left to the next attempt."""
+        if self._arrived:
+            return
+        with suppress(Trouble):
+            if not self._is_claimed():  # or somebody else is writing to it
+                return
+            if self._begun:
+                _remove_claimed(self._bucket, self._inside)
+            else:
+                self._bucket.delete(self._inside + CLAIM)
+
+    def _there(self) -> dict[str, int]:
+        """Return the sizes of all objects in the folder."""
+        listed = _retried(lambda: list(self._bucket.listing(self._inside)))
+        return {key.removeprefix(self._inside): facts.size for key, facts in listed}
+
+    def _is_claimed(self) -> bool:
+        """Return whether the claim that is there is ours."""
+        with suppress(Absent):
+            return self._claim is not None and self._claim.arrived()
+        return False
 
     def _put(self, name: str) -> None:
-        sending = _send(self._bucket, self._inside + name, self._source / name, True, _unseen)
-        _finish(sending)
-        self._made.append(name)
+        _finish(_send(self._bucket, self._inside + name, self._source / name, True, _unseen))
 
-    def _remove(self) -> None:
-        with suppress(Trouble):  # the next attempt will
-            for name in reversed(self._made):  # the claim last
-                self._bucket.delete(self._inside + name)
+
+def _remove_claimed(bucket: Bucket, inside: str) -> None:
+    """Remove everything in a folder: what makes it a store first, the claim last."""
+    there = {key.removeprefix(inside) for key, _ in bucket.listing(inside)}
+    first = [name for name in reversed(_ROOT) if name in there]
+    for name in [*first, *sorted(there.difference(first, [CLAIM])), CLAIM]:
+        bucket.delete(inside + name)
 
 
 def _unseen(fraction: float) -> None:
@@ -433,7 +466,11 @@ def _each(items: Sequence[T], action: Callable[[T], None], progress: Shown) -> N
 
 
 def _send(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown) -> Sending:
-    """Send a file part by part; only ``finish`` is left to do."""
+    """Send a file, again if the store lost what it had of it; only ``finish`` is left to do."""
+    return _retried(lambda: _send_parts(bucket, key, source, replace, progress), Lost)
+
+
+def _send_parts(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown) -> Sending:
     sending = bucket.begin(key, replace=replace)
     size = source.stat().st_size
     step = max(PART_BYTES, -(-size // MOST_PARTS))
@@ -442,11 +479,7 @@ def _send(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown
             for number, start in enumerate(range(0, max(size, 1), step)):
                 signals.check()
                 part = file.read(step)
-
-                def send_part(number: int = number, part: bytes = part, last: bool = start + step >= size) -> None:
-                    sending.send(number, part, last=last)
-
-                _retried(send_part)
+                _retried(partial(sending.send, number, part, last=start + step >= size))
                 progress(min(1.0, (start + step) / max(size, 1)))
     except BaseException:
         sending.abandon()
@@ -471,7 +504,7 @@ def _finish(sending: Sending) -> None:
     def finish() -> None:
         try:
             sending.finish()
-        except (Taken, Absent):
+        except (Taken, Absent, Lost):
             with suppress(Absent):
                 if sending.arrived():
                     return
@@ -480,12 +513,12 @@ def _finish(sending: Sending) -> None:
     _retried(finish)
 
 
-def _retried(action: Callable[[], T]) -> T:
+def _retried(action: Callable[[], T], what: type[Trouble] = Passing) -> T:
     """Try again, after a while, what failed for the moment."""
     for wait in WAITS:
         try:
             return action()
-        except Passing:
+        except what:
             _pause(wait)
     return action()
 
@@ -495,6 +528,11 @@ def _pause(seconds: float) -> None:
     while (left := end - time.monotonic()) > 0:
         signals.check()
         time.sleep(min(left, 0.1))
+
+
+def _answering(address: Address) -> AbstractContextManager[None]:
+    """Have signals end the process although the store has not answered the last word."""
+    return signals.remote(f"whether {address} was written is not known: the store has not answered")
 
 
 @contextmanager
@@ -510,6 +548,8 @@ def _problem(trouble: Trouble, doing: str, address: Address) -> SccrError:
     failed, reason = f"cannot {doing} {address}", " ".join(str(trouble).split()).removesuffix(".")
     if isinstance(trouble, Passing):
         return NotEnoughResources(f"{failed}: {reason}; tried {len(WAITS) + 1} times, try again later")
+    if isinstance(trouble, Lost):
+        return NotEnoughResources(f"{failed}: the store lost what was sent ({reason}); try again later")
     if isinstance(trouble, Taken):
         return OutputProblem(f"{failed}: it has appeared in the meantime; use --force to replace it, or another name")
     return InputMissing(f"{failed}: {reason}") if doing == "read" else OutputProblem(f"{failed}: {reason}")
