@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import threading
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from sccr_node.errors import InputMissing, NotEnoughResources, UsageProblem
 from sccr_node.runtime.standins import as_shown, stand_for
 from sccr_node.storage.places import is_remote, place
 from sccr_node.storage.places.address import Address
+from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Sending, Taken
+from sccr_node.storage.places.transfer import CLAIM, Place
+from sccr_node.storage.targets import StoreTarget
 
 
 class Files(BaseHTTPRequestHandler):
@@ -145,3 +149,137 @@ def test_what_cannot_be_written(web, counts_file, tmp_path, sccr):
     code, _, err = sccr("impute", f"{web}/none.h5ad?sig=secret", tmp_path / "o.h5ad")
     assert code == 66 and f"cannot read {web}/none.h5ad: there is no such object" in err
     assert not (tmp_path / "o.h5ad").exists()
+
+
+class Dead(Exception):
+    """Nothing that a store could say: the process is gone."""
+
+
+class Memory(Bucket):
+    """A bucket in memory, whose client dies after so many requests that change something."""
+
+    def __init__(self, objects, changes_left=10**6):
+        self.objects, self.changes_left = dict(objects), changes_left
+        self.lost = 0
+
+    def changed(self):
+        self.changes_left -= 1
+        if self.changes_left < 0:
+            raise Dead
+
+    def facts(self, key):
+        if key not in self.objects:
+            raise Absent("there is no such object")
+        return Facts(len(self.objects[key]), hashlib.sha256(self.objects[key]).hexdigest())
+
+    @contextmanager
+    def read(self, key, facts, start):
+        yield iter([self.objects[key][start:]])
+
+    def listing(self, prefix):
+        return iter([(key, self.facts(key)) for key in sorted(self.objects) if key.startswith(prefix)])
+
+    def begin(self, key, *, replace):
+        return MemorySending(self, key, replace)
+
+    def delete(self, key):
+        self.changed()
+        self.objects.pop(key, None)
+
+    def prepare(self, key):
+        pass
+
+
+class MemorySending(Sending):
+    def __init__(self, bucket, key, replace):
+        super().__init__()
+        self.bucket, self.key, self.replace, self.parts = bucket, key, replace, {}
+
+    def send(self, number, part, *, last):
+        if number and self.bucket.lost:
+            self.bucket.lost -= 1
+            raise Lost("never heard of it")
+        self.parts[number] = part
+
+    def finish(self):
+        self.bucket.changed()
+        if not self.replace and self.key in self.bucket.objects:
+            raise Taken("it exists")
+        self.bucket.objects[self.key] = b"".join(part for _, part in sorted(self.parts.items()))
+
+    def arrived(self):
+        return self.bucket.objects.get(self.key) == b"".join(self.parts.values())
+
+    def abandon(self):
+        self.parts.clear()
+
+
+def test_a_file_of_which_the_store_lost_parts_is_sent_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", (0.01,) * 4)
+    monkeypatch.setattr("sccr_node.storage.places.transfer.PART_BYTES", 10)
+    (tmp_path / "a").write_bytes(os.urandom(35))
+    bucket = Memory({})
+    bucket.lost = 3
+    Place(Address.of("s3://bucket/a"), bucket).publish(tmp_path / "a", force=False)
+    assert bucket.objects == {"a": (tmp_path / "a").read_bytes()}
+    bucket.lost = 100
+    with pytest.raises(NotEnoughResources, match="cannot write s3://bucket/b: the store lost .* try again later"):
+        Place(Address.of("s3://bucket/b"), bucket).publish(tmp_path / "a", force=False)
+    assert "b" not in bucket.objects
+
+
+def v2_store(data):
+    return dict.fromkeys([".zattrs", ".zgroup", ".zmetadata", "X/.zarray", "X/0.0", "X/0.1"], data)
+
+
+def v3_store(data):
+    return {"zarr.json": b'{"node_type": "group"}' + data, "X/zarr.json": b'{"node_type": "array"}', "X/c/0": data}
+
+
+@pytest.mark.parametrize("former", [{}, v2_store(b"1"), v3_store(b" ")], ids=["nothing", "v2", "v3"])
+@pytest.mark.parametrize("new", [v2_store(b"2"), v3_store(b"\n")], ids=["v2", "v3"])
+def test_a_folder_is_whole_or_no_store_whenever_the_process_dies(former, new, tmp_path, monkeypatch):
+    monkeypatch.setattr("sccr_node.storage.places.transfer.OBJECTS_AT_A_TIME", 1)
+    for name, data in new.items():
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "new" / name).write_bytes(data)
+
+    def inside(data):
+        return {f"a.zarr/{name}": content for name, content in data.items()}
+
+    around = {"a.zarr2/.zgroup": b"0", "a": b"0"}
+    for changes in range(100):
+        bucket = Memory(inside(former) | around, changes)
+        there = Place(Address.of("s3://bucket/a.zarr"), bucket)
+        with suppress(Dead):
+            there.publish(tmp_path / "new", force=True)
+        found = {key.removeprefix("a.zarr/"): data for key, data in bucket.objects.items() if key not in around}
+        claimed = found.pop(CLAIM, None) is not None
+        if {".zgroup", "zarr.json"} & found.keys():
+            assert found in (former, new)
+        else:
+            assert claimed or not found
+        done = bucket.changes_left >= 0
+        # The next attempt is not kept from writing by what is left.
+        bucket.changes_left = 10**6
+        there.prepare(folder=True)
+        there.outline(tmp_path / str(changes))
+        if (tmp_path / str(changes)).exists():
+            StoreTarget(tmp_path / str(changes)).check(force=True)
+        there.publish(tmp_path / "new", force=True)
+        assert bucket.objects == inside(new) | around
+        if done:
+            return
+    raise AssertionError("it never ends")
+
+
+def test_what_somebody_else_writes_to_a_folder_is_left_alone(tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".zgroup").write_bytes(b"1")
+    bucket = Memory({})
+    there = Place(Address.of("s3://bucket/a.zarr"), bucket)
+    with pytest.raises(NotEnoughResources, match="somebody else is writing to it"):
+        with there.upload(tmp_path / "new", force=False) as sent:
+            bucket.objects = {f"a.zarr/{CLAIM}": b"theirs", "a.zarr/X/0.0": b"theirs"}
+            sent.commit()
+    assert set(bucket.objects.values()) == {b"theirs"} and len(bucket.objects) == 2
