@@ -198,7 +198,12 @@ class FakeGCS(Server):
         return self.bucket.blob(key).download_as_bytes()
 
     def keys(self, prefix: str) -> list[str]:
-        return [blob.name for blob in self.bucket.list_blobs(prefix=prefix)]
+        from google.api_core.exceptions import NotFound
+        from google.api_core.retry import Retry, if_exception_type
+
+        # The emulator answers so if a file disappears while it walks through its folder.
+        again = Retry(if_exception_type(NotFound), timeout=10)
+        return [blob.name for blob in self.bucket.list_blobs(prefix=prefix, retry=again)]
 
 
 class Azurite(Server):
