@@ -356,7 +356,7 @@ def test_a_full_scratch(s3, counts, tmp_path, capfd, monkeypatch):
 
 
 def test_a_change_while_it_is_read_is_never_a_mixture(store, tmp_path):
-    """What is fetched is never a mixture: all of the new object, or of the old one if that was read to its end first."""
+    """What is fetched is never a mixture: all of the new object, or of the old one if that was read first."""
     for number, when in enumerate((0.3, 1.0)):
         key, new = f"changed/{number}", PARTS[::-1]  # of the same size
         store.put(key, PARTS)
