@@ -172,6 +172,10 @@ class FakeGCS(Server):
         ]
 
     def start(self) -> None:
+        # It keeps what is known of an object in an attribute, written last: killed before, it would list nothing more.
+        for path in (self.folder / "data").rglob("*"):
+            if path.is_file() and "user.metadata" not in os.listxattr(path):
+                path.unlink()
         super().start()
         if not (self.folder / "data" / BUCKET).exists():
             request = urllib.request.Request(
