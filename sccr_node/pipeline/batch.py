@@ -7,7 +7,6 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +152,7 @@ def _check(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
     if isinstance(row.source, Address):
         size = readable_bytes(size_of(row.source))
         console.say(f"{row.source}: {size}; it was not downloaded, so memory and time are not estimated")
-        row = replace(row, source=Path(os.devnull))
-        with _near(row, asked, console):
+        with brought_near(asked, {"output": row.output}, {"output"}, console):
             return DONE
     with _near(row, asked, console) as (near, paths):
         check_file(paths["input"], paths["output"], near, console=console)

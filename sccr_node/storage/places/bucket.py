@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -46,6 +46,15 @@ class Lost(Trouble):
 
 class Changed(Passing):
     """The object is not the one that reading began with."""
+
+
+@contextmanager
+def taken() -> Iterator[None]:
+    """Call a condition that failed what it is where nothing was to be replaced: there is something now."""
+    try:
+        yield
+    except Changed as failure:
+        raise Taken(str(failure)) from failure
 
 
 def trouble_of(status: int, reason: str) -> Trouble:

@@ -13,7 +13,6 @@ from sccr_node.storage.places.bucket import (
     CONNECT_SECONDS,
     Absent,
     Bucket,
-    Changed,
     Facts,
     Lost,
     Passing,
@@ -22,6 +21,7 @@ from sccr_node.storage.places.bucket import (
     Taken,
     Trouble,
     client_library,
+    taken,
     trouble_of,
 )
 
@@ -121,7 +121,7 @@ class _GoogleSending(Sending):
                     raise Taken("it has appeared")
         if self._session is None:
             blob = self._blob()
-            with _taken(), _explained():
+            with taken(), _explained():
                 blob.upload_from_string(part, content_type="application/octet-stream", **self._condition, **_TIMES)
             return
         self._put(start, part, str(start + len(part)))
@@ -143,7 +143,7 @@ class _GoogleSending(Sending):
         return blob
 
     def _begun(self) -> str:
-        with _taken(), _explained():
+        with taken(), _explained():
             return str(
                 self._blob().create_resumable_upload_session(
                     content_type="application/octet-stream", timeout=_TIMES["timeout"], **self._condition
@@ -181,14 +181,6 @@ def _credentials() -> Any:
 def _facts_of(blob: Any) -> Facts:
     md5 = None if blob.md5_hash is None else base64.b64decode(blob.md5_hash)
     return Facts(int(blob.size), str(blob.generation), md5)
-
-
-@contextmanager
-def _taken() -> Iterator[None]:
-    try:
-        yield
-    except Changed as failure:
-        raise Taken(str(failure)) from failure
 
 
 @contextmanager

@@ -12,15 +12,14 @@ from sccr_node.storage.places.bucket import (
     CONNECT_SECONDS,
     Absent,
     Bucket,
-    Changed,
     Facts,
     Lost,
     Passing,
     Refused,
     Sending,
-    Taken,
     Trouble,
     client_library,
+    taken,
     trouble_of,
 )
 
@@ -129,17 +128,14 @@ class _S3Sending(Sending):
         self._tags[number] = sent["ETag"]
 
     def finish(self) -> None:
-        try:
-            with _explained():
-                if self._only is not None:
-                    self._client.put_object(**self._where, **self._kept, **self._condition, Body=self._only)
-                else:
-                    parts = [{"ETag": tag, "PartNumber": number + 1} for number, tag in sorted(self._tags.items())]
-                    self._client.complete_multipart_upload(
-                        **self._where, **self._condition, UploadId=self._upload, MultipartUpload={"Parts": parts}
-                    )
-        except Changed as failure:
-            raise Taken(str(failure)) from failure
+        with taken(), _explained():
+            if self._only is not None:
+                self._client.put_object(**self._where, **self._kept, **self._condition, Body=self._only)
+            else:
+                parts = [{"ETag": tag, "PartNumber": number + 1} for number, tag in sorted(self._tags.items())]
+                self._client.complete_multipart_upload(
+                    **self._where, **self._condition, UploadId=self._upload, MultipartUpload={"Parts": parts}
+                )
 
     def arrived(self) -> bool:
         with _explained():

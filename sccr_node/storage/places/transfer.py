@@ -116,16 +116,16 @@ class Place:
         with _while("read", self.address):
             found = self._contents()
         if isinstance(found, Facts):
-            return f"{found.size} bytes, {found.tag}"
-        lines = "".join(f"{name} {facts.size} {facts.tag}\n" for name, facts in sorted(found.items()))
-        size = sum(facts.size for facts in found.values())
-        return f"{size} bytes, {hashlib.sha256(lines.encode()).hexdigest()}"
+            tag = found.tag
+        else:
+            lines = "".join(f"{name} {facts.size} {facts.tag}\n" for name, facts in sorted(found.items()))
+            tag = hashlib.sha256(lines.encode()).hexdigest()
+        return f"{_size_of(found)} bytes, {tag}"
 
     def size(self) -> int:
         """Return the bytes of the file, or of all files in the folder; raises as :meth:`identity`."""
         with _while("read", self.address):
-            found = self._contents()
-        return found.size if isinstance(found, Facts) else sum(facts.size for facts in found.values())
+            return _size_of(self._contents())
 
     def fetch(self, to: Path, progress: Shown = lambda fraction: None) -> None:
         """Fetch the file or folder, whole: interrupted transfers are resumed, and a change is noticed.
@@ -139,11 +139,10 @@ class Place:
         """
         with _while("read", self.address):
             found = self._contents()
+            check_scratch(_size_of(found))
             if isinstance(found, Facts):
-                check_scratch(found.size)
                 self._fetch_object(self._key, found, to, progress)
                 return
-            check_scratch(sum(facts.size for facts in found.values()))
             self._fetch_objects(found, to, progress)
             if self._contents() != found:
                 raise Changed("it changed while it was read")
@@ -234,11 +233,8 @@ class Place:
         """
         with _while("write", self.address):
             _retried(lambda: self._bucket.prepare(self._key))
-            sending = self._bucket.begin(self._key, replace=True)
+            sending = _send_parts(self._bucket, self._key, True, _in_parts(pieces))
             try:
-                for number, (part, last) in enumerate(_in_parts(pieces)):
-                    signals.check()
-                    _retried(partial(sending.send, number, part, last=last))
                 _finish(sending)
             except BaseException:
                 sending.abandon()
@@ -467,24 +463,30 @@ def _each(items: Sequence[T], action: Callable[[T], None], progress: Shown) -> N
 
 def _send(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown) -> Sending:
     """Send a file, again if the store lost what it had of it; only ``finish`` is left to do."""
-    return _retried(lambda: _send_parts(bucket, key, source, replace, progress), Lost)
+    return _retried(lambda: _send_parts(bucket, key, replace, _parts_of(source, progress)), Lost)
 
 
-def _send_parts(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown) -> Sending:
+def _send_parts(bucket: Bucket, key: str, replace: bool, parts: Iterable[tuple[bytes, bool]]) -> Sending:
+    """Send parts, each with whether it is the last; only ``finish`` is left to do."""
     sending = bucket.begin(key, replace=replace)
-    size = source.stat().st_size
-    step = max(PART_BYTES, -(-size // MOST_PARTS))
     try:
-        with source.open("rb") as file:
-            for number, start in enumerate(range(0, max(size, 1), step)):
-                signals.check()
-                part = file.read(step)
-                _retried(partial(sending.send, number, part, last=start + step >= size))
-                progress(min(1.0, (start + step) / max(size, 1)))
+        for number, (part, last) in enumerate(parts):
+            signals.check()
+            _retried(partial(sending.send, number, part, last=last))
     except BaseException:
         sending.abandon()
         raise
     return sending
+
+
+def _parts_of(source: Path, progress: Shown) -> Iterator[tuple[bytes, bool]]:
+    """Yield the parts of a file, and whether each is the last; progress is that of those that are done with."""
+    size = source.stat().st_size
+    step = max(PART_BYTES, -(-size // MOST_PARTS))
+    with source.open("rb") as file:
+        for start in range(0, max(size, 1), step):
+            yield file.read(step), start + step >= size
+            progress(min(1.0, (start + step) / max(size, 1)))
 
 
 def _in_parts(pieces: Iterable[memoryview]) -> Iterator[tuple[bytes, bool]]:
@@ -553,6 +555,11 @@ def _problem(trouble: Trouble, doing: str, address: Address) -> SccrError:
     if isinstance(trouble, Taken):
         return OutputProblem(f"{failed}: it has appeared in the meantime; use --force to replace it, or another name")
     return InputMissing(f"{failed}: {reason}") if doing == "read" else OutputProblem(f"{failed}: {reason}")
+
+
+def _size_of(found: Facts | Mapping[str, Facts]) -> int:
+    """Return the bytes of an object, or of all objects of a folder."""
+    return found.size if isinstance(found, Facts) else sum(facts.size for facts in found.values())
 
 
 def _is_plain(name: str) -> bool:
