@@ -17,6 +17,7 @@ from sccr_node.numerics.costs import (
     Shape,
     cell_propagation_operations,
     gene_propagation_operations,
+    kept_bytes,
     peak_bytes,
     search_operations,
 )
@@ -151,4 +152,4 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
         + gene_propagation_operations(shape, k_gene, int(settings["n_gene_iterations"]))
     )
     peak = peak_bytes(shape, threads, n_buffers=1, k_cell=k_cell, k_gene=k_gene, search=cells_searched_by)
-    return Cost(peak, operations, buffers=1, kept=2)
+    return Cost(peak, operations, buffers=1, kept=kept_bytes(shape, 2))

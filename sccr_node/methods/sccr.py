@@ -17,6 +17,7 @@ from sccr_node.numerics.costs import (
     Shape,
     cell_propagation_operations,
     gene_propagation_operations,
+    kept_bytes,
     peak_bytes,
     search_operations,
 )
@@ -275,4 +276,4 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
         operations += cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
         k_cell = max(k_cell, k_denoising)
     peak = peak_bytes(shape, threads, n_buffers=2, k_cell=k_cell, k_gene=k_gene, search=search)
-    return Cost(peak, operations, buffers=2, kept=4 if "denoised" in outputs else 3)
+    return Cost(peak, operations, buffers=2, kept=kept_bytes(shape, 4 if "denoised" in outputs else 3))

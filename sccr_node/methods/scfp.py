@@ -11,7 +11,14 @@ from sccr_node.methods.cells import joined_cells, search_for
 from sccr_node.methods.expression import Expression, Imputed, check_ranges
 from sccr_node.methods.stages import Stages, observed_cell_graph
 from sccr_node.numerics import Progress, Workspace
-from sccr_node.numerics.costs import Cost, Shape, cell_propagation_operations, peak_bytes, search_operations
+from sccr_node.numerics.costs import (
+    Cost,
+    Shape,
+    cell_propagation_operations,
+    kept_bytes,
+    peak_bytes,
+    search_operations,
+)
 from sccr_node.numerics.graphs import CellGraph
 from sccr_node.numerics.neighbors import DenseRows
 from sccr_node.numerics.propagation import propagate_over_cells
@@ -124,4 +131,4 @@ def cost(shape: Shape, settings: Mapping[str, Value], outputs: Collection[Output
         + cell_propagation_operations(shape, k_denoising, int(settings["n_denoising_iterations"]))
     )
     peak = peak_bytes(shape, threads, n_buffers=1, k_cell=max(k_cell, k_denoising), search=search)
-    return Cost(peak, operations, buffers=1, kept=2)
+    return Cost(peak, operations, buffers=1, kept=kept_bytes(shape, 2))

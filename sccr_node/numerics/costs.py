@@ -34,13 +34,18 @@ class Cost:
     buffers
         Matrices of cells x genes, of `buffer_bytes` each, that are part of this memory.
     kept
-        Matrices of cells x genes that all stages together return: what checkpoints take on disk.
+        What checkpoints take on disk, in bytes: the matrices of cells x genes that all stages together return.
     """
 
     bytes: int
     operations: int
     buffers: int
     kept: int
+
+
+def kept_bytes(shape: Shape, n_matrices: int) -> int:
+    """Return the bytes of so many matrices of cells x genes on disk, for `Cost.kept`."""
+    return 4 * shape.n_cells * shape.n_genes * n_matrices
 
 
 def buffer_bytes(n_cells: int, n_genes: int) -> int:

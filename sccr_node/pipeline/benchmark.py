@@ -173,7 +173,7 @@ def _kept_bytes(runs: Sequence[Run], shape: tuple[int, int]) -> int:
     whole = Shape(*shape, n_stored=0)
     settings = {name: METHODS[name].complete({}) for name in methods}
     kept = (load(name).cost(whole, settings[name], METHODS[name].outputs, threads=1).kept for name in methods)
-    return 4 * shape[0] * shape[1] * max(kept, default=0)
+    return max(kept, default=0)
 
 
 def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:

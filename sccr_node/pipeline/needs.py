@@ -178,7 +178,7 @@ def estimate(
         memory=WORKING_BYTES + max(PREPARED_BYTES * n_stored, 8 * n_stored + of_batch + largest.bytes),
         seconds=START_SECONDS + operations / (OPERATIONS_PER_SECOND * threads),
         matrices=largest.buffers,
-        kept=4 * sum(cost.kept * shape.n_cells * shape.n_genes for cost, shape in zip(costs, batches, strict=True)),
+        kept=sum(cost.kept for cost in costs),
     )
 
 
@@ -251,7 +251,7 @@ def needs_of_tuning(
         written=0,
         seconds=START_SECONDS + sum(cost_of(size).operations for size in sizes) / (OPERATIONS_PER_SECOND * threads),
         threads=threads,
-        kept=4 * n_cells * n_genes * cost_of(n_cells).kept,
+        kept=cost_of(n_cells).kept,
         ways_out=("tune on fewer cells (sccr tune --max-cells)", "use fewer threads (--threads)"),
         doing="tuning",
     )
