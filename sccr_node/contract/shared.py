@@ -193,7 +193,7 @@ class ResumableParameters(RunningParameters):
 
     @field_validator("checkpoint_dir")
     @classmethod
-    def _checkpoints_are_here(cls, given: str | None) -> str | None:
+    def _checkpoints_can_be_written(cls, given: str | None) -> str | None:
         if given is not None and re.match(r"(?!(s3|gs|az)://)[A-Za-z][A-Za-z0-9+.-]*://", given):
             raise ValueError("should be a local folder, or one at s3://, gs:// or az://")
         return given

@@ -23,7 +23,8 @@ class Stages:
 
     A stage is a function of the results of earlier stages, of the workspace, and of the settings that it uses, which
     are its keyword-only parameters. Its result depends on those settings, on the data and on the stages before it, so
-    XX
+    these are its key: in a workspace that keeps results, a run that differs only in later settings starts where they
+    are used, and so does one whose workspace has checkpoints of an earlier attempt.
 
     Parameters
     ----------
@@ -50,8 +51,7 @@ class Stages:
 
     def __call__(self, name: str, stage: Callable[..., Made], *inputs: object) -> Made:
         """Return the result of a stage, ``stage(*inputs, work, **settings)``."""
-        own = {setting: self._settings[setting] for setting in uses(stage)}
-        self._key = (*self._key, (stage.__module__, stage.__qualname__, *own.items()))
+        own = self._begun(stage)
         made = self._work.kept(self._key, lambda: self._made(name, stage, inputs, own))
         if isinstance(made, CellGraph) and made.search is not None:
             self.searches[name] = made.search
@@ -59,9 +59,13 @@ class Stages:
 
     def last(self, name: str, stage: Callable[..., Made], *inputs: object) -> Made:
         """Return the result of the last stage, which the workspace does not keep: no other stage needs it."""
+        return self._made(name, stage, inputs, self._begun(stage))
+
+    def _begun(self, stage: Callable[..., object]) -> dict[str, Value]:
+        """Add a stage to the key of all that follows; return its settings."""
         own = {setting: self._settings[setting] for setting in uses(stage)}
         self._key = (*self._key, (stage.__module__, stage.__qualname__, *own.items()))
-        return self._made(name, stage, inputs, own)
+        return own
 
     def _made(
         self, name: str, stage: Callable[..., Made], inputs: tuple[object, ...], own: Mapping[str, Value]
