@@ -137,6 +137,11 @@ def path_fields(model: type[BaseModel]) -> dict[str, str]:
     return {name: extra["path"] for name, extra in extras.items() if "path" in extra}
 
 
+def fields_of_result(model: type[BaseModel]) -> list[str]:
+    """Return the fields of a model that what it writes depends on, in their order."""
+    return [name for name, field in model.model_fields.items() if extra_of(field)["affects_result"]]
+
+
 def extra_of(field: Any) -> dict[str, Any]:
     """Return what :func:`parameter` recorded about a field, in addition to pydantic's own attributes."""
     extra = field.json_schema_extra

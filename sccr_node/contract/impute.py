@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from sccr_node.contract.fields import METHOD, OUTPUT, REPORTING, RUNNING, extra_of, parameter
+from sccr_node.contract.fields import METHOD, OUTPUT, REPORTING, RUNNING, fields_of_result, parameter
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS, Output, Value
@@ -159,11 +159,7 @@ def outputs_of(write: str) -> tuple[Output, ...]:
 
 def noted_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of all parameters that affect the result, as ``uns`` records them."""
-    noted = {
-        name: values[name]
-        for name, field in ImputeParameters.model_fields.items()
-        if extra_of(field)["affects_result"] and values.get(name) is not None
-    }
+    noted = {name: values[name] for name in fields_of_result(ImputeParameters) if values.get(name) is not None}
     if noted["genes"] != "top-variance":
         noted.pop("n_top_genes", None)
     if noted.get("genes_missing") == "error":

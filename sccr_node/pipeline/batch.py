@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,15 @@ from typing import Any
 from sccr_node.contract.batch import BatchParameters, array_index
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.errors import OutputProblem, SccrError, UsageProblem, meaning_of
-from sccr_node.pipeline.finished import is_finished, is_left_over, size_of
+from sccr_node.pipeline.finished import is_finished, is_left_over
 from sccr_node.pipeline.impute import check_file, impute_file
 from sccr_node.pipeline.manifest import ManifestProblem, ManifestRow, read_manifest
 from sccr_node.pipeline.remote import brought_near
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
-from sccr_node.runtime.resources import readable_bytes, release_memory
+from sccr_node.runtime.resources import release_memory
 from sccr_node.runtime.scratch import work_dir
 from sccr_node.runtime.words import quantity
-from sccr_node.storage.places.address import Address
 
 DONE, SKIPPED = "done", "finished before"
 
@@ -126,10 +125,11 @@ def _impute(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
 
 
 def _near(
-    row: ManifestRow, asked: ImputeParameters, console: Console
+    row: ManifestRow, asked: ImputeParameters, console: Console, by_header: Collection[str] = ()
 ) -> AbstractContextManager[tuple[ImputeParameters, dict[str, Any]]]:
     """Bring what a row reads and writes to this machine, as for any command."""
-    return brought_near(asked, {"input": row.source, "output": row.output}, {"output"}, console)
+    given = {"input": row.source, "output": row.output}
+    return brought_near(asked, given, {"output"}, console, by_header=by_header)
 
 
 def _skipped(row: ManifestRow, console: Console) -> str:
@@ -149,12 +149,7 @@ def _check(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
     if is_finished(row.source, row.output, row.params):
         return _skipped(row, console)
     asked = row.params.model_copy(update={"force": True}) if is_left_over(row.output, row.params) else row.params
-    if isinstance(row.source, Address):
-        size = readable_bytes(size_of(row.source))
-        console.say(f"{row.source}: {size}; it was not downloaded, so memory and time are not estimated")
-        with brought_near(asked, {"output": row.output}, {"output"}, console):
-            return DONE
-    with _near(row, asked, console) as (near, paths):
+    with _near(row, asked, console, by_header=["input"]) as (near, paths):
         check_file(paths["input"], paths["output"], near, console=console)
     return DONE
 

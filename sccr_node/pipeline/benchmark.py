@@ -13,7 +13,7 @@ import numpy as np
 
 from sccr_node import __version__
 from sccr_node.contract.benchmark import BenchmarkParameters
-from sccr_node.contract.fields import flag
+from sccr_node.contract.fields import fields_of_result, flag
 from sccr_node.contract.methods import METHODS
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import among
@@ -39,9 +39,6 @@ from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.checkpoints import CheckpointPlace, blobs_in
 from sccr_node.storage.copying import sha256_of
 from sccr_node.storage.targets import Target, check_targets
-
-RUNNING_FIELDS = {"log_format", "quiet", "debug", "force", "threads", "checkpoint_dir"}
-"""Fields that do not affect a benchmark's rows, except for seconds and peak memory."""
 
 EXTENSIBLE_FIELDS = {"methods", "analyses", "rates", "seeds", "candidate", "candidate_layer"}
 """Fields that say which runs there are: finished ones are kept if others are added."""
@@ -97,17 +94,18 @@ def benchmark_file(
         halves = lru_cache(maxsize=1)(partial(_halves, input_path, asked, preparation, console))
         candidates = read_candidates(asked, data, preparation, prepared, halves, console)
     digest = sha256_of(input_path)
+    affecting = set(fields_of_result(BenchmarkParameters))
     about = {
         "version": __version__,
         "sha256": digest,
         "n_cells": prepared.expression.shape[0],
         "n_genes": prepared.expression.shape[1],
         "scale": preparation.scale,
-        "params": asked.model_dump(exclude=RUNNING_FIELDS),
+        "params": asked.model_dump(include=affecting),
     }
     fingerprint = {
         **about,
-        "params": asked.model_dump(exclude=RUNNING_FIELDS | EXTENSIBLE_FIELDS),
+        "params": asked.model_dump(include=affecting - EXTENSIBLE_FIELDS),
         "genes": sha256(preparation.genes.astype(np.int64).tobytes()).hexdigest(),  # a gene file may have changed
     }
     journal = Journal(journal_file, fingerprint, force=asked.force)

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sccr_node import __version__
-from sccr_node.contract.fields import extra_of
+from sccr_node.contract.fields import fields_of_result
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import RunRecord, read_record
 from sccr_node.contract.shared import GENE_CHOICES
 from sccr_node.contract.tune import TUNED, given_numbers
 from sccr_node.data.genes import digest_of_list
 from sccr_node.data.guard import listing, reading
-from sccr_node.errors import InputMissing, NotEnoughResources, OutputProblem, SccrError
+from sccr_node.errors import NotEnoughResources, OutputProblem, SccrError
 from sccr_node.pipeline.manifest import place_of
 from sccr_node.pipeline.plan import listed_genes
 from sccr_node.pipeline.remote import fetched
@@ -82,13 +82,7 @@ def _record_of(asked: ImputeParameters) -> Path | Address:
 
 
 def _is_there(what: Path | Address) -> bool:
-    if isinstance(what, Path):
-        return os.path.lexists(what)
-    try:
-        place(what).identity()
-    except InputMissing:
-        return False
-    return True
+    return os.path.lexists(what) if isinstance(what, Path) else place(what).exists()
 
 
 def _can_be_compared(source: Path | Address) -> bool:
@@ -143,11 +137,7 @@ def _changed_parameters(record: RunRecord, asked: ImputeParameters) -> list[str]
     """Return the names of the parameters that affect the result and are others than in a record."""
     # What tuning found depends on nothing but the data and the other parameters.
     tuned = set(TUNED) - set(given_numbers(asked)) if asked.tune else set()
-    compared = [
-        name
-        for name, field in ImputeParameters.model_fields.items()
-        if extra_of(field)["affects_result"] and name not in tuned and name != "genes"
-    ]
+    compared = [name for name in fields_of_result(ImputeParameters) if name not in tuned and name != "genes"]
     now = asked.effective_parameters(asked.method_parameters())
     names = [name for name in compared if now.get(name) != record.params.get(name)]
     return names if _same_genes(record, asked) else [*names, "genes"]

@@ -65,6 +65,13 @@ class StandIns:
             self._close_bar()
         return path
 
+    @contextmanager
+    def opened(self, address: Address) -> Iterator[Path]:
+        """Lay out a file or store for the time of the block: nothing is fetched but what is read to open it."""
+        path = self.of(address)
+        with self._place(address).opened(path):
+            yield path
+
     def outline(self, address: Address) -> Path:
         """Prepare the address of an output."""
         if not address.can_be_written:
@@ -139,6 +146,7 @@ def brought_near(
     written: Collection[str],
     console: Console,
     only: Collection[str] | None = None,
+    by_header: Collection[str] = (),
 ) -> Iterator[tuple[Given, dict[str, Any]]]:
     """Replace the remote addresses among the parameters and arguments of a command by paths of this machine.
 
@@ -154,6 +162,8 @@ def brought_near(
         Shows progress.
     only
         The parameters concerned (default: all).
+    by_header
+        The arguments of which the command reads no values: they are not fetched, but opened where they are.
 
     Yields
     ------
@@ -173,15 +183,19 @@ def brought_near(
         yield asked, dict(given)
         return
     force = bool(getattr(asked, "force", False))
-    with stand_ins(console) as near:
+    with stand_ins(console) as near, ExitStack() as opened:
         # What could not be written is refused before a long download.
         for name in wanted.keys() & outputs:
             for address in wanted[name]:
                 near.outline(address)
-        inputs = [address for name in wanted.keys() - outputs for address in wanted[name]]
-        near.check_outputs([near.of(address) for address in inputs], force=force)
-        for address in inputs:
-            near.fetch(address)
+        inputs = {name: wanted[name] for name in wanted.keys() - outputs}
+        near.check_outputs([near.of(address) for found in inputs.values() for address in found], force=force)
+        for name, found in inputs.items():
+            for address in found:
+                if name in by_header:
+                    opened.enter_context(near.opened(address))
+                else:
+                    near.fetch(address)
         arguments = {name: _replaced(value, near.of) for name, value in given.items()}
         with delivering(partial(near.delivered, force=force)):
             yield (

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sccr_node.contract.fields import extra_of
+from sccr_node.contract.fields import fields_of_result
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import RunRecord
@@ -339,7 +339,7 @@ def sample_name(result: Path) -> str:
 
 def _parameter_facts(parameters: Mapping[str, Any]) -> list[Fact]:
     fields = ImputeParameters.model_fields
-    known = [name for name in fields if name in parameters and extra_of(fields[name])["affects_result"]]
+    known = [name for name in fields_of_result(ImputeParameters) if name in parameters]
     shown = known + sorted(name for name in parameters if name not in fields)
     return [
         Fact(readable(name), _readable_value(parameters[name]), str(fields[name].title) if name in fields else "")

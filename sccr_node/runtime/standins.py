@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 
 _addresses: dict[str, str] = {}
@@ -10,6 +13,9 @@ _addresses: dict[str, str] = {}
 
 _identities: dict[str, str] = {}
 """What the remote files were that were fetched, by their stand-ins."""
+
+_open: dict[str, RawIOBase] = {}
+"""Stand-ins of remote files that are not fetched, but read through an object that fetches what is read."""
 
 _USER_INFORMATION = re.compile(r"(https?://)[^\s/@'\"]*@")
 _SIGNED = re.compile(r"((?:https?|az)://[^\s?#'\"]*)[?#][^\s'\"]*")
@@ -28,6 +34,21 @@ def identify(path: Path, identity: str) -> None:
 def identity_of(path: Path) -> str | None:
     """Return what a stand-in was fetched from; None for a file of this machine."""
     return _identities.get(str(path))
+
+
+@contextmanager
+def standing_open(path: Path, file: RawIOBase) -> Iterator[None]:
+    """Have a stand-in read through an object for the time of the block."""
+    _open[str(path)] = file
+    try:
+        yield
+    finally:
+        del _open[str(path)]
+
+
+def read_through(path: Path) -> RawIOBase | Path:
+    """Return what a file is opened by: its path, unless it is a stand-in that is read through an object."""
+    return _open.get(str(path), path)
 
 
 def as_shown(text: object) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from sccr_node.errors import InputProblem
 from sccr_node.runtime import signals
+from sccr_node.runtime.standins import read_through
 from sccr_node.storage.copying import copy_file
 from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet, storable_elements
 from sccr_node.storage.targets import Target
@@ -59,10 +60,11 @@ class H5adFormat(StoreFormat):
         # Shared file systems often have no locks, or refuse them with their own error; a copy that is still staged is
         # locked by this very process. Reading requires no lock.
         file: AbstractContextManager[Any]
+        found = read_through(path)
         try:
-            file = h5py.File(path, "r", locking="best-effort")
+            file = h5py.File(found, "r", locking="best-effort")
         except OSError:
-            file = h5py.File(path, "r", locking=False)
+            file = h5py.File(found, "r", locking=False)
         if find_spec("hdf5plugin") is not None and missing_filters(file):
             import hdf5plugin  # noqa: F401  (which registers its filters)
         return file

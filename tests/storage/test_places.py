@@ -6,8 +6,10 @@ import re
 import threading
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sccr_node.errors import InputMissing, NotEnoughResources, UsageProblem
@@ -16,7 +18,9 @@ from sccr_node.storage.places import is_remote, place
 from sccr_node.storage.places.address import Address
 from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Sending, Taken
 from sccr_node.storage.places.transfer import CLAIM, Place
+from sccr_node.storage.places.window import BLOCK, Window
 from sccr_node.storage.targets import StoreTarget
+from tests.support.simulated import simulated
 
 
 class Files(BaseHTTPRequestHandler):
@@ -24,6 +28,8 @@ class Files(BaseHTTPRequestHandler):
 
     files: dict[str, bytes] = {}
     failures: list[str] = []
+    has_ranges = True
+    asked: list[tuple[int, int]] = []
 
     def do_GET(self):
         data = self.files.get(self.path.partition("?")[0])
@@ -31,14 +37,17 @@ class Files(BaseHTTPRequestHandler):
         if failure.isdigit() or data is None:
             self.send_error(int(failure or 404))
             return
-        start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or ["", "0"])[1])
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(data) - start))
+        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if self.has_ranges else None
+        start = int(asked[1]) if asked else 0
+        stop = min(int(asked[2]) + 1, len(data)) if asked and asked[2] else len(data)
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+            self.asked.append((start, stop))
+        self.send_header("Content-Length", str(stop - start))
         self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
         self.end_headers()
-        end = len(data) // 2 if failure == "break off" else len(data)
+        end = (start + stop) // 2 if failure == "break off" else stop
         try:
             self.wfile.write(data[start:end])
         except OSError:
@@ -53,6 +62,7 @@ def web(monkeypatch, tmp_path):
     """The address of a server, whose files and failures are those of ``Files``."""
     monkeypatch.setattr(Files, "files", {})
     monkeypatch.setattr(Files, "failures", [])
+    monkeypatch.setattr(Files, "asked", [])
     monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", (0.01,) * 4)
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
@@ -149,6 +159,115 @@ def test_what_cannot_be_written(web, counts_file, tmp_path, sccr):
     code, _, err = sccr("impute", f"{web}/none.h5ad?sig=secret", tmp_path / "o.h5ad")
     assert code == 66 and f"cannot read {web}/none.h5ad: there is no such object" in err
     assert not (tmp_path / "o.h5ad").exists()
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A file whose values are many times as large as its headers: counts as real ones, and a large layer."""
+    adata = simulated(n_cells=400, n_genes=300, n_types=3, n_batches=2)
+    adata.layers["noise"] = np.random.default_rng(0).random((400, 300)).astype(np.float32)
+    adata.obsm["noise"] = np.random.default_rng(0).random((400, 20_000)).astype(np.float32)
+    adata.write_h5ad(tmp_path / "large.h5ad")
+    return tmp_path / "large.h5ad"
+
+
+def test_a_check_of_a_remote_file_reads_its_headers_alone(web, large, tmp_path, sccr):
+    Files.files["/large.h5ad"] = large.read_bytes()
+    manifest = tmp_path / "samples.csv"
+    output = tmp_path / "out.h5ad"
+    manifest.write_text(f"input,output,batch_key\n{web}/large.h5ad?sig=secret,{output},batch\n")
+    code, _, err = sccr("batch", "--manifest", manifest, "--check", "--threads", 1)
+    assert code == 0, err
+    assert f"X of {web}/large.h5ad: 400 cells × 300 genes; values were not scanned" in err
+    assert "estimate: " in err and "secret" not in err
+    near = tmp_path / "near.csv"
+    near.write_text(f"input,output,batch_key\n{large},{output},batch\n")
+    _, _, local = sccr("batch", "--manifest", near, "--check", "--threads", 1)
+    assert estimate_in(local) == estimate_in(err)  # as if it were on this machine
+    assert sum(stop - start for start, stop in Files.asked) < large.stat().st_size / 10
+    assert not output.exists() and not list((tmp_path / "scratch").iterdir())
+
+
+def estimate_in(said):
+    return re.search(r"estimate: .* on", said)[0]
+
+
+def test_a_check_finds_what_headers_tell(web, large, tmp_path, sccr):
+    Files.files["/large.h5ad"] = large.read_bytes()
+    Files.files["/cut.h5ad"] = large.read_bytes()[: large.stat().st_size // 2]
+    Files.files["/text.h5ad"] = b"not a matrix\n" * 30_000
+    manifest = tmp_path / "samples.csv"
+    rows = ["large.h5ad,a.h5ad,sample,", "cut.h5ad,b.h5ad,,", "text.h5ad,c.h5ad,,", "large.h5ad,d.h5ad,,none"]
+    lines = [f"{web}/{row.replace(',', f',{tmp_path}/', 1)}" for row in rows]
+    manifest.write_text("\n".join(["input,output,batch_key,layer", *lines, ""]))
+    code, _, err = sccr("batch", "--manifest", manifest, "--check", "--threads", 1)
+    assert code == 65
+    assert f"obs of {web}/large.h5ad has no column 'sample'" in err
+    assert f"{web}/cut.h5ad is damaged or incomplete" in err
+    assert f"{web}/text.h5ad is " in err
+    assert "has no layer 'none'; its layers: noise" in err
+    assert "1 can" not in err and "4 failed" in err
+
+
+def test_a_check_of_a_file_whose_server_breaks_off(web, large, tmp_path, sccr):
+    Files.files["/large.h5ad"] = large.read_bytes()
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text(f"input,output\n{web}/large.h5ad,{tmp_path / 'out.h5ad'}\n")
+    Files.failures += ["503", "", "break off", "", "503", ""]
+    assert sccr("batch", "--manifest", manifest, "--check", "--threads", 1)[0] == 0
+    Files.failures += [*["503"] * 20, "", "", ""]  # from the fourth answer on: the file is open by then
+    code, _, err = sccr("batch", "--manifest", manifest, "--check", "--threads", 1)
+    assert code == 75
+    assert f"cannot read {web}/large.h5ad: 503" in err
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_file_whose_server_sends_no_parts_is_fetched_to_be_checked(web, large, tmp_path, sccr, monkeypatch):
+    monkeypatch.setattr(Files, "has_ranges", False)
+    Files.files["/large.h5ad"] = large.read_bytes()
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text(f"input,output\n{web}/large.h5ad,{tmp_path / 'out.h5ad'}\n")
+    code, _, err = sccr("batch", "--manifest", manifest, "--check", "--threads", 1)
+    assert code == 0 and "400 cells × 300 genes; values were not scanned" in err
+
+
+def test_a_window_gives_what_the_file_has(tmp_path):
+    data = np.random.default_rng(0).bytes(5 * BLOCK + 17)
+    asked: list[tuple[int, int]] = []
+
+    def fetch(start, end):
+        asked.append((start, end))
+        return data[start:end]
+
+    with Window(fetch, len(data), tmp_path / "kept") as window:
+        random = np.random.default_rng(1)
+        for _ in range(200):
+            start, count = int(random.integers(len(data) + 10)), int(random.integers(2 * BLOCK))
+            window.seek(start)
+            assert window.read(count) == data[start : start + count]
+        assert window.seek(-3, os.SEEK_END) == len(data) - 3
+        assert window.read() == data[-3:] and window.read(1) == b""
+        assert window.fetched == len(data)
+    fetched = sorted(asked)
+    assert all(end == start for (_, end), (start, _) in pairwise(fetched)), "a block was fetched twice"
+
+
+def test_a_window_reads_ahead_and_keeps_what_fetching_failed_with(tmp_path):
+    asked: list[tuple[int, int]] = []
+
+    def fetch(start, end):
+        asked.append((start, end))
+        if start >= 64 * BLOCK:
+            raise NotEnoughResources("gone")
+        return bytes(end - start)
+
+    with Window(fetch, 128 * BLOCK, tmp_path / "kept") as window:
+        for _ in range(64 * 4):
+            window.read(BLOCK // 4)
+        assert len(asked) < 10  # 64 blocks, each time twice as many at once
+        assert window.read(1) == b"" and isinstance(window.failure, NotEnoughResources)
+        window.seek(0)
+        assert window.read(1) == b""  # whoever reads on is told nothing that could be mistaken for the file
 
 
 class Dead(Exception):

@@ -52,14 +52,14 @@ class AzureContainer(Bucket):
         return _facts_of(found)
 
     @contextmanager
-    def read(self, key: str, facts: Facts, start: int) -> Iterator[Iterator[bytes]]:
+    def read(self, key: str, facts: Facts, start: int, end: int | None = None) -> Iterator[Iterator[bytes]]:
         """Read an object from a byte on."""
         from azure.core import MatchConditions
 
         with _explained():
             stream = self._container.get_blob_client(key).download_blob(
                 offset=start,
-                length=facts.size - start,
+                length=(facts.size if end is None else end) - start,
                 etag=facts.tag,
                 match_condition=MatchConditions.IfNotModified,
                 max_concurrency=1,

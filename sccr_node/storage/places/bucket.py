@@ -44,6 +44,10 @@ class Lost(Trouble):
     """The store no longer knows what was sent of an object: all of it has to be sent again."""
 
 
+class Whole(Refused):
+    """Parts of it cannot be read: only the whole."""
+
+
 class Changed(Passing):
     """The object is not the one that reading began with."""
 
@@ -55,6 +59,11 @@ def taken() -> Iterator[None]:
         yield
     except Changed as failure:
         raise Taken(str(failure)) from failure
+
+
+def byte_range(start: int, end: int | None) -> str:
+    """Return an HTTP Range for the bytes from one position up to another one, or to the end."""
+    return f"bytes={start}-{'' if end is None else end - 1}"
 
 
 def trouble_of(status: int, reason: str) -> Trouble:
@@ -123,8 +132,10 @@ class Bucket(ABC):
         """Return the facts of an object."""
 
     @abstractmethod
-    def read(self, key: str, facts: Facts, start: int) -> AbstractContextManager[Iterator[bytes]]:
-        """Read an object from a byte on, in blocks; raises Changed if it is not the one with these facts."""
+    def read(
+        self, key: str, facts: Facts, start: int, end: int | None = None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Read an object from a byte on (up to another one), in blocks; raises Changed if its facts are others."""
 
     @abstractmethod
     def listing(self, prefix: str) -> Iterator[tuple[str, Facts]]:

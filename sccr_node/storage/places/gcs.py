@@ -53,13 +53,13 @@ class GoogleBucket(Bucket):
         return _facts_of(blob)
 
     @contextmanager
-    def read(self, key: str, facts: Facts, start: int) -> Iterator[Iterator[bytes]]:
+    def read(self, key: str, facts: Facts, start: int, end: int | None = None) -> Iterator[Iterator[bytes]]:
         """Read an object from a byte on."""
-        yield self._blocks(key, facts, start)
+        yield self._blocks(key, facts, start, facts.size if end is None else end)
 
-    def _blocks(self, key: str, facts: Facts, start: int) -> Iterator[bytes]:
-        for begin in range(start, facts.size, _BYTES_AT_A_TIME):
-            end = min(begin + _BYTES_AT_A_TIME, facts.size) - 1
+    def _blocks(self, key: str, facts: Facts, start: int, stop: int) -> Iterator[bytes]:
+        for begin in range(start, stop, _BYTES_AT_A_TIME):
+            end = min(begin + _BYTES_AT_A_TIME, stop) - 1
             # Raw: what is stored compressed would otherwise be unpacked on the way, and differ in size.
             conditions = {"if_generation_match": int(facts.tag), "raw_download": True, "checksum": None}
             with _explained():

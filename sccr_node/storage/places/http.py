@@ -20,6 +20,8 @@ from sccr_node.storage.places.bucket import (
     Passing,
     Refused,
     Sending,
+    Whole,
+    byte_range,
     trouble_of,
 )
 
@@ -51,18 +53,20 @@ class WebHost(Bucket):
             return _facts_of(answer)
 
     @contextmanager
-    def read(self, key: str, facts: Facts, start: int) -> Iterator[Iterator[bytes]]:
+    def read(self, key: str, facts: Facts, start: int, end: int | None = None) -> Iterator[Iterator[bytes]]:
         """Read a file from a byte on."""
         request = self._request(key)
-        if start:
-            request.add_header("Range", f"bytes={start}-")
+        if start or end is not None:
+            request.add_header("Range", byte_range(start, end))
         with _explained():
             answer = self._open(request, timeout=ANSWER_SECONDS_OF_A_STORE)
         try:
             if _facts_of(answer).tag != facts.tag:
                 raise Changed("it changed while it was read")
-            # A server without ranges begins again.
-            yield _blocks(answer, skipped=start if answer.status != http.HTTPStatus.PARTIAL_CONTENT else 0)
+            whole = answer.status != http.HTTPStatus.PARTIAL_CONTENT  # a server without ranges begins again
+            if whole and end is not None and start:
+                raise Whole("the server sends whole files only")
+            yield _blocks(answer, skipped=start if whole else 0)
         finally:
             answer.close()
 

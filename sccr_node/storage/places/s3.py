@@ -18,6 +18,7 @@ from sccr_node.storage.places.bucket import (
     Refused,
     Sending,
     Trouble,
+    byte_range,
     client_library,
     taken,
     trouble_of,
@@ -54,10 +55,10 @@ class S3Bucket(Bucket):
         return Facts(found["ContentLength"], found["ETag"])
 
     @contextmanager
-    def read(self, key: str, facts: Facts, start: int) -> Iterator[Iterator[bytes]]:
+    def read(self, key: str, facts: Facts, start: int, end: int | None = None) -> Iterator[Iterator[bytes]]:
         """Read an object from a byte on."""
         # botocore compares the checksum that S3 keeps, if an object is read whole.
-        part = {"Range": f"bytes={start}-"} if start else {}
+        part = {"Range": byte_range(start, end)} if start or end is not None else {}
         with _explained():
             body = self._client.get_object(Bucket=self._name, Key=key, IfMatch=facts.tag, **part)["Body"]
 

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,7 @@ from typing import IO, TypeVar
 from sccr_node.errors import InputMissing, NotEnoughResources, OutputProblem, SccrError
 from sccr_node.runtime import signals
 from sccr_node.runtime.scratch import check_scratch, in_scratch
+from sccr_node.runtime.standins import standing_open
 from sccr_node.storage.places.address import WEB, Address
 from sccr_node.storage.places.bucket import (
     Absent,
@@ -29,7 +30,9 @@ from sccr_node.storage.places.bucket import (
     Sending,
     Taken,
     Trouble,
+    Whole,
 )
+from sccr_node.storage.places.window import Window
 from sccr_node.storage.targets import MARKER, METADATA, ZARR_NODES
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -122,6 +125,20 @@ class Place:
             tag = hashlib.sha256(lines.encode()).hexdigest()
         return f"{_size_of(found)} bytes, {tag}"
 
+    def exists(self) -> bool:
+        """Return whether there is a file or folder that may be looked at.
+
+        Raises
+        ------
+        NotEnoughResources
+            The store cannot be reached.
+        """
+        with _while("read", self.address):
+            try:
+                return _retried(self._contents_if_any) is not None
+            except (Absent, Refused):  # of a bucket, too
+                return False
+
     def size(self) -> int:
         """Return the bytes of the file, or of all files in the folder; raises as :meth:`identity`."""
         with _while("read", self.address):
@@ -146,6 +163,78 @@ class Place:
             self._fetch_objects(found, to, progress)
             if self._contents() != found:
                 raise Changed("it changed while it was read")
+
+    @contextmanager
+    def opened(self, to: Path) -> Iterator[None]:
+        """Lay the place out on this machine, where it can be opened for the time of the block, without its values.
+
+        Those blocks of a file are fetched that are read through :func:`~sccr_node.runtime.standins.read_through`; of a
+        zarr store, what tells names, tables and shapes. All else is fetched whole.
+
+        Raises
+        ------
+        InputMissing, NotEnoughResources
+            As :meth:`fetch`; also while the block reads.
+        """
+        with _while("read", self.address):
+            found = self._contents()
+            opening: AbstractContextManager[None] = nullcontext()
+            if isinstance(found, Facts):
+                whole = not self._has_parts(found)
+                opening = opening if whole else self._through_window(found, to)
+            else:
+                whole = ZARR_NODES.isdisjoint(found)  # a 10x folder
+                told = {name: facts for name, facts in found.items() if not whole and _tells_shape(name)}
+                self._fetch_objects(told, to, _unseen)
+        if whole:
+            self.fetch(to)
+        with opening:
+            yield
+
+    @contextmanager
+    def _through_window(self, facts: Facts, to: Path) -> Iterator[None]:
+        window = Window(partial(self._part, facts), facts.size, to)
+        try:
+            with standing_open(to, window):
+                window.read(1)  # the kind of a file is read from what was kept
+                if window.failure is None:
+                    yield
+        except Exception:
+            if window.failure is None:
+                raise
+        finally:
+            window.close()
+        if window.failure is not None:
+            raise window.failure
+
+    def _has_parts(self, facts: Facts) -> bool:
+        """Return whether some bytes of the object can be read without those before them."""
+        try:
+            self._receive_part(facts, max(0, facts.size - 1), facts.size)
+        except Whole:
+            return False
+        return True
+
+    def _part(self, facts: Facts, start: int, end: int) -> bytes:
+        with _while("read", self.address):
+            return self._receive_part(facts, start, end)
+
+    def _receive_part(self, facts: Facts, start: int, end: int) -> bytes:
+        """Return some bytes of the object with these facts."""
+
+        def part() -> bytes:
+            content = bytearray()
+            with self._bucket.read(self._key, facts, start, end) as blocks:
+                for block in blocks:
+                    signals.check()
+                    content += block
+                    if len(content) >= end - start:
+                        break
+            if len(content) < end - start:
+                raise Passing("the connection ended early")
+            return bytes(content[: end - start])
+
+        return _retried(part)
 
     def outline(self, to: Path) -> None:
         """Make what the place looks like from outside: empty files for objects, but for those that say what it is.
@@ -560,6 +649,13 @@ def _problem(trouble: Trouble, doing: str, address: Address) -> SccrError:
 def _size_of(found: Facts | Mapping[str, Facts]) -> int:
     """Return the bytes of an object, or of all objects of a folder."""
     return found.size if isinstance(found, Facts) else sum(facts.size for facts in found.values())
+
+
+def _tells_shape(name: str) -> bool:
+    """Return whether a file of a zarr store tells names, tables or shapes, and not values or whatever else there is."""
+    *groups, last = name.split("/")
+    # Of a sparse matrix, the pointers are few, and are checked when it is opened.
+    return last in METADATA or "indptr" in groups or groups[:1] in (["obs"], ["var"]) or groups[:2] == ["raw", "var"]
 
 
 def _is_plain(name: str) -> bool:
