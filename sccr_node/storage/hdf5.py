@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,11 @@ class H5adFormat(StoreFormat):
             file = h5py.File(found, "r", locking="best-effort")
         except OSError:
             file = h5py.File(found, "r", locking=False)
-        if find_spec("hdf5plugin") is not None and missing_filters(file):
-            import hdf5plugin  # noqa: F401  (which registers its filters)
+        with ExitStack() as failing:
+            failing.enter_context(file)
+            if find_spec("hdf5plugin") is not None and missing_filters(file):
+                import hdf5plugin  # noqa: F401  (which registers its filters)
+            failing.pop_all()
         return file
 
     def appender(self, path: Path, compression: str, threads: int | None, *, new: bool = False) -> Appender:

@@ -618,3 +618,34 @@ def test_a_manifest_of_remote_rows(s3, counts, here, tmp_path, capfd, monkeypatc
     records = [key for key in read if key.endswith(".record.json")]
     assert set(read) - set(records) == {"batch/samples.csv"} and len(records) == 3
     assert s3.tags("batch/") == there
+
+
+def test_a_check_reads_the_headers_of_remote_rows(store, tmp_path, capfd, monkeypatch):
+    adata = simulated(n_cells=60, n_genes=80, n_types=3, n_batches=2)
+    adata.uns["much"] = np.random.default_rng(0).random(2**20)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    adata.write_zarr(tmp_path / "in.zarr")
+    for name in ("in.h5ad", "in.zarr"):
+        place(store.address(f"headers/{name}")).publish(tmp_path / name, force=False)
+    read: list[tuple[str, int]] = []
+    bucket = type(bucket_of(Address.of(store.address("headers"))))
+    reader = bucket.read
+
+    def noted(self, key, facts, start, end=None):
+        read.append((key, (facts.size if end is None else end) - start))
+        return reader(self, key, facts, start, end)
+
+    monkeypatch.setattr(bucket, "read", noted)
+    said = {}
+    for where, parent in (("near", str(tmp_path)), ("far", store.address("headers"))):
+        manifest = tmp_path / f"{where}.csv"
+        rows = [f"{parent}/{name},{tmp_path}/out.{name},batch" for name in ("in.h5ad", "in.zarr")]
+        manifest.write_text("\n".join(["input,output,batch_key", *rows, ""]))
+        code, text = sccr(capfd, "batch", "--manifest", manifest, "--check", "--threads", 1)
+        assert code == 0, text
+        said[where] = [line.partition("estimate: ")[2] for line in text.splitlines() if "estimate: " in line]
+        assert text.count("60 cells × 80 genes; values were not scanned") == 2
+    assert said["far"] == said["near"] and len(said["near"]) == 2
+    assert sum(count for key, count in read if key.endswith("in.h5ad")) < 2**20  # of the 8 MB
+    of_store = [key.partition("in.zarr/")[2] for key, _ in read if "in.zarr/" in key]
+    assert of_store and not [key for key in of_store if key.startswith(("uns/much/0", "X/data/0", "X/indices/0"))]

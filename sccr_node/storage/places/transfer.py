@@ -194,18 +194,14 @@ class Place:
     @contextmanager
     def _through_window(self, facts: Facts, to: Path) -> Iterator[None]:
         window = Window(partial(self._part, facts), facts.size, to)
-        try:
-            with standing_open(to, window):
+        with window, standing_open(to, window):
+            try:
                 window.read(1)  # the kind of a file is read from what was kept
+                yield
+            except Exception:
                 if window.failure is None:
-                    yield
-        except Exception:
-            if window.failure is None:
-                raise
-        finally:
-            window.close()
-        if window.failure is not None:
-            raise window.failure
+                    raise
+                raise window.failure from None
 
     def _has_parts(self, facts: Facts) -> bool:
         """Return whether some bytes of the object can be read without those before them."""

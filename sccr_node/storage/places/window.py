@@ -33,7 +33,7 @@ class Window(io.RawIOBase):
     fetched
         Bytes fetched so far.
     failure
-        What fetching failed with: a library that reads has no way to pass it on.
+        What fetching failed with: a library that reads may not pass it on.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, kept: Path) -> None:
@@ -68,19 +68,28 @@ class Window(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: object) -> int:
-        """Read as many bytes as there are room for; fewer only at the end, or if fetching fails."""
+        """Read as many bytes as there is room for; fewer only at the end.
+
+        Raises
+        ------
+        OSError
+            Fetching failed, now or before.
+        """
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         end = min(self._position + len(view), self._size)
-        if self.failure is not None or end <= self._position:
+        if end <= self._position:
             return 0
         try:
-            self._have_blocks(self._position // BLOCK, -(-end // BLOCK))
-            with in_scratch():
-                self._kept.seek(self._position)
-                count = self._kept.readinto(view[: end - self._position])
-        except BaseException as failure:  # noqa: BLE001 - also a signal: HDF5 would only say that reading failed
-            self.failure = failure
-            return 0
+            if self.failure is None:
+                self._have_blocks(self._position // BLOCK, -(-end // BLOCK))
+                with in_scratch():
+                    self._kept.seek(self._position)
+                    count = self._kept.readinto(view[: end - self._position])
+        except BaseException as failure:  # noqa: BLE001 - also a signal: it must not end within a library
+            self.failure = _alone(failure)
+        if self.failure is not None:
+            # HDF5 takes a short read for a whole one, and works with whatever was in its memory.
+            raise OSError("fetching failed") from None
         self._position += count
         return count
 
@@ -107,3 +116,12 @@ class Window(io.RawIOBase):
             self.fetched += len(content)
             self._have.update(range(first, last))
             first = self._next = last
+
+
+def _alone(failure: BaseException) -> BaseException:
+    """Return an exception without what it was raised from: frames, kept, would keep what HDF5 has open to the end.
+
+    The library is taken down first then, and the process crashes.
+    """
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)
