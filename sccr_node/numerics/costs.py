@@ -7,9 +7,12 @@ from sccr_node.numerics.neighbors import SEARCHES, buffer_size
 from sccr_node.numerics.neighbors.candidates import SPARE_CANDIDATES
 from sccr_node.numerics.propagation import GENE_BLOCK, block_width
 
-PROPAGATED = 2.2
-SPARSE = 4.0
-"""How much longer an operation takes in a propagation, and in a search among sparse rows, than one in a search."""
+SPARSE = 6.0
+"""How much longer an operation takes in a search among sparse rows than in one among dense ones."""
+
+PROPAGATED, CACHED_NODES, DISPERSED = 1.1, 8_000, 0.27
+"""The same for a propagation over up to so many nodes, and the power with which it grows beyond: neighbours are then
+farther apart in memory."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,14 @@ def search_operations(n_rows: int, n_values: int, search: str = "exact", *, spar
 
 def cell_propagation_operations(shape: Shape, k_cell: int, n_iterations: int) -> int:
     """Return the operations of one propagation over a symmetric cell graph."""
-    return int(PROPAGATED * n_iterations * shape.n_cells * 2 * (k_cell + 1) * shape.n_genes * 2)
+    return _propagation(shape.n_cells, k_cell, n_iterations, shape.n_genes)
 
 
 def gene_propagation_operations(shape: Shape, k_gene: int, n_iterations: int) -> int:
     """Return the operations of one propagation over a symmetric gene graph."""
-    return int(PROPAGATED * n_iterations * shape.n_genes * 2 * (k_gene + 1) * shape.n_cells * 2)
+    return _propagation(shape.n_genes, k_gene, n_iterations, shape.n_cells)
+
+
+def _propagation(n_nodes: int, k: int, n_iterations: int, n_columns: int) -> int:
+    slower = PROPAGATED * max(1.0, n_nodes / CACHED_NODES) ** DISPERSED
+    return int(slower * n_iterations * n_nodes * 2 * (k + 1) * n_columns * 2)

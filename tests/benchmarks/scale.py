@@ -2,7 +2,7 @@
 
     python tests/benchmarks/scale.py --out RESULTS --cells 23833 --data ATLAS.h5ad [--magic PYTHON-OF-ITS-ENVIRONMENT]
     python tests/benchmarks/scale.py --out RESULTS --cells 1000000 --simulated --tools auto --repeats 1
-    python tests/benchmarks/scale.py --out RESULTS --collect
+    python tests/benchmarks/scale.py --out RESULTS --collect [--plot docs/figures/scale.svg]
 
 Every figure is of a fresh process, from file to file; the tools take turns, and finished runs are kept in RESULTS. More
 cells than the atlas has are copies of it, each thinned to half of its molecules with a seed of its own. Inputs are made
@@ -25,6 +25,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import anndata as ad
     import numpy as np
     import scipy.sparse as sp
@@ -32,10 +34,20 @@ if TYPE_CHECKING:
 N_GENES = 2000
 COPIES_LOOKED_AT = 300
 N_NEIGHBORS = 15
+FITTED_FROM = 71_499
 OURS = ("auto", "exact", "clustered")
 NARROW = {"avx2": "auto", "magic-avx2": "magic"}
 """The same tools with the instructions of a CPU that has no AVX-512: our kernels, and OpenBLAS in both."""
 TOOLS = (*OURS, "magic", *NARROW, "pca", "scanpy")
+
+
+SHOWN = {
+    "auto": ("#0072B2", "o", "sccr"),
+    "magic": ("#D55E00", "s", "MAGIC 3.0.0"),
+    "pca": ("#888888", "^", "PCA, 20 components"),
+    "scanpy": ("#009E73", "D", "scanpy: neighbours, Leiden"),
+}
+"""The lines of the plot: colour, marker and name."""
 
 
 def atlas(data: Path, n_cells: int, seed: int = 0) -> tuple[ad.AnnData, np.ndarray]:
@@ -202,6 +214,53 @@ def run(arguments: argparse.Namespace) -> None:
                 print(f"{arguments.cells:,} cells, {tool}: {found['seconds']:.1f} s", file=sys.stderr)
 
 
+def _finished(out: Path) -> Iterator[tuple[Path, dict, dict[str, list[dict]]]]:
+    """Yield what is known of each input, and its finished runs by tool; from few cells to many."""
+    for about in sorted(out.glob("*/about.json"), key=lambda path: json.loads(path.read_text())["cells"]):
+        runs = [json.loads(path.read_text()) for path in about.parent.glob("*.[0-9].json")]
+        of_tool = {tool: [each for each in runs if each["tool"] == tool and not each["failed"]] for tool in TOOLS}
+        yield about, json.loads(about.read_text()), {tool: good for tool, good in of_tool.items() if good}
+
+
+def _medians(runs: list[dict]) -> dict[str, float]:
+    return {name: statistics.median(each[name] for each in runs) for name in ("seconds", "peak")}
+
+
+def exponent(points: list[tuple[int, float]]) -> float:
+    """Return how time grows with the cells, as a power, by least squares among logarithms."""
+    from math import log
+
+    xs, ys = zip(*((log(cells), log(seconds)) for cells, seconds in points), strict=True)
+    return statistics.linear_regression(xs, ys).slope
+
+
+def plot(out: Path, to: Path) -> None:
+    """Draw time and memory of each tool by the number of cells."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "scale"
+    import matplotlib.pyplot as plt
+
+    lines: dict[str, list[tuple[int, dict[str, float]]]] = {}
+    for _, told, of_tool in _finished(out):
+        for tool, good in of_tool.items():
+            if tool in SHOWN:
+                lines.setdefault(tool, []).append((told["cells"], _medians(good)))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axis, name, scale, label in ((axes[0], "seconds", 1, "seconds"), (axes[1], "peak", 1e9, "peak memory, GB")):
+        for tool, points in lines.items():
+            color, marker, called = SHOWN[tool]
+            cells = [n for n, _ in points]
+            axis.plot(cells, [found[name] / scale for _, found in points], color=color, marker=marker, label=called)
+        axis.set(xscale="log", yscale="log", xlabel="cells", ylabel=label)
+        axis.grid(visible=True, which="major", alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(to, metadata={"Date": None})
+
+
 def collected(out: Path) -> str:
     """Return the tables, as markdown."""
     lines = [
@@ -213,18 +272,8 @@ def collected(out: Path) -> str:
         "| estimated / measured time | memory |",
         "|---" * 11 + "|",
     ]
-    for about in sorted(out.glob("*/about.json"), key=lambda path: json.loads(path.read_text())["cells"]):
-        told = json.loads(about.read_text())
-        runs = [json.loads(path.read_text()) for path in about.parent.glob("*.[0-9].json")]
-        of_tool = {
-            tool: good
-            for tool in TOOLS
-            if (good := [each for each in runs if each["tool"] == tool and not each["failed"]])
-        }
-        middle = {
-            tool: {name: statistics.median(each[name] for each in good) for name in ("seconds", "peak")}
-            for tool, good in of_tool.items()
-        }
+    for about, told, of_tool in _finished(out):
+        middle = {tool: _medians(good) for tool, good in of_tool.items()}
         data = told["data"] + (f" ({told['copies']:.0%} copies)" if told.get("copies") else "")
         for tool, good in of_tool.items():
             rival = "magic-avx2" if tool in NARROW else "magic"
@@ -237,6 +286,13 @@ def collected(out: Path) -> str:
             lines.append("| " + " | ".join([data, f"{told['cells']:,}", tool, str(len(good)), *figures]) + " |")
             if tool in OURS:
                 stages.append(_stages(data, told["cells"], tool, good, about.with_name("estimate.json")))
+    points = [
+        (told["cells"], _medians(of_tool["auto"])["seconds"])
+        for _, told, of_tool in _finished(out)
+        if "auto" in of_tool and told["cells"] >= FITTED_FROM
+    ]
+    if len(points) > 1:
+        stages += ["", f"Time of auto from {points[0][0]:,} cells on: cells to the power of {exponent(points):.2f}."]
     return "\n".join([*lines, "", *stages])
 
 
@@ -274,9 +330,12 @@ def main() -> None:
     parser.add_argument("--magic", help="Python of MAGIC's environment")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--collect", action="store_true")
+    parser.add_argument("--plot", type=Path, help="with --collect: the figure")
     arguments = parser.parse_args()
     if arguments.collect:
         print(collected(arguments.out))
+        if arguments.plot:
+            plot(arguments.out, arguments.plot)
     else:
         run(arguments)
 

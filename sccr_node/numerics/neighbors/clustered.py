@@ -19,7 +19,7 @@ from sccr_node.numerics.workspace import Workspace
 
 GROUP_ROWS = 128
 MANY_ROWS = 1 << 18  # from here on groups are twice as large, because their number counts, too
-COMPARED_ROWS = 6144  # with each row, on average, for estimates: it depends on the data, but hardly on their number
+COMPARED_ROWS, COMPARED_GROWTH = 31, 0.43  # with each row, for estimates: 31 x n ** 0.43; it depends on the data, too
 BYTES_PER_ROW = 1536
 WORTH_IT = 0.5  # of all products: with more to compare, the exact search is as fast
 
@@ -49,4 +49,5 @@ def search(rows: SparseRows | DenseRows, n_kept: int, work: Workspace) -> Neighb
 
 def operations(n_rows: int, n_values: int) -> int:
     """Return the operations of the products, of the sketch and of the sample."""
-    return (min(n_rows // 3, COMPARED_ROWS) + 2 * (SKETCHED_DIMENSIONS + SAMPLED_ROWS)) * n_values
+    compared = min(n_rows // 3, round(COMPARED_ROWS * n_rows**COMPARED_GROWTH))
+    return (compared + 2 * (SKETCHED_DIMENSIONS + SAMPLED_ROWS)) * n_values
