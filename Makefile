@@ -27,7 +27,7 @@ test: $(SETUP) lint  ## Run the tests
 	$(BIN)/python -m pytest -m "not platform" -n auto --dist loadfile
 
 test-platforms: $(SETUP)  ## Run the tests that need containers, Nextflow, Galaxy or a browser, and install those
-	$(BIN)/python -m pytest -m platform
+	$(BIN)/python -m pytest -m platform -n 2 --dist loadfile --durations 40
 
 lint: $(SETUP)  ## Check style and types
 	$(BIN)/ruff check .

@@ -166,7 +166,7 @@ def prepared(store, folder):
     environment = {**os.environ}
     for words in (
         ("simulate", folder / "data.h5ad", "--n-cells", 200, "--n-genes", 300, "--n-batches", 2, "--force"),
-        ("promote", folder / "data.h5ad", folder / "data.zarr", "--layer", "true_rate", "--force"),
+        ("impute", folder / "data.h5ad", folder / "data.zarr", "--key-added", "first", "--force"),
     ):
         command = [sys.executable, "-m", "sccr_node", *map(str, words), "--quiet"]
         subprocess.run(command, check=True, env=environment)

@@ -1,9 +1,12 @@
 """The platforms under test: each is set up once by its script in setup/, and reused in later runs."""
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,14 @@ def build_context() -> Iterator[Path]:
         yield copy_of_what_images_are_built_from(folder)
 
 
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Have another worker wait, which then finds the image that this one built."""
+    with (Path(tempfile.gettempdir()) / "sccr-node-images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def podman(build_context: Path) -> Podman:
     """Podman with the image of the shipped Dockerfile, built unless the same sources were built here before."""
@@ -32,6 +43,12 @@ def podman(build_context: Path) -> Podman:
     environment = {**os.environ, **variables}
     base = variables["SCCR_BASE_IMAGE"]
     ready = Podman(environment, f"localhost/sccr-node:{key_of(build_context, base)}")
+    with _one_at_a_time():
+        _have_image(ready, base, build_context, environment)
+    return ready
+
+
+def _have_image(ready: Podman, base: str, build_context: Path, environment: dict[str, str]) -> None:
     if ready("image", "exists", ready.image).returncode != 0:
         command = ["nice", "-n", "10", "buildah", "bud", "--layers", "--runtime=runc", "--isolation=chroot"]
         command += ["--network=host", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
@@ -40,7 +57,6 @@ def podman(build_context: Path) -> Podman:
         command += [f"--build-arg=BASE_IMAGE={base}", "--file=containers/Dockerfile", f"--tag={ready.image}", "."]
         built = subprocess.run(command, cwd=build_context, env=environment, capture_output=True, text=True)
         assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
-    return ready
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +67,15 @@ def apptainer(build_context: Path) -> Apptainer:
     # The set-up's own folder "work" is /apptainer where Apptainer runs.
     kept = Path(variables["SCCR_APPTAINER"]).parents[1] / "work" / "sif"
     file = kept / f"{key_of(build_context, base.parent.name)}.sif"
+    with _one_at_a_time():
+        _have_sif(file, variables["SCCR_APPTAINER"], base, build_context)
+    return Apptainer(variables["SCCR_APPTAINER"], file, f"/apptainer/sif/{file.name}")
+
+
+def _have_sif(file: Path, program: str, base: Path, build_context: Path) -> None:
     if not file.exists():
         shutil.copy(base, build_context / "base.oci.tar")
-        command = ["nice", "-n", "10", variables["SCCR_APPTAINER"], "build", "--force"]
+        command = ["nice", "-n", "10", program, "build", "--force"]
         command += ["--build-arg", "BOOTSTRAP=oci-archive", "--build-arg", "BASE_IMAGE=base.oci.tar"]
         # The lightest compression: the image is read once or twice.
         command += ["--bind", f"{CERTIFICATES}:{CERTIFICATES}", "--mksquashfs-args", "-Xcompression-level 1"]
@@ -66,10 +88,9 @@ def apptainer(build_context: Path) -> Apptainer:
         )
         (build_context / "base.oci.tar").unlink()
         assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
-        shutil.rmtree(kept, ignore_errors=True)
-        kept.mkdir()
+        shutil.rmtree(file.parent, ignore_errors=True)
+        file.parent.mkdir()
         shutil.move(build_context / "sccr-node.sif", file)
-    return Apptainer(variables["SCCR_APPTAINER"], file, f"/apptainer/sif/{file.name}")
 
 
 @pytest.fixture
