@@ -47,10 +47,11 @@ lock: $(SETUP)  ## Resolve the dependencies again
 	$(BIN)/python -m pip install --quiet uv
 	PATH="$(abspath $(BIN)):$$PATH" containers/lock.sh
 
-campaign: $(SETUP)  ## End 1,000 runs by signals, damage 20,000 inputs and 2,000 manifests, and look for what must not be there (hours)
+campaign: $(SETUP)  ## End 1,000 runs, damage 20,000 inputs and 2,000 manifests, take stores away from 200 runs, and look for harm (hours)
 	$(BIN)/python -m tests.campaigns.kills 1000
 	$(BIN)/python -m tests.campaigns.mutations 20000
 	$(BIN)/python -m tests.campaigns.manifests 2000
+	$(BIN)/python -m tests.campaigns.vanishing 200
 
 benchmark: $(SETUP)  ## Compare the core with the published algorithm and MAGIC
 	$(BIN)/python tests/benchmarks/benchmark_core.py
