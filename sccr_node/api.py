@@ -74,6 +74,7 @@ def impute(
     standardize: bool | None = None,
     write: Literal["denoised", "recovered", "both", "embedding"] = "denoised",
     n_components: int = 50,
+    output_scale: Literal["log1p", "normalized", "counts"] = "log1p",
     overwrite_keys: bool = False,
     threads: int | None = None,
     max_memory: int | str | None = None,
@@ -146,6 +147,9 @@ def impute(
         Layers to attach; ``"embedding"`` attaches none.
     n_components
         Number of principal components of the imputed genes.
+    output_scale
+        Scale of the layers: ``"log1p"``, ``"normalized"`` counts, or ``"counts"`` at each cell's own depth. All else is
+        computed on logarithms, also by what reads the layers again.
     overwrite_keys
         Replace an earlier result of the same name.
     threads
@@ -169,14 +173,16 @@ def impute(
     None, or the copy if ``copy`` is true. With the default ``key_added``, ``"sccr"``, these are set:
 
     ``layers['sccr']``, ``layers['sccr_recovered']``
-        Denoised and recovered expression (float32, cells x all genes, log1p), depending on ``write``; genes that were
-        not imputed keep their normalised values.
+        Denoised and recovered expression (float32, cells x all genes, on the scale ``output_scale``), depending on
+        ``write``; genes that were not imputed keep their values.
     ``obsm['X_sccr']``
         Principal components of the denoised, imputed genes.
     ``varp['sccr_relations']``
         The gene graph (not with ``batch_key``, and not for scFP).
     ``var['sccr_imputed']``
         Which genes were imputed.
+    ``obs['sccr_size_factor']``
+        By what normalised values are multiplied to become each cell's counts (only with ``output_scale="counts"``).
     ``uns['sccr']``
         Version, parameters and findings; ``searches``, if cells were compared by groups.
 

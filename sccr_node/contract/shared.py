@@ -35,6 +35,7 @@ from sccr_node.contract.fields import (
     holds_yes_or_no,
     parameter,
 )
+from sccr_node.contract.keys import OutputScale
 
 Mechanism = Literal["mcar", "mnar"]
 
@@ -242,6 +243,16 @@ class AppendingParameters(WritingParameters, BoundedParameters, ThreadedParamete
         group=OUTPUT,
         metavar="NAME",
         **RESULT_NAME,
+    )
+    output_scale: OutputScale = parameter(
+        "log1p",
+        title="Scale of the layers",
+        description=(
+            "Scale of the expression that is written: log1p: ln(normalised counts + 1); normalized: normalised counts; "
+            "counts: these, scaled back to each cell's own depth (requires counts as input). All else, from principal "
+            "components to scores, is computed on logarithms."
+        ),
+        group=OUTPUT,
     )
     compression: Literal["auto", "gzip", "none"] = parameter(
         "auto",

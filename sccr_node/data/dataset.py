@@ -21,6 +21,7 @@ from sccr_node.data.frames import MemoryTable, RowsOfTable, StoredTable, Table, 
 from sccr_node.data.guard import among, listing, one_line, reading
 from sccr_node.data.matrix import BLOCK_BYTES, ColumnsOf, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
 from sccr_node.data.views import Half, HalfOf
+from sccr_node.data.written import in_logs, result_opened
 from sccr_node.errors import InputMissing, InputProblem, problem_of_reading, reason_of
 from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
@@ -120,6 +121,13 @@ class Dataset:
         seen._part = f"the {which.replace(' ', '-')} half of "
         return seen
 
+    def _as_logs(self) -> Dataset:
+        """Return the data set with a matrix of logarithms, if it is a result that was written on another scale."""
+        key = result_opened(self)
+        if key is not None:
+            self._matrix = in_logs(self, self._matrix, key)
+        return self
+
     def _seen(self, matrix: Matrix, obs: Table) -> Dataset:
         seen = Dataset(self.path, self.format, self.layer, self.root, matrix, obs, self._var, self.store)
         seen._stamp = self._stamp
@@ -150,6 +158,10 @@ class Dataset:
     def var_column(self, name: str) -> pd.Series[Any]:
         """Read a column of ``var``, indexed by gene names; raise InputProblem, listing its columns, if missing."""
         return self._column("var", self._var, name, self.gene_names)
+
+    def obs_values(self, name: str) -> Any:
+        """Return the values of a column of ``obs`` that is there, without pandas if they are stored as an array."""
+        return self._obs.column(name)
 
     def _column(self, slot: str, frame: Table, name: str, names: np.ndarray) -> pd.Series[Any]:
         columns = self.keys(slot)
@@ -267,8 +279,18 @@ class Dataset:
         """Whether the matrix is read from its file block by block, instead of being kept in memory."""
         return self._matrix.streamed
 
+    def matrix_at(self, place: str) -> Matrix:
+        """Open another matrix of the data set, "X" or "layers/NAME", as it is stored; its shape is not checked."""
+        name = place if place == "X" else f"layer {place.removeprefix('layers/')!r}"
+        with reading(self.path, name):
+            if self.is_stored:
+                return open_matrix(self.root[place], name)
+            return _matrix_of(self.root.X if place == "X" else self.root.layers[place.removeprefix("layers/")], name)
+
     def element(self, slot: str, key: str) -> Any:
         """Read one element; raise InputProblem if it cannot be decoded."""
+        if not self.is_stored:
+            return getattr(self.root, slot)[key]
         from anndata.io import read_elem
 
         with reading(self.path, f"{slot}[{key!r}]"):
@@ -316,6 +338,8 @@ class Dataset:
 @contextmanager
 def open_dataset(path: str | os.PathLike[str], layer: str | None = None, *, or_raw: bool = True) -> Iterator[Dataset]:
     """Open an input and check that it is what it claims to be; its content decides, not its name.
+
+    The layers of a result are read as logarithms, on whichever scale they were written.
 
     Parameters
     ----------
@@ -427,7 +451,7 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw
             f"{path} is inconsistent: {name} is {matrix.shape[0]} × {matrix.shape[1]}, but obs has "
             f"{quantity(frames[0].n_rows, 'row')} and var has {quantity(frames[1].n_rows, 'row')}"
         )
-    return Dataset(path, store.name, layer, root, matrix, frames[0], frames[1], store)
+    return Dataset(path, store.name, layer, root, matrix, frames[0], frames[1], store)._as_logs()
 
 
 def _no_layer(path: Path, layer: str, layers: list[str], has_raw: bool) -> InputProblem:
@@ -525,7 +549,7 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:
         matrix = _by_names(matrix, np.asarray(adata.raw.var_names), np.asarray(adata.var_names), path)
     if not all(matrix.shape):
         raise InputProblem(f"{path} is empty: it has {_size(*matrix.shape)}")
-    return Dataset(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))
+    return Dataset(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))._as_logs()
 
 
 def _matrix_of(values: Any, name: str) -> Matrix:

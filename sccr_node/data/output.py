@@ -115,7 +115,12 @@ class StagedOutput:
     def write_var_column(self, key: str, values: np.ndarray) -> None:
         """Write a column of ``var``: one value per gene."""
         with writing(self.target):
-            self._appender.write_var_column(key, values)
+            self._appender.write_column("var", key, values)
+
+    def write_obs_column(self, key: str, values: np.ndarray) -> None:
+        """Write a column of ``obs``: one value per cell."""
+        with writing(self.target):
+            self._appender.write_column("obs", key, values)
 
     def write_uns(self, key: str, record: dict[str, Any]) -> None:
         """Write a nested record of numbers, strings, booleans and lists; None is left out."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from sccr_node.contract.promote import PromoteParameters
 from sccr_node.data.dataset import open_dataset
 from sccr_node.data.output import check_keys, stage_output
+from sccr_node.data.written import MOVED, moved_record, places_of, results_in
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.pipeline.impute import publish
-from sccr_node.results import MOVED, moved_record, places_of, results_in
 from sccr_node.runtime.console import Console
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.targets import check_targets

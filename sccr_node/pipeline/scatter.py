@@ -23,6 +23,7 @@ from sccr_node.data.genes import GeneChoice, gene_list_lines
 from sccr_node.data.guard import listing, reading
 from sccr_node.data.output import check_keys
 from sccr_node.data.parts import PART_KEY, part_record, write_part
+from sccr_node.data.written import results_in
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.row_store import RowsOnDisk
 from sccr_node.pipeline.impute import check_before, produce
@@ -32,6 +33,7 @@ from sccr_node.pipeline.plan import (
     Plan,
     batches_of,
     blend_of,
+    check_output_scale,
     decide_and_show,
     of_batches,
     of_imputed_again,
@@ -39,7 +41,7 @@ from sccr_node.pipeline.plan import (
 )
 from sccr_node.pipeline.run import BatchResults, assemble, prepare
 from sccr_node.pipeline.side_files import SideFiles
-from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in, searches_in
+from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, searches_in
 from sccr_node.runtime.console import Clock, Console, Finding
 from sccr_node.runtime.resources import memory_limit, usable_cpus
 from sccr_node.runtime.words import in_ascii, quantity
@@ -289,6 +291,7 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
     choice = GeneChoice(first.genes, [Finding(message) for message in first.gene_messages])
     batches = batches_of(data, first.batch_key)
     preparation = decide_and_show(data, console, **decided, choice=choice)
+    check_output_scale(asked, data, preparation)
     run = first.run["params"]
     method, written = str(run["method"]), str(run["write"])
     n_components = int(run["n_components"]) if asked.n_components is None else asked.n_components
@@ -297,13 +300,14 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
             **run,
             **first.preparation,
             "key_added": asked.key_added,
+            "output_scale": asked.output_scale,
             "batch_key": first.batch_key,
             "n_components": n_components,
         }
     )
     findings = of_batches(batches, first.batch_key, method)
     console.show(findings)
-    keys = ResultKeys(asked.key_added, layers_of(written), relations=False)
+    keys = ResultKeys(asked.key_added, layers_of(written), relations=False, size_factors=asked.output_scale == "counts")
     settings = METHODS[method].complete({name: run.get(name) for name in METHODS[method].settings})
     return Plan(
         data=data,
@@ -315,6 +319,7 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
         blend=blend_of(run),
         outputs=outputs_of(written),
         keys=keys,
+        output_scale=asked.output_scale,
         n_components=n_components,
         noted=noted,
         params=noted | asked.model_dump(mode="json"),
@@ -372,6 +377,13 @@ def _check_as_split(part: Part) -> None:
     if params.get("layer") != part.preparation.get("layer"):
         raise InputProblem(
             f"{part.path} was imputed from a different layer than it was split for: use the same --layer for both"
+        )
+    scale = params.get("output_scale", "log1p")
+    if scale != "log1p":
+        # Rounded to float32 on the way, logarithms would not come back to the last bit.
+        raise InputProblem(
+            f"{part.path} was imputed with --output-scale {scale}: impute the parts without it, and give it to sccr "
+            "gather"
         )
     if "batch_key" in params:
         raise InputProblem(f"{part.path} was imputed with --batch-key: leave it out, because a part is a single batch")

@@ -20,7 +20,8 @@ from sccr_node.data.features import choose_features
 from sccr_node.data.genes import ListedGene
 from sccr_node.data.guard import reading
 from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
-from sccr_node.data.preparation import decide_values, of_values, prepare_block, selected_values
+from sccr_node.data.logs import prepare_block
+from sccr_node.data.preparation import decide_values, of_values, selected_values
 from sccr_node.data.scale import Scaling
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.molecules import Block, HeldOut, Score, score_with_baselines

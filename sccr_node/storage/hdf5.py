@@ -128,7 +128,7 @@ class H5adFormat(StoreFormat):
         """Refuse plain arrays."""
         for slot in sorted(slots & set(root)):
             element = root[slot]
-            if not hasattr(element, "keys") and not (slot in ("obsm", "var") and element.dtype.names):
+            if not hasattr(element, "keys") and not (slot in ("obsm", "obs", "var") and element.dtype.names):
                 raise InputProblem(
                     f"cannot add to {slot} of {path}: it is a plain array; rewrite the file with anndata first"
                 )

@@ -136,13 +136,16 @@ class Appender:
         """Raise the first error of the disk, if there was one."""
 
     def delete(self, slot: str, key: str) -> None:
-        """Remove an element, if it exists; a column of ``var`` keeps its place in the order."""
+        """Remove an element, if it exists."""
         if slot not in self.root:
             return
-        if not hasattr(self.root[slot], "keys"):
+        element = self.root[slot]
+        if not hasattr(element, "keys"):
             self._write_legacy_column(slot, key, None)
-        elif key in self.root[slot]:
-            del self.root[slot][key]
+        elif key in element:
+            del element[key]
+            if slot in ("obs", "var"):
+                self._set_names(element, "column-order", [name for name in column_order(element) if name != key])
 
     def move(self, old: str, new: str) -> None:
         """Rename an element, without a copy; the group of the new name exists."""
@@ -193,18 +196,16 @@ class Appender:
         """Write a nested mapping of numbers, strings, booleans and lists of them; None is left out."""
         self.write_element(self._slot(slot), key, storable(record))
 
-    def write_var_column(self, key: str, values: np.ndarray) -> None:
-        """Append a column to ``var``, last in the order; an existing column keeps its place."""
-        var = self.root["var"]
-        if not hasattr(var, "keys"):
-            self._write_legacy_column("var", key, values)
-            return
-        order = column_order(var)
-        self.delete("var", key)
-        self.write_element(var, key, values)
-        if key not in order:
-            self._set_names(var, "column-order", [*order, key])
-        self.check()
+    def write_column(self, slot: str, key: str, values: np.ndarray) -> None:
+        """Append a column to ``obs`` or ``var``, last in the order, in place of one with its name."""
+        if hasattr(self.root[slot], "keys"):
+            self.delete(slot, key)
+            self.write_element(self.root[slot], key, values)
+            table = self.root[slot]
+            self._set_names(table, "column-order", [*column_order(table), key])
+            self.check()
+        else:
+            self._write_legacy_column(slot, key, values)
 
     def write_element(self, parent: Any, name: str, value: Any) -> None:
         """Write a mapping, an array, a text, a number or a truth value in AnnData's encoding.

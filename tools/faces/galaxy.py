@@ -87,6 +87,11 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "pca": "Principal components alone",
         **{method.name: method.title for method in METHODS.values()},
     },
+    "output_scale": {
+        "log1p": "Logarithms: ln(normalised counts + 1)",
+        "normalized": "Normalised counts",
+        "counts": "Counts, at each cell's own depth (requires counts as input)",
+    },
     "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
 }
 """What the form shows for the values of a choice: the field's words instead of the command line's."""
@@ -141,6 +146,10 @@ FORM_HELP = {
         "relations (varp) and the flags of imputed genes (var) have the suffixes _relations and _imputed."
     ),
     "impute_n_components": "Number of principal components of the imputed genes to write, for neighbours and UMAP.",
+    "impute_output_scale": (
+        "Scale of the imputed expression, for tools that expect another than logarithms. All else, such as principal "
+        "components and the report, is computed on logarithms."
+    ),
     "impute_compression": "Applies to what is added to the data.",
     "impute_overwrite_keys": "Otherwise the job stops if the data already contain a result with this name.",
     "mask_mechanism": (
