@@ -425,7 +425,7 @@ class Result:
 
 
 @contextmanager
-def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
+def open_result(path: Path, key: str | None = None, *, modality: str | None = None) -> Iterator[Result]:
     """Open a file that contains a result.
 
     Parameters
@@ -434,20 +434,22 @@ def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
         An output of ``sccr impute``.
     key
         The name of the result (default: the only one in the file).
+    modality
+        The modality of a MuData file (default: the only one in it).
 
     Raises
     ------
     InputProblem
         The file contains no result, not the one asked for, or several if none was asked for.
     """
-    with open_dataset(path) as data:
+    with open_dataset(path, modality=modality) as data:
         key = _the_result(data, key)
         about = about_result(data, key)
         places = places_of(data, key)
     layer = about["params"].get("layer")
     if layer is None and places["X"] != "X":
         layer = places["X"].removeprefix("layers/")
-    with open_dataset(path, layer) as data:
+    with open_dataset(path, layer, modality=modality) as data:
         genes = imputed_genes(data, key)
         if not len(genes):
             raise InputProblem(f"var['{key}_imputed'] of {path} marks no genes: this is not a result of sccr impute")

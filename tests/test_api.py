@@ -90,7 +90,18 @@ def test_failures_leave_the_object_unchanged(adata):
     assert "sccr_relations" not in adata.varp
 
 
-OF_FILES = {"force", "compression", "provenance", "report", "multiqc", "label_key", "dry_run", "log_format", "debug"}
+OF_FILES = {
+    "force",
+    "compression",
+    "modality",
+    "provenance",
+    "report",
+    "multiqc",
+    "label_key",
+    "dry_run",
+    "log_format",
+    "debug",
+}
 """Parameters of the command that mean nothing without files."""
 
 

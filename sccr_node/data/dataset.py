@@ -134,10 +134,16 @@ class Dataset:
         return seen
 
     @property
+    def modality(self) -> str | None:
+        """The modality of a MuData file that is read; None for other files."""
+        return None if self.store is None else self.store.modality
+
+    @property
     def source(self) -> str:
         """The name of the matrix, for messages."""
         layer = "raw.X" if self.of_raw else "X" if self.layer is None else f"layer {self.layer!r}"
-        return f"{self._part}{layer} of {self.path}"
+        modality = "" if self.modality is None else f"modality {self.modality!r} of "
+        return f"{self._part}{layer} of {modality}{self.path}"
 
     @cached_property
     def cell_names(self) -> np.ndarray:
@@ -336,7 +342,9 @@ class Dataset:
 
 
 @contextmanager
-def open_dataset(path: str | os.PathLike[str], layer: str | None = None, *, or_raw: bool = True) -> Iterator[Dataset]:
+def open_dataset(
+    path: str | os.PathLike[str], layer: str | None = None, *, or_raw: bool = True, modality: str | None = None
+) -> Iterator[Dataset]:
     """Open an input and check that it is what it claims to be; its content decides, not its name.
 
     The layers of a result are read as logarithms, on whichever scale they were written.
@@ -344,11 +352,13 @@ def open_dataset(path: str | os.PathLike[str], layer: str | None = None, *, or_r
     Parameters
     ----------
     path
-        An .h5ad file, an AnnData zarr folder, a 10x .h5 file, or a 10x folder with matrix.mtx(.gz).
+        An .h5ad or .h5mu file, an AnnData zarr folder, a 10x .h5 file, or a 10x folder with matrix.mtx(.gz).
     layer
         Layer to read (default: X).
     or_raw
         Whether "raw" stands for ``.raw.X`` if no layer has that name.
+    modality
+        Modality of a MuData file to read (default: the only one).
 
     Raises
     ------
@@ -359,7 +369,9 @@ def open_dataset(path: str | os.PathLike[str], layer: str | None = None, *, or_r
     """
     path = Path(path)
     with ExitStack() as opened:
-        data = _open(path, layer, opened, or_raw)
+        data = _open(path, layer, opened, or_raw, modality)
+        if modality is not None and data.modality is None:
+            raise InputProblem(f"{path} has no modality {modality!r}: it is not a MuData file; leave out --modality")
         if not data.n_cells or not data.n_genes:
             raise InputProblem(f"{data.source} is empty: it has {_size(data.n_cells, data.n_genes)}")
         yield data
@@ -369,7 +381,7 @@ def _size(n_cells: int, n_genes: int) -> str:
     return f"{quantity(n_cells, 'cell')} and {quantity(n_genes, 'gene')}"
 
 
-def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool) -> Dataset:
+def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool, modality: str | None) -> Dataset:
     try:
         mode = path.stat().st_mode
         is_folder = stat.S_ISDIR(mode)
@@ -393,17 +405,26 @@ def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool) -> Dat
     with reading(path, "the contents"):
         for store in FORMATS:
             if store.matches(path):
-                return _open_store(path, store, layer, opened, or_raw)
+                return _open_store(path, store, layer, opened, or_raw, modality)
         if is_folder and tenx.is_folder(path):
             return _in_memory(path, "10x_mtx", layer, lambda: tenx.read_folder(path))
         raise InputProblem(f"{path} is {foreign.folder(path) if is_folder else foreign.file(path)}")
 
 
-def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack, or_raw: bool) -> Dataset:
-    root = opened.enter_context(store.opened(path))
+def _open_store(
+    path: Path, store: StoreFormat, layer: str | None, opened: ExitStack, or_raw: bool, modality: str | None
+) -> Dataset:
+    whole = root = opened.enter_context(store.opened(path))
+    modalities = store.modalities(root)
+    if modalities is not None:
+        store, root = store.of_modality(_one_of(modalities, modality, path), root)
+        if not hasattr(root, "keys"):
+            raise InputProblem(store.not_anndata(path))
     keys = set(root)
+    if modalities is None and "mod" in keys and "X" not in keys:
+        raise InputProblem(f"{path} is {foreign.stored(['mod'])}")
     is_anndata = {"obs", "var"} <= keys
-    if (is_anndata or (isinstance(root, h5py.File) and tenx.matrices(root))) and (found := store.elsewhere(root)):
+    if (is_anndata or (isinstance(root, h5py.File) and tenx.matrices(root))) and (found := store.elsewhere(whole)):
         # The output, a copy in another folder, would lose it; and a missing source is read as zeros.
         raise InputProblem(
             f"{found[0]} of {path} is {found[1]}, which sccr does not follow: save the data in one file, e.g. with "
@@ -415,6 +436,17 @@ def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitS
         return _in_memory(path, "10x_h5", layer, lambda: tenx.read_hdf5(path, root))
     what = foreign.stored(keys)
     raise InputProblem(f"{path} is {what}" if what else store.not_anndata(path))
+
+
+def _one_of(modalities: list[str], asked: str | None, path: Path) -> str:
+    """Return the modality that was asked for, or the only one."""
+    if not modalities:
+        raise InputProblem(f"{path} is a MuData file without modalities: there is nothing to read")
+    if asked is None and len(modalities) > 1:
+        raise InputProblem(f"{path} has several modalities: {listing(modalities)}; choose one with --modality")
+    if asked is not None and asked not in modalities:
+        raise InputProblem(f"{path} has no modality {asked!r}; its modalities: {among(asked, modalities)}")
+    return modalities[0] if asked is None else asked
 
 
 def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw: bool) -> Dataset:

@@ -18,7 +18,7 @@ from sccr_node.runtime.words import plural
 from sccr_node.storage.atomic import Staged, staged
 from sccr_node.storage.copying import sha256_of, size_on_disk
 from sccr_node.storage.files import check_room
-from sccr_node.storage.formats import format_of_output
+from sccr_node.storage.formats import format_of_copy
 from sccr_node.storage.store import Appender, StoreFormat
 from sccr_node.storage.targets import check_targets
 
@@ -186,7 +186,7 @@ def stage_output(
 ) -> Iterator[StagedOutput]:
     """Copy the input next to the output, open for appending; without ``commit`` the copy is removed.
 
-    Between h5ad files and between zarr folders the copy is made byte by byte, between different formats element by
+    Between files and between folders of one format the copy is made byte by byte, between different formats element by
     element. From 10x, and from tables of AnnData before 0.7, it goes through anndata, in memory.
 
     Parameters
@@ -194,7 +194,7 @@ def stage_output(
     data
         The opened input.
     output
-        An .h5ad file or a .zarr folder.
+        An .h5ad file or a .zarr folder; an .h5mu file if the input is one.
     force
         Whether an existing output is replaced.
     replaced_keys
@@ -211,12 +211,12 @@ def stage_output(
     Raises
     ------
     UsageProblem, OutputProblem
-        See ``format_of_output`` and ``check_targets``.
+        See ``format_of_copy`` and ``check_targets``.
     NotEnoughResources
         There is not enough disk space.
     """
     output = Path(output)
-    store = format_of_output(output)
+    store = format_of_copy(output, data.store)
     target = store.target(output)
     check_targets([target], [data.path], force=force)
     check_room(output, size_on_disk(data.path) + added_bytes)
@@ -248,7 +248,7 @@ def _reread(data: Dataset, copy: Path) -> Iterator[Dataset]:
     if not data.is_streamed or not data.is_stored:
         yield data
         return
-    with open_dataset(copy, data.layer) as copied:
+    with open_dataset(copy, data.layer, modality=data.modality) as copied:
         copied.path = data.path
         yield copied
 

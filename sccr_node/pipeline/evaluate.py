@@ -152,7 +152,7 @@ def relations_file(
     with open_input(input_path, asked) as (data, listed):
         stored = data.is_stored and data.has_key("varp", key)
         layer = _imputed_layer(data, asked) if stored else asked.layer
-    with open_dataset(input_path, layer) as data:
+    with open_dataset(input_path, layer, modality=asked.modality) as data:
         names = data.gene_names
         if stored:
             console.say(f"using the gene graph in varp[{key!r}] of {input_path}")

@@ -112,7 +112,7 @@ def listed_genes(asked: PreparationParameters) -> Sequence[ListedGene] | None:
 def open_input(path: Path, asked: PreparationParameters) -> Iterator[tuple[Dataset, Sequence[ListedGene] | None]]:
     """Read the list of genes, if there is one, and open the input; a bad list is refused before a long reading."""
     listed = listed_genes(asked)
-    with open_dataset(path, asked.layer) as data:
+    with open_dataset(path, asked.layer, modality=asked.modality) as data:
         yield data, listed
 
 

@@ -55,7 +55,7 @@ def report_file(
     if key is None and record is not None:
         noted = record.params.get("key_added")
         key = None if noted is None else str(noted)
-    with open_result(result, key) as opened:
+    with open_result(result, key, modality=asked.modality) as opened:
         texts = report_texts(
             opened,
             output,

@@ -17,6 +17,7 @@ from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import BatchRecord, RunRecord, SearchRecord
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
+from sccr_node.contract.shared import PLACE
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.elements import check_cells
 from sccr_node.data.genes import GeneChoice, gene_list_lines
@@ -165,7 +166,8 @@ def gather_files(
     parts = [Part.read(path, asked.key_added) for path in part_paths]
     with reading(parts[0].path, "what the parts record"):
         _check_parts_agree(parts)
-    with open_dataset(source, parts[0].preparation.get("layer")) as data:
+    whole = parts[0].preparation
+    with open_dataset(source, whole.get("layer"), modality=whole.get("modality")) as data:
         check_before(data, output, asked, beside, part_paths)
         _check_same_cells(data, parts)
         with clock.stage("read"):
@@ -287,7 +289,7 @@ def collect(plan: Plan, of_batch: Mapping[str, Part], console: Console) -> Batch
 def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console: Console) -> Plan:
     """Return the plan of the one run that the parts stand for."""
     first = parts[0]
-    decided = {name: value for name, value in first.preparation.items() if name != "layer"}
+    decided = {name: value for name, value in first.preparation.items() if name not in PLACE}
     choice = GeneChoice(first.genes, [Finding(message) for message in first.gene_messages])
     batches = batches_of(data, first.batch_key)
     preparation = decide_and_show(data, console, **decided, choice=choice)

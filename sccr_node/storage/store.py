@@ -42,12 +42,18 @@ class StoreFormat(ABC):
         A format that is also told by a more general one comes first: the higher number.
     is_folder
         Whether a store is a folder.
+    only_from_itself
+        Whether an output in this format requires an input in it, because it contains more than one data set.
+    modality
+        The one of several data sets in a store that is read and appended to; None if there is only one.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
     is_folder: ClassVar[bool]
     precedence: ClassVar[int] = 0
+    only_from_itself: ClassVar[bool] = False
+    modality: str | None = None
 
     @abstractmethod
     def matches(self, path: Path) -> bool:
@@ -80,6 +86,14 @@ class StoreFormat(ABC):
     @abstractmethod
     def target(self, path: Path) -> Target:
         """Return the target of an output in this format, which knows what it may replace."""
+
+    def modalities(self, root: Any) -> list[str] | None:
+        """Return the names of the data sets in a store; None if the format has only one."""
+        return None
+
+    def of_modality(self, name: str, root: Any) -> tuple[StoreFormat, Any]:
+        """Return the format of one of several data sets in a store, and its group."""
+        raise NotImplementedError
 
     def elsewhere(self, root: Any) -> tuple[str, str] | None:
         """Return the first element whose values are not in the store itself, and how it is stored; None if all are."""

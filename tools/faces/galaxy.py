@@ -38,6 +38,8 @@ NOT_OFFERED = frozenset(
         *("threads", "max_memory", "work_dir", "checkpoint_dir", "provenance", "report", "multiqc"),
         # A job writes to its own folder, once; its log is text that Galaxy shows.
         *("force", "dry_run", "log_format", "quiet", "debug"),
+        # A history's data set of AnnData has no modalities.
+        "modality",
         # Files of one's own, any number of them with a name each: scored one by one, by the task for it.
         *("candidate", "candidate_layer"),
     }

@@ -235,7 +235,7 @@ OWN_FIELDS = {
 }
 """These fields, by prefix."""
 
-CHOSEN_OVER_ALL_BATCHES = ("genes", "n_top_genes", "label_key", "output_scale")
+CHOSEN_OVER_ALL_BATCHES = ("modality", "genes", "n_top_genes", "label_key", "output_scale")
 """Fields that split decides for all batches (each batch's run uses what split wrote), that gather decides, or that only
 a report needs."""
 
