@@ -21,6 +21,7 @@ from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import among, listing, reading
 from sccr_node.data.logs import from_logs, prepare_block
+from sccr_node.data.matrix import Matrix
 from sccr_node.data.preparation import Normalization, Preparation, take_columns, with_imputed
 from sccr_node.data.scale import recorded_scaling
 from sccr_node.data.summary import scan
@@ -328,10 +329,10 @@ class Result:
         """Return whether an output was written as a layer."""
         if self._made is not None:
             return output in self._made[0].layers
-        place = self._place(output)
+        place = self.place(output)
         return place == "X" or self.data.has_key("layers", place.removeprefix("layers/"))
 
-    def _place(self, output: Output) -> str:
+    def place(self, output: Output) -> str:
         """Return where an output is: "X" or "layers/NAME"."""
         written = f"layers/{self.keys.layer(output)}"
         return self.places.get(written, written)
@@ -361,17 +362,29 @@ class Result:
     def blocks(self, output: Output, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Yield the first cell and the imputed genes of each block of cells, as CSR."""
         if self._made is None:
-            blocks = self._layer(output).blocks(max_bytes)
-            while True:
-                with reading(self.data.path, f"layer {self.keys.layer(output)!r}"):
-                    item = next(blocks, None)
-                if item is None:
-                    return
-                yield item[0], take_columns(item[1], self.genes)
+            for first, block in self._read(output, self._layer(output), max_bytes):
+                yield first, take_columns(block, self.genes)
+            return
         n_rows = max(1, max_bytes // (4 * max(1, len(self.genes))))
         for first in range(0, self.data.n_cells, n_rows):
             last = min(first + n_rows, self.data.n_cells)
             yield first, sparse.csr_matrix(self._made[1].rows[output].rows(first, last))
+
+    def written(self, output: Output, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        """Yield the first cell and all genes of each block of cells, as CSR, on the scale on which they were written.
+
+        Only for results that are read from a file or an object.
+        """
+        return self._read(output, self._stored(output), max_bytes)
+
+    def _read(self, output: Output, layer: Matrix, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        blocks = layer.blocks(max_bytes)
+        while True:
+            with reading(self.data.path, f"layer {self.keys.layer(output)!r}"):
+                item = next(blocks, None)
+            if item is None:
+                return
+            yield item
 
     def dense(self, output: Output) -> NDArray[np.float32]:
         """Return the imputed genes of all cells, dense."""
@@ -386,10 +399,13 @@ class Result:
         rows = self._made[1].rows[output]
         return sparse.csr_matrix(np.concatenate([rows.rows(cell, cell + 1) for cell in cells.tolist()]))
 
-    def _layer(self, output: Output) -> Any:
-        place = self._place(output)
+    def _layer(self, output: Output) -> Matrix:
+        return in_logs(self.data, self._stored(output), self.key)
+
+    def _stored(self, output: Output) -> Matrix:
+        place = self.place(output)
         name = place if place == "X" else f"layer {place.removeprefix('layers/')!r}"
-        matrix = in_logs(self.data, self.data.matrix_at(place), self.key)
+        matrix = self.data.matrix_at(place)
         if matrix.shape != (self.data.n_cells, self.data.n_genes):
             raise InputProblem(
                 f"{self.data.path} is inconsistent: {name} is {matrix.shape[0]} × {matrix.shape[1]}, but it has "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ from sccr_node.runtime.console import Clock, Console, Finding
 from sccr_node.runtime.resources import memory_limit, usable_cpus
 from sccr_node.runtime.words import in_ascii, quantity
 from sccr_node.storage.files import written_folder
-from sccr_node.storage.targets import MARKER, PartsTarget, check_targets
+from sccr_node.storage.targets import PartsTarget, check_targets
 
 GENES_FILE = "genes.txt"
 DEPTH_FILE = "target_sum.txt"
@@ -91,7 +90,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
         names = file_names([batch.name for batch in batches])
         with written_folder(target, replace=asked.force) as staged:
             own = [GENES_FILE, *([] if depth is None else [DEPTH_FILE]), *names]
-            (staged / MARKER).write_text(json.dumps({"files": own}, indent=1) + "\n", encoding="utf-8")
+            target.mark(staged, own)
             lines = gene_list_lines(data.gene_names, preparation.genes)
             (staged / GENES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
             if depth is not None:
