@@ -17,7 +17,7 @@ from sccr_node import __version__
 from sccr_node.contract.keys import OutputScale, ResultKeys, possible_keys
 from sccr_node.contract.methods import Output
 from sccr_node.contract.record import BatchRecord, SearchRecord
-from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.dataset import Dataset, open_dataset, wrap_anndata
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import among, listing, reading
 from sccr_node.data.logs import from_logs, prepare_block
@@ -420,7 +420,8 @@ class Result:
             found = self._made[1].components
         elif self.data.has_key("obsm", self.keys.components):
             with reading(self.data.path, f"obsm[{self.keys.components!r}]"):
-                found = np.asarray(self.data.root["obsm"][self.keys.components][:], dtype=np.float32)
+                slot = self.data.root["obsm"] if self.data.is_stored else self.data.root.obsm
+                found = np.asarray(slot[self.keys.components][:], dtype=np.float32)
                 if found.ndim != 2 or len(found) != self.data.n_cells:
                     raise ValueError(f"its shape is {found.shape}, but there are {self.data.n_cells} cells")
         else:
@@ -460,16 +461,44 @@ def open_result(path: Path, key: str | None = None, *, modality: str | None = No
     """
     with open_dataset(path, modality=modality) as data:
         key = _the_result(data, key)
-        about = about_result(data, key)
-        places = places_of(data, key)
-    layer = about["params"].get("layer")
-    if layer is None and places["X"] != "X":
-        layer = places["X"].removeprefix("layers/")
+        layer = _layer_imputed(data, key)
     with open_dataset(path, layer, modality=modality) as data:
-        genes = imputed_genes(data, key)
-        if not len(genes):
-            raise InputProblem(f"var['{key}_imputed'] of {path} marks no genes: this is not a result of sccr impute")
-        yield Result(data, key, about, genes, places)
+        yield _result(data, key)
+
+
+def result_in(adata: Any, key: str | None = None) -> Result:
+    """Return a result in an AnnData object.
+
+    Parameters
+    ----------
+    adata
+        An object with a result of :func:`sccr_node.impute`, or read from an output of ``sccr impute``.
+    key
+        The name of the result (default: the only one).
+
+    Raises
+    ------
+    InputProblem
+        As for :func:`open_result`.
+    """
+    # Without X, which may not be what was imputed, any layer will do until that is known.
+    data = wrap_anndata(adata, None if adata.X is not None else next(iter(adata.layers), None))
+    key = _the_result(data, key)
+    return _result(wrap_anndata(adata, _layer_imputed(data, key)), key)
+
+
+def _layer_imputed(data: Dataset, key: str) -> str | None:
+    """Return the layer that a result was made from; None for X."""
+    layer: str | None = about_result(data, key)["params"].get("layer")
+    now = places_of(data, key)["X"]
+    return now.removeprefix("layers/") if layer is None and now != "X" else layer
+
+
+def _result(data: Dataset, key: str) -> Result:
+    genes = imputed_genes(data, key)
+    if not len(genes):
+        raise InputProblem(f"var['{key}_imputed'] of {data.path} marks no genes: this is not a result of sccr impute")
+    return Result(data, key, about_result(data, key), genes, places_of(data, key))
 
 
 def imputed_genes(data: Dataset, key: str) -> NDArray[np.intp]:
@@ -503,7 +532,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _the_result(data: Dataset, key: str | None) -> str:
     path = data.path
-    if not data.is_stored:
+    if data.format.startswith("10x"):
         raise InputProblem(f"{path} is 10x output, not a result of sccr impute")
     found = results_in(data)
     if key is not None and key not in found:

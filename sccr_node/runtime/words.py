@@ -29,7 +29,7 @@ def quantity(n: int, singular: str, other: str | None = None) -> str:
 
 
 def rough_time(seconds: float) -> str:
-    """Return a time that is only estimated, as exactly as that deserves, such as ``40 s``, ``3 min`` or ``1 h 20 min``."""
+    """Return an estimated time, as exactly as that deserves, such as ``40 s``, ``3 min`` or ``1 h 20 min``."""
     if seconds < 57.5:
         return f"{max(5, 5 * round(seconds / 5))} s"
     minutes = max(1, round(seconds / 60))
