@@ -26,13 +26,13 @@ from sccr_node.storage.text_matrix import BARCODES, BREAKING, FEATURES, MTX, wri
 TABLES = (".tsv.gz", ".tsv")
 """The ends of names that stand for a table; other names are those of folders."""
 
-FILES = (".csv", ".gz", ".h5", ".h5ad", ".h5mu", ".loom", ".mtx", ".rds", ".txt", ".xlsx", ".zarr")
+NAMES_OF_FILES = (".csv", ".gz", ".h5", ".h5ad", ".h5mu", ".loom", ".mtx", ".rds", ".txt", ".xlsx", ".zarr")
 """Ends of names that nobody gives to a folder of text files."""
 
 EXPORT_BLOCK_BYTES = 4 * 2**20
 """Values that are made text take many times as much memory, and time between looking for signals."""
 
-BYTES_PER_ENTRY = 8
+PACKED_ENTRY_BYTES = 8
 """About what an entry takes when it is packed."""
 
 
@@ -56,7 +56,7 @@ def export_file(source: Path, output: Path, asked: ExportParameters, *, console:
         Any failure that the user can act on; nothing is written in that case.
     """
     is_table = output.name.endswith(TABLES)
-    if not is_table and output.name.lower().endswith(FILES):
+    if not is_table and output.name.lower().endswith(NAMES_OF_FILES):
         raise UsageProblem(
             f"cannot write {output}: give a folder, or a name that ends in {' or '.join(TABLES)} for a table"
         )
@@ -70,14 +70,14 @@ def export_file(source: Path, output: Path, asked: ExportParameters, *, console:
             console.warn(note)
         exported = _Exported(result, chosen, genes, console)
         if is_table:
-            check_room(output, BYTES_PER_ENTRY * result.data.n_cells * len(genes) // 2)
+            check_room(output, PACKED_ENTRY_BYTES * result.data.n_cells * len(genes) // 2)
             with staged(output, replace=asked.force) as temporary:
                 with writing(output):
                     exported.write_table(temporary.path)
                 commit_all([temporary])
         else:
             n_entries = exported.n_entries()
-            check_room(output, BYTES_PER_ENTRY * n_entries)
+            check_room(output, PACKED_ENTRY_BYTES * n_entries)
             with written_folder(folder, replace=asked.force) as made:
                 folder.mark(made, (MTX, FEATURES, BARCODES))
                 exported.write_folder(made, n_entries)

@@ -15,7 +15,7 @@ import numpy as np
 
 MTX, FEATURES, BARCODES = "matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv.gz"
 
-PACKED = ".gz"
+GZIPPED = ".gz"
 
 _LEVEL = 4
 """Of gzip: beyond, digits of imputed values take much more time and hardly less space."""
@@ -101,7 +101,7 @@ def _number(dtype: np.dtype[Any]) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     with path.open("wb", buffering=1 << 20) as raw:
-        if PACKED not in path.suffixes:
+        if GZIPPED not in path.suffixes:
             yield raw
             return
         with gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) as packed:
