@@ -96,12 +96,13 @@ def output_scale_of(data: Dataset, key: str) -> OutputScale:
     with reading(data.path, f"uns[{key!r}]"):
         stored = _entry(data, key, OUTPUT_SCALE)
         named = "log1p" if stored is None else _text(stored)
-    for scale in get_args(OutputScale):
+    scales: tuple[OutputScale, ...] = get_args(OutputScale)
+    for scale in scales:
         if named == scale:
             return scale
     raise InputProblem(
         f"{data.path} is inconsistent: uns[{key!r}][{OUTPUT_SCALE!r}] is {named!r}, not one of "
-        f"{', '.join(get_args(OutputScale))}"
+        f"{', '.join(scales)}"
     )
 
 
