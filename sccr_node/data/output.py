@@ -228,7 +228,7 @@ def stage_output(
             digest = _copy(data, temporary, store, threads, hashed)
             data.check_unchanged()
         # Opened before the appender marks the file as open for writing.
-        copied = opened.enter_context(_reread(data, temporary.path))
+        copied = opened.enter_context(_reread(data, temporary.path, store.modality))
         with writing(output):
             appender = store.appender(temporary.path, compression, threads)
         made = StagedOutput(temporary, appender, data, copied, digest)
@@ -243,12 +243,12 @@ def stage_output(
 
 
 @contextmanager
-def _reread(data: Dataset, copy: Path) -> Iterator[Dataset]:
+def _reread(data: Dataset, copy: Path, modality: str | None) -> Iterator[Dataset]:
     """Open a copy instead of the original, under the path that the user knows."""
     if not data.is_streamed or not data.is_stored:
         yield data
         return
-    with open_dataset(copy, data.layer, modality=data.modality) as copied:
+    with open_dataset(copy, data.layer, modality=modality) as copied:
         copied.path = data.path
         yield copied
 
