@@ -1,4 +1,4 @@
-"""The Python API: impute an AnnData object in memory, or tune for one, by the conventions of scverse."""
+"""The Python API: impute an AnnData object in memory, tune for one, report on one, by the conventions of scverse."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from anndata import AnnData
 from pydantic import ValidationError
 
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
+from sccr_node.contract.report import ReportParameters
 from sccr_node.contract.settings import first_problem
 from sccr_node.contract.shared import GENE_CHOICES
 from sccr_node.contract.tune import TuneParameters
@@ -33,10 +35,15 @@ from sccr_node.pipeline.plan import (
 )
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.tune import check_before_tuning, tune_opened, tuned
-from sccr_node.results import InMemory, write
+from sccr_node.results import InMemory, result_in, write
 from sccr_node.runtime import scratch
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.words import shortened
+from sccr_node.storage.files import write_text_atomically
+from sccr_node.storage.targets import Target, check_targets
+
+if TYPE_CHECKING:
+    from sccr_node.report.page import Page
 
 Asked = TypeVar("Asked", ImputeParameters, TuneParameters)
 
@@ -74,6 +81,7 @@ def impute(
     standardize: bool | None = None,
     write: Literal["denoised", "recovered", "both", "embedding"] = "denoised",
     n_components: int = 50,
+    output_scale: Literal["log1p", "normalized", "counts"] = "log1p",
     overwrite_keys: bool = False,
     threads: int | None = None,
     max_memory: int | str | None = None,
@@ -146,6 +154,9 @@ def impute(
         Layers to attach; ``"embedding"`` attaches none.
     n_components
         Number of principal components of the imputed genes.
+    output_scale
+        Scale of the layers: ``"log1p"``, ``"normalized"`` counts, or ``"counts"`` at each cell's own depth. All else is
+        computed on logarithms, also by what reads the layers again.
     overwrite_keys
         Replace an earlier result of the same name.
     threads
@@ -169,14 +180,16 @@ def impute(
     None, or the copy if ``copy`` is true. With the default ``key_added``, ``"sccr"``, these are set:
 
     ``layers['sccr']``, ``layers['sccr_recovered']``
-        Denoised and recovered expression (float32, cells x all genes, log1p), depending on ``write``; genes that were
-        not imputed keep their normalised values.
+        Denoised and recovered expression (float32, cells x all genes, on the scale ``output_scale``), depending on
+        ``write``; genes that were not imputed keep their values.
     ``obsm['X_sccr']``
         Principal components of the denoised, imputed genes.
     ``varp['sccr_relations']``
         The gene graph (not with ``batch_key``, and not for scFP).
     ``var['sccr_imputed']``
         Which genes were imputed.
+    ``obs['sccr_size_factor']``
+        By what normalised values are multiplied to become each cell's counts (only with ``output_scale="counts"``).
     ``uns['sccr']``
         Version, parameters and findings; ``searches``, if cells were compared by groups.
 
@@ -283,6 +296,60 @@ def tune(
         return _tune(adata, given)
 
 
+def report(
+    adata: AnnData,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    key_added: str | None = None,
+    label_key: str | None = None,
+    batch_key: str | None = None,
+    sample: str = "AnnData object",
+    force: bool = False,
+    quiet: bool = False,
+) -> Page:
+    """Report on the imputation of an AnnData object: the page that ``sccr report`` writes.
+
+    Parameters
+    ----------
+    adata
+        An object that :func:`impute` was called with, or that was read from an output of ``sccr impute``; not changed.
+    output
+        File for the page; None to return it only.
+    key_added
+        Name of the result (default: the only one).
+    label_key
+        Column of ``obs`` that colours the cells and groups the markers, e.g. cell type (default: clusters computed for
+        the report).
+    batch_key
+        Column of ``obs`` for a second colouring of the cells, e.g. sample.
+    sample
+        What the page calls the data.
+    force
+        Replace ``output`` if it exists.
+    quiet
+        Show only warnings.
+
+    Returns
+    -------
+    The page (``.html``), which notebooks show.
+
+    Raises
+    ------
+    sccr_node.errors.SccrError
+        There is no such result or column, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import scanpy as sc, sccr_node
+    >>> adata = sc.read_h5ad("after_quality_control.h5ad")  # doctest: +SKIP
+    >>> sccr_node.impute(adata)  # doctest: +SKIP
+    >>> sccr_node.report(adata, label_key="cell_type")  # doctest: +SKIP
+    """
+    given = {name: value for name, value in locals().items() if name not in ("adata", "output", "sample")}
+    with _messages_in_python(given):
+        return _report(adata, None if output is None else Path(output), sample, given)
+
+
 @contextmanager
 def _messages_in_python(given: Mapping[str, Any]) -> Iterator[None]:
     try:
@@ -334,12 +401,20 @@ def in_python(message: str, given: Mapping[str, Any] = MappingProxyType({})) -> 
     return _FLAG.sub(keyword, message)
 
 
-def _checked(adata: object, copy: bool) -> AnnData:
-    """Return the object if it is one that can be imputed."""
+def _is_anndata(adata: object, doing: str, command: str) -> AnnData:
+    """Return the object if it is one of AnnData."""
     if not isinstance(adata, AnnData):
         is_path = isinstance(adata, str | os.PathLike)
-        way_out = "read the file first, or use the command sccr impute" if is_path else "put the matrix into one"
-        raise UsageProblem(f"cannot impute an object of type {type(adata).__name__}: give an AnnData object; {way_out}")
+        way_out = f"read the file first, or use the command {command}" if is_path else "put the matrix into one"
+        raise UsageProblem(
+            f"cannot {doing} an object of type {type(adata).__name__}: give an AnnData object; {way_out}"
+        )
+    return adata
+
+
+def _checked(given: object, copy: bool) -> AnnData:
+    """Return the object if it is one that can be imputed."""
+    adata = _is_anndata(given, "impute", "sccr impute")
     if copy and adata.isbacked:
         raise UsageProblem("cannot copy an AnnData object in backed mode: give copy=False, or adata.to_memory()")
     if adata.isbacked and adata.is_view:
@@ -442,6 +517,24 @@ def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
             checkpoints.summarise()
             checkpoints.remove()
         return tuning
+
+
+def _report(adata: AnnData, output: Path | None, sample: str, given: Mapping[str, Any]) -> Page:
+    from sccr_node.pipeline.report import report_page  # neither templates nor plots are needed to impute
+    from sccr_node.report.page import Page
+
+    try:
+        asked = ReportParameters(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as failure:
+        raise UsageProblem(first_problem(failure, ReportParameters)) from None
+    if output is not None:
+        check_targets([Target(output)], [], force=asked.force)
+    console = Console(quiet=asked.quiet, redirectable=True)
+    result = result_in(_is_anndata(adata, "report on", "sccr report"), asked.key_added)
+    html = report_page(result, sample=sample, label_key=asked.label_key, batch_key=asked.batch_key, console=console)
+    if output is not None:
+        write_text_atomically(output, html, replace=asked.force)
+    return Page(html)
 
 
 def _of_object() -> str:

@@ -14,22 +14,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
-from sccr_node.contract.keys import ResultKeys, possible_keys
+from sccr_node.contract.keys import OutputScale, ResultKeys, possible_keys
 from sccr_node.contract.methods import Output
 from sccr_node.contract.record import BatchRecord, SearchRecord
-from sccr_node.data.dataset import Dataset, open_dataset
+from sccr_node.data.dataset import Dataset, open_dataset, wrap_anndata
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import among, listing, reading
-from sccr_node.data.matrix import open_matrix
-from sccr_node.data.preparation import (
-    Normalization,
-    Preparation,
-    prepare_block,
-    take_columns,
-    with_imputed,
-)
+from sccr_node.data.logs import from_logs, prepare_block
+from sccr_node.data.matrix import Matrix
+from sccr_node.data.preparation import Normalization, Preparation, take_columns, with_imputed
 from sccr_node.data.scale import recorded_scaling
 from sccr_node.data.summary import scan
+from sccr_node.data.written import OUTPUT_SCALE, in_logs, places_of, results_in
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.row_store import ImputedRows
 from sccr_node.runtime.console import Finding, Progress
@@ -72,6 +68,8 @@ class Imputation:
         The method, and the parameters that affect the result.
     findings
         What a reader of the result should know, in order.
+    output_scale
+        The scale of the layers; everything here is logarithms.
     tuning
         What the result says about the tuning of its numbers; None if they were not tuned.
     """
@@ -90,6 +88,7 @@ class Imputation:
     method: str
     noted: Mapping[str, Any]
     findings: tuple[Finding, ...]
+    output_scale: OutputScale
     tuning: Mapping[str, Any] | None = None
 
     def about(self, layer: str | None) -> dict[str, Any]:
@@ -106,6 +105,7 @@ class Imputation:
             "version": __version__,
             "method": self.method,
             "params": dict(self.noted),
+            OUTPUT_SCALE: self.output_scale,
             "input": {
                 **self.preparation.scaling.noted(),
                 "layer": "X" if layer is None else layer,
@@ -126,15 +126,25 @@ class Imputation:
 
     def blocks(self, data: Dataset, output: Output, progress: Callable[[float], None]) -> Iterator[sparse.csr_matrix]:
         """Yield an output over all genes in blocks of cells; genes that were not imputed are scaled in the same way."""
-        factors, genes, imputed = self.normalization.factors, self.preparation.genes, self.rows[output]
+        genes, imputed = self.preparation.genes, self.rows[output]
         for first, block in data.blocks(READ_BYTES):
             self.preparation.scaling.convert(block)
             for start in range(0, block.shape[0], WRITE_ROWS):
                 part = block[start : start + WRITE_ROWS]
                 cells = slice(first + start, first + start + part.shape[0])
-                expression = prepare_block(part, None if factors is None else factors[cells])
-                yield with_imputed(expression, genes, imputed.rows(cells.start, cells.stop))
+                others = prepare_block(part, self._factors(cells), self.output_scale)
+                yield with_imputed(others, genes, self._scaled(imputed.rows(cells.start, cells.stop), cells))
                 progress(cells.stop / data.n_cells)
+
+    def _factors(self, cells: slice) -> NDArray[np.float64] | None:
+        return None if self.normalization.factors is None else self.normalization.factors[cells]
+
+    def _scaled(self, logs: NDArray[np.float32], cells: slice) -> NDArray[np.float32]:
+        """Bring imputed values to the scale of the layers."""
+        if self.output_scale == "log1p":
+            return logs
+        factors = self._factors(cells) if self.output_scale == "counts" else None
+        return from_logs(logs, None if factors is None else factors[:, None])
 
 
 def searches_noted(searches: Sequence[SearchRecord]) -> dict[str, Any]:
@@ -170,6 +180,9 @@ class Sink(Protocol):
     def write_var_column(self, key: str, values: NDArray[Any]) -> None:
         """Write a column of ``var``."""
 
+    def write_obs_column(self, key: str, values: NDArray[Any]) -> None:
+        """Write a column of ``obs``."""
+
     def write_uns(self, key: str, record: dict[str, Any]) -> None:
         """Write a nested record of numbers, strings, booleans and lists."""
 
@@ -202,6 +215,9 @@ def write(imputation: Imputation, keys: ResultKeys, data: Dataset, sink: Sink, p
     imputed = np.zeros(n_genes, dtype=bool)
     imputed[genes] = True
     sink.write_var_column(keys.imputed, imputed)
+    if keys.size_factors:
+        assert imputation.normalization.factors is not None
+        sink.write_obs_column(keys.size_factor, 1 / imputation.normalization.factors)
     sink.write_uns(keys.name, imputation.about(data.layer))
 
 
@@ -245,6 +261,10 @@ class InMemory:
     def write_var_column(self, key: str, values: NDArray[Any]) -> None:
         """Keep a column of ``var``."""
         self._made["var", key] = values
+
+    def write_obs_column(self, key: str, values: NDArray[Any]) -> None:
+        """Keep a column of ``obs``."""
+        self._made["obs", key] = values
 
     def write_uns(self, key: str, record: dict[str, Any]) -> None:
         """Keep a record."""
@@ -309,10 +329,10 @@ class Result:
         """Return whether an output was written as a layer."""
         if self._made is not None:
             return output in self._made[0].layers
-        place = self._place(output)
+        place = self.place(output)
         return place == "X" or self.data.has_key("layers", place.removeprefix("layers/"))
 
-    def _place(self, output: Output) -> str:
+    def place(self, output: Output) -> str:
         """Return where an output is: "X" or "layers/NAME"."""
         written = f"layers/{self.keys.layer(output)}"
         return self.places.get(written, written)
@@ -342,17 +362,29 @@ class Result:
     def blocks(self, output: Output, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Yield the first cell and the imputed genes of each block of cells, as CSR."""
         if self._made is None:
-            blocks = self._layer(output).blocks(max_bytes)
-            while True:
-                with reading(self.data.path, f"layer {self.keys.layer(output)!r}"):
-                    item = next(blocks, None)
-                if item is None:
-                    return
-                yield item[0], take_columns(item[1], self.genes)
+            for first, block in self._read(output, self._layer(output), max_bytes):
+                yield first, take_columns(block, self.genes)
+            return
         n_rows = max(1, max_bytes // (4 * max(1, len(self.genes))))
         for first in range(0, self.data.n_cells, n_rows):
             last = min(first + n_rows, self.data.n_cells)
             yield first, sparse.csr_matrix(self._made[1].rows[output].rows(first, last))
+
+    def written(self, output: Output, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        """Yield the first cell and all genes of each block of cells, as CSR, on the scale on which they were written.
+
+        Only for results that are read from a file or an object.
+        """
+        return self._read(output, self._stored(output), max_bytes)
+
+    def _read(self, output: Output, layer: Matrix, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+        blocks = layer.blocks(max_bytes)
+        while True:
+            with reading(self.data.path, f"layer {self.keys.layer(output)!r}"):
+                item = next(blocks, None)
+            if item is None:
+                return
+            yield item
 
     def dense(self, output: Output) -> NDArray[np.float32]:
         """Return the imputed genes of all cells, dense."""
@@ -367,11 +399,13 @@ class Result:
         rows = self._made[1].rows[output]
         return sparse.csr_matrix(np.concatenate([rows.rows(cell, cell + 1) for cell in cells.tolist()]))
 
-    def _layer(self, output: Output) -> Any:
-        place = self._place(output)
+    def _layer(self, output: Output) -> Matrix:
+        return in_logs(self.data, self._stored(output), self.key)
+
+    def _stored(self, output: Output) -> Matrix:
+        place = self.place(output)
         name = place if place == "X" else f"layer {place.removeprefix('layers/')!r}"
-        with reading(self.data.path, name):
-            matrix = open_matrix(self.data.root[place], name)
+        matrix = self.data.matrix_at(place)
         if matrix.shape != (self.data.n_cells, self.data.n_genes):
             raise InputProblem(
                 f"{self.data.path} is inconsistent: {name} is {matrix.shape[0]} × {matrix.shape[1]}, but it has "
@@ -386,7 +420,8 @@ class Result:
             found = self._made[1].components
         elif self.data.has_key("obsm", self.keys.components):
             with reading(self.data.path, f"obsm[{self.keys.components!r}]"):
-                found = np.asarray(self.data.root["obsm"][self.keys.components][:], dtype=np.float32)
+                slot = self.data.root["obsm"] if self.data.is_stored else self.data.root.obsm
+                found = np.asarray(slot[self.keys.components][:], dtype=np.float32)
                 if found.ndim != 2 or len(found) != self.data.n_cells:
                     raise ValueError(f"its shape is {found.shape}, but there are {self.data.n_cells} cells")
         else:
@@ -407,7 +442,7 @@ class Result:
 
 
 @contextmanager
-def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
+def open_result(path: Path, key: str | None = None, *, modality: str | None = None) -> Iterator[Result]:
     """Open a file that contains a result.
 
     Parameters
@@ -416,64 +451,54 @@ def open_result(path: Path, key: str | None = None) -> Iterator[Result]:
         An output of ``sccr impute``.
     key
         The name of the result (default: the only one in the file).
+    modality
+        The modality of a MuData file (default: the only one in it).
 
     Raises
     ------
     InputProblem
         The file contains no result, not the one asked for, or several if none was asked for.
     """
-    with open_dataset(path) as data:
+    with open_dataset(path, modality=modality) as data:
         key = _the_result(data, key)
-        about = about_result(data, key)
-        places = places_of(data, key)
-    layer = about["params"].get("layer")
-    if layer is None and places["X"] != "X":
-        layer = places["X"].removeprefix("layers/")
-    with open_dataset(path, layer) as data:
-        genes = imputed_genes(data, key)
-        if not len(genes):
-            raise InputProblem(f"var['{key}_imputed'] of {path} marks no genes: this is not a result of sccr impute")
-        yield Result(data, key, about, genes, places)
+        layer = _layer_imputed(data, key)
+    with open_dataset(path, layer, modality=modality) as data:
+        yield _result(data, key)
 
 
-def results_in(data: Dataset) -> list[str]:
-    """Return the names of the results in a data set."""
-    return [key for key in data.keys("uns") if data.has_key("var", ResultKeys(key).imputed)]
-
-
-MOVED = "moved"
-"""The record in a result's ``uns`` entry of what ``sccr promote`` renamed."""
-
-
-def places_of(data: Dataset, key: str) -> dict[str, str]:
-    """Return where X and the layers of a result are by now: what was written as ``layers/sccr`` may have become X."""
-    about = data.element("uns", key) if data.is_stored else data.root.uns[key]
-    moved = about.get(MOVED) if isinstance(about, Mapping) else None
-    named = ["X", *(f"layers/{name}" for slot, name in possible_keys(key) if slot == "layers")]
-    # Keys of uns cannot contain the slash of layers/sccr.
-    now = {str(old): str(new) for old, new in moved.items()} if isinstance(moved, Mapping) else {}
-    return {name: now.get(name.removeprefix("layers/"), name) for name in named}
-
-
-def is_result(data: Dataset) -> bool:
-    """Return whether the opened matrix is a result of ``sccr impute``."""
-    own = "X" if data.layer is None else f"layers/{data.layer}"
-    known = [places_of(data, key) for key in results_in(data)]
-    return any(own in places.values() and places["X"] != own for places in known)
-
-
-def moved_record(places: Mapping[str, str], renamed: Mapping[str, str]) -> dict[str, str]:
-    """Return the record of what is elsewhere than it was written, after some elements were renamed.
+def result_in(adata: Any, key: str | None = None) -> Result:
+    """Return a result in an AnnData object.
 
     Parameters
     ----------
-    places
-        From ``places_of``.
-    renamed
-        The new place of each renamed element.
+    adata
+        An object with a result of :func:`sccr_node.impute`, or read from an output of ``sccr impute``.
+    key
+        The name of the result (default: the only one).
+
+    Raises
+    ------
+    InputProblem
+        As for :func:`open_result`.
     """
-    now = {name: renamed.get(place, place) for name, place in places.items()}
-    return {name.removeprefix("layers/"): place for name, place in now.items() if place != name}
+    # Without X, which may not be what was imputed, any layer will do until that is known.
+    data = wrap_anndata(adata, None if adata.X is not None else next(iter(adata.layers), None))
+    key = _the_result(data, key)
+    return _result(wrap_anndata(adata, _layer_imputed(data, key)), key)
+
+
+def _layer_imputed(data: Dataset, key: str) -> str | None:
+    """Return the layer that a result was made from; None for X."""
+    layer: str | None = about_result(data, key)["params"].get("layer")
+    now = places_of(data, key)["X"]
+    return now.removeprefix("layers/") if layer is None and now != "X" else layer
+
+
+def _result(data: Dataset, key: str) -> Result:
+    genes = imputed_genes(data, key)
+    if not len(genes):
+        raise InputProblem(f"var['{key}_imputed'] of {data.path} marks no genes: this is not a result of sccr impute")
+    return Result(data, key, about_result(data, key), genes, places_of(data, key))
 
 
 def imputed_genes(data: Dataset, key: str) -> NDArray[np.intp]:
@@ -507,7 +532,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _the_result(data: Dataset, key: str | None) -> str:
     path = data.path
-    if not data.is_stored:
+    if data.format.startswith("10x"):
         raise InputProblem(f"{path} is 10x output, not a result of sccr impute")
     found = results_in(data)
     if key is not None and key not in found:

@@ -3,6 +3,8 @@
 import inspect
 import pydoc
 import re
+import subprocess
+import sys
 import typing
 
 import anndata
@@ -15,7 +17,7 @@ from sccr_node.__main__ import main
 from sccr_node.api import in_python
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.tune import TuneParameters
-from sccr_node.errors import InputProblem, SccrError, UsageProblem
+from sccr_node.errors import InputProblem, OutputProblem, SccrError, UsageProblem
 from tests.support.simulated import simulated
 
 
@@ -90,7 +92,18 @@ def test_failures_leave_the_object_unchanged(adata):
     assert "sccr_relations" not in adata.varp
 
 
-OF_FILES = {"force", "compression", "provenance", "report", "multiqc", "label_key", "dry_run", "log_format", "debug"}
+OF_FILES = {
+    "force",
+    "compression",
+    "modality",
+    "provenance",
+    "report",
+    "multiqc",
+    "label_key",
+    "dry_run",
+    "log_format",
+    "debug",
+}
 """Parameters of the command that mean nothing without files."""
 
 
@@ -279,7 +292,7 @@ def test_genes_that_are_missing(adata, caplog):
 
 
 def test_the_package_lists_what_there_is():
-    assert dir(sccr_node) == ["__version__", "impute", "tune"]
+    assert dir(sccr_node) == ["__version__", "impute", "report", "tune"]
     assert all(hasattr(sccr_node, name) for name in dir(sccr_node))
 
 
@@ -302,8 +315,79 @@ def test_tuning_is_that_of_the_command(tmp_path):
 
 def test_tuning_has_the_keywords_of_the_contract():
     keywords = inspect.signature(sccr_node.tune).parameters
-    not_here = {"log_format", "debug", "force", "method", "log_base"}
+    not_here = {"log_format", "debug", "force", "method", "log_base", "modality"}
     assert set(keywords) - {"adata"} == set(TuneParameters.model_fields) - not_here
     for name, keyword in keywords.items():
         if name != "adata":
             assert keyword.default == TuneParameters.model_fields[name].default
+
+
+# --- the report
+
+
+def sections(page):
+    return dict(re.findall(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.S))
+
+
+@pytest.mark.parametrize("options", [{}, {"write": "both", "output_scale": "counts"}, {"write": "embedding"}])
+def test_the_report_is_that_of_the_command(adata, tmp_path, options):
+    sccr_node.impute(adata, quiet=True, n_top_genes=40, **options)
+    adata.write_h5ad(tmp_path / "out.h5ad")
+    words = ["report", str(tmp_path / "out.h5ad"), "-o", str(tmp_path / "page.html"), "--label-key", "cell_type"]
+    assert main([*words, "--quiet"]) == 0
+    before = adata.copy()
+    page = sccr_node.report(adata, tmp_path / "own.html", label_key="cell_type", sample="lung.1", quiet=True)
+    assert (tmp_path / "own.html").read_text() == page.html
+    assert "lung.1" in page.html
+    theirs, ours = sections((tmp_path / "page.html").read_text()), sections(page.html)
+    assert set(ours) == set(theirs) and "cells" in ours
+    for name in ours.keys() & {"cells", "groups", "values", "markers", "relations"}:
+        assert ours[name] == theirs[name], name
+    assert set(adata.uns) == set(before.uns) and set(adata.layers) == set(before.layers)
+    read = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert sccr_node.report(read, label_key="cell_type", sample="lung.1", quiet=True).html == page.html
+
+
+def test_a_notebook_shows_the_report_in_a_frame(adata):
+    sccr_node.impute(adata, quiet=True, n_top_genes=40)
+    page = sccr_node.report(adata, quiet=True)
+    shown = page._repr_html_()
+    assert shown.startswith("<iframe srcdoc=") and shown.count("<") == 2
+    assert len(repr(page)) < 100
+
+
+def test_what_cannot_be_reported_is_refused(adata, tmp_path):
+    out = tmp_path / "page.html"
+    with pytest.raises(InputProblem, match="the AnnData object contains no result of sccr impute"):
+        sccr_node.report(adata, out, quiet=True)
+    with pytest.raises(UsageProblem, match="cannot report on an object of type str: .* use the command sccr report"):
+        sccr_node.report("out.h5ad", out)
+    sccr_node.impute(adata, quiet=True, n_top_genes=40)
+    with pytest.raises(InputProblem, match="no column 'donor'"):
+        sccr_node.report(adata, out, label_key="donor", quiet=True)
+    with pytest.raises(UsageProblem, match="key_added: should not be empty"):
+        sccr_node.report(adata, out, key_added="", quiet=True)
+    sccr_node.impute(adata, quiet=True, n_top_genes=40, key_added="other")
+    with pytest.raises(InputProblem, match="several results: 'sccr', 'other'; choose one with key_added"):
+        sccr_node.report(adata, out, quiet=True)
+    assert not out.exists()
+    sccr_node.report(adata, out, key_added="other", quiet=True)
+    with pytest.raises(OutputProblem, match="already exists: give force=True"):
+        sccr_node.report(adata, out, key_added="other", quiet=True)
+    sccr_node.report(adata, out, key_added="other", quiet=True, force=True)
+    with pytest.raises(TypeError, match="color"):
+        sccr_node.report(adata, color="cell_type")
+
+
+def test_a_result_of_a_layer_is_reported_without_x(adata):
+    adata.layers["counts"] = adata.X
+    adata.X = None
+    sccr_node.impute(adata, layer="counts", quiet=True, n_top_genes=40)
+    assert "values" in sections(sccr_node.report(adata, quiet=True).html)
+
+
+def test_it_is_a_function_whatever_was_imported_before():
+    for first in ("pass", "import sccr_node.report.page", "sccr_node.report", "sccr_node.impute"):
+        program = f"import sccr_node\n{first}\nassert callable(sccr_node.report)\nimport sccr_node.report.page\n"
+        program += "assert callable(sccr_node.report) and 'report' in dir(sccr_node)\n"
+        subprocess.run([sys.executable, "-c", program], check=True)

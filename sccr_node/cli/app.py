@@ -27,6 +27,7 @@ COMMANDS = {
     ),
     "benchmark": ("sccr_node.cli.benchmark:benchmark", "Compare imputation methods on a data set."),
     "report": ("sccr_node.cli.report:report", "Write an HTML report on an imputation."),
+    "export": ("sccr_node.cli.export:export", "Export the imputed genes as text: a 10x folder, or a table."),
     "split": ("sccr_node.cli.scatter:split", "Split a data set into batches, to impute each on a different machine."),
     "gather": ("sccr_node.cli.scatter:gather", "Gather imputed batches into one data set."),
     "promote": ("sccr_node.cli.promote:promote", "Move an imputed layer to X."),

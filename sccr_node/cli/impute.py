@@ -13,8 +13,9 @@ from sccr_node.runtime.console import Console
     ImputeParameters,
     arguments=[path_argument("input"), path_argument("output", written=True)],
     summary=(
-        "Impute the expression of a data set. INPUT is an .h5ad file, a .zarr folder, a 10x .h5 file or a 10x folder "
-        "with matrix.mtx(.gz); OUTPUT (.h5ad or .zarr) is INPUT plus the result, with everything else unchanged."
+        "Impute the expression of a data set. INPUT is an .h5ad or .h5mu file, a .zarr folder, a 10x .h5 file or a 10x "
+        "folder with matrix.mtx(.gz); OUTPUT (.h5ad or .zarr; .h5mu if INPUT is one) is INPUT plus the result, with "
+        "everything else unchanged."
     ),
     epilog=(
         "sccr tune (or --tune) tunes the parameters for these data, and says whether imputing them helps. Never use "

@@ -14,7 +14,7 @@ from sccr_node.runtime.console import Console
     arguments=[path_argument("input"), path_argument("output", written=True)],
     summary=(
         "Move a layer to X, for tools that read only X; the former X becomes a layer. OUTPUT has the format of "
-        "INPUT, .h5ad or .zarr; nothing else changes, and INPUT need not fit in memory."
+        "INPUT, .h5ad, .h5mu or .zarr; nothing else changes, and INPUT need not fit in memory."
     ),
 )
 def promote(params: PromoteParameters, console: Console, input: Path, output: Path) -> None:

@@ -12,6 +12,7 @@ from sccr_node.contract.shared import (
     RESULT_NAME,
     ClusteringParameters,
     Mechanism,
+    ModalityParameters,
     PreparationParameters,
     ThreadedParameters,
     WritingParameters,
@@ -85,7 +86,7 @@ class EvaluateSplitMoleculesParameters(PreparationParameters, WritingParameters)
         return self
 
 
-class EvaluateScoreParameters(WritingParameters):
+class EvaluateScoreParameters(ModalityParameters, WritingParameters):
     """Parameters of ``sccr evaluate score``."""
 
     layer: str | None = parameter(

@@ -100,6 +100,10 @@ class ImputeParameters(MethodParameters, AppendingParameters, ResumableParameter
             check_tunable(self)
             if self.write == "recovered":
                 raise ValueError("--tune has no effect on --write recovered: it tunes the denoised expression")
+        if self.output_scale != "log1p" and self.write == "embedding":
+            raise ValueError("--output-scale has no effect on --write embedding: no expression is written")
+        if self.output_scale == "counts" and self.input_scale == "log1p":
+            raise ValueError("--output-scale counts requires counts: it contradicts --input-scale log1p")
         if ("layers", self.layer) in possible_keys(self.key_added):
             raise ValueError(f"--key-added {self.key_added} would replace the layer to impute: choose another name")
         if "recovered" in self.outputs and self.method not in _having("recovered"):
@@ -119,7 +123,7 @@ class ImputeParameters(MethodParameters, AppendingParameters, ResumableParameter
     def result_keys(self) -> ResultKeys:
         """Return the keys of the result."""
         relations = METHODS[self.method].relation is not None and self.batch_key is None
-        return ResultKeys(self.key_added, layers_of(self.write), relations)
+        return ResultKeys(self.key_added, layers_of(self.write), relations, self.output_scale == "counts")
 
     def effective_parameters(self, settings: Mapping[str, Value]) -> dict[str, Any]:
         """Return the parameters of a run, whose method has these settings, as its record has them."""

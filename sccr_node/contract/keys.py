@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sccr_node.contract.methods import Output
 
 Slot = str
-"""A part of AnnData: "layers", "obsm", "varp", "var" or "uns"."""
+"""A part of AnnData: "layers", "obsm", "varp", "var", "obs" or "uns"."""
+
+OutputScale = Literal["log1p", "normalized", "counts"]
+"""The scale of the layers of a result."""
 
 
 MASK_KEY = "sccr_mask"
@@ -29,11 +33,14 @@ class ResultKeys:
         The outputs written as layers: "denoised", "recovered".
     relations
         Whether a gene graph is written.
+    size_factors
+        Whether the size factors are written, without which layers of counts could not become logarithms again.
     """
 
     name: str
     layers: tuple[Output, ...] = ("denoised", "recovered")
     relations: bool = True
+    size_factors: bool = False
 
     def layer(self, output: Output) -> str:
         """Return the name of an output's layer."""
@@ -54,6 +61,11 @@ class ResultKeys:
         """The column in ``var``."""
         return f"{self.name}_imputed"
 
+    @property
+    def size_factor(self) -> str:
+        """The column in ``obs``: by what normalised values are multiplied to become a cell's counts."""
+        return f"{self.name}_size_factor"
+
     def all(self) -> list[tuple[Slot, str]]:
         """Return the (slot, key) pairs of the result, in the order of writing."""
         return [
@@ -61,10 +73,11 @@ class ResultKeys:
             ("obsm", self.components),
             *([("varp", self.gene_graph)] if self.relations else []),
             ("var", self.imputed),
+            *([("obs", self.size_factor)] if self.size_factors else []),
             ("uns", self.name),
         ]
 
 
 def possible_keys(name: str) -> list[tuple[Slot, str]]:
     """Return every (slot, key) pair that a run can write under a name; --overwrite-keys replaces them all together."""
-    return ResultKeys(name).all()
+    return ResultKeys(name, size_factors=True).all()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import field_validator, model_validator
 
 from sccr_node.contract.fields import DATA, OUTPUT, parameter
-from sccr_node.contract.shared import LAYER_NAME, WritingParameters, not_of_zarr
+from sccr_node.contract.shared import LAYER_NAME, ModalityParameters, WritingParameters, not_of_zarr
 
 
-class PromoteParameters(WritingParameters):
+class PromoteParameters(ModalityParameters, WritingParameters):
     """Parameters of ``sccr promote``."""
 
     layer: str = parameter(

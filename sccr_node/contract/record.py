@@ -20,7 +20,7 @@ class InputRecord(_Record):
     """The input."""
 
     path: str
-    format: str = Field(description="h5ad, zarr, 10x_h5 or 10x_mtx.")
+    format: str = Field(description="h5ad, h5mu, zarr, 10x_h5 or 10x_mtx.")
     sha256: str = Field(description="SHA-256 of the file; for a folder, of its sorted relative paths and contents.")
     bytes: int
     identity: str | None = Field(
@@ -73,7 +73,7 @@ class ResultRecord(_Record):
     """What the output contains."""
 
     path: str
-    format: str = Field(description="h5ad or zarr.")
+    format: str = Field(description="h5ad, h5mu or zarr.")
     bytes: int | None = Field(default=None, description="Size of the output; of a folder, of all files in it.")
     keys: list[str] = Field(description="The keys added, as slot/key.")
     zeros_before: float = Field(description="Fraction of zeros in the imputed genes before imputation.")

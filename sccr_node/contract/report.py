@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from sccr_node.contract.fields import DATA, REPORTING, parameter
-from sccr_node.contract.shared import WritingParameters
+from sccr_node.contract.shared import ModalityParameters, WritingParameters
 
 
-class ReportParameters(WritingParameters):
+class ReportParameters(ModalityParameters, WritingParameters):
     """Parameters of ``sccr report``."""
 
     key_added: str | None = parameter(

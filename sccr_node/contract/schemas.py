@@ -16,6 +16,7 @@ from sccr_node.contract.evaluate import (
     EvaluateScoreParameters,
     EvaluateSplitMoleculesParameters,
 )
+from sccr_node.contract.export import ExportParameters
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.promote import PromoteParameters
 from sccr_node.contract.record import RunRecord
@@ -39,6 +40,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "evaluate-relations": EvaluateRelationsParameters,
     "benchmark": BenchmarkParameters,
     "report": ReportParameters,
+    "export": ExportParameters,
     "promote": PromoteParameters,
     "simulate": SimulateParameters,
     "provenance": RunRecord,

@@ -35,6 +35,7 @@ from sccr_node.contract.fields import (
     holds_yes_or_no,
     parameter,
 )
+from sccr_node.contract.keys import OutputScale
 
 Mechanism = Literal["mcar", "mnar"]
 
@@ -243,6 +244,16 @@ class AppendingParameters(WritingParameters, BoundedParameters, ThreadedParamete
         metavar="NAME",
         **RESULT_NAME,
     )
+    output_scale: OutputScale = parameter(
+        "log1p",
+        title="Scale of the layers",
+        description=(
+            "Scale of the expression that is written: log1p: ln(normalised counts + 1); normalized: normalised counts; "
+            "counts: these, scaled back to each cell's own depth (requires counts as input). All else, from principal "
+            "components to scores, is computed on logarithms."
+        ),
+        group=OUTPUT,
+    )
     compression: Literal["auto", "gzip", "none"] = parameter(
         "auto",
         title="Compression",
@@ -277,12 +288,28 @@ class AppendingParameters(WritingParameters, BoundedParameters, ThreadedParamete
         return not_of_zarr(key)
 
 
+PLACE = ("modality", "layer")
+"""The parameters that tell which matrix of a file is read."""
+
 _PREPARATION = (
     "feature_type", "input_scale", "log_base", "genes", "genes_missing", "n_top_genes", "normalize_by", "target_sum",
 )  # fmt: skip
 
 
-class PreparationParameters(RunningParameters):
+class ModalityParameters(RunningParameters):
+    """Parameters of all commands that read one modality of a MuData file."""
+
+    modality: str | None = parameter(
+        None,
+        title="Modality",
+        description="Modality of a MuData file (.h5mu) to use (default: the only one in the file).",
+        group=DATA,
+        metavar="NAME",
+        min_length=1,
+    )
+
+
+class PreparationParameters(ModalityParameters):
     """Parameters of all commands that prepare a matrix: which layer, which genes, how counts become expression."""
 
     # --- input
@@ -380,8 +407,8 @@ class PreparationParameters(RunningParameters):
         return {name: getattr(self, name) for name in _PREPARATION}
 
     def noted_preparation(self) -> dict[str, Any]:
-        """Return the layer and the preparation, as ``sccr split`` records them in each part."""
-        return {name: value for name in ("layer", *_PREPARATION) if (value := getattr(self, name)) is not None}
+        """Return the modality, the layer and the preparation, as ``sccr split`` records them in each part."""
+        return {name: value for name in (*PLACE, *_PREPARATION) if (value := getattr(self, name)) is not None}
 
     def files_read(self) -> list[Path]:
         """Return the config file and the gene file."""

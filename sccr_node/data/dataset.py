@@ -21,6 +21,7 @@ from sccr_node.data.frames import MemoryTable, RowsOfTable, StoredTable, Table, 
 from sccr_node.data.guard import among, listing, one_line, reading
 from sccr_node.data.matrix import BLOCK_BYTES, ColumnsOf, CsrMatrix, DenseMatrix, Matrix, open_matrix, text_of
 from sccr_node.data.views import Half, HalfOf
+from sccr_node.data.written import in_logs, result_opened
 from sccr_node.errors import InputMissing, InputProblem, problem_of_reading, reason_of
 from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
@@ -120,16 +121,29 @@ class Dataset:
         seen._part = f"the {which.replace(' ', '-')} half of "
         return seen
 
+    def _as_logs(self) -> Dataset:
+        """Return the data set with a matrix of logarithms, if it is a result that was written on another scale."""
+        key = result_opened(self)
+        if key is not None:
+            self._matrix = in_logs(self, self._matrix, key)
+        return self
+
     def _seen(self, matrix: Matrix, obs: Table) -> Dataset:
         seen = Dataset(self.path, self.format, self.layer, self.root, matrix, obs, self._var, self.store)
         seen._stamp = self._stamp
         return seen
 
     @property
+    def modality(self) -> str | None:
+        """The modality of a MuData file that is read; None for other files."""
+        return None if self.store is None else self.store.modality
+
+    @property
     def source(self) -> str:
         """The name of the matrix, for messages."""
         layer = "raw.X" if self.of_raw else "X" if self.layer is None else f"layer {self.layer!r}"
-        return f"{self._part}{layer} of {self.path}"
+        modality = "" if self.modality is None else f"modality {self.modality!r} of "
+        return f"{self._part}{layer} of {modality}{self.path}"
 
     @cached_property
     def cell_names(self) -> np.ndarray:
@@ -150,6 +164,10 @@ class Dataset:
     def var_column(self, name: str) -> pd.Series[Any]:
         """Read a column of ``var``, indexed by gene names; raise InputProblem, listing its columns, if missing."""
         return self._column("var", self._var, name, self.gene_names)
+
+    def obs_values(self, name: str) -> Any:
+        """Return the values of a column of ``obs`` that is there, without pandas if they are stored as an array."""
+        return self._obs.column(name)
 
     def _column(self, slot: str, frame: Table, name: str, names: np.ndarray) -> pd.Series[Any]:
         columns = self.keys(slot)
@@ -267,8 +285,18 @@ class Dataset:
         """Whether the matrix is read from its file block by block, instead of being kept in memory."""
         return self._matrix.streamed
 
+    def matrix_at(self, place: str) -> Matrix:
+        """Open another matrix of the data set, "X" or "layers/NAME", as it is stored; its shape is not checked."""
+        name = place if place == "X" else f"layer {place.removeprefix('layers/')!r}"
+        with reading(self.path, name):
+            if self.is_stored:
+                return open_matrix(self.root[place], name)
+            return _matrix_of(self.root.X if place == "X" else self.root.layers[place.removeprefix("layers/")], name)
+
     def element(self, slot: str, key: str) -> Any:
         """Read one element; raise InputProblem if it cannot be decoded."""
+        if not self.is_stored:
+            return getattr(self.root, slot)[key]
         from anndata.io import read_elem
 
         with reading(self.path, f"{slot}[{key!r}]"):
@@ -314,17 +342,23 @@ class Dataset:
 
 
 @contextmanager
-def open_dataset(path: str | os.PathLike[str], layer: str | None = None, *, or_raw: bool = True) -> Iterator[Dataset]:
+def open_dataset(
+    path: str | os.PathLike[str], layer: str | None = None, *, or_raw: bool = True, modality: str | None = None
+) -> Iterator[Dataset]:
     """Open an input and check that it is what it claims to be; its content decides, not its name.
+
+    The layers of a result are read as logarithms, on whichever scale they were written.
 
     Parameters
     ----------
     path
-        An .h5ad file, an AnnData zarr folder, a 10x .h5 file, or a 10x folder with matrix.mtx(.gz).
+        An .h5ad or .h5mu file, an AnnData zarr folder, a 10x .h5 file, or a 10x folder with matrix.mtx(.gz).
     layer
         Layer to read (default: X).
     or_raw
         Whether "raw" stands for ``.raw.X`` if no layer has that name.
+    modality
+        Modality of a MuData file to read (default: the only one).
 
     Raises
     ------
@@ -335,7 +369,9 @@ def open_dataset(path: str | os.PathLike[str], layer: str | None = None, *, or_r
     """
     path = Path(path)
     with ExitStack() as opened:
-        data = _open(path, layer, opened, or_raw)
+        data = _open(path, layer, opened, or_raw, modality)
+        if modality is not None and data.modality is None:
+            raise InputProblem(f"{path} has no modality {modality!r}: it is not a MuData file; leave out --modality")
         if not data.n_cells or not data.n_genes:
             raise InputProblem(f"{data.source} is empty: it has {_size(data.n_cells, data.n_genes)}")
         yield data
@@ -345,7 +381,7 @@ def _size(n_cells: int, n_genes: int) -> str:
     return f"{quantity(n_cells, 'cell')} and {quantity(n_genes, 'gene')}"
 
 
-def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool) -> Dataset:
+def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool, modality: str | None) -> Dataset:
     try:
         mode = path.stat().st_mode
         is_folder = stat.S_ISDIR(mode)
@@ -369,17 +405,26 @@ def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool) -> Dat
     with reading(path, "the contents"):
         for store in FORMATS:
             if store.matches(path):
-                return _open_store(path, store, layer, opened, or_raw)
+                return _open_store(path, store, layer, opened, or_raw, modality)
         if is_folder and tenx.is_folder(path):
             return _in_memory(path, "10x_mtx", layer, lambda: tenx.read_folder(path))
         raise InputProblem(f"{path} is {foreign.folder(path) if is_folder else foreign.file(path)}")
 
 
-def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitStack, or_raw: bool) -> Dataset:
-    root = opened.enter_context(store.opened(path))
+def _open_store(
+    path: Path, store: StoreFormat, layer: str | None, opened: ExitStack, or_raw: bool, modality: str | None
+) -> Dataset:
+    whole = root = opened.enter_context(store.opened(path))
+    modalities = store.modalities(root)
+    if modalities is not None:
+        store, root = store.of_modality(_one_of(modalities, modality, path), root)
+        if not hasattr(root, "keys"):
+            raise InputProblem(store.not_anndata(path))
     keys = set(root)
+    if modalities is None and "mod" in keys and "X" not in keys:
+        raise InputProblem(f"{path} is {foreign.stored(['mod'])}")
     is_anndata = {"obs", "var"} <= keys
-    if (is_anndata or (isinstance(root, h5py.File) and tenx.matrices(root))) and (found := store.elsewhere(root)):
+    if (is_anndata or (isinstance(root, h5py.File) and tenx.matrices(root))) and (found := store.elsewhere(whole)):
         # The output, a copy in another folder, would lose it; and a missing source is read as zeros.
         raise InputProblem(
             f"{found[0]} of {path} is {found[1]}, which sccr does not follow: save the data in one file, e.g. with "
@@ -391,6 +436,17 @@ def _open_store(path: Path, store: StoreFormat, layer: str | None, opened: ExitS
         return _in_memory(path, "10x_h5", layer, lambda: tenx.read_hdf5(path, root))
     what = foreign.stored(keys)
     raise InputProblem(f"{path} is {what}" if what else store.not_anndata(path))
+
+
+def _one_of(modalities: list[str], asked: str | None, path: Path) -> str:
+    """Return the modality that was asked for, or the only one."""
+    if not modalities:
+        raise InputProblem(f"{path} is a MuData file without modalities: there is nothing to read")
+    if asked is None and len(modalities) > 1:
+        raise InputProblem(f"{path} has several modalities: {listing(modalities)}; choose one with --modality")
+    if asked is not None and asked not in modalities:
+        raise InputProblem(f"{path} has no modality {asked!r}; its modalities: {among(asked, modalities)}")
+    return modalities[0] if asked is None else asked
 
 
 def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw: bool) -> Dataset:
@@ -427,7 +483,7 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw
             f"{path} is inconsistent: {name} is {matrix.shape[0]} × {matrix.shape[1]}, but obs has "
             f"{quantity(frames[0].n_rows, 'row')} and var has {quantity(frames[1].n_rows, 'row')}"
         )
-    return Dataset(path, store.name, layer, root, matrix, frames[0], frames[1], store)
+    return Dataset(path, store.name, layer, root, matrix, frames[0], frames[1], store)._as_logs()
 
 
 def _no_layer(path: Path, layer: str, layers: list[str], has_raw: bool) -> InputProblem:
@@ -525,7 +581,7 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:
         matrix = _by_names(matrix, np.asarray(adata.raw.var_names), np.asarray(adata.var_names), path)
     if not all(matrix.shape):
         raise InputProblem(f"{path} is empty: it has {_size(*matrix.shape)}")
-    return Dataset(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))
+    return Dataset(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))._as_logs()
 
 
 def _matrix_of(values: Any, name: str) -> Matrix:

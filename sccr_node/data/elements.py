@@ -109,7 +109,7 @@ def _over_cells(data: Dataset, group: Any) -> set[str]:
         return {"values", "mask"}
     if encoding in ("", "dict"):
         return set(group)
-    place = group.name.strip("/")
+    place = group.name.removeprefix(data.root.name).strip("/")
     slot, _, key = place.partition("/")
     raise InputProblem(
         f"cannot split {data.path}: {place} is stored as {encoding}, of which single cells cannot be taken; remove it "

@@ -27,7 +27,6 @@ FILES = {
     ".txt": TABLE,
     ".xlsx": f"a spreadsheet: read it with scanpy.read_excel {WRITTEN}",
     ".mtx": "a matrix without names: give its folder, with the lists of features and barcodes",
-    ".h5mu": "a MuData file: write its RNA modality to a separate .h5ad file first",
     ".cloupe": f"a Loupe file: {FILTERED}",
     ".tar": "an archive: unpack it first, and give the file or the 10x folder in it",
     ".tgz": "an archive: unpack it first, and give the file or the 10x folder in it",
@@ -44,7 +43,7 @@ PACKED = {
 }
 
 HDF5 = (
-    ({"mod"}, "a MuData file: write its RNA modality to a separate .h5ad file first"),
+    ({"mod"}, "MuData in a zarr store, which is read only as .h5mu: write it with mudata.write_h5mu first"),
     ({"matrix", "row_attrs", "col_attrs"}, FILES[".loom"]),
     (
         {"gem_group", "umi"},

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.genes import ListedGene
+from sccr_node.data.logs import prepare_block
 from sccr_node.data.preparation import (
     Preparation,
     Prepared,
     decide_preparation,
     normalization,
-    prepare_block,
     row_totals,
     selected_values,
 )

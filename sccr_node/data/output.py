@@ -18,7 +18,7 @@ from sccr_node.runtime.words import plural
 from sccr_node.storage.atomic import Staged, staged
 from sccr_node.storage.copying import sha256_of, size_on_disk
 from sccr_node.storage.files import check_room
-from sccr_node.storage.formats import format_of_output
+from sccr_node.storage.formats import format_of_copy
 from sccr_node.storage.store import Appender, StoreFormat
 from sccr_node.storage.targets import check_targets
 
@@ -115,7 +115,12 @@ class StagedOutput:
     def write_var_column(self, key: str, values: np.ndarray) -> None:
         """Write a column of ``var``: one value per gene."""
         with writing(self.target):
-            self._appender.write_var_column(key, values)
+            self._appender.write_column("var", key, values)
+
+    def write_obs_column(self, key: str, values: np.ndarray) -> None:
+        """Write a column of ``obs``: one value per cell."""
+        with writing(self.target):
+            self._appender.write_column("obs", key, values)
 
     def write_uns(self, key: str, record: dict[str, Any]) -> None:
         """Write a nested record of numbers, strings, booleans and lists; None is left out."""
@@ -181,7 +186,7 @@ def stage_output(
 ) -> Iterator[StagedOutput]:
     """Copy the input next to the output, open for appending; without ``commit`` the copy is removed.
 
-    Between h5ad files and between zarr folders the copy is made byte by byte, between different formats element by
+    Between files and between folders of one format the copy is made byte by byte, between different formats element by
     element. From 10x, and from tables of AnnData before 0.7, it goes through anndata, in memory.
 
     Parameters
@@ -189,7 +194,7 @@ def stage_output(
     data
         The opened input.
     output
-        An .h5ad file or a .zarr folder.
+        An .h5ad file or a .zarr folder; an .h5mu file if the input is one.
     force
         Whether an existing output is replaced.
     replaced_keys
@@ -206,12 +211,12 @@ def stage_output(
     Raises
     ------
     UsageProblem, OutputProblem
-        See ``format_of_output`` and ``check_targets``.
+        See ``format_of_copy`` and ``check_targets``.
     NotEnoughResources
         There is not enough disk space.
     """
     output = Path(output)
-    store = format_of_output(output)
+    store = format_of_copy(output, data.store)
     target = store.target(output)
     check_targets([target], [data.path], force=force)
     check_room(output, size_on_disk(data.path) + added_bytes)
@@ -223,7 +228,7 @@ def stage_output(
             digest = _copy(data, temporary, store, threads, hashed)
             data.check_unchanged()
         # Opened before the appender marks the file as open for writing.
-        copied = opened.enter_context(_reread(data, temporary.path))
+        copied = opened.enter_context(_reread(data, temporary.path, store.modality))
         with writing(output):
             appender = store.appender(temporary.path, compression, threads)
         made = StagedOutput(temporary, appender, data, copied, digest)
@@ -238,12 +243,12 @@ def stage_output(
 
 
 @contextmanager
-def _reread(data: Dataset, copy: Path) -> Iterator[Dataset]:
+def _reread(data: Dataset, copy: Path, modality: str | None) -> Iterator[Dataset]:
     """Open a copy instead of the original, under the path that the user knows."""
     if not data.is_streamed or not data.is_stored:
         yield data
         return
-    with open_dataset(copy, data.layer) as copied:
+    with open_dataset(copy, data.layer, modality=modality) as copied:
         copied.path = data.path
         yield copied
 

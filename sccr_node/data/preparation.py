@@ -13,14 +13,12 @@ from sccr_node.contract.keys import MASK_KEY, MOLECULES_KEY
 from sccr_node.data.dataset import Dataset, matrix_name
 from sccr_node.data.features import Features, choose_features
 from sccr_node.data.genes import GeneChoice, ListedGene, choose_genes
+from sccr_node.data.logs import prepare_block
 from sccr_node.data.matrix import canonical, pieces
 from sccr_node.data.scale import Scale, Scaling, decide_scale, log_mark
 from sccr_node.data.summary import MatrixSummary, scan
 from sccr_node.errors import InputProblem
 from sccr_node.runtime.console import Finding, Progress
-
-# Values processed at a time, so that the float64 temporaries fit in the cache.
-_CHUNK = 1 << 16
 
 
 class Normalization(NamedTuple):
@@ -105,40 +103,6 @@ def normalization(
     factors = np.ones(summary.n_cells)
     np.divide(target, totals, out=factors, where=totals > 0)
     return Normalization(factors, target)
-
-
-def prepare_block(block: Any, factors: np.ndarray | None) -> Any:
-    """Scale the rows of a CSR block and take log1p, in float64, rounded to float32 once.
-
-    Parameters
-    ----------
-    block
-        Some cells x any genes, in the stored type; not changed.
-    factors
-        One per row; None for values that are already log-normalised.
-
-    Returns
-    -------
-    scipy.sparse.csr_matrix
-        The same entries in float32. Entries that round to zero stay stored.
-    """
-    result = np.empty(block.nnz, dtype=np.float32)
-    if factors is None:
-        result[:] = block.data
-    else:
-        rows = np.repeat(factors, np.diff(block.indptr))
-        for start in range(0, block.nnz, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            result[part] = np.log1p(block.data[part] * rows[part])
-    return _same_entries(block, result)
-
-
-def _same_entries(block: Any, values: np.ndarray) -> Any:
-    """Return a CSR matrix with different values at the same positions; the index arrays are shared."""
-    made = sparse.csr_matrix(block.shape, dtype=values.dtype)
-    made.data, made.indices, made.indptr = values, block.indices, block.indptr
-    made.has_canonical_format = True
-    return made
 
 
 def with_imputed(block: Any, columns: np.ndarray, imputed: np.ndarray) -> Any:

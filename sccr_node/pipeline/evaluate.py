@@ -24,6 +24,7 @@ from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.genes import GeneChoice, ListedGene
 from sccr_node.data.guard import among
 from sccr_node.data.preparation import Preparation, Prepared
+from sccr_node.data.written import is_result, results_in
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation import analyses
 from sccr_node.evaluation.analyses.clustering import SUMMARY_COLUMNS, ClusteringSettings, averages, compare
@@ -32,7 +33,7 @@ from sccr_node.methods import Expression, load
 from sccr_node.numerics import Workspace
 from sccr_node.pipeline.plan import decide_and_show, open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
-from sccr_node.results import imputed_genes, is_result, results_in
+from sccr_node.results import imputed_genes
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.runtime.words import plural, quantity
@@ -151,7 +152,7 @@ def relations_file(
     with open_input(input_path, asked) as (data, listed):
         stored = data.is_stored and data.has_key("varp", key)
         layer = _imputed_layer(data, asked) if stored else asked.layer
-    with open_dataset(input_path, layer) as data:
+    with open_dataset(input_path, layer, modality=asked.modality) as data:
         names = data.gene_names
         if stored:
             console.say(f"using the gene graph in varp[{key!r}] of {input_path}")

@@ -21,6 +21,7 @@ from sccr_node.pipeline.plan import listed_genes
 from sccr_node.pipeline.remote import fetched
 from sccr_node.results import open_result
 from sccr_node.storage.copying import sha256_of, size_on_disk
+from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.places import place
 from sccr_node.storage.places.address import Address
 
@@ -115,7 +116,8 @@ def _difference(record: RunRecord, source: Path | Address, output: Path | Addres
     if isinstance(output, Path):
         from sccr_node.report.reading import check_record  # slow to import, and most rows have no output yet
 
-        with open_result(output, asked.key_added) as result:
+        modality = asked.modality if format_of_output(output).only_from_itself else None
+        with open_result(output, asked.key_added, modality=modality) as result:
             check_record(output, record, result)
     return "" if _is_input_of(record, source) else "other data in the input"
 

@@ -24,7 +24,7 @@ from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.checkpoints import blobs_in
 from sccr_node.storage.copying import sha256_of
 from sccr_node.storage.files import staged_texts
-from sccr_node.storage.formats import format_of_output
+from sccr_node.storage.formats import format_of_copy
 from sccr_node.storage.targets import check_targets
 
 
@@ -36,9 +36,10 @@ def impute_file(
     Parameters
     ----------
     source
-        ``.h5ad``, ``.zarr``, 10x ``.h5`` or a 10x folder.
+        ``.h5ad``, ``.h5mu``, ``.zarr``, 10x ``.h5`` or a 10x folder.
     output
-        ``.h5ad`` or ``.zarr``: the input plus the result, with everything else unchanged.
+        ``.h5ad`` or ``.zarr`` (or ``.h5mu``, if the input is one): the input plus the result, with everything else
+        unchanged.
     asked
         The parameters.
     console
@@ -192,7 +193,7 @@ def check_before(
         A target exists and may not be replaced, cannot be written, or would overwrite an input or another target; a key
         already exists; a column to show does not exist.
     """
-    targets = [format_of_output(output).target(output), *beside.targets(output)]
+    targets = [format_of_copy(output, data.store).target(output), *beside.targets(output)]
     check_targets(targets, [data.path, *inputs, *asked.files_read()], force=asked.force)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
     if beside.label_key is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
-from sccr_node.contract.evaluate import EvaluateMaskParameters
+from sccr_node.contract.evaluate import EvaluateMaskParameters, EvaluateScoreParameters
 from sccr_node.contract.keys import MASK_KEY
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.guard import reading
@@ -90,7 +90,9 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
     )
 
 
-def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, console: Console) -> dict[str, Any]:
+def score_candidate(
+    masked_path: Path, candidate_path: Path, asked: EvaluateScoreParameters, console: Console
+) -> dict[str, Any]:
     """Compare a candidate with the truth at exactly the masked entries.
 
     Returns
@@ -105,16 +107,16 @@ def score_candidate(masked_path: Path, candidate_path: Path, layer: str | None, 
             }  # fmt: skip
     with open_dataset(masked_path, TRUTH_LAYER) as masked:
         truth = selected_values(masked, np.arange(masked.n_genes))
-        with open_dataset(candidate_path, layer) as candidate:
+        with open_dataset(candidate_path, asked.layer, modality=asked.modality) as candidate:
             cells = matching(masked.cell_names, candidate.cell_names, "cell", candidate.source)
             genes = matching(masked.gene_names, candidate.gene_names, "gene", candidate.source)
             refuse_other_scales(candidate, console)
             true, imputed = _at_masked_entries(truth[cells][:, genes].tocsr(), candidate)
-            if layer is None and not imputed.any():
+            if asked.layer is None and not imputed.any():
                 refuse_untouched(candidate, masked, "it is zero at every masked entry")
     return {
         "candidate": as_shown(candidate_path),
-        "layer": layer or "X",
+        "layer": asked.layer or "X",
         **how_masked,
         **asdict(recovery_scores(true, imputed)),
     }

@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node.contract.impute import ImputeParameters
-from sccr_node.contract.keys import ResultKeys
+from sccr_node.contract.keys import OutputScale, ResultKeys
 from sccr_node.contract.methods import METHODS, Output, Value
-from sccr_node.contract.shared import GENE_CHOICES, PreparationParameters
+from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.genes import ListedGene, digest_of_list, genes_by_name, read_gene_list
 from sccr_node.data.preparation import Preparation, decide_preparation
-from sccr_node.errors import InputProblem
+from sccr_node.data.written import is_result, places_of, results_in
+from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.methods import Blend
 from sccr_node.pipeline.needs import Extent, Needs, needs_of
-from sccr_node.results import is_result, places_of, results_in
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.checkpoints import CheckpointPlace, Checkpoints
@@ -59,6 +59,8 @@ class Plan:
         The outputs that the method must produce.
     keys
         The keys of the result.
+    output_scale
+        The scale of its layers.
     n_components
         Number of principal components.
     noted, params
@@ -84,6 +86,7 @@ class Plan:
     blend: Blend | None
     outputs: tuple[Output, ...]
     keys: ResultKeys
+    output_scale: OutputScale
     n_components: int
     noted: Mapping[str, Any]
     params: Mapping[str, Any]
@@ -109,7 +112,7 @@ def listed_genes(asked: PreparationParameters) -> Sequence[ListedGene] | None:
 def open_input(path: Path, asked: PreparationParameters) -> Iterator[tuple[Dataset, Sequence[ListedGene] | None]]:
     """Read the list of genes, if there is one, and open the input; a bad list is refused before a long reading."""
     listed = listed_genes(asked)
-    with open_dataset(path, asked.layer) as data:
+    with open_dataset(path, asked.layer, modality=asked.modality) as data:
         yield data, listed
 
 
@@ -137,6 +140,7 @@ def make_plan(
     imputed_again = of_imputed_again(data, asked)
     batches = batches_of(data, asked.batch_key)
     preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
+    check_output_scale(asked, data, preparation)
     settings = asked.method_parameters()
     findings = [*imputed_again, *of_batches(batches, asked.batch_key, asked.method)]
     console.show([*findings, *_of_small_groups(data, asked.label_key, int(settings.get("k_cell", 0)))])
@@ -150,6 +154,7 @@ def make_plan(
         blend=blend_of(asked.blend_parameters()),
         outputs=asked.outputs,
         keys=asked.result_keys(),
+        output_scale=asked.output_scale,
         n_components=asked.n_components,
         noted=asked.result_parameters(settings),
         params=asked.effective_parameters(settings),
@@ -212,6 +217,21 @@ def decide_and_show(data: Dataset, console: Console, **asked: Any) -> Preparatio
     console.say(preparation.headline())
     console.show(preparation.findings)
     return preparation
+
+
+def check_output_scale(asked: AppendingParameters, data: Dataset, preparation: Preparation) -> None:
+    """Refuse to write counts of data that are logarithms: how deep each cell was sequenced is not known.
+
+    Raises
+    ------
+    UsageProblem
+        That was asked for.
+    """
+    if asked.output_scale == "counts" and preparation.scale != "counts":
+        raise UsageProblem(
+            f"{asked.source_of('output_scale')} counts requires counts, but {data.source} was treated as logarithms "
+            f"({preparation.scaling.reason}): give --output-scale normalized, or choose counts with --layer"
+        )
 
 
 def batches_of(data: Dataset, batch_key: str | None) -> tuple[Batch, ...]:

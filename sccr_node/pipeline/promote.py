@@ -7,11 +7,11 @@ from pathlib import Path
 from sccr_node.contract.promote import PromoteParameters
 from sccr_node.data.dataset import open_dataset
 from sccr_node.data.output import check_keys, stage_output
+from sccr_node.data.written import MOVED, moved_record, places_of, results_in
 from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.pipeline.impute import publish
-from sccr_node.results import MOVED, moved_record, places_of, results_in
 from sccr_node.runtime.console import Console
-from sccr_node.storage.formats import format_of_output
+from sccr_node.storage.formats import format_of_copy, format_of_output
 from sccr_node.storage.targets import check_targets
 
 
@@ -34,8 +34,9 @@ def promote_file(source: Path, output: Path, asked: PromoteParameters, *, consol
     SccrError
         Any failure that the user can act on; nothing is written in that case.
     """
-    store = format_of_output(output)
-    with open_dataset(source, asked.layer, or_raw=False) as data:
+    format_of_output(output)
+    with open_dataset(source, asked.layer, or_raw=False, modality=asked.modality) as data:
+        store = format_of_copy(output, data.store)
         check_targets([store.target(output)], [source, *asked.files_read()], force=asked.force)
         if data.store is not store:
             raise UsageProblem(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sccr_node.contract.record import RunRecord, read_record
 from sccr_node.contract.report import ReportParameters
-from sccr_node.report.content import ScoreTable
+from sccr_node.report.content import ScoreTable, readable
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
 from sccr_node.report.page import render
 from sccr_node.report.reading import content_of, sample_name
@@ -55,7 +55,7 @@ def report_file(
     if key is None and record is not None:
         noted = record.params.get("key_added")
         key = None if noted is None else str(noted)
-    with open_result(result, key) as opened:
+    with open_result(result, key, modality=asked.modality) as opened:
         texts = report_texts(
             opened,
             output,
@@ -73,6 +73,27 @@ def report_file(
         console.say(f"wrote {output}")
     if folder is not None:
         console.say(f"wrote MultiQC content to {folder}")
+
+
+def report_page(result: Result, *, sample: str, label_key: str | None, batch_key: str | None, console: Console) -> str:
+    """Return the page on a result that is in memory.
+
+    Parameters
+    ----------
+    result
+        The result.
+    sample
+        What the page calls the data.
+    label_key, batch_key
+        Columns of obs that colour the cells.
+    console
+        Shows progress.
+    """
+    content = content_of(
+        result, shown_as=Path(sample), label_key=label_key, batch_key=batch_key, progress=console.progress
+    )
+    console.close_bar()
+    return render(replace(content, sample=readable(sample)))
 
 
 def report_texts(

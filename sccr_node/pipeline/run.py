@@ -172,6 +172,7 @@ def assemble(
         method=plan.method,
         noted=plan.noted,
         findings=plan.findings + findings,
+        output_scale=plan.output_scale,
         tuning=None if plan.tuning is None else plan.tuning.noted(),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,14 @@ from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import BatchRecord, RunRecord, SearchRecord
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
+from sccr_node.contract.shared import PLACE
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.elements import check_cells
 from sccr_node.data.genes import GeneChoice, gene_list_lines
 from sccr_node.data.guard import listing, reading
 from sccr_node.data.output import check_keys
 from sccr_node.data.parts import PART_KEY, part_record, write_part
+from sccr_node.data.written import results_in
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.row_store import RowsOnDisk
 from sccr_node.pipeline.impute import check_before, produce
@@ -32,6 +33,7 @@ from sccr_node.pipeline.plan import (
     Plan,
     batches_of,
     blend_of,
+    check_output_scale,
     decide_and_show,
     of_batches,
     of_imputed_again,
@@ -39,12 +41,12 @@ from sccr_node.pipeline.plan import (
 )
 from sccr_node.pipeline.run import BatchResults, assemble, prepare
 from sccr_node.pipeline.side_files import SideFiles
-from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, results_in, searches_in
+from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, searches_in
 from sccr_node.runtime.console import Clock, Console, Finding
 from sccr_node.runtime.resources import memory_limit, usable_cpus
 from sccr_node.runtime.words import in_ascii, quantity
 from sccr_node.storage.files import written_folder
-from sccr_node.storage.targets import MARKER, PartsTarget, check_targets
+from sccr_node.storage.targets import PartsTarget, check_targets
 
 GENES_FILE = "genes.txt"
 DEPTH_FILE = "target_sum.txt"
@@ -88,7 +90,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
         names = file_names([batch.name for batch in batches])
         with written_folder(target, replace=asked.force) as staged:
             own = [GENES_FILE, *([] if depth is None else [DEPTH_FILE]), *names]
-            (staged / MARKER).write_text(json.dumps({"files": own}, indent=1) + "\n", encoding="utf-8")
+            target.mark(staged, own)
             lines = gene_list_lines(data.gene_names, preparation.genes)
             (staged / GENES_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
             if depth is not None:
@@ -163,7 +165,8 @@ def gather_files(
     parts = [Part.read(path, asked.key_added) for path in part_paths]
     with reading(parts[0].path, "what the parts record"):
         _check_parts_agree(parts)
-    with open_dataset(source, parts[0].preparation.get("layer")) as data:
+    whole = parts[0].preparation
+    with open_dataset(source, whole.get("layer"), modality=whole.get("modality")) as data:
         check_before(data, output, asked, beside, part_paths)
         _check_same_cells(data, parts)
         with clock.stage("read"):
@@ -285,10 +288,11 @@ def collect(plan: Plan, of_batch: Mapping[str, Part], console: Console) -> Batch
 def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console: Console) -> Plan:
     """Return the plan of the one run that the parts stand for."""
     first = parts[0]
-    decided = {name: value for name, value in first.preparation.items() if name != "layer"}
+    decided = {name: value for name, value in first.preparation.items() if name not in PLACE}
     choice = GeneChoice(first.genes, [Finding(message) for message in first.gene_messages])
     batches = batches_of(data, first.batch_key)
     preparation = decide_and_show(data, console, **decided, choice=choice)
+    check_output_scale(asked, data, preparation)
     run = first.run["params"]
     method, written = str(run["method"]), str(run["write"])
     n_components = int(run["n_components"]) if asked.n_components is None else asked.n_components
@@ -297,13 +301,14 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
             **run,
             **first.preparation,
             "key_added": asked.key_added,
+            "output_scale": asked.output_scale,
             "batch_key": first.batch_key,
             "n_components": n_components,
         }
     )
     findings = of_batches(batches, first.batch_key, method)
     console.show(findings)
-    keys = ResultKeys(asked.key_added, layers_of(written), relations=False)
+    keys = ResultKeys(asked.key_added, layers_of(written), relations=False, size_factors=asked.output_scale == "counts")
     settings = METHODS[method].complete({name: run.get(name) for name in METHODS[method].settings})
     return Plan(
         data=data,
@@ -315,6 +320,7 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
         blend=blend_of(run),
         outputs=outputs_of(written),
         keys=keys,
+        output_scale=asked.output_scale,
         n_components=n_components,
         noted=noted,
         params=noted | asked.model_dump(mode="json"),
@@ -372,6 +378,13 @@ def _check_as_split(part: Part) -> None:
     if params.get("layer") != part.preparation.get("layer"):
         raise InputProblem(
             f"{part.path} was imputed from a different layer than it was split for: use the same --layer for both"
+        )
+    scale = params.get("output_scale", "log1p")
+    if scale != "log1p":
+        # Rounded to float32 on the way, logarithms would not come back to the last bit.
+        raise InputProblem(
+            f"{part.path} was imputed with --output-scale {scale}: impute the parts without it, and give it to sccr "
+            "gather"
         )
     if "batch_key" in params:
         raise InputProblem(f"{part.path} was imputed with --batch-key: leave it out, because a part is a single batch")

@@ -52,15 +52,16 @@ def score_file(
     check_tables([output, json_file], [train_path, candidate_path, *asked.files_read()], asked.force)
     document: Any
     key = hidden_truth(train_path)
-    with open_dataset(train_path) as train, open_dataset(candidate_path, asked.layer) as candidate:
+    opened = open_dataset(candidate_path, asked.layer, modality=asked.modality)
+    with open_dataset(train_path) as train, opened as candidate:
         for other, names in hidden_since(candidate, train).items():
             why = f"{listing(names)} of uns[{other!r}] differ" if names else f"uns has {other!r}"
             raise of_other_data(candidate, other, why, f"give a tool's output for {train_path}")
     if key == MASK_KEY:
-        row = masking.score_candidate(train_path, candidate_path, asked.layer, console)
+        row = masking.score_candidate(train_path, candidate_path, asked, console)
         rows, columns, document = [row], tuple(row), row
     else:
-        rows = thinning.scores_of(train_path, candidate_path, asked.layer, console)
+        rows = thinning.scores_of(train_path, candidate_path, asked, console)
         columns, document = thinning.SCORE_COLUMNS, {"layer": asked.layer or "X", "scores": rows}
     write_tables(as_tsv(rows, columns), output, {json_file: as_json(document)}, force=asked.force)
 

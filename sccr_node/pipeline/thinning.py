@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sccr_node import __version__
-from sccr_node.contract.evaluate import EvaluateSplitMoleculesParameters
+from sccr_node.contract.evaluate import EvaluateScoreParameters, EvaluateSplitMoleculesParameters
 from sccr_node.contract.keys import MOLECULES_KEY
 from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
@@ -20,7 +20,8 @@ from sccr_node.data.features import choose_features
 from sccr_node.data.genes import ListedGene
 from sccr_node.data.guard import reading
 from sccr_node.data.halves import Halves, read_halves, refuse_other_than_counts
-from sccr_node.data.preparation import decide_values, of_values, prepare_block, selected_values
+from sccr_node.data.logs import prepare_block
+from sccr_node.data.preparation import decide_values, of_values, selected_values
 from sccr_node.data.scale import Scaling
 from sccr_node.errors import InputProblem
 from sccr_node.evaluation.molecules import Block, HeldOut, Score, score_with_baselines
@@ -168,7 +169,9 @@ def _record(asked: EvaluateSplitMoleculesParameters, halves: Halves) -> dict[str
     }
 
 
-def scores_of(train_path: Path, candidate_path: Path, layer: str | None, console: Console) -> list[dict[str, Any]]:
+def scores_of(
+    train_path: Path, candidate_path: Path, asked: EvaluateScoreParameters, console: Console
+) -> list[dict[str, Any]]:
     """Compare a candidate with the held-out molecules.
 
     Returns
@@ -176,7 +179,8 @@ def scores_of(train_path: Path, candidate_path: Path, layer: str | None, console
     Rows of a table: the candidate, then what it is compared with; each with how the molecules were split, and metrics.
     """
     held_out, how = _read(train_path, console)
-    with open_dataset(train_path) as train, open_dataset(candidate_path, layer) as candidate:
+    layer, opened = asked.layer, open_dataset(candidate_path, asked.layer, modality=asked.modality)
+    with open_dataset(train_path) as train, opened as candidate:
         cells = matching(train.cell_names, candidate.cell_names, "cell", candidate.source)
         genes = matching(train.gene_names, candidate.gene_names, "gene", candidate.source)
         refuse_other_scales(candidate, console)

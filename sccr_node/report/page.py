@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -29,6 +31,26 @@ from sccr_node.runtime.words import quantity
 
 LOST_NEIGHBORS = 0.05
 """A small group whose share of own neighbours falls by more than this is marked: less may be chance."""
+
+
+@dataclass(frozen=True, repr=False)
+class Page:
+    """A page in a notebook, where it is shown in a frame of its own: its styles are not those of the notebook.
+
+    Attributes
+    ----------
+    html
+        The page, which loads nothing and runs no scripts.
+    """
+
+    html: str
+
+    def __repr__(self) -> str:
+        """Say what it is: the page itself would fill the screen."""
+        return f"<report of {len(self.html):,} characters of HTML: .html>"
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{escape(self.html)}" style="width: 100%; height: 40em; border: 0"></iframe>'
 
 
 @cache

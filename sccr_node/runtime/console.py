@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sccr_node.runtime import signals
 from sccr_node.runtime.standins import as_shown
-from sccr_node.runtime.words import shortened
+from sccr_node.runtime.words import rough_time, shortened
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -28,6 +28,9 @@ LOGGER = logging.getLogger("sccr_node")
 
 SECONDS_BETWEEN_LINES = 10.0
 """How often a long stage reports its progress if there is no terminal to draw a bar on."""
+
+SEEN_BEFORE_TIME_LEFT = 0.1
+"""What of a stage has to be done before the rest can be told: the first steps are seldom like the others."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
 
@@ -95,6 +98,25 @@ def last_words(message: str, exit_code: int, *, as_json: bool, prefix: str = "sc
         mute(sys.stderr)
 
 
+@dataclass
+class _Timed:
+    """The stage whose progress is shown: how far it was when it was first seen, and when; and how far it is."""
+
+    stage: str
+    began: float
+    first: float
+    last: float = 0.0
+
+    def left(self, stage: str, fraction: float, now: float) -> float | None:
+        """Take note of the progress, and return the seconds that are left; None if that cannot be told (yet)."""
+        if stage != self.stage or fraction < self.last:  # another one, or the same once more
+            self.stage, self.began, self.first = stage, now, fraction
+        self.last = fraction
+        # A stage that goes on from a checkpoint does not begin at 0.
+        done = fraction - self.first
+        return (now - self.began) * (1 - fraction) / done if done >= SEEN_BEFORE_TIME_LEFT and fraction < 1 else None
+
+
 class Console:
     """Log lines on standard error, and progress of long stages. It shows; it carries nothing.
 
@@ -132,6 +154,7 @@ class Console:
         self._begin, self._started = time.monotonic(), datetime.now(UTC)
         self._stage_said = ""
         self._line_at = 0.0
+        self._timed = _Timed("", 0.0, 0.0)
 
     def say(self, message: str) -> None:
         """Show a line."""
@@ -183,20 +206,27 @@ class Console:
                 desc=stage,
                 file=self._stream,
                 leave=False,
-                bar_format="{desc} {percentage:3.0f} %|{bar:30}| {elapsed}<{remaining}",
+                bar_format="{desc} {percentage:3.0f} %|{bar:30}| {elapsed}{postfix}",
             )
             self._bar.desc = stage  # tqdm appends ": "
+        left = self._timed.left(stage, fraction, time.monotonic())
+        self._bar.set_postfix_str("" if left is None else f"about {rough_time(left)} left", refresh=False)
         self._bar.update(min(fraction, 1.0) - self._bar.n)
 
     def _progress_line(self, stage: str, fraction: float) -> None:
         now = time.monotonic()
         fields = {"stage": stage, "fraction": round(fraction, 3)}
+        left = self._timed.left(stage, fraction, now)
         if stage != self._stage_said:
             self._stage_said, self._line_at = stage, now
             self._line("info", stage if self._json else f"{stage} …", **fields)
         elif 0.005 <= fraction < 1.0 and now - self._line_at >= SECONDS_BETWEEN_LINES:
             self._line_at = now
-            self._line("info", f"{stage}: {fraction:.0%}", **fields)
+            if left is None:
+                self._line("info", f"{stage}: {fraction:.0%}", **fields)
+            else:
+                message = f"{stage}: {fraction:.0%}, about {rough_time(left)} left"
+                self._line("info", message, **fields, seconds_left=round(left, 1))
 
     def _line(self, level: Literal["info", "warning"], message: str, **fields: Any) -> None:
         signals.check()

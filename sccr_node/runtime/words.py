@@ -28,6 +28,17 @@ def quantity(n: int, singular: str, other: str | None = None) -> str:
     return f"{n:,} {plural(n, singular, other)}"
 
 
+def rough_time(seconds: float) -> str:
+    """Return an estimated time, as exactly as that deserves, such as ``40 s``, ``3 min`` or ``1 h 20 min``."""
+    if seconds < 57.5:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    minutes = max(1, round(seconds / 60))
+    if minutes >= 60:
+        minutes = 5 * round(minutes / 5)
+    hours, minutes = divmod(minutes, 60)
+    return " ".join([*([f"{hours} h"] if hours else []), *([f"{minutes} min"] if minutes or not hours else [])])
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return the end of a message that names the closest of some names; empty if none is close."""
     import difflib

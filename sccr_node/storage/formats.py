@@ -33,6 +33,27 @@ def format_of_output(path: Path) -> StoreFormat:
     for store in FORMATS:
         if path.suffix == store.suffix:
             return store
-    *others, last = (store.suffix for store in FORMATS)
-    extensions = f"{', '.join(others)} or {last}"
-    raise UsageProblem(f"cannot write {path}: unknown format; use the extension {extensions}")
+    raise UsageProblem(f"cannot write {path}: unknown format; use the extension {_extensions()}")
+
+
+def format_of_copy(path: Path, source: StoreFormat | None) -> StoreFormat:
+    """Return the format of an output that an input in a format is copied to: the same one if it has its extension.
+
+    Raises
+    ------
+    UsageProblem
+        It has the extension of no format, or of one that requires another input.
+    """
+    store = format_of_output(path)
+    if source is not None and source.name == store.name:
+        return source
+    if store.only_from_itself:
+        raise UsageProblem(
+            f"cannot write {path}: {store.suffix} requires an input in this format; use the extension {_extensions()}"
+        )
+    return store
+
+
+def _extensions() -> str:
+    *others, last = (store.suffix for store in FORMATS if not store.only_from_itself)
+    return f"{', '.join(others)} or {last}"

@@ -131,33 +131,36 @@ class H5adFormat(StoreFormat):
         """Refuse plain arrays."""
         for slot in sorted(slots & set(root)):
             element = root[slot]
-            if not hasattr(element, "keys") and not (slot in ("obsm", "var") and element.dtype.names):
+            if not hasattr(element, "keys") and not (slot in ("obsm", "obs", "var") and element.dtype.names):
                 raise InputProblem(
                     f"cannot add to {slot} of {path}: it is a plain array; rewrite the file with anndata first"
                 )
 
 
 class Hdf5Appender(Appender):
-    """Appends to an HDF5 file."""
+    """Appends to an HDF5 file, or to a group in it (``within``)."""
 
     noun = "an HDF5 file"
 
-    def __init__(self, path: Path, compression: str = "auto", threads: int | None = None, *, new: bool = False) -> None:
+    def __init__(
+        self, path: Path, compression: str = "auto", threads: int | None = None, *, new: bool = False, within: str = "/"
+    ) -> None:
         super().__init__(path, compression, threads)
         self._file = CarefulFile(path)
-        self.root = h5py.File(self._file, "w" if new else "r+")
+        self._opened = h5py.File(self._file, "w" if new else "r+")
+        self.root = self._opened[within]
 
     def close(self) -> None:
         """Write what HDF5 still buffers, and raise if the disk refused any of it."""
-        self.root.close()
+        self._opened.close()
         self._file.close()
         self.check()
 
     def abandon(self) -> None:
         """Close the file without writing anything more."""
         self._file.give_up()
-        if self.root:
-            self.root.close()
+        if self._opened:
+            self._opened.close()
         self._file.close()
 
     def check(self) -> None:

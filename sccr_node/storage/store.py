@@ -42,12 +42,18 @@ class StoreFormat(ABC):
         A format that is also told by a more general one comes first: the higher number.
     is_folder
         Whether a store is a folder.
+    only_from_itself
+        Whether an output in this format requires an input in it, because it contains more than one data set.
+    modality
+        The one of several data sets in a store that is read and appended to; None if there is only one.
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
     is_folder: ClassVar[bool]
     precedence: ClassVar[int] = 0
+    only_from_itself: ClassVar[bool] = False
+    modality: str | None = None
 
     @abstractmethod
     def matches(self, path: Path) -> bool:
@@ -80,6 +86,14 @@ class StoreFormat(ABC):
     @abstractmethod
     def target(self, path: Path) -> Target:
         """Return the target of an output in this format, which knows what it may replace."""
+
+    def modalities(self, root: Any) -> list[str] | None:
+        """Return the names of the data sets in a store; None if the format has only one."""
+        return None
+
+    def of_modality(self, name: str, root: Any) -> tuple[StoreFormat, Any]:
+        """Return the format of one of several data sets in a store, and its group."""
+        raise NotImplementedError
 
     def elsewhere(self, root: Any) -> tuple[str, str] | None:
         """Return the first element whose values are not in the store itself, and how it is stored; None if all are."""
@@ -136,13 +150,16 @@ class Appender:
         """Raise the first error of the disk, if there was one."""
 
     def delete(self, slot: str, key: str) -> None:
-        """Remove an element, if it exists; a column of ``var`` keeps its place in the order."""
+        """Remove an element, if it exists."""
         if slot not in self.root:
             return
-        if not hasattr(self.root[slot], "keys"):
+        element = self.root[slot]
+        if not hasattr(element, "keys"):
             self._write_legacy_column(slot, key, None)
-        elif key in self.root[slot]:
-            del self.root[slot][key]
+        elif key in element:
+            del element[key]
+            if slot in ("obs", "var"):
+                self._set_names(element, "column-order", [name for name in column_order(element) if name != key])
 
     def move(self, old: str, new: str) -> None:
         """Rename an element, without a copy; the group of the new name exists."""
@@ -193,18 +210,16 @@ class Appender:
         """Write a nested mapping of numbers, strings, booleans and lists of them; None is left out."""
         self.write_element(self._slot(slot), key, storable(record))
 
-    def write_var_column(self, key: str, values: np.ndarray) -> None:
-        """Append a column to ``var``, last in the order; an existing column keeps its place."""
-        var = self.root["var"]
-        if not hasattr(var, "keys"):
-            self._write_legacy_column("var", key, values)
-            return
-        order = column_order(var)
-        self.delete("var", key)
-        self.write_element(var, key, values)
-        if key not in order:
-            self._set_names(var, "column-order", [*order, key])
-        self.check()
+    def write_column(self, slot: str, key: str, values: np.ndarray) -> None:
+        """Append a column to ``obs`` or ``var``, last in the order, in place of one with its name."""
+        if hasattr(self.root[slot], "keys"):
+            self.delete(slot, key)
+            self.write_element(self.root[slot], key, values)
+            table = self.root[slot]
+            self._set_names(table, "column-order", [*column_order(table), key])
+            self.check()
+        else:
+            self._write_legacy_column(slot, key, values)
 
     def write_element(self, parent: Any, name: str, value: Any) -> None:
         """Write a mapping, an array, a text, a number or a truth value in AnnData's encoding.

@@ -1,7 +1,8 @@
 """The targets of a command: all are checked together, against everything that it reads, before any work.
 
 ``--force`` lets a file replace a file, a zarr store a zarr store with nothing else in it, and a folder of
-``sccr split`` such a folder with nothing but the files listed in its marker; nothing else is ever replaced.
+``sccr split`` or ``sccr export`` such a folder with nothing but the files listed in its marker; nothing else is ever
+replaced.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from sccr_node.runtime.words import quantity
 
 MARKER = ".sccr-split.json"
 """Lists what ``sccr split`` wrote to its folder: only those files are ever removed with the folder."""
+
+EXPORTED = ".sccr-export.json"
+"""The same of ``sccr export``."""
+
+MARKERS = (MARKER, EXPORTED)
 
 METADATA = {".zgroup", ".zattrs", ".zmetadata", ".zarray", "zarr.json"}
 """What zarr itself stores in the folder of a group or array."""
@@ -96,27 +102,42 @@ class StoreTarget(Target):
 class PartsTarget(Target):
     """The folder of ``sccr split``; it can replace only an empty folder or one written by ``sccr split``."""
 
+    marker = MARKER
+    command = "sccr split"
+
+    def mark(self, folder: Path, names: Sequence[str]) -> None:
+        """List in a folder that will become the target what is written to it."""
+        text = json.dumps({"files": list(names)}, indent=1) + "\n"
+        (folder / self.marker).write_text(text, encoding="utf-8")
+
     def check_replaceable(self) -> None:
-        """Refuse to replace anything but what ``sccr split`` wrote."""
+        """Refuse to replace anything but what the command wrote."""
         if not _is_folder(self.path):
             raise OutputProblem(f"cannot replace {self.path} by a folder: it is a file or a link; give another name")
-        own = {MARKER, *self._listed()}
+        own = {self.marker, *self._listed()}
         foreign = sorted(name for name in os.listdir(self.path) if name not in own or _is_folder(self.path / name))
         if foreign:
             raise OutputProblem(
                 f"cannot replace {self.path}: it contains {foreign[0]}"
                 + (f" and {quantity(len(foreign) - 1, 'more file')}" if len(foreign) > 1 else "")
-                + " not written by sccr split; move that elsewhere, or give another name"
+                + f" not written by {self.command}; move that elsewhere, or give another name"
             )
         _refuse_current_folder(self.path)
 
     def _listed(self) -> list[str]:
-        marker = self.path / MARKER
+        marker = self.path / self.marker
         try:  # reading a pipe would block forever
             names = json.loads(marker.read_text(encoding="utf-8"))["files"] if marker.is_file() else []
         except (OSError, ValueError, KeyError, TypeError):
             return []
         return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+class ExportTarget(PartsTarget):
+    """The folder of ``sccr export``; it can replace only an empty folder or one written by ``sccr export``."""
+
+    marker = EXPORTED
+    command = "sccr export"
 
 
 class SharedFolder(Target):

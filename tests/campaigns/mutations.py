@@ -346,6 +346,7 @@ def commands(place, out):
         ("evaluate", "relations", place / "result.h5ad", "-o", out / "t.tsv"),
     ]
     made["result.h5ad"].append(("promote", place / "result.h5ad", out / "p.h5ad"))
+    made["result.h5ad"].append(("export", place / "result.h5ad", out / "mtx"))
     made["tuned.h5ad"] = [("report", place / "tuned.h5ad", "-o", out / "r.html", "--multiqc", out / "mq")]
     candidate = ("--candidate", f"other={place / 'masked.h5ad'}", "--analyses", "recovery")
     made["masked.h5ad"] = [

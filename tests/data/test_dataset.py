@@ -270,7 +270,7 @@ def make_bad(folder: Path, what: str) -> tuple[Path, str | None]:
         ("truncated 0.5", "damaged or incomplete"),
         ("truncated 0.01", "damaged or incomplete"),
         ("other hdf5", "neither AnnData .* nor a 10x"),
-        ("mudata", "MuData"),
+        ("mudata", "the modality 'rna' of .* is not AnnData"),
         ("other zarr", "not an AnnData one"),
         ("no X", "has no X: choose a layer with --layer; its layers: 'counts'"),
         ("no X zarr", "has no X: choose a layer with --layer; its layers: 'counts'"),

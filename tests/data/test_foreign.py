@@ -30,7 +30,7 @@ def reason(path):
          ["list of molecules", "filtered_feature_bc_matrix.h5"]),
         (["barcode", "gem_group", "gene", "genome", "reads", "umi"], ["list of molecules"]),  # version 2
         (["assays/RNA/counts", "cell.names", "meta.data", "misc"], ["Seurat", "anndataR::write_h5ad"]),
-        (["mod/rna", "mod/prot", "obsmap"], ["MuData", "RNA modality"]),
+        (["mod/rna", "mod/prot", "obsmap"], ["several modalities: 'prot', 'rna'", "--modality"]),
         (["matrix", "numbers"], ["HDF5 file, but neither AnnData"]),
     ],
 )  # fmt: skip
@@ -58,7 +58,6 @@ def test_spatial_data(tmp_path):
         ("counts.csv.gz", ["a text table"]),
         ("counts.tsv", ["a text table"]),
         ("counts.loom", ["a loom file"]),
-        ("counts.h5mu", ["MuData"]),
         ("matrix.mtx.gz", ["give its folder"]),
         ("sample.cloupe", ["a Loupe file", "filtered_feature_bc_matrix.h5"]),
         ("counts.h5ad", ["not an HDF5 file: give an .h5ad file"]),

@@ -9,10 +9,10 @@ from scipy import sparse
 
 from sccr_node.data.dataset import wrap_anndata
 from sccr_node.data.genes import GeneChoice
+from sccr_node.data.logs import prepare_block
 from sccr_node.data.preparation import (
     decide_preparation,
     normalization,
-    prepare_block,
     selected_values,
     with_imputed,
 )

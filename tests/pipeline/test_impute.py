@@ -112,7 +112,9 @@ def test_the_keys_are_those_of_the_contract(counts, tmp_path):
     assert result.obsm["X_mine"].shape == (150, 7)
     assert result.obsm["X_mine"].dtype == np.float32
     recorded = result.uns["mine"]
-    assert set(recorded) == {"version", "method", "params", "input", "n_cells", "n_genes", "messages"}
+    assert set(recorded) == {
+        "version", "method", "params", "output_scale", "input", "n_cells", "n_genes", "messages",
+    }  # fmt: skip
     assert recorded["n_cells"] == 150
     assert recorded["n_genes"] == 60
     assert any("counts" in message for message in recorded["messages"])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sccr_node.contract.evaluate import EvaluateMaskParameters
+from sccr_node.contract.evaluate import EvaluateMaskParameters, EvaluateScoreParameters
 from sccr_node.evaluation.analyses.recovery import recovery_scores
 from sccr_node.pipeline.hidden import FACTOR_COLUMN
 from sccr_node.pipeline.masking import mask_file, score_candidate
@@ -83,7 +83,7 @@ def test_logs_are_masked_as_they_are_and_have_no_counts(few_cells, counts_file):
 
 
 def scored(masked, candidate, **params):
-    return score_candidate(masked, candidate, params.get("layer"), QUIET)
+    return score_candidate(masked, candidate, EvaluateScoreParameters(**params), QUIET)
 
 
 @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])

@@ -271,6 +271,22 @@ def test_an_unfinished_store_is_removed_by_the_next_attempt(store, here, capfd):
     assert "half/a.zarr/X/0.0" not in store.keys("half/") and "half/a.zarr/.zgroup" in store.keys("half/")
 
 
+def test_a_result_is_exported_as_text(s3, here, tmp_path, capfd):
+    result = s3.address("text/result.h5ad")
+    assert sccr(capfd, "impute", here, result, "--quiet")[0] == 0
+    for name in ("mtx", "table.tsv.gz"):
+        address, local = s3.address(f"text/{name}"), tmp_path / name
+        for more in ([], ["--force"]):
+            assert sccr(capfd, "export", result, address, "--quiet", *more)[0] == 0
+        assert sccr(capfd, "export", result, local, "--quiet")[0] == 0
+        refused(capfd, 73, [address, "already exists"], "export", result, address)
+    assert contents(s3, "text/mtx/") == files(tmp_path / "mtx")
+    assert s3.get("text/table.tsv.gz") == (tmp_path / "table.tsv.gz").read_bytes()
+    s3.put("text/mtx/mine.txt", b"precious")
+    refused(capfd, 73, ["mine.txt"], "export", result, s3.address("text/mtx"), "--force")
+    assert s3.get("text/mtx/mine.txt") == b"precious"
+
+
 def test_parts_are_split_and_gathered(s3, here, counts, tmp_path, capfd):
     s3.put("parts/in.h5ad", counts)
     whole = s3.address("parts/in.h5ad")

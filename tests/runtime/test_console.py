@@ -130,3 +130,57 @@ def test_last_words_are_one_line(capsys, as_json):
         assert json.loads(line) == {"level": "error", "message": "what\nwent  wrong", "exit_code": 65}
     else:
         assert line == "sccr: error: what went wrong\n"
+
+
+class Timed:
+    """A console whose clock is set by hand."""
+
+    def __init__(self, monkeypatch, **how):
+        self.now, self.stream = 0.0, how.pop("stream", None) or io.StringIO()
+        monkeypatch.setattr("sccr_node.runtime.console.time.monotonic", lambda: self.now)
+        self.console = Console(stream=self.stream, **how)
+
+    def progress(self, now, fraction, stage="search"):
+        self.now = now
+        self.console.progress(stage, fraction)
+
+    def lines(self):
+        return [line.split("] ")[-1] for line in self.stream.getvalue().splitlines()]
+
+
+def test_the_time_left_is_said_after_a_tenth(monkeypatch):
+    timed = Timed(monkeypatch)
+    for now, fraction in ((0, 0.0), (11, 0.05), (22, 0.1), (33, 0.5), (34, 0.51), (60, 1.0)):
+        timed.progress(now, fraction)
+    said = ["search …", "search: 5%", "search: 10%, about 3 min left", "search: 50%, about 35 s left"]
+    assert timed.lines() == said
+
+
+def test_machines_are_told_the_time_left_in_seconds(monkeypatch):
+    timed = Timed(monkeypatch, log_format="json")
+    for now, fraction in ((0, 0.0), (20, 0.05), (40, 0.2)):
+        timed.progress(now, fraction)
+    lines = [json.loads(line) for line in timed.stream.getvalue().splitlines()]
+    assert [line.get("seconds_left") for line in lines] == [None, None, 160.0]
+
+
+def test_a_stage_that_goes_on_or_begins_again_is_timed_from_there(monkeypatch):
+    timed = Timed(monkeypatch)
+    for now, fraction in ((0, 0.6), (20, 0.65), (40, 0.8)):  # from a checkpoint
+        timed.progress(now, fraction)
+    assert timed.lines() == ["search …", "search: 65%", "search: 80%, about 40 s left"]
+    for now, fraction in ((100, 0.0), (120, 0.5)):
+        timed.progress(now, fraction)
+    assert timed.lines()[-1] == "search: 50%, about 20 s left"
+
+
+def test_a_terminal_is_told_the_time_left(monkeypatch):
+    timed = Timed(monkeypatch, stream=Terminal())
+    for now, fraction in ((0, 0.0), (5, 0.05)):
+        timed.progress(now, fraction)
+    timed.console._bar.refresh()
+    assert "left" not in timed.stream.getvalue()
+    timed.progress(30, 0.5)
+    timed.console._bar.refresh()
+    assert "about 30 s left" in timed.stream.getvalue()
+    timed.console.close_bar()

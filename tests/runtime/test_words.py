@@ -2,7 +2,7 @@
 
 import pytest
 
-from sccr_node.runtime.words import did_you_mean, in_ascii, plural, quantity, shortened
+from sccr_node.runtime.words import did_you_mean, in_ascii, plural, quantity, rough_time, shortened
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,14 @@ def test_the_middle_of_what_is_too_long_is_left_out():
 )
 def test_other_scripts_are_spelt_in_ascii(text, plain):
     assert in_ascii(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "5 s"), (12, "10 s"), (13, "15 s"), (57, "55 s"), (58, "1 min"), (100, "2 min"), (3500, "58 min"),
+        (3599, "1 h"), (4000, "1 h 5 min"), (7200, "2 h"), (90_000, "25 h"),
+    ],
+)  # fmt: skip
+def test_times_are_as_rough_as_estimates(seconds, text):
+    assert rough_time(seconds) == text

@@ -147,7 +147,7 @@ def test_old_zarr_tables_are_refused(tmp_path):
     root = zarr.open_group(tmp_path / "old.zarr", mode="w", zarr_format=2)
     root.create_array("var", data=np.zeros(3, dtype=[("index", "i4"), ("means", "f8")]))
     with pytest.raises(InputProblem, match="rewrite the input with anndata"):
-        ZarrAppender(tmp_path / "old.zarr").write_var_column("sccr_imputed", np.ones(3, dtype=bool))
+        ZarrAppender(tmp_path / "old.zarr").write_column("var", "sccr_imputed", np.ones(3, dtype=bool))
 
 
 def appended(path, kind):
@@ -230,7 +230,7 @@ def test_attributes_larger_than_a_header_are_kept(tmp_path):
     var["score_1"] = np.arange(3)
     var["link"] = h5py.SoftLink("/var/score_1")
     for number in range(10):
-        appender.write_var_column(f"new_{number}", np.arange(3) + number)
+        appender.write_column("var", f"new_{number}", np.arange(3) + number)
     appender.close()
     with h5py.File(tmp_path / "some.h5ad") as file:
         assert list(file["wide"].attrs["column-order"]) == names * 2

@@ -38,6 +38,8 @@ NOT_OFFERED = frozenset(
         *("threads", "max_memory", "work_dir", "checkpoint_dir", "provenance", "report", "multiqc"),
         # A job writes to its own folder, once; its log is text that Galaxy shows.
         *("force", "dry_run", "log_format", "quiet", "debug"),
+        # A history's data set of AnnData has no modalities.
+        "modality",
         # Files of one's own, any number of them with a name each: scored one by one, by the task for it.
         *("candidate", "candidate_layer"),
     }
@@ -86,6 +88,11 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
         "gene-and-cell-mean": "Mean observed value of the gene, plus the offset of the cell",
         "pca": "Principal components alone",
         **{method.name: method.title for method in METHODS.values()},
+    },
+    "output_scale": {
+        "log1p": "Logarithms: ln(normalised counts + 1)",
+        "normalized": "Normalised counts",
+        "counts": "Counts, at each cell's own depth (requires counts as input)",
     },
     "compression": {"auto": "Yes (recommended)", "gzip": "gzip", "none": "No"},
 }
@@ -141,6 +148,10 @@ FORM_HELP = {
         "relations (varp) and the flags of imputed genes (var) have the suffixes _relations and _imputed."
     ),
     "impute_n_components": "Number of principal components of the imputed genes to write, for neighbours and UMAP.",
+    "impute_output_scale": (
+        "Scale of the imputed expression, for tools that expect another than logarithms. All else, such as principal "
+        "components and the report, is computed on logarithms."
+    ),
     "impute_compression": "Applies to what is added to the data.",
     "impute_overwrite_keys": "Otherwise the job stops if the data already contain a result with this name.",
     "mask_mechanism": (

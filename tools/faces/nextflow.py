@@ -235,8 +235,9 @@ OWN_FIELDS = {
 }
 """These fields, by prefix."""
 
-CHOSEN_OVER_ALL_BATCHES = ("genes", "n_top_genes", "label_key")
-"""Fields that split decides for all batches (each batch's run uses what split wrote), or that only a report needs."""
+CHOSEN_OVER_ALL_BATCHES = ("modality", "genes", "n_top_genes", "label_key", "output_scale")
+"""Fields that split decides for all batches (each batch's run uses what split wrote), that gather decides, or that only
+a report needs."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "SCCR_TUNE": tuple(name for name in TuneParameters.model_fields if name in STEP_FIELDS and name not in HANDED_OVER)

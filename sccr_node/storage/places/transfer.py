@@ -33,7 +33,7 @@ from sccr_node.storage.places.bucket import (
     Whole,
 )
 from sccr_node.storage.places.window import Window
-from sccr_node.storage.targets import MARKER, METADATA, ZARR_NODES
+from sccr_node.storage.targets import MARKERS, METADATA, ZARR_NODES
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each further attempt: a store that restarts is back by then."""
@@ -53,13 +53,13 @@ LARGEST_OUTLINE = 2**20
 CLAIM = ".sccr-upload"
 """In a remote folder while it is being written: unless it is a store or one of parts, a dead attempt left all of it."""
 
-_NODES = (*sorted(ZARR_NODES), MARKER)
+_NODES = (*sorted(ZARR_NODES), *MARKERS)
 """What makes a folder a store, or one of parts: sent last of all, and removed first."""
 
 _ROOT = (*sorted(METADATA - ZARR_NODES), *_NODES)
 """The metadata of a folder, in the order in which they are sent."""
 
-_READ = {"zarr.json", MARKER}
+_READ = {"zarr.json", *MARKERS}
 """What of a folder is read to find out whether it may be replaced; of all else, the name says enough."""
 
 _CLIENTS = {
