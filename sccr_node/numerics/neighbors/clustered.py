@@ -6,6 +6,8 @@ neighbours that lie in a chosen pair is measured on a sample of rows, and as man
 of it depends only on the rows, not on threads.
 """
 
+import math
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -49,5 +51,5 @@ def search(rows: SparseRows | DenseRows, n_kept: int, work: Workspace) -> Neighb
 
 def operations(n_rows: int, n_values: int) -> int:
     """Return the operations of the products, of the sketch and of the sample."""
-    compared = min(n_rows // 3, round(COMPARED_ROWS * n_rows**COMPARED_GROWTH))
+    compared = min(n_rows // 3, round(COMPARED_ROWS * math.pow(n_rows, COMPARED_GROWTH)))
     return (compared + 2 * (SKETCHED_DIMENSIONS + SAMPLED_ROWS)) * n_values
