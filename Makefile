@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 DEMO := demo-output
+DOCS := .venv-docs
 
-.PHONY: help setup demo test test-platforms lint hooks faces changes lock campaign benchmark clean
+.PHONY: help setup demo docs test test-platforms lint hooks faces changes lock campaign benchmark clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
@@ -22,6 +23,16 @@ $(SETUP): pyproject.toml hatch_build.py requirements-test.lock sccr_node/numeric
 
 demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known truth
 	$(BIN)/python -m tools.demo $(DEMO)
+
+docs: $(DOCS)/.set-up  ## Build the documentation site in docs/_build/html, and run its tutorials
+	$(DOCS)/bin/python -m sphinx -W --keep-going --builder html docs docs/_build/html
+
+# An environment of its own: Sphinx and Jupyter are no business of the demonstration and the tests.
+$(DOCS)/.set-up: pyproject.toml hatch_build.py requirements-docs.lock sccr_node/numerics/kernels.c sccr_node/runtime/watchdog.c
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --require-hashes -r requirements-docs.lock
+	$(DOCS)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
 
 test: $(SETUP) lint  ## Run the tests
 	$(BIN)/python -m pytest -m "not platform" -n auto --dist loadfile
@@ -57,4 +68,4 @@ benchmark: $(SETUP)  ## Compare the core with the published algorithm and MAGIC
 	$(BIN)/python tests/benchmarks/benchmark_core.py
 
 clean:  ## Remove what the other targets created
-	rm -rf $(VENV) $(DEMO) build dist
+	rm -rf $(VENV) $(DEMO) $(DOCS) docs/_build docs/reference/generated build dist

@@ -4,6 +4,7 @@
 # requirements.lock        what the image and the environments of the tests install (extras "full" and "cloud")
 # requirements-build.lock  what builds the wheel and the editable installation
 # requirements-test.lock   what the tests and the development tools add, at versions that agree with requirements.lock
+# requirements-docs.lock   what the documentation site adds, likewise
 #
 # Requires uv (on PATH). Locked versions are kept if they still fit; --upgrade uses the newest ones.
 set -euo pipefail
@@ -23,3 +24,4 @@ lock requirements.lock --extra full --extra cloud pyproject.toml
 python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], "editables", sep="\n")' |
   lock requirements-build.lock -
 lock requirements-test.lock --extra full --extra cloud --extra test --extra dev --constraints requirements.lock pyproject.toml
+lock requirements-docs.lock --extra full --extra docs --constraints requirements.lock pyproject.toml

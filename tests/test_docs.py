@@ -1,25 +1,45 @@
-"""The commands that a page shows can be run one after the other: none writes what another has written."""
+"""What the documentation says can be done: its commands, its links, the messages and keys that it quotes."""
 
+import ast
 import re
 import shlex
+import shutil
 from collections import Counter
 from pathlib import Path
 
+import anndata as ad
 import pytest
 
+from sccr_node.contract.keys import possible_keys
+from sccr_node.contract.methods import METHODS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/evaluation.md", "docs/report.md")
+DOCS = REPOSITORY / "docs"
+PAGES = ("README.md", "docs/evaluation.md", "docs/report.md", "docs/quickstart.md", "docs/howto/genes.md")
 SECOND_IS_WRITTEN = ("impute", "gather", "evaluate mask", "evaluate split-molecules")
 WRITING_FLAGS = {"-o", "--report", "--pairs", "--json", "--table"}
+
+LINKING = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for path in (*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md"))
+    if not {"_build", "generated"} & set(path.relative_to(REPOSITORY).parts)
+)
+
+
+def text_of(page):
+    return (REPOSITORY / page).read_text(encoding="utf-8")
+
+
+def commands(page):
+    """Return the lines of the code blocks of a page, those that go on joined."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
 
 
 def outputs(page):
     """Return the files that the commands in the code blocks of a page write, in their order."""
-    text = (REPOSITORY / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     written = []
-    for line in lines:
+    for line in commands(page):
         found = re.match(r"(?:\$ |\s*)sccr (evaluate [a-z-]+|[a-z]+) (.*)", line)
         if found is None:
             continue
@@ -37,3 +57,93 @@ def test_no_file_is_written_twice(page):
     found = Counter(outputs(page))
     assert found, "no command was recognised"
     assert [name for name, times in found.items() if times > 1] == []
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder with what the commands of the pages find in a checkout, and the names that they give to users' files."""
+    (tmp_path / "docs" / "data").mkdir(parents=True)
+    shutil.copy(DOCS / "data" / "mouse_lung.h5ad", tmp_path / "docs" / "data")
+    lungs = ad.read_h5ad(DOCS / "data" / "mouse_lung.h5ad")
+    for name, cells in {"cells": lungs[:200], "first": lungs[:150], "second": lungs[1100:1250]}.items():
+        cells.write_h5ad(tmp_path / f"{name}.h5ad")
+    (tmp_path / "genes.txt").write_text("\n".join(lungs.var_names[:400]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", ["docs/quickstart.md", "docs/howto/genes.md", "docs/howto/planning.md"])
+def test_the_commands_of_a_page_run_one_after_the_other(page, checkout, sccr):
+    lines = [line.removeprefix("$ ") for line in commands(page) if line.startswith("$ sccr ")]
+    assert lines, "no command was recognised"
+    for line in lines:
+        code, _, errors = sccr(*shlex.split(line)[1:])
+        assert code == 0, f"{line}: {errors}"
+    for name in outputs(page):
+        assert (checkout / name).exists() != (page == "docs/howto/planning.md"), name
+
+
+def headings(page):
+    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    prose = re.sub(r"^```.*?^```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    prose = re.sub(r"^```.*?^```|`[^`\n]+`(?!\]\()", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)", prose, flags=re.MULTILINE):
+        path, _, anchor = "".join(target).partition("#")
+        if re.match(r"[a-z]+:", path):
+            continue
+        there = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+        assert there.exists(), f"{page}: {path}"
+        if anchor and there.suffix == ".md":
+            assert anchor in headings(there.resolve().relative_to(REPOSITORY)), f"{page}: {path}#{anchor}"
+
+
+def test_every_page_is_in_the_contents():
+    contents = re.findall(
+        r"^```\{toctree\}\n(?::[^\n]*\n)*\n(.*?)^```", text_of("docs/index.md"), re.MULTILINE | re.DOTALL
+    )
+    named = [line for block in contents for line in block.split()]
+    pages = {page.removeprefix("docs/").removesuffix(".md") for page in LINKING if page.startswith("docs/")}
+    assert sorted(named) == sorted(pages - {"index"})
+
+
+def spoken():
+    """Return every string in the code, with an ellipsis for what is filled in."""
+
+    def text(node):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
+        if isinstance(node, ast.JoinedStr):
+            return "".join(text(part) for part in node.values)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            return text(node.left) + text(node.right)
+        return "…"
+
+    for path in (REPOSITORY / "sccr_node").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp):
+                yield text(node)
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_the_code():
+    quoted = re.findall(r"^### `(.*)`$", text_of("docs/howto/troubleshooting.md"), flags=re.MULTILINE)
+    assert len(quoted) > 20
+    messages = set(spoken())
+    missing = [each for each in quoted if not any(each in message for message in messages)]
+    assert missing == []
+
+
+def test_the_page_of_the_keys_has_all_of_them():
+    page = text_of("docs/reference/keys.md")
+    for slot, key in possible_keys("sccr"):
+        assert f"`{slot}['{key}']`" in page
+
+
+def test_every_method_has_its_reference():
+    page = " ".join(text_of("docs/references.md").split())
+    assert [name for name, method in METHODS.items() if method.reference not in page] == []

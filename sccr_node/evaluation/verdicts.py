@@ -112,7 +112,7 @@ class Tuning:
 
     @property
     def verdicts(self) -> tuple[Verdict, Verdict]:
-        """The verdicts: on the values, and on the neighbourhoods of cells."""
+        """The two verdicts, on the values and on the neighbourhoods of cells."""
         return on_values(self.choice), on_neighborhoods(self.neighborhoods)
 
     @property

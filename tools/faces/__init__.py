@@ -12,13 +12,14 @@ def derived_files(root: Path) -> dict[Path, str]:
     Parameters
     ----------
     root
-        The repository's folder; the README's hand-written text is read from it.
+        The repository's folder.
     """
     from sccr_node.contract import schemas
-    from tools.faces import batch, galaxy, nextflow, readme
+    from tools.faces import batch, galaxy, nextflow, reference
 
     texts: dict[str, Callable[[], str]] = {
-        "README.md": lambda: readme.with_parameter_table((root / "README.md").read_text(encoding="utf-8")),
+        "docs/reference/cli.md": reference.cli_page,
+        "docs/reference/schemas.md": reference.schemas_page,
         "galaxy/parameter_macros.xml": galaxy.macros_text,
     }
     for name in schemas.SCHEMAS:

@@ -37,9 +37,9 @@ def test_exit_codes_are_those_of_the_program():
     assert {NotEnoughResources.exit_code, *(signals.Interrupted(number).exit_code for number in signals.ENDING)} < {
         *AGAIN
     }
-    # README's table says the same.
-    readme = (REPOSITORY / "README.md").read_text()
-    rows = re.findall(r"^\| ([\d, ]+) \| [^|]+ \| ([^|]*) \|$", readme.split("### Exit codes")[1], re.MULTILINE)
+    # The table of the documentation says the same.
+    page = (REPOSITORY / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d, ]+) \| [^|]+ \| ([^|]*) \|$", page, re.MULTILINE)
     told = {int(code): retry.strip() for codes, retry in rows for code in codes.split(",")}
     assert {code for code, retry in told.items() if retry == "no"} == set(FOR_GOOD)
     assert {code for code, retry in told.items() if retry not in ("", "no")} == set(AGAIN) - {137}
