@@ -30,7 +30,6 @@ def reason(path):
          ["list of molecules", "filtered_feature_bc_matrix.h5"]),
         (["barcode", "gem_group", "gene", "genome", "reads", "umi"], ["list of molecules"]),  # version 2
         (["assays/RNA/counts", "cell.names", "meta.data", "misc"], ["Seurat", "anndataR::write_h5ad"]),
-        (["mod/rna", "mod/prot", "obsmap"], ["several modalities: 'prot', 'rna'", "--modality"]),
         (["matrix", "numbers"], ["HDF5 file, but neither AnnData"]),
     ],
 )  # fmt: skip

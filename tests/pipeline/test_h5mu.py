@@ -202,6 +202,7 @@ def test_bad_input_is_refused(multi, single, tmp_path, refused):
     [
         (lambda file: file.pop("mod/prot") and file.pop("mod/rna"), ["without modalities"]),
         (lambda file: file.pop("mod/rna/obs"), ["modality 'rna'", "is not AnnData (no obs and var)"]),
+        (lambda file: file.pop("mod/rna") and file.__setitem__("mod/rna", [1]), ["is not AnnData (no obs and var)"]),
         (lambda file: file.pop("mod/rna/X"), ["has no X: choose a layer with --layer"]),
         (lambda file: file["mod/rna"].pop("var/_index"), ["cannot read"]),
         (lambda file: file.__setitem__("mod/prot/elsewhere", h5py.ExternalLink("a.h5", "/x")), ["mod/prot/elsewhere"]),
