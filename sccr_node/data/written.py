@@ -101,8 +101,7 @@ def output_scale_of(data: Dataset, key: str) -> OutputScale:
         if named == scale:
             return scale
     raise InputProblem(
-        f"{data.path} is inconsistent: uns[{key!r}][{OUTPUT_SCALE!r}] is {named!r}, not one of "
-        f"{', '.join(scales)}"
+        f"{data.path} is inconsistent: uns[{key!r}][{OUTPUT_SCALE!r}] is {named!r}, not one of {', '.join(scales)}"
     )
 
 
