@@ -2,10 +2,12 @@
 // scCR imputation per sample: samplesheet -> impute (whole, or scattered over batches) -> benchmark, reports, results.
 
 include { IMPUTATION     } from './subworkflows/local/imputation'
+include { FETCH          } from './modules/local/fetch'
 include { SCCR_BENCHMARK } from './modules/sccr/benchmark'
 include { MULTIQC        } from './modules/local/multiqc'
 include {
     combination_problems ;
+    fetched_name ;
     handover_problem ;
     help_text ;
     named ;
@@ -38,7 +40,7 @@ workflow {
         counts_layer: params.layer,
         target_sum: params.target_sum
     ].findAll { _name, value -> value != null }
-    def (samples, sheet_problems) = read_samplesheet(params.input, defaults)
+    def (samples, sheet_problems) = read_samplesheet(params.input, defaults, is_true(params.fetch))
     problems += sheet_problems
     if (!problems) {
         problems = combination_problems(params, samples, is_true(params.scatter))
@@ -47,8 +49,13 @@ workflow {
         error(problems.join('\n'))
     }
 
+    // What sccr is to fetch is an address as text.
+    def (remote, near) = samples.split { _meta, data -> data instanceof CharSequence }
+    FETCH(channel.fromList(remote.collect { meta, address -> [meta, address, fetched_name(meta, address)] }))
+    ch_samples = channel.fromList(near).mix(FETCH.out.anndata)
+
     IMPUTATION(
-        channel.fromList(samples),
+        ch_samples,
         params.imputation,
         is_true(params.imputed_integration),
         params.key_added ?: 'sccr',
@@ -59,7 +66,7 @@ workflow {
     )
 
     if (is_true(params.benchmark)) {
-        ch_benchmark = channel.fromList(samples)
+        ch_benchmark = ch_samples
             .multiMap { meta, data ->
                 input: [meta, data]
                 input_layer: meta.counts_layer ?: ''

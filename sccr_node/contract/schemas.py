@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from sccr_node.contract.batch import BatchParameters
 from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.contract.copy import CopyParameters
 from sccr_node.contract.evaluate import (
     EvaluateClusterParameters,
     EvaluateMaskParameters,
@@ -40,6 +41,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "benchmark": BenchmarkParameters,
     "report": ReportParameters,
     "promote": PromoteParameters,
+    "copy": CopyParameters,
     "simulate": SimulateParameters,
     "provenance": RunRecord,
 }

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from container_tools import REPOSITORY, Apptainer, Podman, folder_for_everybody, host_sccr, set_up
 from nextflow_tools import NEXTFLOW, PARSERS, TEST_DATA, Nextflow, Run, samplesheet
+from store_servers import SeaweedFS
 
 from sccr_node import __version__
 
@@ -527,6 +529,91 @@ def test_in_containers_of_the_shipped_definition(nextflow: Nextflow, apptainer: 
         assert run.returncode == 0, run.log
         assert "imputed/second_imputed.h5ad" in run.published
         assert "apptainer exec" in next((folder / "work").glob("*/*/.command.run")).read_text()
+
+
+# --- samples in an object store
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """An S3 server with the samples, one of them as a folder."""
+    server = SeaweedFS(Path(set_up("stores")["SCCR_STORES"]), tmp_path_factory.mktemp("s3") / "server")
+    server.start()
+    try:
+        server.put("cohort/first.h5ad", FIRST.read_bytes())
+        server.put("cohort/second$.h5ad", SECOND.read_bytes())
+        store = tmp_path_factory.mktemp("zarr") / "second.zarr"
+        anndata.read_h5ad(SECOND).write_zarr(store)
+        for path in (path for path in store.rglob("*") if path.is_file()):
+            server.put(f"cohort/second.zarr/{path.relative_to(store)}", path.read_bytes())
+        yield server
+    finally:
+        server.kill()
+
+
+def in_reach_of(nextflow: Nextflow, server: SeaweedFS, secret: str = "testsecret") -> Nextflow:
+    """Nextflow with the server's credentials in the environment, and no others."""
+    found = {**server.environment(secret=secret), "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+    return replace(nextflow, environment={**nextflow.environment, **found})
+
+
+def test_samples_in_a_store_give_what_local_ones_give(nextflow: Nextflow, s3: SeaweedFS, tmp_path: Path) -> None:
+    sheet = samplesheet(
+        tmp_path,
+        f"first,{s3.address('cohort/first.h5ad')},batch,true",
+        f"second,{s3.address('cohort/second$.h5ad')},,",
+        f"folder,{s3.address('cohort/second.zarr')},,",
+        f"here,{SECOND},,",
+        f"lost,{s3.address('cohort/lost.h5ad')},,",
+        header="sample,path,batch_key,imputed_integration",
+    )
+    arguments = ("-profile", "test", "--input", sheet, "--fetch", "--scatter", "--report", "false")
+    run = in_reach_of(nextflow, s3).workflow(tmp_path, *arguments)
+    assert run.returncode != 0
+    (line,) = [line for line in run.log.splitlines() if "failed with exit status" in line]
+    assert "FETCH (lost) failed with exit status 66: sccr: error: cannot read s3://bucket/cohort/lost.h5ad" in line
+    assert "testsecret" not in run.log
+    second = host_run(tmp_path / "second.h5ad", "--n-top-genes", 200, SECOND)
+    assert sha256(run.results / "imputed/second_imputed.h5ad") == second
+    assert sha256(run.results / "imputed/here_imputed.h5ad") == second
+    first = host_run(tmp_path / "first.h5ad", "--n-top-genes", 200, "--batch-key", "batch", FIRST)
+    assert sha256(run.results / "imputed/first_imputed.h5ad") == first
+    assert "imputed/first_working.h5ad" in run.published
+    folder = anndata.read_zarr(run.results / "imputed/folder_imputed.zarr")
+    imputed = anndata.read_h5ad(tmp_path / "second.h5ad")
+    np.testing.assert_array_equal(folder.layers["sccr"].toarray(), imputed.layers["sccr"].toarray())
+    assert not [name for name in run.published if "lost" in name]
+    again = in_reach_of(nextflow, s3).workflow(tmp_path, "-resume", *arguments)
+    statuses = again.statuses()
+    assert statuses.pop("FETCH (lost)") == "FAILED"
+    assert set(statuses.values()) == {"CACHED"}
+
+
+def test_samples_that_may_not_be_read_fail_before_any_imputation(
+    nextflow: Nextflow, s3: SeaweedFS, tmp_path: Path
+) -> None:
+    sheet = samplesheet(tmp_path, f"first,{s3.address('cohort/first.h5ad')}")
+    run = in_reach_of(nextflow, s3, secret="wrong").workflow(tmp_path, "--input", sheet, "--fetch")
+    assert run.returncode != 0
+    assert re.search(r"FETCH \(first\) failed with exit status 66: sccr: error: cannot read s3://", run.log)
+    assert set(run.statuses()) == {"FETCH (first)"}
+    assert not (run.results / "imputed").exists()
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_addresses_without_the_plugin_and_without_fetch(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
+    sheet = samplesheet(tmp_path, "first,s3://bucket/first.h5ad", f"second,{SECOND}")
+    (line,) = refused(nextflow, tmp_path, "--input", sheet, parser=parser)
+    assert line.startswith("samplesheet.csv, sample first: path s3://bucket/first.h5ad cannot be read by Nextflow (")
+    assert line.endswith("); with --fetch, sccr reads it")
+
+
+def test_a_stub_run_fetches_nothing(nextflow: Nextflow, tmp_path: Path) -> None:
+    sheet = samplesheet(tmp_path, "first,s3://bucket/a.h5ad", "second,gs://bucket/b.zarr", "third,https://host/c?key=1")
+    run = nextflow.workflow(tmp_path, "--input", sheet, "--fetch", "-stub", parser="v2")
+    assert run.returncode == 0, run.log
+    assert {f"imputed/{name}_imputed.{kind}" for name, kind in (("first", "h5ad"), ("third", "h5ad"))} <= run.published
+    assert {path.name for path in tmp_path.glob("work/*/*/fetched/*")} == {"first.h5ad", "second.zarr", "third"}
 
 
 # --- the modules by themselves: the assertions of their nf-test files

@@ -85,6 +85,15 @@ class WorkflowParameters(Parameters):
         ),
         group=METHOD,
     )
+    fetch: bool = parameter(
+        False,
+        title="Fetch remote samples",
+        description=(
+            "Have sccr fetch samples at s3://, gs://, az:// and https:// addresses, with credentials from the "
+            "environment, instead of Nextflow, which requires a plugin for the first three."
+        ),
+        group=DATA,
+    )
     scatter: bool = parameter(
         False,
         title="Scatter batches",
