@@ -3,7 +3,7 @@ process FETCH {
     tag "$meta.id"
     label 'process_single'
 
-    conda "${moduleDir}/../../sccr/impute/environment.yml"
+    conda "${moduleDir}/environment.yml"
     container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
         'https://github.com/sccr-node/sccr-node/releases/download/v0.1.0/sccr-node-0.1.0.sif' :
         'ghcr.io/sccr-node/sccr-node:0.1.0' }"

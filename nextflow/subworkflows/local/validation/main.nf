@@ -239,7 +239,7 @@ def read_samplesheet(path, defaults, fetch) {
     }
     def samples = rows.collect { row ->
         def own = [
-            batch_key: row.batch_key ?: null,
+            batch_col: row.batch_key ?: null,
             imputation: row.imputation ?: null,
             imputed_integration: row.imputed_integration ? row.imputed_integration == 'true' : null
         ]
@@ -260,7 +260,7 @@ def combination_problems(given, samples, scatter) {
                 .findAll { meta, _path -> !(methods[meta.id] in schema.methods) }
                 .collect { meta, _path -> "--${name} requires the imputation ${schema.methods.join(' or ')}: sample ${meta.id} has ${methods[meta.id]}" }
         }
-    def scattered = scatter ? imputed.findAll { meta, _path -> meta.batch_key } : []
+    def scattered = scatter ? imputed.findAll { meta, _path -> meta.batch_col } : []
     def unscatterable = scatter && !scattered ? ['--scatter requires a batch_key (in the samplesheet, or --batch_key): no sample has one'] : []
     def others = scattered
         .findAll { _meta, path -> !name_of(path).endsWith('.h5ad') }
