@@ -33,6 +33,8 @@ PROFILES = {
     "googlebatch,podman": ("google-batch", "podman"),
     "azurebatch,charliecloud": ("azurebatch", "charliecloud"),
     "k8s,singularity": ("k8s", "singularity"),
+    "docker,wave,debug": ("local", "docker"),
+    "podman,arm64": ("local", "podman"),
 }
 """Every profile once: the executor and the engine that each pair chooses."""
 
