@@ -1,11 +1,13 @@
 #!/usr/bin/env nextflow
 // scCR imputation per sample: samplesheet -> impute (whole, or scattered over batches) -> benchmark, reports, results.
 
-include { IMPUTATION     } from './subworkflows/local/imputation'
-include { SCCR_BENCHMARK } from './modules/sccr/benchmark'
-include { MULTIQC        } from './modules/local/multiqc'
+include { H5AD_IMPUTE_SCCR } from './subworkflows/local/h5ad_impute_sccr'
+include { FETCH            } from './modules/local/fetch'
+include { SCCR_BENCHMARK   } from './modules/sccr/benchmark'
+include { MULTIQC          } from './modules/local/multiqc'
 include {
     combination_problems ;
+    fetched_name ;
     handover_problem ;
     help_text ;
     named ;
@@ -15,9 +17,15 @@ include {
     tell_failures ;
     version_text
 } from './subworkflows/local/validation'
+include { summary_section  } from './subworkflows/local/summary'
 
 def is_true(value) {
     return "${value}" == 'true'
+}
+
+/** Return the lines of software_versions.yml for a tool that a process used. */
+def version_entry(process, tool, version) {
+    return "${process.tokenize(':').last()}:\n    ${tool}: ${version}\n".toString()
 }
 
 workflow {
@@ -34,11 +42,11 @@ workflow {
         problems += problem ? ["--genes ${params.genes}: ${problem}"] : []
     }
     def defaults = [
-        batch_key: params.batch_key,
+        batch_col: params.batch_key,
         counts_layer: params.layer,
         target_sum: params.target_sum
     ].findAll { _name, value -> value != null }
-    def (samples, sheet_problems) = read_samplesheet(params.input, defaults)
+    def (samples, sheet_problems) = read_samplesheet(params.input, defaults, is_true(params.fetch))
     problems += sheet_problems
     if (!problems) {
         problems = combination_problems(params, samples, is_true(params.scatter))
@@ -47,8 +55,13 @@ workflow {
         error(problems.join('\n'))
     }
 
-    IMPUTATION(
-        channel.fromList(samples),
+    // What sccr is to fetch is an address as text.
+    def (remote, near) = samples.split { _meta, data -> data instanceof CharSequence }
+    FETCH(channel.fromList(remote.collect { meta, address -> [meta, address, fetched_name(meta, address)] }))
+    ch_samples = channel.fromList(near).mix(FETCH.out.anndata)
+
+    H5AD_IMPUTE_SCCR(
+        ch_samples,
         params.imputation,
         is_true(params.imputed_integration),
         params.key_added ?: 'sccr',
@@ -59,28 +72,30 @@ workflow {
     )
 
     if (is_true(params.benchmark)) {
-        ch_benchmark = channel.fromList(samples)
-            .multiMap { meta, data ->
-                input: [meta, data]
-                input_layer: meta.counts_layer ?: ''
-                label_key: params.label_key ?: ''
-            }
-        SCCR_BENCHMARK(ch_benchmark.input, ch_benchmark.input_layer, ch_benchmark.label_key)
+        SCCR_BENCHMARK(ch_samples)
     }
 
-    channel.topic('versions')
-        .map { process, tool, version -> [process.tokenize(':').last(), tool, version] }
+    ch_versions = channel.topic('versions')
+        .map { process, tool, version -> version_entry(process, tool, version) }
         .unique()
-        .map { process, tool, version -> "${process}:\n    ${tool}: ${version}\n".toString() }
         .mix(channel.of("Workflow:\n    ${workflow.manifest.name}: ${workflow.manifest.version}\n    Nextflow: ${workflow.nextflow.version}\n".toString()))
-        .collectFile(name: 'software_versions.yml', sort: true, storeDir: "${params.outdir}/pipeline_info")
+    ch_versions_of_multiqc = channel.empty()
 
     if (is_true(params.multiqc)) {
-        MULTIQC(
-            IMPUTATION.out.multiqc.map { _meta, content -> content }.collect(),
-            named("${projectDir}/assets/multiqc_config.yml")
-        )
+        ch_multiqc = H5AD_IMPUTE_SCCR.out.multiqc
+            .map { _meta, content -> content }
+            .mix(ch_versions.collectFile(name: 'software_mqc_versions.yml', sort: true))
+            .mix(channel.of(summary_section(params)).collectFile(name: 'workflow_summary_mqc.yaml'))
+            .toSortedList { one, other -> one.name <=> other.name }
+            .map { content -> [[id: 'multiqc'], content, named("${projectDir}/assets/multiqc_config.yml"), [], [], []] }
+        MULTIQC(ch_multiqc)
+        ch_versions_of_multiqc = MULTIQC.out.versions_multiqc
+            .map { process, tool, version -> version_entry(process, tool, version) }
     }
+
+    ch_versions
+        .mix(ch_versions_of_multiqc)
+        .collectFile(name: 'software_versions.yml', sort: true, storeDir: "${params.outdir}/pipeline_info")
 
     def trace = named("${params.outdir}/pipeline_info/execution_trace_${params.trace_report_suffix}.txt")
     workflow.onComplete {

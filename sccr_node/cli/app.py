@@ -31,6 +31,7 @@ COMMANDS = {
     "split": ("sccr_node.cli.scatter:split", "Split a data set into batches, to impute each on a different machine."),
     "gather": ("sccr_node.cli.scatter:gather", "Gather imputed batches into one data set."),
     "promote": ("sccr_node.cli.promote:promote", "Move an imputed layer to X."),
+    "copy": ("sccr_node.cli.copy:copy", "Copy a file or folder, from or to a remote address."),
     "simulate": ("sccr_node.cli.simulate:simulate", "Write a simulated data set with known ground truth."),
     "schema": ("sccr_node.cli.schema:schema", "Print the JSON Schema of a command or of the run record."),
 }

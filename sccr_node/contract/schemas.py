@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from sccr_node.contract.batch import BatchParameters
 from sccr_node.contract.benchmark import BenchmarkParameters
+from sccr_node.contract.copy import CopyParameters
 from sccr_node.contract.evaluate import (
     EvaluateClusterParameters,
     EvaluateMaskParameters,
@@ -42,6 +43,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "report": ReportParameters,
     "export": ExportParameters,
     "promote": PromoteParameters,
+    "copy": CopyParameters,
     "simulate": SimulateParameters,
     "provenance": RunRecord,
 }

@@ -81,6 +81,7 @@ def commands(folder, out):
         "gather": (("gather", "data.h5ad", out / "g.h5ad", *parts), {"g.h5ad"}),
         "promote": (("promote", parts[0], out / "x.h5ad"), {"x.h5ad"}),
         "export": (("export", parts[0], out / "e", "--all-genes"), {"e"}),
+        "copy": (("copy", "data.zarr", out / "y.zarr"), {"y.zarr"}),
         "report": (("report", "data.zarr", "-o", out / "r.html", "--multiqc", out / "mq"), {"r.html", "mq"}),
         "mask": (("evaluate", "mask", "data.h5ad", out / "m.h5ad"), {"m.h5ad"}),
         "split-molecules": (("evaluate", "split-molecules", "data.zarr", out / "h.h5ad"), {"h.h5ad"}),

@@ -650,6 +650,7 @@ EMPTY = {
     "part": ("gather", "in.h5ad", "out.h5ad", "part.h5ad", ""),
     "promoted": ("promote", "", "out.h5ad"),
     "exported": ("export", "in.h5ad", ""),
+    "copied": ("copy", "in.h5ad", ""),
     "simulated": ("simulate", ""),
     "table": ("evaluate", "cluster", "in.h5ad", "--label-key", "cell_type", "--output", ""),
     "json": ("benchmark", "in.h5ad", "--json", ""),

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import re
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +80,23 @@ class Nextflow:
 
     def workflow(self, folder: Path, *arguments: object, parser: str = "v1") -> Run:
         """Run the workflow."""
-        return self(folder, "run", NEXTFLOW, *arguments, parser=parser)
+        return self(folder, "run", self.sources(parser), *arguments, parser=parser)
+
+    def sources(self, parser: str) -> Path:
+        """Return the workflow's folder; a changed copy for a strict parser that is older than the workflow requires.
+
+        The language library that Maven Central has is that of 25.04.0. Until 25.04.3 the strict parser refused the
+        inputs of a process in the configuration (``meta``), so that they are spelled in a way which it does not see.
+        """
+        libraries = Path(self.command).resolve().parents[1] / "lib"
+        if parser == "v1" or not list(libraries.glob("nf-lang-25.04.0.jar")):
+            return NEXTFLOW
+        copy = self.home / "strict"
+        if not copy.exists():
+            shutil.copytree(NEXTFLOW, copy)
+            config = copy / "conf" / "parameters.config"
+            config.write_text(re.sub(r"\bmeta\.", "task.getBinding().meta.", config.read_text()))
+        return copy
 
 
 def samplesheet(folder: Path, *rows: str, header: str = "sample,path") -> Path:

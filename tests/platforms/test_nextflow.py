@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from container_tools import REPOSITORY, Apptainer, Podman, folder_for_everybody, host_sccr, set_up
 from nextflow_tools import NEXTFLOW, PARSERS, TEST_DATA, Nextflow, Run, samplesheet
+from store_servers import SeaweedFS
 
 from sccr_node import __version__
 
@@ -31,6 +33,8 @@ PROFILES = {
     "googlebatch,podman": ("google-batch", "podman"),
     "azurebatch,charliecloud": ("azurebatch", "charliecloud"),
     "k8s,singularity": ("k8s", "singularity"),
+    "docker,wave,debug": ("local", "docker"),
+    "podman,arm64": ("local", "podman"),
 }
 """Every profile once: the executor and the engine that each pair chooses."""
 
@@ -70,7 +74,7 @@ def test_lint_finds_nothing(nextflow: Nextflow, tmp_path: Path) -> None:
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("profiles", PROFILES)
 def test_every_profile_parses(nextflow: Nextflow, tmp_path: Path, profiles: str, parser: str) -> None:
-    run = nextflow(tmp_path, "config", "-flat", "-profile", profiles, NEXTFLOW, parser=parser)
+    run = nextflow(tmp_path, "config", "-flat", "-profile", profiles, nextflow.sources(parser), parser=parser)
     if parser == "v2" and "Plugin with id nf-" in run.log:
         return  # it was read; the strict parser then asks for the cloud's plugin, which cannot be had without a network
     assert run.returncode == 0, run.log
@@ -96,15 +100,12 @@ def refused(nextflow: Nextflow, folder: Path, *arguments: object, parser: str = 
 @pytest.mark.parametrize("parser", PARSERS)
 def test_wrong_parameters_are_named_before_any_task(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
     wrong = ("--scatter", "maybe", "--alpha", 7, "--beta", "much", "--write", "all", "--target_sum", "mean")
-    wrong += ("--max_memory", "lots", "--max_time", "soon")
     assert refused(nextflow, tmp_path, "--input", "nowhere.csv", *wrong, parser=parser) == [
         "--target_sum mean: must be median or a number",
         "--alpha 7: must be at most 1",
         "--beta much: must be a number",
         "--write all: must be one of denoised, recovered, both, embedding",
         "--scatter maybe: must be true or false",
-        "--max_memory lots: must be a number and a unit, such as 128.GB",
-        "--max_time soon: must be numbers and units, such as 48.h or 2d 12h",
         "--input nowhere.csv: no such file",
     ]
 
@@ -358,8 +359,13 @@ def test_the_result_becomes_the_working_matrix_where_asked(mixed: Run) -> None:
     assert not (mixed.results / "imputed/second_working.h5ad").exists()
 
 
-def test_multiqc_gathers_the_samples(mixed: Run) -> None:
-    assert "second" in (mixed.results / "multiqc/multiqc_report.html").read_text()
+def test_multiqc_gathers_the_samples_the_parameters_and_the_versions(mixed: Run) -> None:
+    page = (mixed.results / "multiqc/multiqc_report.html").read_text()
+    assert "second" in page
+    assert re.search(r"Workflow summary", page) and "<dt>n_top_genes</dt><dd><samp>200</samp></dd>" in page
+    assert "<dt>publish_dir_mode</dt>" not in page  # as by default
+    versions = (mixed.results / "multiqc/multiqc_report_data/multiqc_software_versions.txt").read_text()
+    assert "SCCR_IMPUTE" in versions and __version__ in versions
     assert "multiqc" in yaml.safe_load((mixed.results / "pipeline_info/software_versions.yml").read_text())["MULTIQC"]
 
 
@@ -451,9 +457,10 @@ def one_bad_sample_of_each_kind(nextflow: Nextflow, tmp_path_factory: pytest.Tem
     lost = "process { withName: 'SCCR_BENCHMARK' { beforeScript = 'no_such_module load' } }\n"
     # What is wrong with a data set is found before; only another name for the result is left for the last step.
     other = "process { withName: 'SCCR_GATHER' { ext.args = { meta.id == 'gather' ? '--key-added other' : '' } } }\n"
-    (folder / "site.config").write_text(SITE + lost + other)
+    limits = "process.resourceLimits = [cpus: 1, memory: 4.GB, time: 71.h]\n"
+    (folder / "site.config").write_text(SITE + lost + other + limits)
     names = ("--input", data / "sheet [1].csv", "--genes", data / "genes [1].txt")
-    options = ("--scatter", "--benchmark", "--report", "false", "--publish_dir_mode", "move", "--max_memory", "4.GB")
+    options = ("--scatter", "--benchmark", "--report", "false", "--publish_dir_mode", "move")
     return nextflow.workflow(folder, "-c", folder / "site.config", *names, *options)
 
 
@@ -516,7 +523,7 @@ def test_in_containers_of_the_shipped_definition(nextflow: Nextflow, apptainer: 
     with folder_for_everybody() as folder:  # the containers' user is not the one who launches here
         sheet = samplesheet(folder, f"second,{shutil.copy(SECOND, folder)}")
         (folder / "container.config").write_text(
-            f"process {{ withName: 'SCCR_.*' {{ container = '{apptainer.image}' }} }}\n"
+            f"process {{ withName: 'SCCR_.*|WORKINGMATRIX' {{ container = '{apptainer.image}' }} }}\n"
             "process.beforeScript = 'chmod 0777 \"$PWD\"; umask 0000'\n"
             "apptainer.runOptions = '--containall --no-home'\n"
         )
@@ -529,6 +536,97 @@ def test_in_containers_of_the_shipped_definition(nextflow: Nextflow, apptainer: 
         assert "apptainer exec" in next((folder / "work").glob("*/*/.command.run")).read_text()
 
 
+# --- samples in an object store
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """An S3 server with the samples, one of them as a folder."""
+    server = SeaweedFS(Path(set_up("stores")["SCCR_STORES"]), tmp_path_factory.mktemp("s3") / "server")
+    server.start()
+    try:
+        server.put("cohort/first.h5ad", FIRST.read_bytes())
+        server.put("cohort/second$.h5ad", SECOND.read_bytes())
+        store = tmp_path_factory.mktemp("zarr") / "second.zarr"
+        anndata.read_h5ad(SECOND).write_zarr(store)
+        for path in (path for path in store.rglob("*") if path.is_file()):
+            server.put(f"cohort/second.zarr/{path.relative_to(store)}", path.read_bytes())
+        yield server
+    finally:
+        server.kill()
+
+
+def in_reach_of(nextflow: Nextflow, server: SeaweedFS, secret: str = "testsecret") -> Nextflow:
+    """Nextflow with the server's credentials in the environment, and no others."""
+    found = {**server.environment(secret=secret), "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+    return replace(nextflow, environment={**nextflow.environment, **found})
+
+
+def test_samples_in_a_store_give_what_local_ones_give(nextflow: Nextflow, s3: SeaweedFS, tmp_path: Path) -> None:
+    sheet = samplesheet(
+        tmp_path,
+        f"first,{s3.address('cohort/first.h5ad')},batch,true",
+        f"second,{s3.address('cohort/second$.h5ad')},,",
+        f"folder,{s3.address('cohort/second.zarr')},,",
+        f"here,{SECOND},,",
+        f"lost,{s3.address('cohort/lost.h5ad')},,",
+        header="sample,path,batch_key,imputed_integration",
+    )
+    arguments = ("-profile", "test", "--input", sheet, "--fetch", "--scatter", "--report", "false")
+    run = in_reach_of(nextflow, s3).workflow(tmp_path, *arguments)
+    assert run.returncode != 0
+    (line,) = [line for line in run.log.splitlines() if "failed with exit status" in line]
+    assert "FETCH (lost) failed with exit status 66: sccr: error: cannot read s3://bucket/cohort/lost.h5ad" in line
+    assert "testsecret" not in run.log
+    second = host_run(tmp_path / "second.h5ad", "--n-top-genes", 200, SECOND)
+    assert sha256(run.results / "imputed/second_imputed.h5ad") == second
+    assert sha256(run.results / "imputed/here_imputed.h5ad") == second
+    first = host_run(tmp_path / "first.h5ad", "--n-top-genes", 200, "--batch-key", "batch", FIRST)
+    assert sha256(run.results / "imputed/first_imputed.h5ad") == first
+    assert "imputed/first_working.h5ad" in run.published
+    folder = anndata.read_zarr(run.results / "imputed/folder_imputed.zarr")
+    imputed = anndata.read_h5ad(tmp_path / "second.h5ad")
+    layers = [
+        layer.toarray() if hasattr(layer, "toarray") else layer
+        for layer in (folder.layers["sccr"], imputed.layers["sccr"])
+    ]
+    np.testing.assert_array_equal(*layers)
+    assert not [name for name in run.published if "lost" in name]
+    again = in_reach_of(nextflow, s3).workflow(tmp_path, "-resume", *arguments)
+    statuses = again.statuses()
+    assert statuses.pop("FETCH (lost)") == "FAILED"
+    assert set(statuses.values()) == {"CACHED"}
+
+
+def test_samples_that_may_not_be_read_fail_before_any_imputation(
+    nextflow: Nextflow, s3: SeaweedFS, tmp_path: Path
+) -> None:
+    sheet = samplesheet(tmp_path, f"first,{s3.address('cohort/first.h5ad')}")
+    run = in_reach_of(nextflow, s3, secret="wrong").workflow(tmp_path, "--input", sheet, "--fetch")
+    assert run.returncode != 0
+    assert re.search(r"FETCH \(first\) failed with exit status 66: sccr: error: cannot read s3://", run.log)
+    assert set(run.statuses()) == {"FETCH (first)"}
+    assert not (run.results / "imputed").exists()
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_addresses_without_the_plugin_and_without_fetch(nextflow: Nextflow, tmp_path: Path, parser: str) -> None:
+    sheet = samplesheet(tmp_path, "first,s3://bucket/first.h5ad", f"second,{SECOND}")
+    said = refused(nextflow, tmp_path, "--input", sheet, parser=parser)
+    # Nextflow itself says before that it looks for its plugin.
+    (line,) = [line for line in said if line.startswith("samplesheet.csv")]
+    assert line.startswith("samplesheet.csv, sample first: path s3://bucket/first.h5ad cannot be read by Nextflow (")
+    assert line.endswith("); with --fetch, sccr reads it")
+
+
+def test_a_stub_run_fetches_nothing(nextflow: Nextflow, tmp_path: Path) -> None:
+    sheet = samplesheet(tmp_path, "first,s3://bucket/a.h5ad", "second,gs://bucket/b.zarr", "third,https://host/c?key=1")
+    run = nextflow.workflow(tmp_path, "-profile", "test", "--input", sheet, "--fetch", "-stub", parser="v2")
+    assert run.returncode == 0, run.log
+    assert {f"imputed/{name}_imputed.{kind}" for name, kind in (("first", "h5ad"), ("third", "h5ad"))} <= run.published
+    assert {path.name for path in tmp_path.glob("work/*/*/fetched/*")} == {"first.h5ad", "second.zarr", "third"}
+
+
 # --- the modules by themselves: the assertions of their nf-test files
 
 
@@ -539,9 +637,9 @@ include { SCCR_BENCHMARK } from '%(modules)s/benchmark'
 
 workflow {
     data = file(params.data)
-    SCCR_TUNE([[id: 'test'], data, []], '', 'batch', '')
-    SCCR_IMPUTE([[id: 'test'], data, [], []], 'sccr', '', 'batch', '', true)
-    SCCR_BENCHMARK([[id: 'test'], data], '', 'cell_type')
+    SCCR_TUNE([[id: 'test'], data, []])
+    SCCR_IMPUTE([[id: 'test'], data, [], []], params.with_report)
+    SCCR_BENCHMARK([[id: 'test'], data])
     SCCR_IMPUTE.out.versions_sccr
         .mix(SCCR_TUNE.out.versions_sccr, SCCR_BENCHMARK.out.versions_sccr)
         .view { version -> "versions ${version}" }
@@ -554,12 +652,22 @@ workflow {
 """
 
 
+MODULES_CONFIG = """
+params.with_report = true
+process {
+    cpus          = 1
+    memory        = 2.GB
+    errorStrategy = 'ignore'
+    withName: 'SCCR_TUNE|SCCR_IMPUTE' { ext.args = '--n-top-genes 100 --batch-key batch' }
+    withName: 'SCCR_BENCHMARK'        { ext.args = '--n-top-genes 100 --methods none,sccr --rates 0.4 --seeds 0' }
+}
+workflow.failOnIgnore = true
+"""
+
+
 def modules_alone(nextflow: Nextflow, folder: Path, data: Path, *arguments: object) -> tuple[Run, dict[str, Path]]:
     (folder / "main.nf").write_text(MODULES_ALONE % {"modules": NEXTFLOW / "modules" / "sccr"})
-    tested = ("tune", "impute", "benchmark")
-    configs = [NEXTFLOW / "modules" / "sccr" / name / "tests" / "nextflow.config" for name in tested]
-    limits = "process { cpus = 1; memory = 2.GB; errorStrategy = 'ignore' }\nworkflow.failOnIgnore = true\n"
-    (folder / "nextflow.config").write_text("".join(f"includeConfig '{path}'\n" for path in configs) + limits)
+    (folder / "nextflow.config").write_text(MODULES_CONFIG)
     run = nextflow(folder, "run", "main.nf", "--data", data, *arguments)
     found = (Path(path) for path in re.findall(r"^output test (\S+)$", run.log, re.MULTILINE))
     return run, {path.name: path for path in found}
@@ -593,10 +701,19 @@ def test_the_modules_alone(nextflow: Nextflow, tmp_path: Path) -> None:
         assert f"versions [{process}, sccr, {__version__}]" in run.log
 
 
-def test_the_modules_stubs(nextflow: Nextflow, tmp_path: Path) -> None:
-    run, outputs = modules_alone(nextflow, tmp_path, FIRST, "-stub")
+def test_the_modules_on_a_folder_without_a_report(nextflow: Nextflow, tmp_path: Path) -> None:
+    run, outputs = modules_alone(nextflow, tmp_path, TEST_DATA / "third.zarr", "--with_report=false")
     assert run.returncode == 0, run.log
-    assert set(outputs) == NAMES
+    made = NAMES - {"test_imputed.h5ad", "test_imputed.html", "test_imputed_multiqc"} | {"test_imputed.zarr"}
+    assert set(outputs) == made
+    assert "sccr" in anndata.read_zarr(outputs["test_imputed.zarr"]).layers
+
+
+@pytest.mark.parametrize("with_report", ["true", "false"])
+def test_the_modules_stubs(nextflow: Nextflow, tmp_path: Path, with_report: str) -> None:
+    run, outputs = modules_alone(nextflow, tmp_path, FIRST, "-stub", f"--with_report={with_report}")
+    assert run.returncode == 0, run.log
+    assert set(outputs) == NAMES - ({"test_imputed.html", "test_imputed_multiqc"} if with_report == "false" else set())
     for process in ("SCCR_TUNE", "SCCR_IMPUTE", "SCCR_BENCHMARK"):
         assert f"versions [{process}, sccr, {__version__}]" in run.log
 
@@ -606,19 +723,22 @@ def test_the_modules_fail_on_what_is_not_anndata(nextflow: Nextflow, tmp_path: P
     assert run.returncode != 0
     assert run.log.count("terminated with an error exit status (65)") == 3
     assert not outputs
+    assert not list(tmp_path.glob("work/*/*/test_*"))
 
 
 SUBWORKFLOW_ALONE = """
-include { IMPUTATION } from '%s/subworkflows/local/imputation'
+include { H5AD_IMPUTE_SCCR } from '%s/subworkflows/local/h5ad_impute_sccr'
 
 workflow {
     samples = channel.of(
-        [[id: 'first'], file(params.first)],
-        [[id: 'second', imputation: 'none'], file(params.second)]
+        [[id: 'first', batch_col: 'batch'], file(params.first)],
+        [[id: 'second', imputation: 'none'], file(params.second)],
+        [[id: 'third', imputation: false], file(params.second)],
+        [[id: 'fourth', imputation: true], file(params.second)]
     )
-    IMPUTATION(samples, 'sccr', false, 'sccr', [], false, false, false)
-    IMPUTATION.out.anndata.view { meta, path -> "sample ${meta.id} ${path.name}" }
-    IMPUTATION.out.imputed.view { meta, path -> "imputed ${meta.id} ${path.name}" }
+    H5AD_IMPUTE_SCCR(samples, 'scfp', false, 'sccr', [], false, false, false)
+    H5AD_IMPUTE_SCCR.out.anndata.view { meta, path -> "sample ${meta} ${path.name}" }
+    H5AD_IMPUTE_SCCR.out.imputed.view { meta, path -> "imputed ${meta.id} ${path.name}" }
 }
 """
 
@@ -629,7 +749,49 @@ def test_the_subworkflow_alone(nextflow: Nextflow, tmp_path: Path, parser: str) 
     run = nextflow(tmp_path, "run", "main.nf", "-stub", "--first", FIRST, "--second", SECOND, parser=parser)
     assert run.returncode == 0, run.log
     said = {line for line in run.log.splitlines() if line.startswith(("sample", "imputed"))}
-    assert said == {"sample first first_imputed.h5ad", "sample second second.h5ad", "imputed first first_imputed.h5ad"}
+    # Callers get their meta back as they gave it.
+    assert said == {
+        "sample [id:first, batch_col:batch] first_imputed.h5ad",
+        "sample [id:second, imputation:none] second.h5ad",
+        "sample [id:third, imputation:false] second.h5ad",
+        "sample [id:fourth, imputation:true] fourth_imputed.h5ad",
+        "imputed first first_imputed.h5ad",
+        "imputed fourth fourth_imputed.h5ad",
+    }
+
+
+MERGED_SAMPLES = """
+include { H5AD_IMPUTE_SCCR } from '%s/subworkflows/local/h5ad_impute_sccr'
+
+workflow {
+    merged = channel.of([[id: 'merged', integration: 'sccr', batch_col: 'batch'], file(params.first)])
+    H5AD_IMPUTE_SCCR(merged, 'sccr', false, 'emb', [], false, false, false)
+    H5AD_IMPUTE_SCCR.out.imputed.view { meta, path -> "integration ${meta.integration} ${path}" }
+}
+"""
+
+
+def test_after_a_merge_as_in_scdownstream(nextflow: Nextflow, tmp_path: Path) -> None:
+    """What docs/nextflow.md says of nf-core/scdownstream: one more embedding of the merged cells, counts untouched."""
+    (tmp_path / "main.nf").write_text(MERGED_SAMPLES % NEXTFLOW)
+    page = (REPOSITORY / "docs" / "nextflow.md").read_text()
+    (config,) = re.findall(r"^    (withName: '[.][^']*SCCR_IMPUTE' \{ ext.args = .* \})$", page, re.MULTILINE)
+    (tmp_path / "nextflow.config").write_text(f"process {{\n    cpus = 1\n    memory = 2.GB\n    {config}\n}}\n")
+    run = nextflow(tmp_path, "run", "main.nf", "--first", FIRST)
+    assert run.returncode == 0, run.log
+    (path,) = re.findall(r"^integration sccr (\S+)$", run.log, re.MULTILINE)
+    made, before = anndata.read_h5ad(path), anndata.read_h5ad(FIRST)
+    assert {"X_emb"} <= set(made.obsm)
+    assert made.uns["emb"]["params"]["batch_key"] == "batch"
+    assert (made.X != before.X).nnz == 0
+
+
+def test_a_method_that_the_configuration_does_not_hand_on(nextflow: Nextflow, tmp_path: Path) -> None:
+    (tmp_path / "main.nf").write_text((MERGED_SAMPLES % NEXTFLOW).replace("merged, 'sccr'", "merged, 'scfp'"))
+    (tmp_path / "nextflow.config").write_text("process { cpus = 1; memory = 2.GB; ext.args = '--n-top-genes 50' }\n")
+    run = nextflow(tmp_path, "run", "main.nf", "--first", FIRST)
+    assert run.returncode != 0
+    assert "merged was to be imputed by scfp, but was by sccr: add --method ${meta.sccr_method}" in run.log
 
 
 # --- what people paste
@@ -656,10 +818,7 @@ def test_nf_core_finds_nothing_to_ask_for(nextflow: Nextflow, tmp_path: Path) ->
     (home / "tests" / "config").mkdir(parents=True)
     engines = "profiles { docker { docker.enabled = true }\n singularity { singularity.enabled = true } }\n"
     (home / "tests" / "config" / "nextflow.config").write_text("params { outdir = 'results' }\n" + engines)
-    # nf-core/modules itself lists the registries of other projects here.
-    (home / ".nf-core.yml").write_text(
-        "repository_type: modules\norg_path: nf-core\ncontainer-registry:\n  - ghcr.io/sccr-node\n"
-    )
+    (home / ".nf-core.yml").write_text("repository_type: modules\norg_path: nf-core\n")
     git = ["git", "-c", "user.email=t@example.org", "-c", "user.name=t"]
     for command in (["init", "-q", "-b", "master"], ["add", "-A"], ["commit", "-q", "-m", "modules"]):
         subprocess.run([*git, *command], cwd=home, check=True)

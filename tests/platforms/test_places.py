@@ -250,6 +250,20 @@ def test_a_zarr_store_there_and_back(store, here, tmp_path, capfd, monkeypatch):
     assert store.open_uploads() == []
 
 
+def test_files_and_folders_are_copied_there_and_back(store, here, tmp_path, capfd):
+    anndata.read_h5ad(here).write_zarr(tmp_path / "a.zarr")
+    for local, address in ((here, store.address("copy/a.h5ad")), (tmp_path / "a.zarr", store.address("copy/a.zarr"))):
+        back = tmp_path / f"back{local.suffix}"
+        assert sccr(capfd, "copy", local, address, "--quiet") == (0, "")
+        refused(capfd, 73, [address, "already exists"], "copy", local, address)
+        code, said = sccr(capfd, "copy", address, back)
+        assert (code, f"wrote {back}: " in said) == (0, True)
+        assert files(back) == files(local) if local.is_dir() else same_file(back.read_bytes(), local.read_bytes())
+    refused(capfd, 66, ["copy/lost.h5ad"], "copy", store.address("copy/lost.h5ad"), tmp_path / "lost.h5ad")
+    assert not (tmp_path / "lost.h5ad").exists()
+    assert store.open_uploads() == []
+
+
 def dense(matrix):
     return matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
 

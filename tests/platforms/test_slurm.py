@@ -46,8 +46,9 @@ def quick(folder: Path, more: str = "") -> Path:
 
 def test_jobs_succeed_and_one_fails(nextflow: Nextflow, tmp_path: Path) -> None:
     sheet = samplesheet(tmp_path, f"bad,{BAD}", f"second,{SECOND}")
-    arguments = ("-profile", "test,slurm", "--queue", "test", "--report", "false", "--max_memory", "1.GB")
-    run = nextflow.workflow(tmp_path, "-c", quick(tmp_path), *arguments, "--input", sheet)
+    limits = "process.resourceLimits = [cpus: 2, memory: 1.GB, time: 1.h]\n"
+    arguments = ("-profile", "test,slurm", "--queue", "test", "--report", "false")
+    run = nextflow.workflow(tmp_path, "-c", quick(tmp_path, limits), *arguments, "--input", sheet)
     assert run.returncode != 0
     assert "SCCR_IMPUTE (bad) failed with exit status 65: sccr: error:" in run.log
     assert run.exits("SCCR_IMPUTE (bad)") == ["65"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sccr_node.contract.benchmark import BenchmarkParameters
 from sccr_node.contract.fields import (
@@ -85,6 +85,15 @@ class WorkflowParameters(Parameters):
         ),
         group=METHOD,
     )
+    fetch: bool = parameter(
+        False,
+        title="Fetch remote samples",
+        description=(
+            "Have sccr fetch samples at s3://, gs://, az:// and https:// addresses, with credentials from the "
+            "environment, instead of Nextflow, which requires a plugin for the first three."
+        ),
+        group=DATA,
+    )
     scatter: bool = parameter(
         False,
         title="Scatter batches",
@@ -114,25 +123,6 @@ class WorkflowParameters(Parameters):
     )
     publish_dir_mode: Literal["copy", "copyNoFollow", "link", "move", "rellink", "symlink"] = parameter(
         "copy", title="Publishing", description="How results are published to the output folder.", group=OUTPUT
-    )
-    max_cpus: int = parameter(
-        16, title="Maximum CPUs", description="No task requests more CPUs than this.", group=PLATFORM, ge=1
-    )
-    max_memory: str = parameter(
-        "128.GB",
-        title="Maximum memory",
-        description="No task requests more memory than this, not even when it is retried.",
-        group=PLATFORM,
-        pattern=r"^\d+(\.\d+)?\.?\s*[KMGT]?B$",
-        expects="a number and a unit, such as 128.GB",
-    )
-    max_time: str = parameter(
-        "48.h",
-        title="Maximum time",
-        description="No task requests more time than this.",
-        group=PLATFORM,
-        pattern=r"^(\d+\.?\s*(s(ec(onds?)?)?|m(in(utes?)?)?|h(ours?)?|d(ays?)?)\s*)+$",
-        expects="numbers and units, such as 48.h or 2d 12h",
     )
     queue: str | None = parameter(
         None,
@@ -212,8 +202,21 @@ class WorkflowParameters(Parameters):
     )
 
 
-HANDED_OVER = ("layer", "batch_key", "target_sum")
-"""Fields that go to the modules as inputs of their own, because they may differ from sample to sample."""
+class Section(NamedTuple):
+    """A section of the schema: its key, what it is about, and its icon (Font Awesome, as nf-core's forms have them)."""
+
+    key: str
+    description: str
+    icon: str
+
+
+OF_SAMPLES = {
+    "method": "meta.sccr_method",
+    "layer": "meta.counts_layer",
+    "batch_key": "meta.batch_col",
+    "target_sum": "meta.target_sum",
+}
+"""Fields that may differ from sample to sample: where a process finds them."""
 
 STEP_FIELDS = tuple(
     name
@@ -240,31 +243,35 @@ CHOSEN_OVER_ALL_BATCHES = ("modality", "genes", "n_top_genes", "label_key", "out
 a report needs."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "SCCR_TUNE": tuple(name for name in TuneParameters.model_fields if name in STEP_FIELDS and name not in HANDED_OVER)
+    "SCCR_TUNE": tuple(name for name in TuneParameters.model_fields if name in STEP_FIELDS)
     + tuple(f"tune_{name}" for name in OWN_FIELDS["tune_"]),
-    "SCCR_IMPUTE": tuple(name for name in STEP_FIELDS if name not in HANDED_OVER),
-    "SCCR_IMPUTE_BATCH": tuple(name for name in STEP_FIELDS if name not in (*HANDED_OVER, *CHOSEN_OVER_ALL_BATCHES)),
-    "SCCR_SPLIT": tuple(
-        name for name in SplitParameters.model_fields if name in STEP_FIELDS and name not in HANDED_OVER
+    "SCCR_IMPUTE": ("method", *STEP_FIELDS),
+    # A part is one batch.
+    "SCCR_IMPUTE_BATCH": (
+        "method",
+        *(name for name in STEP_FIELDS if name not in ("batch_key", *CHOSEN_OVER_ALL_BATCHES)),
     ),
+    # Its command requires the batch key: the module has an input for it.
+    "SCCR_SPLIT": tuple(name for name in SplitParameters.model_fields if name in STEP_FIELDS and name != "batch_key"),
     "SCCR_GATHER": tuple(name for name in GatherParameters.model_fields if name in STEP_FIELDS),
-    "SCCR_BENCHMARK": tuple(
-        name for name in PreparationParameters.model_fields if name in STEP_FIELDS and name != "layer"
-    )
+    "SCCR_BENCHMARK": tuple(name for name in PreparationParameters.model_fields if name in STEP_FIELDS)
+    + ("label_key",)
     + tuple(f"benchmark_{name}" for name in OWN_FIELDS["benchmark_"]),
 }
 """Which parameters become options of each process's command."""
 
 SECTIONS = {
-    DATA: "input",
-    GENES: "genes_and_normalisation",
-    METHOD: "method",
-    NUMBERS: "numbers_of_the_method",
-    OUTPUT: "output",
-    REPORTING: "report",
-    EVALUATION: "evaluation",
-    RUNNING: "running",
-    PLATFORM: "platform",
+    DATA: Section("input", "The samples, and what of them is read.", "table"),
+    GENES: Section("genes_and_normalisation", "Which genes are imputed, and how counts are normalised.", "dna"),
+    METHOD: Section("method", "How samples are imputed; the samplesheet can differ per sample.", "project-diagram"),
+    NUMBERS: Section(
+        "numbers_of_the_method", "The published values are the defaults; --tune finds better ones.", "sliders-h"
+    ),
+    OUTPUT: Section("output", "Where results go, and what is written.", "folder-open"),
+    REPORTING: Section("report", "Pages to look at.", "chart-bar"),
+    EVALUATION: Section("evaluation", "Whether imputation helps, and which method does best.", "balance-scale"),
+    RUNNING: Section("running", "How the work is divided.", "cogs"),
+    PLATFORM: Section("platform", "Where tasks run: what a site's profile needs to know.", "server"),
 }
 """The sections of the schema, in the order of a form."""
 
@@ -353,9 +360,15 @@ def _help_text(field: Any) -> str:
 def parameters_schema() -> dict[str, Any]:
     """Return ``nextflow_schema.json``: every parameter of the workflow, in the sections of a form."""
     sections: dict[str, dict[str, Any]] = {}
-    for group, key in SECTIONS.items():
+    for group, (key, description, icon) in SECTIONS.items():
         names = [name for name, field in workflow_fields().items() if _group(name, field) == group]
-        sections[key] = {"title": group, "type": "object", "properties": {name: property_of(name) for name in names}}
+        sections[key] = {
+            "title": group,
+            "type": "object",
+            "description": description,
+            "fa_icon": f"fas fa-{icon}",
+            "properties": {name: property_of(name) for name in names},
+        }
         required = [name for name in names if name in ("input", "outdir")]
         if required:
             sections[key]["required"] = required
@@ -413,7 +426,7 @@ def samplesheet_schema() -> dict[str, Any]:
                     "pattern": QUOTE_FREE,
                     "errorMessage": f"must be {WITHOUT_QUOTES}",
                     "description": batch_key,
-                    "meta": ["batch_key"],
+                    "meta": ["batch_col"],
                 },
                 "imputation": {
                     "type": "string",
@@ -439,9 +452,12 @@ def option_expression(name: str) -> str:
     Parameters
     ----------
     name
-        A key of :func:`workflow_fields`.
+        A key of :func:`workflow_fields` or of :data:`OF_SAMPLES`.
     """
     option = flag(_source_of(name)[1])
+    if (value := OF_SAMPLES.get(name)) is not None:
+        absent = f"{value} in [null, '', 'X']" if name == "layer" else f"!{value}"
+        return f"""{absent} ? null : "{option} '${{{value}}}'\""""
     absent = f"params.{name} == null"
     if name == "genes":
         absent = f"!(params.genes in [{', '.join(repr(choice) for choice in GENE_CHOICES)}])"

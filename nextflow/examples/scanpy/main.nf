@@ -64,10 +64,6 @@ workflow {
 
     SCCR_IMPUTE(
         QUALITY_CONTROL.out.map { meta, counts -> [meta, counts, [], []] }, // the genes with the highest variance; no config
-        'sccr', // method
-        '', // layer: X
-        '', // batch column: none
-        '', // target depth: the median
         false // no report
     )
 

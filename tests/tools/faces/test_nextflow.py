@@ -88,28 +88,68 @@ def test_every_pattern_is_explained_in_words() -> None:
         assert re.fullmatch(r"must [^\\^$*+?{}]+", schema["errorMessage"]), schema
 
 
-@pytest.mark.parametrize("spelling", ["48.h", "72h", "21.days", "71hours 59minutes", "1d 12h", "30 min"])
-def test_a_time_has_every_spelling_that_nextflow_takes(spelling: str) -> None:
-    jsonschema.validate({"max_time": spelling}, {"properties": {"max_time": property_of("max_time")}})
-
-
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.parent.name)
 def test_a_module_names_this_version_and_nothing_else(module: Path) -> None:
     text = module.read_text()
-    assert f"'ghcr.io/sccr-node/sccr-node:{__version__}'" in text
-    assert f"/v{__version__}/sccr-node-{__version__}.sif'" in text
+    # The build's own part is Bioconda's to choose, at the release.
+    containers = re.findall(r"'(\S+/sccr-node:\S+)'", text)
+    assert containers == [
+        f"{place}/sccr-node:{__version__}--py312h0000000_0"
+        for place in ("https://depot.galaxyproject.org/singularity", "quay.io/biocontainers")
+    ]
     dependencies = yaml.safe_load((module.parent / "environment.yml").read_text())["dependencies"]
     assert f"bioconda::sccr-node={__version__}" in dependencies
-    snapshots = json.loads((module.parent / "tests" / "main.nf.test.snap").read_text())
-    process = f"SCCR_{module.parent.name.upper()}"
-    for snapshot in snapshots.values():
-        assert snapshot["content"] == [{"versions_sccr": [[process, "sccr", __version__]]}]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.parent.name)
+def test_every_test_of_a_module_has_its_stub(module: Path) -> None:
     tests = re.findall(r'test\("([^"]+)"\)', (module.parent / "tests" / "main.nf.test").read_text())
-    assert {f"{test} - stub" for test in snapshots if not test.endswith("stub")} < set(tests)
+    real = {name for name in tests if not name.endswith("- stub") and "fails" not in name}
+    assert {f"{name} - stub" for name in real} == {name for name in tests if name.endswith("- stub")}
+    assert any("fails and writes nothing" in name for name in tests)
+    # What nf-test wrote in real runs; none is written by hand.
+    snapshots = json.loads((module.parent / "tests" / "main.nf.test.snap").read_text())
+    assert set(snapshots) == {name for name in tests if "fails" not in name}
+    for snapshot in snapshots.values():
+        assert {"nf-test", "nextflow"} == set(snapshot["meta"])
+        assert f'"{__version__}"' in json.dumps(snapshot["content"])
 
 
-def test_the_manifest_names_this_version() -> None:
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.parent.name)
+def test_a_module_takes_by_name_only_what_its_command_requires(module: Path) -> None:
+    """All else goes through ``ext.args``, as nf-core asks for."""
+    inputs = re.search(r"    input:\n(.*?)\n\n", module.read_text(), re.DOTALL)
+    assert inputs is not None
+    values = re.findall(r"^    val (\w+)", inputs[1], re.MULTILINE)
+    assert values == {"split": ["batch_key"], "impute": ["with_report"]}.get(module.parent.name, [])
+
+
+def test_the_manifest_and_the_container_name_this_version() -> None:
     assert f"version         = '{__version__}'" in (NEXTFLOW / "nextflow.config").read_text()
+    assert f"'ghcr.io/sccr-node/sccr-node:{__version__}'" in (NEXTFLOW / "conf" / "base.config").read_text()
+
+
+def test_every_section_says_what_it_is_about() -> None:
+    for section in parameters_schema()["$defs"].values():
+        assert section["description"].endswith(".")
+        assert re.fullmatch(r"fas fa-[a-z-]+", section["fa_icon"])
+
+
+SUBWORKFLOWS = sorted((NEXTFLOW / "subworkflows" / "local").glob("h5ad_*/main.nf"))
+
+
+@pytest.mark.parametrize("script", SUBWORKFLOWS, ids=lambda script: script.parent.name)
+def test_a_subworkflow_names_what_it_consists_of_and_what_it_takes_and_gives(script: Path) -> None:
+    text, about = script.read_text(), yaml.safe_load((script.parent / "meta.yml").read_text())
+    assert about["name"] == script.parent.name
+    assert re.findall(r"^workflow (\w+) {", text, re.MULTILINE) == [script.parent.name.upper()]
+    included = re.findall(r"from '\.\./(?:\.\./\.\./modules/)?(?:local/)?([\w/]+)'", text)
+    assert about["components"] == included
+    for heading, key in (("take", "input"), ("emit", "output")):
+        block = re.search(rf"    {heading}:\n((?:    \w.*\n)+)", text)
+        assert block is not None
+        assert [next(iter(each)) for each in about[key]] == re.findall(r"^    (\w+)", block[1], re.MULTILINE)
+    assert not re.findall(r"^def \w*_\w*\(", text, re.MULTILINE)  # functions are camelCase
 
 
 def test_the_places_of_every_profile_are_parameters() -> None:

@@ -2,10 +2,10 @@ process WORKINGMATRIX {
     tag "$meta.id"
     label 'process_single'
 
-    conda "${moduleDir}/../../sccr/impute/environment.yml"
+    conda "${moduleDir}/environment.yml"
     container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
-        'https://github.com/sccr-node/sccr-node/releases/download/v0.1.0/sccr-node-0.1.0.sif' :
-        'ghcr.io/sccr-node/sccr-node:0.1.0' }"
+        'https://depot.galaxyproject.org/singularity/sccr-node:0.1.0--py312h0000000_0' :
+        'quay.io/biocontainers/sccr-node:0.1.0--py312h0000000_0' }"
 
     input:
     tuple val(meta), path(anndata, stageAs: 'input/*')
@@ -13,6 +13,10 @@ process WORKINGMATRIX {
 
     output:
     tuple val(meta), path("*_working.{h5ad,zarr}"), emit: anndata
+    tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
+
+    when:
+    task.ext.when == null || task.ext.when
 
     script:
     def output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"

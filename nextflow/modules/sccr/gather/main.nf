@@ -4,8 +4,8 @@ process SCCR_GATHER {
 
     conda "${moduleDir}/environment.yml"
     container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
-        'https://github.com/sccr-node/sccr-node/releases/download/v0.1.0/sccr-node-0.1.0.sif' :
-        'ghcr.io/sccr-node/sccr-node:0.1.0' }"
+        'https://depot.galaxyproject.org/singularity/sccr-node:0.1.0--py312h0000000_0' :
+        'quay.io/biocontainers/sccr-node:0.1.0--py312h0000000_0' }"
 
     input:
     tuple val(meta), path(anndata, stageAs: 'input/*'), path(parts, stageAs: 'parts/*')

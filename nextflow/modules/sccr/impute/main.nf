@@ -4,15 +4,11 @@ process SCCR_IMPUTE {
 
     conda "${moduleDir}/environment.yml"
     container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
-        'https://github.com/sccr-node/sccr-node/releases/download/v0.1.0/sccr-node-0.1.0.sif' :
-        'ghcr.io/sccr-node/sccr-node:0.1.0' }"
+        'https://depot.galaxyproject.org/singularity/sccr-node:0.1.0--py312h0000000_0' :
+        'quay.io/biocontainers/sccr-node:0.1.0--py312h0000000_0' }"
 
     input:
     tuple val(meta), path(anndata, stageAs: 'input/*'), path(genes, stageAs: 'genes/*'), path(config, stageAs: 'config/*')
-    val method
-    val input_layer
-    val batch_key
-    val target_sum
     val with_report
 
     output:
@@ -31,22 +27,14 @@ process SCCR_IMPUTE {
     def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
     def genes_option  = genes ? "--genes ${genes}" : ''
     def config_option = config ? "--config ${config}" : ''
-    def layer_option  = input_layer && input_layer != 'X' ? "--layer '${input_layer}'" : ''
-    def batch_option  = batch_key ? "--batch-key '${batch_key}'" : ''
-    def depth_option  = target_sum ? "--target-sum ${target_sum}" : ''
     def report_option = with_report ? "--report ${prefix}.html --multiqc ${prefix}_multiqc" : ''
     def memory_option = task.memory ? "--max-memory ${task.memory.toMega()}MiB" : ''
     """
     export MPLCONFIGDIR=./tmp/mpl
-    export NUMBA_CACHE_DIR=./tmp/numba
 
     sccr impute \\
-        --method ${method} \\
         ${config_option} \\
-        ${layer_option} \\
-        ${batch_option} \\
         ${genes_option} \\
-        ${depth_option} \\
         ${args} \\
         --threads ${task.cpus} \\
         ${memory_option} \\
@@ -62,8 +50,6 @@ process SCCR_IMPUTE {
     """
     ${output.endsWith('.zarr') ? 'mkdir' : 'touch'} ${output}
     touch ${prefix}.provenance.json
-    touch ${prefix}.html
-    mkdir ${prefix}_multiqc
-    touch ${prefix}_multiqc/sccr_mqc.json
+    ${with_report ? "touch ${prefix}.html && mkdir ${prefix}_multiqc && touch ${prefix}_multiqc/sccr_mqc.json" : ''}
     """
 }

@@ -4,14 +4,12 @@ process SCCR_SPLIT {
 
     conda "${moduleDir}/environment.yml"
     container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
-        'https://github.com/sccr-node/sccr-node/releases/download/v0.1.0/sccr-node-0.1.0.sif' :
-        'ghcr.io/sccr-node/sccr-node:0.1.0' }"
+        'https://depot.galaxyproject.org/singularity/sccr-node:0.1.0--py312h0000000_0' :
+        'quay.io/biocontainers/sccr-node:0.1.0--py312h0000000_0' }"
 
     input:
     tuple val(meta), path(anndata, stageAs: 'input/*'), path(genes, stageAs: 'genes/*')
-    val input_layer
     val batch_key
-    val target_sum
 
     output:
     tuple val(meta), path("*_parts/*.h5ad")        , emit: parts
@@ -26,14 +24,10 @@ process SCCR_SPLIT {
     def args = task.ext.args ?: ''
     def prefix = task.ext.prefix ?: "${meta.id}_parts"
     def genes_option = genes ? "--genes ${genes}" : ''
-    def layer_option = input_layer && input_layer != 'X' ? "--layer '${input_layer}'" : ''
-    def depth_option = target_sum ? "--target-sum ${target_sum}" : ''
     """
     sccr split \\
         --batch-key '${batch_key}' \\
-        ${layer_option} \\
         ${genes_option} \\
-        ${depth_option} \\
         ${args} \\
         --outdir ${prefix} \\
         ${anndata}

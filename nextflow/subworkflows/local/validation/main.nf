@@ -139,6 +139,35 @@ def located(path, sheet) {
     return here.exists() || path.startsWith('/') || path.contains('://') ? here : sheet.parent.resolve(path)
 }
 
+/** Return whether a path of the samplesheet is an address that sccr can read. */
+def is_address(path) {
+    return path ==~ /(?:s3|gs|az|https):\/\/.+/
+}
+
+/** Return the name of a sample's file or folder, which is an address as text if sccr is to fetch it. */
+def name_of(data) {
+    return data instanceof CharSequence ? data.replaceAll(/[?#].*/, '').tokenize('/').last() : data.name
+}
+
+/** Return the name under which a fetched sample is handed on: its own could be one that Nextflow cannot pass to a task. */
+def fetched_name(meta, address) {
+    return meta.id + (name_of(address).findAll(/\.(?:h5ad|zarr|h5)$/)[0] ?: '')
+}
+
+/** Return the problem with a path of the samplesheet, or null. */
+def path_problem(path, sheet) {
+    try {
+        def found = located(path, sheet)
+        return found.exists() ? handover_problem(found) : 'does not exist'
+    }
+    catch (Exception failure) {
+        if (!is_address(path)) {
+            throw failure
+        }
+        return "cannot be read by Nextflow (${failure.message}); with --fetch, sccr reads it"
+    }
+}
+
 /**
  * Return why Nextflow could not hand over an existing file, or null.
  * Its own scripts name files without quotes; what it leaves to the shell is expanded there.
@@ -156,8 +185,11 @@ def handover_problem(path) {
     return others ? "is a pattern that also fits ${others[0].name}, and Nextflow might pass that to a task; rename it, or give a link to it" : null
 }
 
-/** Return the samples and the problems of the samplesheet: a list of [meta, path], and one line per problem. */
-def read_samplesheet(path, defaults) {
+/**
+ * Return the samples and the problems of the samplesheet: a list of [meta, path], and one line per problem.
+ * If sccr is to fetch what is remote, the path of such a sample is its address as text: Nextflow does not look at it.
+ */
+def read_samplesheet(path, defaults, fetch) {
     if (!path) {
         return [[], ['--input is missing: give a samplesheet, a CSV file with the columns sample and path']]
     }
@@ -194,9 +226,8 @@ def read_samplesheet(path, defaults) {
             if (problem) {
                 return ["${place}: ${name} ${value} ${problem}"]
             }
-            if (column.exists) {
-                def found = located(value, sheet)
-                problem = found.exists() ? handover_problem(found) : 'does not exist'
+            if (column.exists && !(fetch && is_address(value))) {
+                problem = path_problem(value, sheet)
             }
             return problem ? ["${place}: ${name} ${value} ${problem}"] : []
         }
@@ -208,11 +239,12 @@ def read_samplesheet(path, defaults) {
     }
     def samples = rows.collect { row ->
         def own = [
-            batch_key: row.batch_key ?: null,
+            batch_col: row.batch_key ?: null,
             imputation: row.imputation ?: null,
             imputed_integration: row.imputed_integration ? row.imputed_integration == 'true' : null
         ]
-        [[id: row.sample] + defaults + own.findAll { _name, value -> value != null }, located(row.path, sheet)]
+        def data = fetch && is_address(row.path) ? row.path : located(row.path, sheet)
+        [[id: row.sample] + defaults + own.findAll { _name, value -> value != null }, data]
     }
     return [samples, []]
 }
@@ -228,11 +260,11 @@ def combination_problems(given, samples, scatter) {
                 .findAll { meta, _path -> !(methods[meta.id] in schema.methods) }
                 .collect { meta, _path -> "--${name} requires the imputation ${schema.methods.join(' or ')}: sample ${meta.id} has ${methods[meta.id]}" }
         }
-    def scattered = scatter ? imputed.findAll { meta, _path -> meta.batch_key } : []
+    def scattered = scatter ? imputed.findAll { meta, _path -> meta.batch_col } : []
     def unscatterable = scatter && !scattered ? ['--scatter requires a batch_key (in the samplesheet, or --batch_key): no sample has one'] : []
     def others = scattered
-        .findAll { _meta, path -> !path.name.endsWith('.h5ad') }
-        .collect { meta, path -> "sample ${meta.id}: --scatter requires .h5ad files, not ${path.name}" }
+        .findAll { _meta, path -> !name_of(path).endsWith('.h5ad') }
+        .collect { meta, path -> "sample ${meta.id}: --scatter requires .h5ad files, not ${name_of(path)}" }
     // Otherwise every batch would run before sccr gather refuses.
     def incomplete = scattered && given.write in ['recovered', 'embedding']
         ? ["--scatter requires the denoised expression: --write denoised or both, not ${given.write}"]
@@ -247,7 +279,7 @@ def combination_problems(given, samples, scatter) {
 
 /** Return which results, as [sample, kind], would replace the file of a sample when they are published, one line each. */
 def replaced_inputs(outdir, samples, results) {
-    def inputs = samples.findAll { _meta, path -> path.scheme == 'file' }.collectEntries { meta, path -> [path.toRealPath(), meta.id] }
+    def inputs = samples.findAll { _meta, path -> !(path instanceof CharSequence) && path.scheme == 'file' }.collectEntries { meta, path -> [path.toRealPath(), meta.id] }
     return results.collectMany { sample, kind ->
         ['h5ad', 'zarr']
             .collect { suffix -> named("${outdir}/imputed/${sample}_${kind}.${suffix}") }

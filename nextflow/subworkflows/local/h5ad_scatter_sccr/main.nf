@@ -2,24 +2,17 @@ include { SCCR_SPLIT                       } from '../../../modules/sccr/split'
 include { SCCR_IMPUTE as SCCR_IMPUTE_BATCH } from '../../../modules/sccr/impute'
 include { SCCR_GATHER                      } from '../../../modules/sccr/gather'
 
-workflow SCATTER_IMPUTATION {
+workflow H5AD_SCATTER_SCCR {
     take:
-    ch_data // channel: [ meta, anndata, genes, config ]; meta.method, meta.batch_key, meta.counts_layer, meta.target_sum
+    ch_data // channel: [ meta, anndata, genes, config ]; meta.sccr_method, meta.batch_col, meta.counts_layer, meta.target_sum
 
     main:
     ch_split = ch_data
         .multiMap { meta, data, genes, _config ->
             input: [meta, data, genes]
-            input_layer: meta.counts_layer ?: ''
-            batch_key: meta.batch_key
-            target_sum: meta.target_sum ?: ''
+            batch_key: meta.batch_col
         }
-    SCCR_SPLIT(
-        ch_split.input,
-        ch_split.input_layer,
-        ch_split.batch_key,
-        ch_split.target_sum
-    )
+    SCCR_SPLIT(ch_split.input, ch_split.batch_key)
 
     // One task per batch. Genes and target depth were chosen over all cells, so every batch gets the same ones.
     ch_batches = SCCR_SPLIT.out.parts
@@ -29,29 +22,17 @@ workflow SCATTER_IMPUTATION {
         .flatMap { meta, parts, genes, config, target_sum ->
             def files = parts instanceof List ? parts : [parts]
             files.collect { part ->
-                [
-                    [id: "${meta.id}_${part.baseName}", whole: groupKey(meta, files.size())],
-                    part,
-                    genes,
-                    config,
-                    target_sum ? target_sum.text.trim() : ''
+                def own = [
+                    id: "${meta.id}_${part.baseName}",
+                    sccr_method: meta.sccr_method,
+                    counts_layer: meta.counts_layer,
+                    target_sum: target_sum ? target_sum.text.trim() : null,
+                    whole: groupKey(meta, files.size())
                 ]
+                [own, part, genes, config]
             }
         }
-        .multiMap { meta, part, genes, config, target_sum ->
-            input: [meta, part, genes, config]
-            method: meta.whole.method
-            input_layer: meta.whole.counts_layer ?: ''
-            target_sum: target_sum
-        }
-    SCCR_IMPUTE_BATCH(
-        ch_batches.input,
-        ch_batches.method,
-        ch_batches.input_layer,
-        '',
-        ch_batches.target_sum,
-        false
-    )
+    SCCR_IMPUTE_BATCH(ch_batches, false)
 
     ch_parts = SCCR_IMPUTE_BATCH.out.anndata
         .map { meta, part -> [meta.whole, part] }
