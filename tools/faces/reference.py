@@ -74,7 +74,8 @@ def _commands(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple
 
 def _section(words: tuple[str, ...], command: click.Command) -> str:
     name = " ".join(("sccr", *words))
-    context = click.Context(command, info_name=name)
+    # The command keeps the help option that it makes now: with the names that it has in the program.
+    context = click.Context(command, parent=click.Context(cli, **cli.context_settings), info_name=name)
     parts = [
         f"## {name}",
         f"```text\n{name} {' '.join(command.collect_usage_pieces(context))}\n```",
