@@ -26,6 +26,7 @@ from sccr_node.errors import InputMissing, InputProblem, problem_of_reading, rea
 from sccr_node.runtime import signals
 from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.formats import FORMATS
+from sccr_node.storage.places.address import BEGINS_LIKE_URL
 from sccr_node.storage.store import StoreFormat
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ RAW = "raw"
 _BARCODE = re.compile(r"(?:^|[^A-Za-z])[ACGT]{8,}(?:$|[^A-Za-z])")
 _GENE_ID = re.compile(r"^ENS[A-Z]*G\d{6,}")
 """How the names of cells and of genes look that cannot be mistaken."""
-
-_URL = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)")
-"""A URL as pathlib leaves it, with one slash."""
 
 _COUNT_LAYERS = ("counts", "count", "raw", "raw_counts", "raw_count", "umi", "umis", "umi_counts")
 
@@ -394,7 +392,7 @@ def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool, modali
     except PermissionError as error:
         raise InputMissing(f"cannot read {path}: permission denied") from error
     except (FileNotFoundError, NotADirectoryError) as error:
-        if url := _URL.match(str(path)):
+        if url := BEGINS_LIKE_URL.match(str(path)):
             raise InputMissing(
                 f"cannot read {url[1]}://{url[2]}: only s3://, gs://, az:// and https:// addresses are "
                 "supported; download the file and give its path"

@@ -12,7 +12,10 @@ from typing import Any
 
 from sccr_node.contract.batch import BatchParameters, array_index
 from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.record import RunRecord
+from sccr_node.data.guard import listing
 from sccr_node.errors import OutputProblem, SccrError, UsageProblem, meaning_of
+from sccr_node.evaluation.verdicts import ANSWERS
 from sccr_node.pipeline.finished import is_finished, is_left_over
 from sccr_node.pipeline.impute import check_file, impute_file
 from sccr_node.pipeline.manifest import ManifestProblem, ManifestRow, read_manifest
@@ -23,7 +26,7 @@ from sccr_node.runtime.resources import release_memory
 from sccr_node.runtime.scratch import work_dir
 from sccr_node.runtime.words import quantity
 
-DONE, SKIPPED = "done", "finished before"
+DONE, AGAINST, SKIPPED = "done", "done against the advice of tuning", "finished before"
 
 RESUMED = "finished rows are kept; run the same command again for the rest"
 """What a batch leaves that is ended by a signal."""
@@ -115,13 +118,17 @@ def _impute(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
         asked = asked.model_copy(update={"force": True})
     try:
         with _near(row, asked, console) as (near, paths):
-            impute_file(paths["input"], paths["output"], near, console=console, command=command)
+            record = impute_file(paths["input"], paths["output"], near, console=console, command=command)
     except OutputProblem:
         # Kubernetes may run an index twice at once: the other run was faster.
         if not _finished_meanwhile(row):
             raise
         return _skipped(row, console)
-    return DONE
+    return AGAINST if _is_advised_against(record) else DONE
+
+
+def _is_advised_against(record: RunRecord | None) -> bool:
+    return record is not None and record.tuning is not None and ANSWERS[record.tuning["values"]].warns
 
 
 def _near(
@@ -159,9 +166,12 @@ def _summarize(
 ) -> None:
     done = "can be imputed, as far as headers tell" if checked else "imputed"
     failed = [f"{row.name}: {code}" for row, code in zip(rows, outcomes, strict=True) if isinstance(code, int)]
-    told = [f"{outcomes.count(DONE):,} {done}", f"{outcomes.count(SKIPPED):,} skipped", f"{len(failed):,} failed"]
+    n_done = outcomes.count(DONE) + outcomes.count(AGAINST)
+    told = [f"{n_done:,} {done}", f"{outcomes.count(SKIPPED):,} skipped", f"{len(failed):,} failed"]
     summary = f"{quantity(len(rows), 'row')} in {path}: {', '.join(told)}"
     if failed:
-        console.warn(f"{summary} (exit codes: {', '.join(failed)})")
-    else:
-        console.say(summary)
+        summary += f" (exit codes: {', '.join(failed)})"
+    against = [row.name for row, outcome in zip(rows, outcomes, strict=True) if outcome == AGAINST]
+    if against:
+        summary += f"; imputed although tuning says: do not impute: {listing(against, 10)}"
+    (console.warn if failed or against else console.say)(summary)

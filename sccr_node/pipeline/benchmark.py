@@ -83,7 +83,8 @@ def benchmark_file(
     targets = [Target(path) for path in (output, json_file, page) if path is not None]
     if journal_file is not None:
         targets.append(JournalTarget(journal_file))
-    check_targets(targets, [input_path, *asked.files_read()], force=asked.force)
+    read = [input_path, *asked.files_read()]
+    check_targets(targets, read, force=asked.force, checkpoint_dir=asked.checkpoint_dir)
     chosen = _chosen_analyses(asked, console)
     with open_input(input_path, asked) as (data, listed):
         types = None if asked.label_key is None else read_types(data, asked.label_key, console)

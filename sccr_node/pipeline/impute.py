@@ -194,7 +194,12 @@ def check_before(
         already exists; a column to show does not exist.
     """
     targets = [format_of_copy(output, data.store).target(output), *beside.targets(output)]
-    check_targets(targets, [data.path, *inputs, *asked.files_read()], force=asked.force)
+    check_targets(
+        targets,
+        [data.path, *inputs, *asked.files_read()],
+        force=asked.force,
+        checkpoint_dir=getattr(asked, "checkpoint_dir", None),
+    )
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
     if beside.label_key is not None:
         data.obs_column(beside.label_key)

@@ -268,6 +268,7 @@ class _Files:
     row: str
     read: Sequence[Path]
     written: Sequence[Path]
+    kept: Path | None = None
 
     @classmethod
     def of(
@@ -284,6 +285,8 @@ class _Files:
             near = params.model_copy(update=remote)
             read += near.files_read()
             written += [path for target in SideFiles.of(near).targets(_as_path(output)) for path in target.own_files]
+            if params.checkpoint_dir is not None:
+                return cls(row, read, written, _as_path(place_of(params.checkpoint_dir)))
         return cls(row, read, written)
 
 
@@ -318,4 +321,13 @@ def _collisions(manifest: Path, rows: Sequence[_Files]) -> list[str]:
         for folder in map(str, Path(real).parents):
             if folder in written:
                 refuse(written[folder], folder, f"it contains {real}, which is {what}")
+    taken = {**{name: f"written by {row}" for name, row in written.items()}, **read}
+    for row in rows:
+        if row.kept is None:
+            continue
+        own = Path(os.path.realpath(row.kept))
+        if found := next((str(path) for path in (own, *own.parents) if str(path) in taken), None):
+            where = "it is" if found == str(own) else f"it is inside {found}, which is"
+            why = f"{where} {taken[found]}; give another folder"
+            mistakes.append(_shown(f"{row.row}: cannot keep checkpoints in {row.kept}: {why}"))
     return mistakes

@@ -97,7 +97,12 @@ def tune_file(
     clock = console.clock()
     wanted = [path for path in (files.config, files.table, files.json, files.page) if path is not None]
     with open_input(source, asked) as (data, listed):
-        check_targets([Target(path) for path in wanted], [source, *asked.files_read()], force=asked.force)
+        check_targets(
+            [Target(path) for path in wanted],
+            [source, *asked.files_read()],
+            force=asked.force,
+            checkpoint_dir=asked.checkpoint_dir,
+        )
         console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)

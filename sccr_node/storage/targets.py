@@ -11,11 +11,13 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sccr_node.errors import OutputProblem, UsageProblem, writing
+from sccr_node.runtime.standins import as_shown
 from sccr_node.runtime.words import quantity
+from sccr_node.storage.places.address import BEGINS_LIKE_URL, is_remote
 
 MARKER = ".sccr-split.json"
 """Lists what ``sccr split`` wrote to its folder: only those files are ever removed with the folder."""
@@ -176,7 +178,9 @@ class SharedFolder(Target):
         super().check(force=force)
 
 
-def check_targets(targets: Sequence[Target], inputs: Iterable[Path], *, force: bool) -> None:
+def check_targets(
+    targets: Sequence[Target], inputs: Iterable[Path], *, force: bool, checkpoint_dir: str | None = None
+) -> None:
     """Refuse, before any work, targets that could not be written, or that would overwrite an input or each other.
 
     Parameters
@@ -187,11 +191,14 @@ def check_targets(targets: Sequence[Target], inputs: Iterable[Path], *, force: b
         Everything that it reads.
     force
         Whether existing targets may be replaced.
+    checkpoint_dir
+        The folder for checkpoints, if there is one.
 
     Raises
     ------
     UsageProblem
-        A target is the same as, contains or is inside an input or another target, with links resolved.
+        A target is the same as, contains or is inside an input or another target, with links resolved; or the folder
+        for checkpoints is, or is inside, one of them.
     OutputProblem
         A target already exists, must not be replaced, or its folder does not exist or cannot be written to.
     """
@@ -204,8 +211,25 @@ def check_targets(targets: Sequence[Target], inputs: Iterable[Path], *, force: b
                     _keep_apart(path, source, "the input")
                 for taken in others:
                     _keep_apart(path, taken, "the output")
+    if checkpoint_dir is not None:
+        outputs = [path for target in targets for path in target.own_files]
+        check_checkpoint_dir(checkpoint_dir, {"the input": inputs, "the output": outputs})
     for target in targets:
         target.check(force=force)
+
+
+def check_checkpoint_dir(folder: str, others: Mapping[str, Iterable[Path]]) -> None:
+    """Refuse a folder for checkpoints that is, or is inside, a file or folder that is read or written."""
+    for what, paths in others.items():
+        for path in paths:
+            if is_remote(folder):
+                shown = as_shown(path)
+                is_it, is_inside = folder.rstrip("/") == shown, folder.startswith(f"{shown}/")
+            else:
+                is_it, is_inside = same_place(Path(folder), path), contains(path, Path(folder))
+            if is_it or is_inside:
+                found = f"{'is' if is_it else 'is inside'} {what} {path}"
+                raise UsageProblem(f"cannot keep checkpoints in {folder}: it {found}; give another folder")
 
 
 def _keep_apart(path: Path, other: Path, what: str) -> None:
@@ -245,6 +269,10 @@ def check_folder(path: Path) -> None:
     """
     folder = path.parent
     if not folder.is_dir():
+        if url := BEGINS_LIKE_URL.match(str(path)):
+            raise OutputProblem(
+                f"cannot write {url[1]}://{url[2]}: only s3://, gs:// and az:// (in lower case) can be written to"
+            )
         raise OutputProblem(f"cannot write {path}: the folder {folder} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputProblem(f"cannot write {path}: the folder {folder} is read-only or permission is denied")

@@ -405,3 +405,85 @@ def test_what_somebody_else_writes_to_a_folder_is_left_alone(tmp_path):
             bucket.objects = {f"a.zarr/{CLAIM}": b"theirs", "a.zarr/X/0.0": b"theirs"}
             sent.commit()
     assert set(bucket.objects.values()) == {b"theirs"} and len(bucket.objects) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("https://[::1/a.h5ad", "not the name of a host"),
+        ("https://ho[st]/a.h5ad", "not the name of a host"),
+        ("https://ex℀ample/a.h5ad", "not the name of a host"),
+        ("https://.x/a.h5ad", "not the name of a host"),
+        ("https://exa mple/a.h5ad", "not the name of a host"),
+        ("https://example.org:99999/a.h5ad", "its port is no port"),
+        ("http://127.0.0.1:abc/a.h5ad", "its port is no port"),
+        (f"gs://bucket/{'k' * 256}.h5ad", "longer than 255 bytes"),
+        (f"s3://{'b' * 256}/a.h5ad", "longer than 255 bytes"),
+    ],
+)
+def test_addresses_that_are_none_are_a_wrong_usage(text, words, counts_file, tmp_path, refused):
+    refused(2, [words], "impute", text, tmp_path / "out.h5ad")
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text(f'input,output\n{counts_file},{tmp_path / "a.h5ad"}\n"{text}",{tmp_path / "b.h5ad"}\n')
+    refused(2, ["row 1 (b), column input", words], "batch", "--manifest", manifest, "--check")
+
+
+class Odd(BaseHTTPRequestHandler):
+    """Answers as no server should: with a status, and headers, of a test's choice."""
+
+    status = 200
+    answer: dict[str, str] = {}
+
+    def do_GET(self):
+        self.send_response(self.status)
+        for name, value in self.answer.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"0" * 100)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "words"),
+    [
+        (200, {"Content-Length": "\u00b2"}, "does not say how large it is"),
+        (200, {"Content-Length": "9" * 5000}, "does not say how large it is"),
+        (200, {}, "does not say how large it is"),
+        (206, {"Content-Length": "100"}, "does not send the parts that it is asked for"),
+        (206, {"Content-Range": "bytes 7-99/100"}, "does not send the parts that it is asked for"),
+        (302, {"Location": "https://[::1/"}, "cannot read"),
+    ],
+)
+def test_servers_that_answer_as_none_should(web, status, answer, words, tmp_path, sccr, monkeypatch):
+    monkeypatch.setattr(Odd, "status", status)
+    monkeypatch.setattr(Odd, "answer", answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        code, _, err = sccr("impute", f"http://127.0.0.1:{server.server_port}/a.h5ad", tmp_path / "out.h5ad", "--quiet")
+        assert code == 66 and words in err and len(err.splitlines()) == 1
+        assert not (tmp_path / "out.h5ad").exists() and not list((tmp_path / "scratch").iterdir())
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("where", ["", "/inside"])
+@pytest.mark.parametrize("output", ["out.h5ad", "out.zarr"])
+def test_checkpoints_are_not_kept_in_what_is_read_or_written(output, where, counts_file, tmp_path, refused):
+    for taken in (tmp_path / output, counts_file):
+        options = ["--checkpoint-dir", f"{taken}{where}"]
+        refused(2, ["cannot keep checkpoints in", str(taken)], "impute", counts_file, tmp_path / output, *options)
+        assert not (tmp_path / output).exists()
+    rows = [f"{counts_file},{tmp_path / 'a.h5ad'},{tmp_path / output}{where}", f"{counts_file},{tmp_path / output},"]
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text("\n".join(["input,output,checkpoint_dir", *rows, ""]))
+    refused(2, ["row 0 (a): cannot keep checkpoints in", "row 1 (out)"], "batch", "--manifest", manifest, "--check")
+
+
+@pytest.mark.parametrize("output", ["S3://bucket/o.h5ad", "file:///tmp/o.h5ad", "abfs://box/o.h5ad"])
+def test_places_that_are_not_known_are_named(output, counts_file, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(73, ["only s3://, gs:// and az://"], "impute", counts_file, output)

@@ -286,10 +286,12 @@ set -euo pipefail
 # The folder with samples.csv, scratch/ and checkpoints/; and the image, as docs/containers.md builds it.
 : "${{SCCR_DATA:=$PWD}}" "${{SCCR_IMAGE:=$PWD/sccr-node.sif}}"
 # A step of srun's is sent SIGTERM; a batch script is not. exec, so that no shell stands between the two.
+# Apptainer sets no limit to memory of its own: sccr is told Slurm's.
 exec srun --kill-on-bad-exit=1 \\
   apptainer exec --containall --no-home --bind "$SCCR_DATA:{DATA}" --pwd {DATA} \\
   --env "SLURM_ARRAY_TASK_ID=$SLURM_ARRAY_TASK_ID" "$SCCR_IMAGE" \\
-  {words}
+  {words} \\
+  ${{SLURM_MEM_PER_NODE:+--max-memory "${{SLURM_MEM_PER_NODE}}MiB"}}
 """
 
 

@@ -10,6 +10,12 @@ from sccr_node.errors import UsageProblem
 from sccr_node.runtime.standins import as_shown
 
 _REMOTE = re.compile(r"(s3|gs|az|https?)://")
+BEGINS_LIKE_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)(.*)")
+"""A URL of another kind, as pathlib leaves it: with one slash."""
+
+LONGEST_NAME = 255
+"""Bytes of a part of a key: what is remote has files on this machine that are called so."""
+
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 WEB = ("https", "http")
@@ -59,6 +65,11 @@ class Address:
         if any(segment in ("", ".", "..") for segment in [found.bucket, *found.key.split("/")]):
             example = f"{scheme}://{'HOST/PATH' if scheme in WEB else 'BUCKET/KEY'}"
             raise UsageProblem(f"cannot use {as_shown(text)}: give the address of a file or folder, as in {example}")
+        if any(len(segment.encode()) > LONGEST_NAME for segment in [found.bucket, *found.key.split("/")]):
+            raise UsageProblem(
+                f"cannot use {as_shown(text)}: a part of it is longer than {LONGEST_NAME} bytes, which no local file's "
+                "name may be; rename the object"
+            )
         return found
 
     @property
@@ -87,7 +98,14 @@ def _of_object(text: str) -> Address:
 
 
 def _of_url(text: str) -> Address:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        is_host = parts.port is None or parts.port > 0
+        is_host = is_host and bool((parts.hostname or "").encode("idna")) and not re.search(r"\s", parts.netloc)
+    except ValueError:  # UnicodeError is one
+        is_host = False
+    if not is_host:
+        raise UsageProblem(f"cannot use {as_shown(text)}: this is not the name of a host, or its port is no port")
     if "@" in parts.netloc:
         raise UsageProblem(f"cannot use {as_shown(text)} with a user name in the address")
     if not is_trusted(parts.scheme, parts.netloc):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ from sccr_node.storage.places.bucket import (
     byte_range,
     trouble_of,
 )
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_PART = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+"""A Content-Range: where the part begins, and the size of the whole, which may be unknown."""
 
 _SAFE = "/?&=%:+,;~@!$'()*"
 """Characters that URLs are given with: what is quoted already stays so."""
@@ -61,7 +66,7 @@ class WebHost(Bucket):
         with _explained():
             answer = self._open(request, timeout=ANSWER_SECONDS_OF_A_STORE)
         try:
-            if _facts_of(answer).tag != facts.tag:
+            if _tag_of(answer, _size_of(answer, facts.size, start)) != facts.tag:
                 raise Changed("it changed while it was read")
             whole = answer.status != http.HTTPStatus.PARTIAL_CONTENT  # a server without ranges begins again
             if whole and end is not None and start:
@@ -92,13 +97,25 @@ class WebHost(Bucket):
 
 
 def _facts_of(answer: Any) -> Facts:
+    size = _size_of(answer)
+    return Facts(size, _tag_of(answer, size))
+
+
+def _size_of(answer: Any, known: int | None = None, start: int = 0) -> int:
+    """Return the size of the whole file; an answer with a part need not say it, but must be the part from that byte."""
     length = answer.headers.get("Content-Length")
     if answer.status == http.HTTPStatus.PARTIAL_CONTENT:
-        length = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    if length is None or not length.isdigit():
+        part = _PART.fullmatch(answer.headers.get("Content-Range", ""))
+        if part is None or int(part[1]) != start:
+            raise Whole("the server does not send the parts that it is asked for")
+        length = str(known) if part[2] == "*" else part[2]
+    if length is None or _NUMBER.fullmatch(length) is None:
         raise Refused("the server does not say how large it is")
-    tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    return Facts(int(length), f"{tag} {length}")
+    return int(length)
+
+
+def _tag_of(answer: Any, size: int) -> str:
+    return f"{answer.headers.get('ETag') or answer.headers.get('Last-Modified') or ''} {size}"
 
 
 def _blocks(answer: Any, skipped: int) -> Iterator[bytes]:
@@ -123,5 +140,7 @@ def _explained() -> Iterator[None]:
         raise trouble_of(failure.code, f"{failure.code} {failure.reason}") from failure
     except urllib.error.URLError as failure:
         raise Passing(str(failure.reason)) from failure
+    except ValueError as failure:  # an address, of a redirection, that is none
+        raise Refused(str(failure)) from failure
     except (http.client.HTTPException, OSError) as failure:
         raise Passing(str(failure) or type(failure).__name__) from failure

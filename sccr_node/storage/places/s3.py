@@ -177,5 +177,5 @@ def _explained() -> Iterator[None]:
         raise Refused(str(failure)) from failure
     except _passing(exceptions) as failure:
         raise Passing(str(failure)) from failure
-    except exceptions.BotoCoreError as failure:
+    except (exceptions.BotoCoreError, ValueError) as failure:  # ValueError: an endpoint that is no address
         raise Refused(str(failure)) from failure

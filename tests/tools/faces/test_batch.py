@@ -172,7 +172,7 @@ def test_all_jobs_run_one_command_without_a_shell():
         [google["entrypoint"], *google["commands"]],
         *(task["commandLine"].split(" ")[:-2] for task in read("azure.json")),
         container["command"],
-        script.splitlines()[-1].split(),
+        next(line for line in script.splitlines() if line.startswith("  sccr ")).removesuffix(" \\").split(),
     ]
     for words in commands:
         assert words[:3] == ["sccr", "batch", "--manifest"]
