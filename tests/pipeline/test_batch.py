@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import anndata
+import numpy as np
 import pytest
 
 from sccr_node.__main__ import main
@@ -287,3 +289,12 @@ def test_memory_is_given_back_between_rows(tmp_path, monkeypatch):
         ended = subprocess.run([sys.executable, "-c", program, f"{n}.csv"], capture_output=True, text=True, check=True)
         peaks.append(int(ended.stdout.split()[-1]))
     assert peaks[1] < 1.15 * peaks[0]
+
+
+def test_rows_imputed_against_the_advice_of_tuning_are_named(here, capfd):
+    noise = np.random.default_rng(0).poisson(1.0, (80, 60)).astype(np.float32)
+    anndata.AnnData(noise).write_h5ad("noise.h5ad")
+    manifest(here, "input,output,tune", "noise.h5ad,out.h5ad,true", "a.h5ad,x.h5ad,")
+    batch()
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "2 imputed, 0 skipped, 0 failed; imputed although tuning says: do not impute: 'row 0 (out)'" in last
