@@ -247,7 +247,9 @@ def wrong_with_files(work, place, manifest, before, there, code, options):
     )
     for path in made:
         name = path.name.removesuffix(".record.json")
-        if path.name.startswith(".") or ("mq" not in path.parts and name not in text):
+        # What MultiQC reads is named by its folder.
+        named = path.parent.name in text if name.endswith("_mqc.json") else "mq" in path.parts or name in text
+        if path.name.startswith(".") or not named:
             wrong.append(f"wrote {path.relative_to(work)}")
     if made and ({"--check", "--dry-run"} & set(options)) and "dry_run" not in text:
         wrong.append(f"wrote {len(made)} files without running")
