@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sccr_node.runtime import signals
 from sccr_node.runtime.standins import as_shown
-from sccr_node.runtime.words import rough_time, shortened
+from sccr_node.runtime.words import in_one_line, rough_time, shortened
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -91,7 +91,7 @@ def last_words(message: str, exit_code: int, *, as_json: bool, prefix: str = "sc
     if as_json:
         line = json.dumps({"level": "error", "message": message, "exit_code": exit_code})
     else:
-        line = prefix + " ".join(message.split())
+        line = prefix + in_one_line(" ".join(message.split()))
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -241,9 +241,9 @@ class Console:
         if self._json:
             self._print(json.dumps({"seconds": round(seconds, 3), "level": level, "message": message, **fields}))
         elif level == "info":
-            self._print(f"[{seconds:6.1f} s] {message}")
+            self._print(f"[{seconds:6.1f} s] {in_one_line(message)}")
         else:
-            self._print(f"sccr: {level}: {message}")
+            self._print(f"sccr: {level}: {in_one_line(message)}")
 
     def _print(self, text: str) -> None:
         if not self._heard:

@@ -48,6 +48,11 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {plain[close[0]]!r}?" if close else ""
 
 
+def in_one_line(text: str) -> str:
+    """Return a text whose control characters are spelt out: names of files may contain them, and forge lines."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda character: repr(character[0])[1:-1], text)
+
+
 def shortened(message: str) -> str:
     """Return a message that repeats what the user gave, without the middle of what is too long to be read."""
     message = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: _without_middle(word[0], LONGEST_WORD), message)

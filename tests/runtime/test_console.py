@@ -35,6 +35,17 @@ def test_json_lines_are_objects():
     assert lines[2]["fraction"] == 0.25
 
 
+def test_a_name_of_a_file_forges_no_line_and_moves_no_cursor(capsys):
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    console.say("wrote a\nsccr: error: b.h5ad")
+    console.warn("wrote \x1b[2Jc.h5ad")
+    last_words("cannot write d\x1b[2J\re.h5ad", 73, as_json=False)
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith("wrote a\\nsccr: error: b.h5ad") and second == "sccr: warning: wrote \\x1b[2Jc.h5ad"
+    assert capsys.readouterr().err == "sccr: error: cannot write d\\x1b[2J e.h5ad\n"
+
+
 def test_quiet_leaves_warnings():
     stream = io.StringIO()
     console = Console(quiet=True, stream=stream)
