@@ -1,4 +1,4 @@
-"""A short slice of the campaign of vanishing stores: every kind of store and of disturbance a few times."""
+"""A short slice of the campaign of vanishing stores: every kind of store twice."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.platform
 def test_a_slice_of_the_campaign():
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.campaigns.vanishing", "9", "--seed", "3"],
+        [sys.executable, "-m", "tests.campaigns.vanishing", "6", "--seed", "3"],
         capture_output=True,
         text=True,
         check=False,
