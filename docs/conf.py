@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(anndata|collections|numpy|os|pathlib|pydantic|scipy|types|typing)\b.*"),
     # Classes that no user makes or keeps: functions return or accept them on the way.
     (r"py:.*", r"(sccr_node\.)?(contract|evaluation|numerics)\..*"),
+    (r"py:class", r"AnnData|Page"),
 ]
 
 autosummary_generate = True
