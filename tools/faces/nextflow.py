@@ -16,6 +16,7 @@ from sccr_node.contract.fields import (
     REPORTING,
     RUNNING,
     extra_of,
+    fields_of_result,
     flag,
     parameter,
 )
@@ -218,10 +219,12 @@ OF_SAMPLES = {
 }
 """Fields that may differ from sample to sample: where a process finds them."""
 
+_OF_RESULT = fields_of_result(ImputeParameters)
+
 STEP_FIELDS = tuple(
     name
-    for name, field in ImputeParameters.model_fields.items()
-    if (extra_of(field)["affects_result"] and name not in ("method", "tune")) or name in ("overwrite_keys", "label_key")
+    for name in ImputeParameters.model_fields
+    if (name in _OF_RESULT and name not in ("method", "tune")) or name in ("overwrite_keys", "label_key")
 )
 """The fields of sccr impute that the workflow has too; Nextflow manages files, threads, memory and messages."""
 

@@ -38,7 +38,8 @@ class Window(io.RawIOBase):
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, kept: Path) -> None:
         super().__init__()
-        self.fetched, self.failure = 0, None
+        self.fetched = 0
+        self.failure: BaseException | None = None
         self._fetch, self._size, self._position = fetch, size, 0
         self._have: set[int] = set()
         self._ahead, self._next = 1, 0
@@ -46,8 +47,6 @@ class Window(io.RawIOBase):
             kept.parent.mkdir(parents=True, exist_ok=True)
             self._kept = kept.open("w+b", buffering=0)
             self._kept.truncate(size)
-
-    failure: BaseException | None
 
     def readable(self) -> bool:
         """Return that it is."""
