@@ -231,6 +231,18 @@ def test_a_file_whose_server_sends_no_parts_is_fetched_to_be_checked(web, large,
     assert code == 0 and "400 cells × 300 genes; values were not scanned" in err
 
 
+def test_an_empty_remote_file_is_called_what_it_is(web, tmp_path, sccr):
+    Files.files["/empty.h5ad"] = b""
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text(f"input,output\n{web}/empty.h5ad,{tmp_path / 'out.h5ad'}\n")
+    code, _, err = sccr("batch", "--manifest", manifest, "--check", "--threads", 1)
+    (tmp_path / "empty.h5ad").touch()
+    manifest.write_text(f"input,output\n{tmp_path / 'empty.h5ad'},{tmp_path / 'out.h5ad'}\n")
+    local, _, said = sccr("batch", "--manifest", manifest, "--check", "--threads", 1)
+    assert (code, err.splitlines()[0].replace(web, str(tmp_path))) == (local, said.splitlines()[0])
+    assert code == 65
+
+
 def test_a_window_gives_what_the_file_has(tmp_path):
     data = np.random.default_rng(0).bytes(5 * BLOCK + 17)
     asked: list[tuple[int, int]] = []

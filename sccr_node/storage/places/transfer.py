@@ -205,8 +205,10 @@ class Place:
 
     def _has_parts(self, facts: Facts) -> bool:
         """Return whether some bytes of the object can be read without those before them."""
+        if not facts.size:
+            return False
         try:
-            self._receive_part(facts, max(0, facts.size - 1), facts.size)
+            self._receive_part(facts, facts.size - 1, facts.size)
         except Whole:
             return False
         return True
