@@ -13,7 +13,7 @@ from sccr_node.storage.store import column_order
 if TYPE_CHECKING:
     import pandas as pd
 
-LONGEST_NAME = 10_000
+LONGEST_COLUMN_NAME = 10_000
 """Characters; numpy keeps all names as long as the longest, which one of millions would make gigabytes."""
 
 
@@ -27,7 +27,7 @@ def strings(values: Any) -> np.ndarray:
     """
     texts = [text_of(value) for value in values]
     longest = max(map(len, texts), default=0)
-    if longest > LONGEST_NAME:
+    if longest > LONGEST_COLUMN_NAME:
         raise ValueError(f"a name has {longest:,} characters")
     return np.array(texts, dtype=str)
 

@@ -212,7 +212,7 @@ def test_a_benchmark_goes_on_within_a_run(source, tmp_path, sccr):
 
     assert scores(table) == scores(plain)
     # One warning for all runs, and what was not there before goes.
-    code, _, said = sccr(*command, "--force", "--checkpoint-dir", source)
+    code, _, said = sccr(*command, "--force", "--checkpoint-dir", plain)
     assert code == 0 and said.count("warning: cannot keep checkpoints") == 1
     folder.rmdir()
     assert sccr(*command, "--force")[0] == 0 and not folder.exists()
@@ -313,7 +313,7 @@ def test_a_disk_that_is_full_or_read_only_is_a_warning(source, tmp_path, sccr, k
         code, _, said = sccr("impute", source, out, "--checkpoint-dir", place)
         assert code == 0 and not_repeated(said) == n > 0 and "warning: cannot keep the stage" in said
         assert contents(out) == contents(whole)
-        for folder, out in ((place / "below", "below.h5ad"), (source, "file.h5ad")):
+        for folder, out in ((place / "below", "below.h5ad"), (whole, "file.h5ad")):
             code, _, said = sccr("impute", source, tmp_path / out, "--checkpoint-dir", folder)
             assert code == 0 and f"warning: cannot keep checkpoints in {folder}: " in said
             assert contents(tmp_path / out) == contents(whole)
