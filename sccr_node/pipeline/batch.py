@@ -25,6 +25,7 @@ from sccr_node.runtime.console import Console
 from sccr_node.runtime.resources import release_memory
 from sccr_node.runtime.scratch import work_dir
 from sccr_node.runtime.words import quantity
+from sccr_node.storage.places.transfer import clients_kept
 
 DONE, AGAINST, SKIPPED = "done", "done against the advice of tuning", "finished before"
 
@@ -83,7 +84,7 @@ def _row_at(rows: Sequence[ManifestRow], manifest: Path, where: str, index: int)
 def _run_all(rows: Sequence[ManifestRow], carry_out: Callable[[ManifestRow, Console], str]) -> list[str | int]:
     """Return the outcome of every row: what was done, or the exit code of its failure, which has been shown."""
     outcomes: list[str | int] = []
-    with signals.leaving(RESUMED) if len(rows) > 1 else nullcontext():
+    with clients_kept(), signals.leaving(RESUMED) if len(rows) > 1 else nullcontext():
         for row in rows:
             with signals.going_on() if row is not rows[-1] else nullcontext():
                 outcomes.append(_outcome(row, carry_out))

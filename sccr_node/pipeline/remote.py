@@ -21,9 +21,9 @@ from sccr_node.runtime.console import Console
 from sccr_node.runtime.scratch import in_scratch, scratch_dir
 from sccr_node.runtime.standins import identify, stand_for
 from sccr_node.storage.atomic import Committable, delivering, staged
+from sccr_node.storage.places import place
 from sccr_node.storage.places.address import Address, is_remote
-from sccr_node.storage.places.bucket import Bucket
-from sccr_node.storage.places.transfer import Place, bucket_of
+from sccr_node.storage.places.transfer import clients_kept
 from sccr_node.storage.targets import Target
 
 Given = TypeVar("Given", bound=Parameters)
@@ -42,7 +42,6 @@ class StandIns:
 
     def __init__(self, root: Path, console: Console | None) -> None:
         self._root, self._console = root, console
-        self._buckets: dict[tuple[str, str], Bucket] = {}
         self._fetched: set[Path] = set()
         self._outlined: set[Path] = set()
 
@@ -58,9 +57,9 @@ class StandIns:
         """Fetch a file or folder, unless it is there already."""
         path = self.of(address)
         if path not in self._fetched:
-            place = self._place(address)
-            identify(path, place.identity())  # before: a change in the meantime is then taken for one since the fetch
-            place.fetch(path, self._progress("download", address))
+            there = place(address)
+            identify(path, there.identity())  # before: a change in the meantime is then taken for one since the fetch
+            there.fetch(path, self._progress("download", address))
             self._fetched.add(path)
             self._close_bar()
         return path
@@ -69,7 +68,7 @@ class StandIns:
     def opened(self, address: Address) -> Iterator[Path]:
         """Lay out a file or store for the time of the block: nothing is fetched but what is read to open it."""
         path = self.of(address)
-        with self._place(address).opened(path):
+        with place(address).opened(path):
             yield path
 
     def outline(self, address: Address) -> Path:
@@ -78,7 +77,7 @@ class StandIns:
             raise UsageProblem(f"cannot write {address}: {address.scheme}:// can only be read; give another address")
         path = self.of(address)
         if path not in self._outlined:
-            there = self._place(address)
+            there = place(address)
             there.prepare(folder=path.suffix in (".zarr", ""))
             there.outline(path)
             self._outlined.add(path)
@@ -102,17 +101,9 @@ class StandIns:
                     continue
                 part.commit()
                 report = self._progress("upload", address)
-                ready.append(
-                    opened.enter_context(self._place(address).upload(part.target, force=force, progress=report))
-                )
+                ready.append(opened.enter_context(place(address).upload(part.target, force=force, progress=report)))
             self._close_bar()
             yield ready
-
-    def _place(self, address: Address) -> Place:
-        bucket = address.scheme, address.bucket
-        if bucket not in self._buckets:
-            self._buckets[bucket] = bucket_of(address)
-        return Place(address, self._buckets[bucket])
 
     def _address_of(self, path: Path) -> Address | None:
         """Return the address that a file stands for, itself or as part of a folder; None for a file of this machine."""
@@ -134,7 +125,7 @@ class StandIns:
 @contextmanager
 def stand_ins(console: Console | None = None) -> Iterator[StandIns]:
     """Make a private folder of stand-ins in scratch, removed at the end; those of dead processes are removed, too."""
-    with staged(scratch_dir() / "sccr-remote", replace=False, folder=True) as private:
+    with clients_kept(), staged(scratch_dir() / "sccr-remote", replace=False, folder=True) as private:
         private.path.chmod(0o700)
         yield StandIns(Path(os.path.realpath(private.path)), console)
 

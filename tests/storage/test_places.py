@@ -17,6 +17,7 @@ from sccr_node.runtime.standins import as_shown, stand_for
 from sccr_node.storage.places import is_remote, place
 from sccr_node.storage.places.address import Address
 from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Sending, Taken
+from sccr_node.storage.places.http import WebHost
 from sccr_node.storage.places.transfer import CLAIM, Place
 from sccr_node.storage.places.window import BLOCK, Window
 from sccr_node.storage.targets import StoreTarget
@@ -151,6 +152,33 @@ def test_a_run_on_a_signed_url(web, counts_file, tmp_path, sccr):
     for text in (out, err, record):
         assert "secret" not in text and "sccr-remote" not in text
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_batch_makes_one_client_for_each_place(web, counts_file, tmp_path, sccr, monkeypatch):
+    """Each looks for credentials anew, which takes about a second where a provider is asked for them."""
+    made = []
+    monkeypatch.setattr(WebHost, "__init__", counting(made, WebHost.__init__))
+    Files.files["/counts.h5ad"] = counts_file.read_bytes()
+    rows = [f"{web}/counts.h5ad,{tmp_path}/{n}.h5ad" for n in range(3)]
+    manifest = tmp_path / "rows.csv"
+    manifest.write_text("\n".join(["input,output", *rows]) + "\n")
+    for finished in (False, True):
+        made.clear()
+        code, _, err = sccr("batch", "--manifest", manifest, "--threads", 1)
+        assert code == 0 and err.count("skipped:") == 3 * finished, err
+        assert made == [web]
+    made.clear()
+    for _ in range(2):
+        place(f"{web}/counts.h5ad").size()
+    assert made == [web, web]
+
+
+def counting(made, make):
+    def init(self, root):
+        made.append(root)
+        make(self, root)
+
+    return init
 
 
 def test_what_cannot_be_written(web, counts_file, tmp_path, sccr):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -76,6 +76,22 @@ Shown = Callable[[float], None]
 T = TypeVar("T")
 
 
+_KEPT: ContextVar[dict[tuple[str, str], Bucket] | None] = ContextVar("_KEPT", default=None)
+
+
+@contextmanager
+def clients_kept() -> Iterator[None]:
+    """Make no second client for a bucket or host within the block: each looks for credentials and connects anew."""
+    if _KEPT.get() is not None:
+        yield
+        return
+    outside = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(outside)
+
+
 def bucket_of(address: Address) -> Bucket:
     """Return the client of the bucket or host of an address.
 
@@ -84,11 +100,17 @@ def bucket_of(address: Address) -> Bucket:
     UsageProblem
         The library for it is not installed.
     """
+    kept = _KEPT.get()
+    named = address.scheme, address.bucket
+    if kept is not None and named in kept:
+        return kept[named]
     module, name = _CLIENTS[address.scheme]
     client = getattr(import_module(f"{__package__}.{module}"), name)
     with _while("read" if address.scheme in WEB else "reach", address):
         made = client(f"{address.scheme}://{address.bucket}" if address.scheme in WEB else address.bucket)
     assert isinstance(made, Bucket)
+    if kept is not None:
+        kept[named] = made
     return made
 
 
