@@ -6,7 +6,6 @@ import codecs
 import csv
 import errno
 import io
-import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from sccr_node.errors import InputMissing, UsageProblem, reason_of
 from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.runtime.texts import read_small
 from sccr_node.runtime.words import quantity
+from sccr_node.storage.claims import Claim, Meeting, as_path, collisions, within
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.places.address import Address, is_remote
 
@@ -221,7 +221,7 @@ def _places(
     source, output = places
     if output is not None:
         try:
-            format_of_output(_as_path(output))
+            format_of_output(as_path(output))
         except UsageProblem as problem:
             wrong.append(f", column {OUTPUT_COLUMN}: {_shown(problem)}")
     return (source, output), wrong
@@ -251,11 +251,6 @@ def place_of(text: str) -> Path | Address:
 _AS_PATH = re.compile(r"(?<![\w/])/(s3|gs|az|https?):/")
 
 
-def _as_path(place: Path | Address) -> Path:
-    """Return a path for a remote address, which differs from all paths of this machine."""
-    return place if isinstance(place, Path) else Path(f"/{place.scheme}:", place.bucket, place.key)
-
-
 def _shown(text: object) -> str:
     """Return a text with the addresses that such paths stand for."""
     return _AS_PATH.sub(r"\1://", str(text))
@@ -265,69 +260,47 @@ def _shown(text: object) -> str:
 class _Files:
     """What a row, which may be wrong otherwise, reads and writes; paths stand for remote addresses."""
 
-    row: str
-    read: Sequence[Path]
-    written: Sequence[Path]
-    kept: Path | None = None
+    read: Sequence[Claim] = ()
+    written: Sequence[Claim] = ()
+    kept: Sequence[Claim] = ()
 
     @classmethod
     def of(
         cls, row: str, source: Path | Address | None, output: Path | Address | None, params: ImputeParameters | None
     ) -> _Files:
         """Return the files of a row; those of its parameters if these are right."""
-        read = [] if source is None else [_as_path(source)]
-        written = [] if output is None else [_as_path(output)]
+        read = [] if source is None else [as_path(source)]
+        written = [] if output is None else [as_path(output)]
+        kept = []
         if params is not None and output is not None:
             fields = {name: getattr(params, name) for name in path_fields(ImputeParameters)}
-            remote = {
-                name: str(_as_path(Address.of(text))) for name, text in fields.items() if text and is_remote(text)
-            }
+            remote = {name: str(as_path(text)) for name, text in fields.items() if text and is_remote(text)}
             near = params.model_copy(update=remote)
             read += near.files_read()
-            written += [path for target in SideFiles.of(near).targets(_as_path(output)) for path in target.own_files]
-            if params.checkpoint_dir is not None:
-                return cls(row, read, written, _as_path(place_of(params.checkpoint_dir)))
-        return cls(row, read, written)
+            written += [path for target in SideFiles.of(near).targets(as_path(output)) for path in target.own_files]
+            kept = [] if params.checkpoint_dir is None else [as_path(params.checkpoint_dir)]
+        return cls(*([Claim(path, row) for path in paths] for paths in (read, written, kept)))
 
 
 def _collisions(manifest: Path, rows: Sequence[_Files]) -> list[str]:
     """Return what is wrong with the rows together: none writes what is read, or what another one writes."""
-    read = {os.path.realpath(manifest): "the manifest"}
-    for row in rows:
-        for path in row.read:
-            read.setdefault(os.path.realpath(path), f"read by {row.row}")
-    written: dict[str, str] = {}
-    mistakes: list[str] = []
+    itself = Claim(manifest, "the manifest")
+    read = [itself, *(claim for row in rows for claim in row.read)]
+    written = [claim for row in rows for claim in row.written]
 
-    def refuse(row: str, path: object, why: str) -> None:
-        mistakes.append(_shown(f"{row}: cannot write {path}: {why}; give another name"))
+    def told(meeting: Meeting, other: Claim) -> str:
+        what = other.by if other is itself else f"{'read' if other in read_by else 'written'} by {other.by}"
+        if meeting is not Meeting.IS:
+            return f"{meeting.value} {other.path}, which is {what}"
+        return f"it is {what}" if other in read_by else f"it is also {what}"
 
-    for row in rows:
-        for path in row.written:
-            real = os.path.realpath(path)
-            if real in read:
-                refuse(row.row, path, f"it is {read[real]}")
-            elif real in written:
-                refuse(row.row, path, f"it is also written by {written[real]}")
-            written.setdefault(real, row.row)
-    for row in rows:
-        for path in row.written:
-            for folder in map(str, Path(os.path.realpath(path)).parents):
-                if folder in read:
-                    refuse(row.row, path, f"it is inside {folder}, which is {read[folder]}")
-                elif folder in written:
-                    refuse(row.row, path, f"it is inside {folder}, which is written by {written[folder]}")
-    for real, what in read.items():
-        for folder in map(str, Path(real).parents):
-            if folder in written:
-                refuse(written[folder], folder, f"it contains {real}, which is {what}")
-    taken = {**{name: f"written by {row}" for name, row in written.items()}, **read}
-    for row in rows:
-        if row.kept is None:
-            continue
-        own = Path(os.path.realpath(row.kept))
-        if found := next((str(path) for path in (own, *own.parents) if str(path) in taken), None):
-            where = "it is" if found == str(own) else f"it is inside {found}, which is"
-            why = f"{where} {taken[found]}; give another folder"
-            mistakes.append(_shown(f"{row.row}: cannot keep checkpoints in {row.kept}: {why}"))
-    return mistakes
+    read_by = set(read)
+    mistakes = [
+        f"{claim.by}: cannot write {claim.path}: {told(meeting, other)}; give another name"
+        for claim, meeting, other in collisions(read, written)
+    ]
+    mistakes += [
+        f"{claim.by}: cannot keep checkpoints in {claim.path}: {told(meeting, other)}; give another folder"
+        for claim, meeting, other in within([claim for row in rows for claim in row.kept], [*read, *written])
+    ]
+    return list(map(_shown, mistakes))

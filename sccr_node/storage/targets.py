@@ -11,12 +11,14 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sccr_node.errors import OutputProblem, UsageProblem, writing
 from sccr_node.runtime.standins import as_shown
 from sccr_node.runtime.words import quantity
+from sccr_node.storage.claims import Claim, Meeting, as_path, collisions, within
 from sccr_node.storage.places.address import BEGINS_LIKE_URL, is_remote
 
 MARKER = ".sccr-split.json"
@@ -202,61 +204,37 @@ def check_targets(
     OutputProblem
         A target already exists, must not be replaced, or its folder does not exist or cannot be written to.
     """
-    inputs = list(inputs)
-    for number, target in enumerate(targets):
-        others = [taken for other in targets[:number] for taken in other.paths]
-        with writing(target.path):  # a working directory that no longer exists
-            for path in target.paths:
-                for source in inputs:
-                    _keep_apart(path, source, "the input")
-                for taken in others:
-                    _keep_apart(path, taken, "the output")
-    if checkpoint_dir is not None:
-        outputs = [path for target in targets for path in target.own_files]
-        check_checkpoint_dir(checkpoint_dir, {"the input": inputs, "the output": outputs})
+    read = [Claim(path, "the input") for path in inputs]
+    written = [Claim(path, "the output", number) for number, target in enumerate(targets) for path in target.paths]
+    with writing(targets[0].path if targets else Path()):  # a working directory that no longer exists
+        _keep_apart(read, written)
+        if checkpoint_dir is not None:
+            own = [Claim(path, "the output") for target in targets for path in target.own_files]
+            check_checkpoint_dir(checkpoint_dir, [*read, *own])
     for target in targets:
         target.check(force=force)
 
 
-def check_checkpoint_dir(folder: str, others: Mapping[str, Iterable[Path]]) -> None:
+def _keep_apart(read: Sequence[Claim], written: Sequence[Claim]) -> None:
+    for claim, meeting, other in collisions(read, written):
+        if meeting is not Meeting.IS:
+            found = f"{meeting.value} {other.by} {other.path}"
+        else:
+            found = "it is the input" if other in read else "it is given as two different outputs"
+            found += f" ({other.path})" if str(other.path) != str(claim.path) else ""
+        raise UsageProblem(f"cannot write {claim.path}: {found}; give another name")
+
+
+def check_checkpoint_dir(folder: str, taken: Sequence[Claim]) -> None:
     """Refuse a folder for checkpoints that is, or is inside, a file or folder that is read or written."""
-    for what, paths in others.items():
-        for path in paths:
-            if is_remote(folder):
-                shown = as_shown(path)
-                is_it, is_inside = folder.rstrip("/") == shown, folder.startswith(f"{shown}/")
-            else:
-                is_it, is_inside = same_place(Path(folder), path), contains(path, Path(folder))
-            if is_it or is_inside:
-                found = f"{'is' if is_it else 'is inside'} {what} {path}"
-                raise UsageProblem(f"cannot keep checkpoints in {folder}: it {found}; give another folder")
-
-
-def _keep_apart(path: Path, other: Path, what: str) -> None:
-    if same_place(path, other):
-        again = "it is the input" if what == "the input" else "it is given as two different outputs"
-        as_given = f" ({other})" if str(other) != str(path) else ""
-        raise UsageProblem(f"cannot write {path}: {again}{as_given}; give another name")
-    if contains(other, path):
-        raise UsageProblem(f"cannot write {path}: it is inside {what} {other}; give another name")
-    if contains(path, other):
-        raise UsageProblem(f"cannot write {path}: it contains {what} {other}; give another name")
-
-
-def same_place(first: Path, second: Path) -> bool:
-    """Return whether two paths lead to the same file or folder, following links of any kind."""
-    try:
-        return first.samefile(second)
-    except (OSError, ValueError):
-        return os.path.realpath(first) == os.path.realpath(second)
-
-
-def contains(outer: Path, inner: Path) -> bool:
-    """Return whether a folder contains a path at any depth, with links resolved; the path need not exist."""
-    real = Path(os.path.realpath(inner))
-    # The entry itself counts too, not only what it points to: replacing a folder also removes the links in it.
-    entry = Path(os.path.realpath(inner.parent)) / inner.name
-    return any(same_place(outer, folder) for path in {real, entry} for folder in path.parents)
+    asked = as_path(folder)
+    # What is remote has a stand-in by now; the folder has not.
+    addressed = [replace(claim, path=as_path(as_shown(claim.path))) for claim in taken] if is_remote(folder) else taken
+    for _, meeting, other in within([Claim(asked, "")], addressed):
+        shown = next(claim.path for claim, each in zip(taken, addressed, strict=True) if each == other)
+        raise UsageProblem(
+            f"cannot keep checkpoints in {folder}: {meeting.value} {other.by} {shown}; give another folder"
+        )
 
 
 def check_folder(path: Path) -> None:
@@ -334,5 +312,5 @@ def _refuse_devices(path: Path) -> None:
 
 def _refuse_current_folder(path: Path) -> None:
     here = Path.cwd()
-    if same_place(path, here) or contains(path, here):
+    if any(within([Claim(here, "")], [Claim(path, "")])):
         raise OutputProblem(f"cannot replace {path}: it is or contains the current directory; give another name")
