@@ -97,7 +97,7 @@ def main() -> None:
     (free_text,) = tool.find("configfiles").findall("configfile")
     rendered = []
     for state in request["states"]:
-        context = wrapped(tool.find("inputs"), state) | {"__tool_directory__": "/tools"}
+        context = wrapped(tool.find("inputs"), state)
         rendered.append(
             {
                 "command": fill_template(command, context=dict(context)),

@@ -117,23 +117,33 @@ def rendered(planemo: Path, name: str, states: list[dict[str, Any]]) -> list[dic
 
 
 def understood(command: str, free_text: dict[str, str], folder: Path) -> Any:
-    """Return the parameters that sccr makes of a rendered command line; it refuses what it does not understand."""
+    """Return the parameters that sccr makes of a rendered command line; it refuses what it does not understand.
+
+    The first command has the form's values; what follows it, the table of the report's numbers, has none.
+    """
     command = command.replace("\n", " ")  # Galaxy's way of making one line of it
-    harmless = " ".join(f"{program}() {{ :; }};" for program in ("ln", "mkdir", "mv", "python3"))
-    shell = f'GALAXY_SLOTS=2 GALAXY_MEMORY_MB=2048; sccr() {{ printf "%s\\0" "$@"; }}; {harmless}\n{command}'
-    words = finished("sh", "-euc", shell, cwd=folder).stdout.split("\0")[:-1]
+    harmless = " ".join(f"{program}() {{ :; }};" for program in ("ln", "mkdir", "mv"))
+    shell = f'GALAXY_SLOTS=2 GALAXY_MEMORY_MB=2048; sccr() {{ printf "%s\\0" "$@" "&&"; }}; {harmless}\n{command}'
     (folder / "free_text.json").write_text(json.dumps(free_text))
+    first, *further = finished("sh", "-euc", shell, cwd=folder).stdout.split("&&\0")[:-1]
+    for words in further:
+        parsed(words.split("\0")[:-1])
+    name, given = parsed(first.split("\0")[:-1])
+    assert given["config"] == Path("free_text.json")
+    model = MODELS[name.replace("-", "_")]
+    flags = {field: as_given(given[field]) for field in model.model_fields}
+    return settle(model, flags, config=folder / "free_text.json", environ={})
+
+
+def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return the name of a command and what it was given, as sccr's own parser has them."""
     name = words.pop(0)
     chosen = cli.get_command(click.Context(cli), name)
     if isinstance(chosen, click.Group):
         name = words.pop(0)
         chosen = chosen.get_command(click.Context(chosen), name)
     assert chosen is not None
-    given = chosen.make_context(name, words).params
-    assert given["config"] == Path("free_text.json")
-    model = MODELS[name.replace("-", "_")]
-    flags = {field: as_given(given[field]) for field in model.model_fields}
-    return settle(model, flags, config=folder / "free_text.json", environ={})
+    return name, chosen.make_context(name, words).params
 
 
 METHODS = {"sccr": ("denoised", "recovered", "both", "embedding"), "scfp": ("denoised", "embedding")}
@@ -178,7 +188,8 @@ def test_every_combination_of_the_form_is_a_command_that_sccr_takes(planemo: Pat
         assert params.batch_key == (state["batch_key"] or None)
         assert params.overwrite_keys is state["result"]["overwrite_keys"]
         assert (params.report is not None) == ("report" in state["outputs"])
-        assert (params.provenance is not None) == ("record" in state["outputs"])
+        assert (params.provenance is not None) == bool(state["outputs"])
+        assert ("--numbers numbers.tsv" in result["command"]) == ("report" in state["outputs"])
         assert (params.threads, params.max_memory) == (2, 2048 * 10**6)
         # What the form leaves alone is what the command line leaves alone.
         plain = settle(type(params), {"method": params.method}, environ={})

@@ -1,10 +1,5 @@
-import csv
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -194,7 +189,7 @@ def test_free_text_is_sanitised_and_kept_off_the_command_line(name: str) -> None
     lines = [line for line in command.splitlines() if not line.strip().startswith("#")]
     for line in lines:
         for variable in re.findall(r"(?<!\\)\$[\w.]+", line):
-            assert f"'{variable}'" in line or variable in variables or "$__tool_directory__" in line, line
+            assert f"'{variable}'" in line or variable in variables, line
     # The file has the values as they were typed, not as they were sanitised.
     assert all(".value" in word for word in re.findall(r"\$\w*(?:layer|_key|obsm|seeds|rates)\b[\w.]*", free_text))
 
@@ -219,21 +214,3 @@ def test_tool_shed_description_has_what_it_needs() -> None:
 
 def test_test_data_are_small() -> None:
     assert sum(path.stat().st_size for path in (TOOLS / "test-data").rglob("*")) < 1_000_000
-
-
-def test_numbers_of_a_report_become_a_table(tmp_path: Path) -> None:
-    def content(title: str, description: str, **header: Any) -> str:
-        headers = {"n": {"title": title, "description": description, **header}, "cells": {"title": "Cells"}}
-        return json.dumps({"headers": headers, "data": {"sample": {"n": "a\tb\nc", "cells": 5}}})
-
-    (tmp_path / "s.sccr_general_mqc.json").write_text(content("Zeros", "Zeros before", suffix="%"))
-    (tmp_path / "s.sccr_imputation_mqc.json").write_text(content("Method", "Größe"))
-    program = [sys.executable, TOOLS / "report_numbers.py", tmp_path]
-    printed = subprocess.run(program, capture_output=True, text=True, check=True, encoding="utf-8").stdout
-    rows = list(csv.reader(printed.splitlines(), delimiter="\t"))
-    assert rows == [
-        ["number", "value", "meaning"],
-        ["Method", "a b c", "Größe"],
-        ["Cells", "5", ""],
-        ["Zeros (%)", "a b c", "Zeros before"],
-    ]
