@@ -462,3 +462,20 @@ def test_the_workflow_is_one_that_iwc_would_take(planemo: Path) -> None:
     ):
         assert lint.returncode == 0, lint.stdout + lint.stderr
         assert "WARNING" not in lint.stdout and "ERROR" not in lint.stdout
+
+
+def test_the_server_takes_the_workflow_and_our_step_of_it(planemo: Path, server: GalaxyServer) -> None:
+    workflow = json.loads((WORKFLOW / "impute-and-cluster.ga").read_text())
+    for step in workflow["steps"].values():
+        if "/sccr_impute/" in (step.get("tool_id") or ""):
+            step["tool_id"] = "sccr_impute"  # from here, not from the Tool Shed
+    request = {"url": server.url, "key": ADMIN_KEY, "email": "author@example.org", "workflow": workflow}
+    answer = finished(planemo / "python", HERE / "galaxy_client.py", input=json.dumps(request))
+    assert answer.returncode == 0, answer.stderr[-3000:] + server.log()[-3000:]
+    taken = json.loads(answer.stdout)
+    labels, expected = ({key: step["label"] for key, step in found["steps"].items()} for found in (taken, workflow))
+    assert labels == expected
+    (ours,) = (step for step in taken["steps"].values() if step["tool_id"] == "sccr_impute")
+    assert ours["errors"] is None
+    assert set(ours["input_connections"]) == {"input", "batch_key"}
+    assert {output["name"] for output in ours["outputs"]} == {"imputed", "report", "numbers"}
