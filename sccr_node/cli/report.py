@@ -10,7 +10,11 @@ from sccr_node.errors import UsageProblem
 from sccr_node.runtime.console import Console
 
 OPTIONS = (
-    file_option("--output", "-o", help_text="Write the report to this file.  [required, unless --multiqc is given]"),
+    file_option(
+        "--output",
+        "-o",
+        help_text="Write the report to this file.  [required, unless --multiqc or --numbers is given]",
+    ),
     file_option(
         "--scores",
         help_text="Include this table from sccr evaluate or sccr benchmark (TSV or JSON); can be repeated.",
@@ -35,9 +39,11 @@ OPTIONS = (
 def report(
     params: ReportParameters, console: Console, result: Path, output: Path | None, scores: tuple[Path, ...]
 ) -> None:
-    """Write the report, the MultiQC content, or both."""
-    if output is None and params.multiqc is None:
-        raise UsageProblem("there is nothing to write: give --output FILE, --multiqc DIR, or both")
+    """Write the report, the MultiQC content, the table of numbers, or several of them."""
+    if output is None and params.multiqc is None and params.numbers is None:
+        raise UsageProblem(
+            "there is nothing to write: give at least one of --output FILE, --multiqc DIR, --numbers FILE"
+        )
     if output is None and scores:
         raise UsageProblem("--scores requires --output FILE: scores are shown only in the HTML report")
     from sccr_node.pipeline.report import report_file

@@ -57,6 +57,16 @@ class ReportParameters(ModalityParameters, WritingParameters):
         path="written",
         min_length=1,
     )
+    numbers: str | None = parameter(
+        None,
+        title="Table of numbers",
+        description="Also write the numbers of the report, each with its meaning, to this file (TSV).",
+        group=REPORTING,
+        affects_result=False,
+        metavar="FILE",
+        path="written",
+        min_length=1,
+    )
 
     def files_read(self) -> list[Path]:
         """Return the config file and the run record."""

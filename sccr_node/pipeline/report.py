@@ -1,4 +1,4 @@
-"""The report on a finished result: an HTML page, MultiQC content, or both, from one pass over the result."""
+"""The report on a finished result: a page, MultiQC content, a table of numbers, all from one pass over the result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 from sccr_node.contract.record import RunRecord, read_record
 from sccr_node.contract.report import ReportParameters
+from sccr_node.pipeline.tables import as_tsv
 from sccr_node.report.content import ScoreTable, readable
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
+from sccr_node.report.numbers import COLUMNS, numbers_of
 from sccr_node.report.page import render
 from sccr_node.report.reading import content_of, sample_name
 from sccr_node.report.scores import read_scores
@@ -23,16 +25,16 @@ from sccr_node.storage.targets import Target, check_targets
 def report_file(
     result: Path, output: Path | None, asked: ReportParameters, *, scores: Sequence[Path], console: Console
 ) -> None:
-    """Write the HTML report on a result, its MultiQC content, or both.
+    """Write the HTML report on a result, its MultiQC content, the table of its numbers, or several of them.
 
     Parameters
     ----------
     result
         An output of ``sccr impute``.
     output
-        The HTML file; None for MultiQC content only.
+        The HTML file; None if not asked for.
     asked
-        The parameters.
+        The parameters, with the folder of the MultiQC content and the file of the table.
     scores
         Evaluation tables to show, TSV or JSON.
     console
@@ -44,8 +46,8 @@ def report_file(
         A target cannot be written, or the result, the record, a table or a column is missing or not what it should be;
         nothing is written in that case.
     """
-    folder = None if asked.multiqc is None else Path(asked.multiqc)
-    targets = [] if output is None else [Target(output)]
+    folder, numbers = (None if name is None else Path(name) for name in (asked.multiqc, asked.numbers))
+    targets: list[Target] = [Target(path) for path in (output, numbers) if path is not None]
     if folder is not None:
         targets.append(multiqc_target(sample_name(result), folder))
     check_targets(targets, [result, *scores, *asked.files_read()], force=asked.force)
@@ -60,6 +62,7 @@ def report_file(
             opened,
             output,
             folder,
+            numbers=numbers,
             shown_as=result,
             record=record,
             label_key=asked.label_key,
@@ -69,8 +72,9 @@ def report_file(
         )
     with staged_texts(texts, replace=asked.force) as staged:
         commit_all(staged)
-    if output is not None:
-        console.say(f"wrote {output}")
+    for path in (output, numbers):
+        if path is not None:
+            console.say(f"wrote {path}")
     if folder is not None:
         console.say(f"wrote MultiQC content to {folder}")
 
@@ -106,9 +110,10 @@ def report_texts(
     label_key: str | None,
     batch_key: str | None,
     console: Console,
+    numbers: Path | None = None,
     scores: Sequence[ScoreTable] = (),
 ) -> dict[Path, str]:
-    """Return the text of the page and of every MultiQC file, by path.
+    """Return the text of the page, of the table and of every MultiQC file, by path.
 
     Parameters
     ----------
@@ -124,6 +129,8 @@ def report_texts(
         Columns of obs that colour the cells.
     console
         Shows progress.
+    numbers
+        The table of numbers; None if not asked for.
     scores
         Evaluation tables to show.
     """
@@ -138,6 +145,8 @@ def report_texts(
     )
     console.close_bar()
     texts = {} if page is None else {page: render(replace(content, scores=list(scores)))}
+    if numbers is not None:
+        texts[numbers] = as_tsv(numbers_of(content), COLUMNS)
     if folder is not None:
         texts |= {folder / name: text for name, text in multiqc_files(content).items()}
     return texts

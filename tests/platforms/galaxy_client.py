@@ -1,7 +1,8 @@
 """Run by planemo's Python: a user of a Galaxy server, through bioblend. Reads a request as JSON, answers with JSON.
 
 The request has url, key (the administrator's), email, uploads (name: path, type), tool, inputs (in which
-{"upload": name} stands for a dataset) and folder, where the outputs are put.
+{"upload": name} stands for a dataset) and folder, where the outputs are put. In place of everything after email it may
+have workflow, which is imported and exported again.
 """
 
 import json
@@ -34,6 +35,10 @@ def with_datasets(value: Any, datasets: dict[str, str]) -> Any:
 def main() -> None:
     request = json.load(sys.stdin)
     galaxy = as_user(request["url"], request["key"], request["email"])
+    if "workflow" in request:
+        taken = galaxy.workflows.import_workflow_dict(request["workflow"])
+        json.dump(galaxy.workflows.export_workflow_dict(taken["id"]), sys.stdout)
+        return
     history = galaxy.histories.create_history(request["tool"])["id"]
     datasets = {}
     for name, (path, kind) in request["uploads"].items():

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from galaxy.tool_util.loader import load_tool
-from galaxy.util import xml_to_string
+from galaxy.util import sanitize_param, xml_to_string
 from galaxy.util.template import fill_template
 from lxml import etree
 
@@ -38,18 +38,6 @@ class Value:
         return not self == other
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def cleaned(parameter: Element, text: str) -> str:
-    sanitizer = parameter.find("sanitizer")
-    if sanitizer is None:
-        return text
-    import string
-
-    valid = sanitizer.find("valid")
-    allowed = "".join(getattr(string, name.split(".")[1]) for name in valid.get("initial").split(","))
-    allowed += "".join(add.get("value") for add in valid.findall("add"))
-    return "".join(letter if letter in allowed else sanitizer.get("invalid_char") for letter in text)
 
 
 def wrapped(element: Element, state: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +75,8 @@ def parameter(element: Element, state: dict[str, Any], name: str) -> Value:
         dataset.element_identifier = state.get(name, "cells.h5ad")
         return dataset
     raw = state.get(name, element.get("value"))
-    return Value(raw, cleaned(element, "" if raw is None else str(raw)))
+    assert element.find("sanitizer") is None, "only Galaxy's own sanitizer is known here"
+    return Value(raw, sanitize_param("" if raw is None else str(raw)))
 
 
 def main() -> None:
@@ -97,7 +86,7 @@ def main() -> None:
     (free_text,) = tool.find("configfiles").findall("configfile")
     rendered = []
     for state in request["states"]:
-        context = wrapped(tool.find("inputs"), state) | {"__tool_directory__": "/tools"}
+        context = wrapped(tool.find("inputs"), state)
         rendered.append(
             {
                 "command": fill_template(command, context=dict(context)),

@@ -1,7 +1,7 @@
 """Run by the browser's Python: open the tools in Galaxy's real client, as a logged-in user, and take screenshots.
 
-The request (JSON) has url, email, password, history, report (a dataset), folder and chromium; the answer says what is
-on the pages, for the tests to judge.
+The request (JSON) has url, email, password, history, tools, report (a dataset), folder and chromium; the answer says
+what is on the pages, for the tests to judge.
 """
 
 import json
@@ -42,7 +42,7 @@ def main() -> None:
         page.click("button[name=login]")
         page.wait_for_selector("#history-panel, #current-history-panel, .history-index")
         page.goto(f"{url}/history/set_as_current?id={request['history']}")
-        for tool in ("sccr_impute", "sccr_evaluate"):
+        for tool in request["tools"]:
             answer[tool] = form(page, url, tool, folder)
         page.goto(f"{url}/datasets/{request['report']}")
         page.wait_for_selector("iframe:not(#galaxy_main)", timeout=PATIENCE)

@@ -23,14 +23,15 @@ from galaxy_server import ADMIN_KEY, CONTAINER_IMAGE, CONTAINER_USER, PASSWORD, 
 
 from sccr_node.cli.app import cli
 from sccr_node.cli.options import as_given
+from sccr_node.contract.tune import TUNED
 from tests.support.parameters import settle
 from tools.faces.galaxy import MODELS
 
 pytestmark = pytest.mark.platform
 
 HERE = Path(__file__).parent
-TOOL_NAMES = ("sccr_impute", "sccr_evaluate")
-WORKFLOW = TOOLS / "workflows" / "impute_and_cluster.gxwf.yml"
+TOOL_NAMES = sorted(path.stem for path in TOOLS.glob("sccr_*.xml"))
+WORKFLOW = TOOLS / "workflows" / "sccr-impute-and-cluster"
 DATA = TOOLS / "test-data"
 SCCR = Path(sys.executable).with_name("sccr")
 
@@ -117,23 +118,33 @@ def rendered(planemo: Path, name: str, states: list[dict[str, Any]]) -> list[dic
 
 
 def understood(command: str, free_text: dict[str, str], folder: Path) -> Any:
-    """Return the parameters that sccr makes of a rendered command line; it refuses what it does not understand."""
+    """Return the parameters that sccr makes of a rendered command line; it refuses what it does not understand.
+
+    The first command has the form's values; what follows it, the table of the report's numbers, has none.
+    """
     command = command.replace("\n", " ")  # Galaxy's way of making one line of it
-    harmless = " ".join(f"{program}() {{ :; }};" for program in ("ln", "mkdir", "mv", "python3"))
-    shell = f'GALAXY_SLOTS=2 GALAXY_MEMORY_MB=2048; sccr() {{ printf "%s\\0" "$@"; }}; {harmless}\n{command}'
-    words = finished("sh", "-euc", shell, cwd=folder).stdout.split("\0")[:-1]
+    harmless = " ".join(f"{program}() {{ :; }};" for program in ("ln", "mkdir", "mv"))
+    shell = f'GALAXY_SLOTS=2 GALAXY_MEMORY_MB=2048; sccr() {{ printf "%s\\0" "$@" "&&"; }}; {harmless}\n{command}'
     (folder / "free_text.json").write_text(json.dumps(free_text))
+    first, *further = finished("sh", "-euc", shell, cwd=folder).stdout.split("&&\0")[:-1]
+    for words in further:
+        parsed(words.split("\0")[:-1])
+    name, given = parsed(first.split("\0")[:-1])
+    assert given["config"] == Path("free_text.json")
+    model = MODELS[name.replace("-", "_")]
+    flags = {field: as_given(given[field]) for field in model.model_fields}
+    return settle(model, flags, config=folder / "free_text.json", environ={})
+
+
+def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return the name of a command and what it was given, as sccr's own parser has them."""
     name = words.pop(0)
     chosen = cli.get_command(click.Context(cli), name)
     if isinstance(chosen, click.Group):
         name = words.pop(0)
         chosen = chosen.get_command(click.Context(chosen), name)
     assert chosen is not None
-    given = chosen.make_context(name, words).params
-    assert given["config"] == Path("free_text.json")
-    model = MODELS[name.replace("-", "_")]
-    flags = {field: as_given(given[field]) for field in model.model_fields}
-    return settle(model, flags, config=folder / "free_text.json", environ={})
+    return name, chosen.make_context(name, words).params
 
 
 METHODS = {"sccr": ("denoised", "recovered", "both", "embedding"), "scfp": ("denoised", "embedding")}
@@ -178,35 +189,67 @@ def test_every_combination_of_the_form_is_a_command_that_sccr_takes(planemo: Pat
         assert params.batch_key == (state["batch_key"] or None)
         assert params.overwrite_keys is state["result"]["overwrite_keys"]
         assert (params.report is not None) == ("report" in state["outputs"])
-        assert (params.provenance is not None) == ("record" in state["outputs"])
+        assert (params.provenance is not None) == bool(state["outputs"])
+        assert ("--numbers numbers.tsv" in result["command"]) == ("report" in state["outputs"])
         assert (params.threads, params.max_memory) == (2, 2048 * 10**6)
         # What the form leaves alone is what the command line leaves alone.
         plain = settle(type(params), {"method": params.method}, environ={})
         assert params.method_parameters() == plain.method_parameters()
+        assert params.blend_parameters() == {}
 
 
-def test_every_task_of_evaluate_is_a_command_that_sccr_takes(planemo: Path, tmp_path: Path) -> None:
-    states: list[dict[str, Any]] = [{"task": "score", "layer": "sccr", "details": True}]
-    for scale, genes in itertools.product(SCALES, GENES):
-        states.append({"task": "mask", "mechanism": "mnar", "scale_choice": scale, "genes_choice": genes})
-        how = {"normalize_by": "all", "target_sum": 500}
-        states.append({"task": "split", "fraction": 0.7, "layer": "x", "normalisation": how, "genes_choice": genes})
-        states.append({"task": "relations", "method": "scbfp", "scale_choice": scale, "genes_choice": genes})
-        states.append({"task": "benchmark", "methods": ["none", "scfp"], "scale_choice": scale, "genes_choice": genes})
-    for matrix in ({"matrix": "expression", "layer": "sccr"}, {"matrix": "embedding", "obsm": "X_sccr"}):
-        states.append({"task": "cluster", "label_key": "cell type", "matrix_choice": matrix})
-    results = rendered(planemo, "sccr_evaluate", [{"task_choice": state} for state in states])
-    for state, result in zip(states, results, strict=True):
+def forms() -> dict[str, list[dict[str, Any]]]:
+    """Return what is filled in in the forms of the other tools, by tool."""
+    prepared = [{"scale_choice": scale, "genes_choice": genes} for scale, genes in itertools.product(SCALES, GENES)]
+    depth = {"normalize_by": "all", "target_sum": 500}
+    return {
+        "sccr_benchmark": [{"methods": ["none", "scfp"], "order_key": "day", **state} for state in prepared],
+        "sccr_evaluate_cluster": [
+            {"label_key": "cell type", "matrix_choice": matrix}
+            for matrix in ({"matrix": "expression", "layer": "sccr"}, {"matrix": "embedding", "obsm": "X_sccr"})
+        ],
+        "sccr_evaluate_mask": [{"mechanism": "mnar", **state} for state in prepared],
+        "sccr_evaluate_relations": [{"method": "scbfp", "key": "other", **state} for state in prepared],
+        "sccr_evaluate_score": [{"layer": "sccr", "details": True}],
+        "sccr_evaluate_split_molecules": [
+            {"fraction": 0.7, "layer": "x", "normalisation": depth, "genes_choice": genes} for genes in GENES
+        ],
+        "sccr_tune": [{"advanced": {"beta": 0.8}, "max_cells": 500, **state} for state in [{}, *prepared]],
+    }
+
+
+@pytest.mark.parametrize(("name", "states"), forms().items())
+def test_every_form_is_a_command_that_sccr_takes(
+    planemo: Path, tmp_path: Path, name: str, states: list[dict[str, Any]]
+) -> None:
+    for state, result in zip(states, rendered(planemo, name, states), strict=True):
         params = understood(result["command"], result["free_text"], tmp_path)
-        for name in ("layer", "mechanism", "method", "label_key", "fraction"):
-            if name in state:
-                assert getattr(params, name) == state[name]
-        if state["task"] == "cluster":
-            assert params.obsm == state["matrix_choice"].get("obsm")
-        if state["task"] == "split":
-            assert (params.normalize_by, params.target_sum) == ("all", 500)
-        if state["task"] == "benchmark":
-            assert params.methods == "none,scfp"
+        given = {
+            **state,
+            **state.get("matrix_choice", {}),
+            **state.get("normalisation", {}),
+            **state.get("advanced", {}),
+        }
+        given |= {"methods": "none,scfp"} if "methods" in state else {}
+        for field in given.keys() & type(params).model_fields.keys():
+            assert getattr(params, field) == given[field], field
+        scale = state.get("scale_choice", {})
+        assert getattr(params, "input_scale", "auto") == scale.get("input_scale", "auto")
+        if "genes_choice" in state:
+            genes = state["genes_choice"]["genes"]
+            assert params.genes == {"file": "genes.txt"}.get(genes, genes)
+
+
+def test_all_forms_are_tried() -> None:
+    assert sorted([*forms(), "sccr_impute"]) == TOOL_NAMES
+
+
+def test_a_form_of_tune_that_nobody_filled_in_leaves_everything_to_be_tuned(planemo: Path, tmp_path: Path) -> None:
+    (result,) = rendered(planemo, "sccr_tune", [{}])
+    params = understood(result["command"], result["free_text"], tmp_path)
+    plain = settle(type(params), {}, environ={})
+    assert params.method_parameters() == plain.method_parameters()
+    assert [getattr(params, name) for name in TUNED] == [None] * len(TUNED)
 
 
 def test_free_text_reaches_sccr_as_typed_and_never_the_command_line(planemo: Path, tmp_path: Path) -> None:
@@ -291,7 +334,7 @@ def run_tool(
 def test_the_result_is_the_command_lines_to_the_byte(planemo: Path, server: GalaxyServer, tmp_path: Path) -> None:
     inputs = {
         "input": {"upload": "cells.h5ad"},
-        "method_choice": {"method": "sccr", "write": "both", "numbers": {"k_cell": 10}},
+        "method_choice": {"method": "sccr", "write": "both", "advanced": {"k_cell": 10}},
         "genes_choice": {"genes": "top-variance", "n_top_genes": 120},
         "batch_key": "batch",
         "outputs": ["record"],
@@ -384,6 +427,7 @@ def test_form_and_report_in_the_real_client(
         "email": "looker@example.org",
         "password": PASSWORD,
         "history": answer["history"],
+        "tools": TOOL_NAMES,
         "report": answer["outputs"]["report"]["id"],
         "folder": str(pictures),
         "chromium": shutil.which("chromium"),
@@ -400,19 +444,38 @@ def test_form_and_report_in_the_real_client(
     assert places == sorted(places)
     assert "Neighbours per cell" not in impute["closed"] and "Neighbours per cell" in impute["open"]
     assert "Published for scCR: 15" in impute["open"]
-    assert "What to do" in seen["sccr_evaluate"]["closed"]
+    assert "What to cluster" in seen["sccr_evaluate_cluster"]["closed"]
+    for name in TOOL_NAMES:
+        assert "The parts of an AnnData file" in seen[name]["closed"], name
     assert "cell_type" in seen["report"] and "scCR" in seen["report"]
-    for picture in ("sccr_impute.png", "sccr_impute_open.png", "sccr_evaluate.png", "report.png"):
+    for picture in (*(f"{name}{kind}.png" for name in TOOL_NAMES for kind in ("", "_open")), "report.png"):
         assert (pictures / picture).stat().st_size > 20_000
 
 
 # --- the workflow ---
 
 
-def test_the_workflow_is_one_that_galaxy_would_take(planemo: Path) -> None:
+def test_the_workflow_is_one_that_iwc_would_take(planemo: Path) -> None:
     for lint in (
-        finished(planemo / "gxwf-lint", WORKFLOW),
-        finished(planemo / "planemo", "workflow_lint", "--fail_level", "warn", WORKFLOW),
+        finished(planemo / "gxwf-lint", WORKFLOW / "impute-and-cluster.ga"),
+        finished(planemo / "planemo", "workflow_lint", "--iwc", "--fail_level", "warn", WORKFLOW),
     ):
         assert lint.returncode == 0, lint.stdout + lint.stderr
         assert "WARNING" not in lint.stdout and "ERROR" not in lint.stdout
+
+
+def test_the_server_takes_the_workflow_and_our_step_of_it(planemo: Path, server: GalaxyServer) -> None:
+    workflow = json.loads((WORKFLOW / "impute-and-cluster.ga").read_text())
+    for step in workflow["steps"].values():
+        if "/sccr_impute/" in (step.get("tool_id") or ""):
+            step["tool_id"] = "sccr_impute"  # from here, not from the Tool Shed
+    request = {"url": server.url, "key": ADMIN_KEY, "email": "author@example.org", "workflow": workflow}
+    answer = finished(planemo / "python", HERE / "galaxy_client.py", input=json.dumps(request))
+    assert answer.returncode == 0, answer.stderr[-3000:] + server.log()[-3000:]
+    taken = json.loads(answer.stdout)
+    labels, expected = ({key: step["label"] for key, step in found["steps"].items()} for found in (taken, workflow))
+    assert labels == expected
+    (ours,) = (step for step in taken["steps"].values() if step["tool_id"] == "sccr_impute")
+    assert ours["errors"] is None
+    assert set(ours["input_connections"]) == {"input", "batch_key"}
+    assert {output["name"] for output in ours["outputs"]} == {"imputed", "report", "numbers"}

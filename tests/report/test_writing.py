@@ -40,6 +40,11 @@ def test_the_command_writes_page_and_multiqc(made, record_file, tmp_path, capfd)
         (["-o", "DIR/r.html", "--key-added", "magic"], 65, "'sccr'"),
         (["-o", "DIR/r.html", "--provenance", "DIR/absent.json"], 66, "absent.json"),
         (["-o", "DIR/r.html", "--scores", "DIR/absent.tsv"], 66, "absent.tsv"),
+        (["--numbers", "DIR/n.tsv", "--scores", "x"], 2, "--output"),
+        (["--numbers", ""], 2, "numbers"),
+        (["--numbers", "DIR/n.tsv", "--key-added", "magic"], 65, "'sccr'"),
+        (["-o", "DIR/r", "--numbers", "DIR/r"], 2, "two different outputs"),
+        (["--numbers", "DIR/no/n.tsv"], 73, "does not exist; create it first"),
         (["-o", "DIR/no/r.html"], 73, "does not exist; create it first"),
         (["-o", "DIR"], 73, "DIR"),
     ],
@@ -87,6 +92,23 @@ def test_samples_share_a_multiqc_folder(made, hostile, tmp_path):
     with pytest.raises(OutputProblem, match="not a folder"):
         multiqc_target("sample 1", tmp_path / "file").check(force=True)
     assert HOSTILE not in "".join(path.read_text() for path in folder.iterdir())
+
+
+def test_the_numbers_are_written_without_the_page(made, record_file, tmp_path, capfd):
+    table = tmp_path / "numbers.tsv"
+    arguments = ["report", str(made.path), "--numbers", str(table), "--provenance", str(record_file)]
+    assert main(arguments) == 0
+    assert f"wrote {table}" in capfd.readouterr().err
+    lines = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
+    assert lines[0] == ["number", "value", "meaning"]
+    assert {len(line) for line in lines} == {3}
+    values = {line[0]: line[1] for line in lines}
+    assert (values["Method"], values["Cells"], values["Memory (GB)"]) == ("scCR", str(len(made.before)), "0.512")
+    assert list(tmp_path.iterdir()) == [table]
+
+    assert main(arguments) == 73  # exists
+    assert "--force" in capfd.readouterr().err
+    assert main([*arguments, "--force", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])

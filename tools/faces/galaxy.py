@@ -18,7 +18,7 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import methods_by_setting
 from sccr_node.contract.methods import CLUSTERED_FROM, DEFAULT_METHOD, METHODS, Method
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
-from sccr_node.contract.tune import TUNED
+from sccr_node.contract.tune import TUNABLE, TUNED, TuneParameters
 from sccr_node.evaluation import analyses
 
 MODELS: dict[str, type[Parameters]] = {
@@ -29,8 +29,18 @@ MODELS: dict[str, type[Parameters]] = {
     "cluster": EvaluateClusterParameters,
     "relations": EvaluateRelationsParameters,
     "benchmark": BenchmarkParameters,
+    "tune": TuneParameters,
 }
 """The models whose parameters the tools offer, and the prefix of their macros."""
+
+ONLY_METHODS = {"tune": TUNABLE}
+"""The methods of a model that does not accept all of them."""
+
+TUNES = frozenset({"tune"})
+"""The models whose command tunes whatever is not given; the others do so only if asked."""
+
+OF_ALL_METHODS = ("neighbor_search", "low_rank_share", "low_rank")
+"""What the section *Advanced* has for every method, after the method's own numbers."""
 
 NOT_OFFERED = frozenset(
     {
@@ -98,6 +108,18 @@ OPTION_LABELS: dict[str, dict[str, str]] = {
 }
 """What the form shows for the values of a choice: the field's words instead of the command line's."""
 
+BLEND = (
+    "How much of the result comes from principal components of the measured expression, from 0 (the published method "
+    "alone) to 1. This blend is ours, not part of the published methods."
+)
+
+SEARCH = (
+    "With similar groups, about 99% of the nearest cells are found, and the share is recorded. Chosen by the "
+    f"number of cells: all cells are compared if there are fewer than {CLUSTERED_FROM:,} (in a batch)."
+)
+
+TYPES = "Name of the column in the table of cells (obs) with the known cell types"
+
 FORM_HELP = {
     # For parameters whose description explains the command line's values; in a form, the option labels do that already.
     "impute_method": (
@@ -118,8 +140,8 @@ FORM_HELP = {
         "Detection checks every value and reports what it found."
     ),
     "impute_log_base": (
-        "Only if the base is neither e nor written in the data (uns: log1p); for example 2. The result is in natural "
-        "logarithms."
+        "Only if the base is neither e nor noted in the data (by scanpy, in uns: log1p); for example 2. The result is "
+        "in natural logarithms."
     ),
     "impute_n_top_genes": "Number of most variable genes to impute; if there are fewer genes, all of them are imputed.",
     "impute_tune": (
@@ -127,25 +149,28 @@ FORM_HELP = {
         "report says whether imputation helps on these data. Requires counts and scCR, and takes about three times as "
         "long. Parameters that you change below are kept."
     ),
-    "impute_low_rank_share": (
-        "Weight of the low-rank (PCA) reconstruction of the observed expression in the denoised output, from 0 (the "
-        "published method alone) to 1. Leave empty for 0, or for the best weight if tuned."
-    ),
+    "impute_low_rank_share": f"{BLEND} Leave empty for 0, or for the best weight if tuned.",
+    "tune_low_rank_share": f"{BLEND} Leave empty to find the best weight.",
     "impute_low_rank": "Number of principal components; leave empty for 20, or for the best number if tuned.",
-    "impute_neighbor_search": (
-        "With similar groups, about 99% of the nearest cells are found, and the share is recorded. Chosen by the "
-        f"number of cells: all cells are compared if there are fewer than {CLUSTERED_FROM:,} (in a batch)."
-    ),
+    "tune_low_rank": "Number of principal components; leave empty to find the best number.",
+    "impute_neighbor_search": SEARCH,
+    "tune_neighbor_search": SEARCH,
     "impute_layer": (
         "Name of the layer that contains the values to impute, e.g. counts. Leave empty for the main matrix (X)."
     ),
     "impute_feature_type": (
-        "Only for data with several kinds of features: labels in var: feature_types of those to impute, separated by "
-        "commas. Leave empty to impute gene expression."
+        "Only for data that contain more than genes, such as antibodies or peaks: the labels of those to impute in the "
+        "column feature_types of the table of genes (var), separated by commas. Leave empty to impute gene expression."
     ),
+    "impute_batch_key": (
+        "Name of the column in the table of cells (obs) that says which sample or batch a cell is from. Each is "
+        "imputed separately: no expression passes from one to another. Genes and target depth are chosen once, over "
+        "all cells. Leave empty if all cells come from one sample."
+    ),
+    "impute_label_key": f"{TYPES}, which colour the plots of the report. Leave empty if they are not known.",
     "impute_key_added": (
-        "Name of the new layer. The principal components (obsm) have the same name with the prefix X_; the gene "
-        "relations (varp) and the flags of imputed genes (var) have the suffixes _relations and _imputed."
+        "Name of the new layer. The principal components have the same name with the prefix X_; the gene relations "
+        "and the marks of imputed genes have the suffixes _relations and _imputed."
     ),
     "impute_n_components": "Number of principal components of the imputed genes to write, for neighbours and UMAP.",
     "impute_output_scale": (
@@ -158,10 +183,39 @@ FORM_HELP = {
         "At random, all observed entries are equally likely to be hidden; otherwise, entries of low expression are "
         "hidden more often, as in real dropout."
     ),
-    "mask_rate": "Between 0 and 1.",
-    "cluster_seeds": "The random steps are repeated with each seed; more seeds show how much the scores vary.",
+    "mask_rate": "Between 0 and 1: of the values that are not zero, so many are set to zero.",
+    "mask_seed": "Start of the random numbers; the same seed hides the same values.",
+    "cluster_label_key": f"{TYPES} (required). Cells without a type are left out.",
+    "cluster_layer": (
+        "Layer with the expression to cluster; scCR impute writes sccr. Leave empty for the main matrix (X)."
+    ),
+    "cluster_obsm": (
+        "Name of the coordinates of the cells (in obsm) to cluster; scCR impute writes X_sccr. Leave empty to cluster "
+        "expression."
+    ),
+    "cluster_seeds": (
+        "Starts of the random numbers, separated by commas. The random steps are repeated with each; more seeds show "
+        "how much the scores vary."
+    ),
+    "cluster_n_restarts": "How often k-means starts anew; the best result is kept (20 in the papers).",
+    "cluster_n_neighbors": "How many cells each cell is joined to before Leiden clustering, itself included.",
+    "relations_layer": "Layer with the values to relate genes by. Leave empty for the one that was imputed, or else X.",
+    "relations_key": "The result of scCR impute whose gene relations are read, by the name that it was given there.",
+    "relations_n_pairs": "How many of the strongest pairs are listed, of each kind.",
+    "score_layer": (
+        "Layer of the tool's output with the imputed log values. Leave empty for the main matrix (X). On held-out "
+        "molecules, score the layer that you would use: for scCR, sccr. On hidden values, score scCR's recovered "
+        "expression, as its paper does (the layer sccr_recovered, which scCR impute writes on request); for scFP and "
+        "scBFP, the layer sccr."
+    ),
     "benchmark_rates": "Numbers between 0 and 1, separated by commas; each share is tested separately.",
-    "benchmark_label_key": "Column of obs with the known cell types, for the analyses that require them.",
+    "benchmark_label_key": (
+        f"{TYPES}, for the analyses that require them. Leave empty if the cell types are not known."
+    ),
+    "benchmark_order_key": (
+        "Name of the column in the table of cells (obs) with numbers that order the cells, such as day or stage; for "
+        "the analysis of pseudotime. Leave empty if no order is known."
+    ),
     "benchmark_mechanism": "In real data, low expression is lost more often; the papers hide values at random.",
     "benchmark_analyses": (
         "Those of hidden values and of held-out molecules require no cell types; the others require the column with "
@@ -171,7 +225,11 @@ FORM_HELP = {
         "Between 0 and 1. The noise floor, and how much of the predictable variation is explained, are only known for "
         "0.5."
     ),
-    "split_molecules_seed": "The same seed holds out the same molecules.",
+    "split_molecules_seed": "Start of the random numbers; the same seed holds out the same molecules.",
+    "tune_max_cells": (
+        "If there are more cells, so many are drawn at random; the parameters found apply to all cells. 0: all cells."
+    ),
+    "tune_seed": "Start of the random numbers; the same seed holds out the same molecules.",
     "benchmark_methods": (
         "Each method imputes the same masked data. Those before scCR are simple baselines that any method should beat."
     ),
@@ -194,17 +252,7 @@ FORM_TITLES = {
 """Form labels for parameters whose title in the contract is unclear without its flag, by the name of the macro."""
 
 FORM_NOTES = {
-    "impute_batch_key": "Leave empty if all cells come from one sample.",
     "impute_target_sum": "Leave empty for the median.",
-    "score_layer": (
-        "On held-out molecules, score the layer that you would use: for scCR, sccr. On hidden values, score scCR's "
-        "recovered expression, as its paper does (the layer sccr_recovered, which scCR impute writes on request); for "
-        "scFP and scBFP, the layer sccr."
-    ),
-    "cluster_layer": "scCR impute writes the layer sccr. Leave empty for the main matrix (X).",
-    "cluster_obsm": "scCR impute writes X_sccr. Leave empty to cluster expression.",
-    "benchmark_label_key": "Leave empty if the cell types are not known.",
-    "benchmark_order_key": "Leave empty if no order is known.",
 }
 """What the form adds to the contract's description, by the name of the macro."""
 
@@ -217,17 +265,17 @@ def macros_text() -> str:
     """Return the text of ``galaxy/parameter_macros.xml``.
 
     There is one macro ``<model>_<field>`` per parameter that a tool offers; if commands share a parameter, the first
-    one's macro serves all of them. The macro ``impute_method_choice`` contains all methods, each with its own outputs
-    and settings, and the token ``@IMPUTE_NUMBERS@`` contains the settings' part of the command line.
+    one's macro serves all of them. If there are several methods, the macro ``<model>_method_choice`` contains all of
+    them, each with its own outputs and settings; if there is one, ``<model>_advanced`` contains its settings. The token
+    ``@<MODEL>_ADVANCED@`` contains the settings' part of the command line.
     """
     root = ElementTree.Element("macros")
     root.append(ElementTree.Comment(" Written by `make faces` from sccr_node/contract/: change it there. "))
-    root.append(_sanitizer())
     written: dict[str, list[dict[str, Any]]] = {}
     for prefix, model in MODELS.items():
         fields = model.model_json_schema()["properties"]
         numbers = {name: field for name, field in fields.items() if field["group"] == NUMBERS}
-        chosen_together = {"method", "write", *numbers} if numbers else set()
+        chosen_together = {"method", "write", *numbers, *OF_ALL_METHODS} if numbers else set()
         for name, field in fields.items():
             known = written.setdefault(name, [])
             if name in NOT_OFFERED | chosen_together or field in known or f"{prefix}_{name}" in WITHOUT_CHOICE:
@@ -237,11 +285,15 @@ def macros_text() -> str:
         if numbers:
             own = {
                 method: {name: field for name, field in numbers.items() if method in methods_by_setting()[name]}
-                for method in METHODS
+                for method in ONLY_METHODS.get(prefix, METHODS)
             }
-            root.append(_macro(f"{prefix}_method_choice", [_method_choice(prefix, fields, own)]))
-            token = ElementTree.SubElement(root, "token", name=f"@{prefix.upper()}_NUMBERS@")
-            token.text = _numbers_in_command(own)
+            sections = {method: _advanced(prefix, fields, method, settings) for method, settings in own.items()}
+            if len(own) > 1:
+                root.append(_macro(f"{prefix}_method_choice", [_method_choice(prefix, fields, sections)]))
+            else:
+                root.append(_macro(f"{prefix}_advanced", list(sections.values())))
+            token = ElementTree.SubElement(root, "token", name=f"@{prefix.upper()}_ADVANCED@")
+            token.text = _advanced_in_command(prefix, fields, own)
     ElementTree.indent(root, INDENT)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -255,16 +307,6 @@ def _macro(name: str, parameters: list[ElementTree.Element]) -> ElementTree.Elem
     macro = ElementTree.Element("xml", name=name)
     macro.extend(parameters)
     return macro
-
-
-def _sanitizer() -> ElementTree.Element:
-    # The tools pass free text in a file, exactly as typed. If it were ever put on a command line, no character with a
-    # meaning to a shell would be left.
-    sanitizer = ElementTree.Element("sanitizer", invalid_char="")
-    valid = ElementTree.SubElement(sanitizer, "valid", initial="string.ascii_letters,string.digits")
-    for character in "_-.,":
-        ElementTree.SubElement(valid, "add", value=character)
-    return _macro("free_text", [sanitizer])
 
 
 def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Element:
@@ -298,46 +340,73 @@ def _parameter(prefix: str, name: str, field: dict[str, Any]) -> ElementTree.Ele
 
 
 def _method_choice(
-    prefix: str, fields: dict[str, Any], numbers: dict[str, dict[str, dict[str, Any]]]
+    prefix: str, fields: dict[str, Any], sections: dict[str, ElementTree.Element]
 ) -> ElementTree.Element:
     """Return the choice of a method; each one shows what it can write, and its own settings in a folded section."""
     choice = ElementTree.Element("conditional", name="method_choice")
     choice.append(_parameter(prefix, "method", fields["method"]))
-    for method, own in numbers.items():
+    for method, section in sections.items():
         when = ElementTree.SubElement(choice, "when", value=method)
         when.append(_parameter(prefix, "write", _available_outputs(fields["write"], METHODS[method])))
-        title = f"Parameters of {METHODS[method].title} (published values: change them only with a reason)"
-        section = ElementTree.SubElement(when, "section", name="numbers", title=title, expanded="false")
-        section.extend(_number(name, field, method) for name, field in own.items())
+        when.append(section)
     return choice
 
 
-def _numbers_in_command(numbers: dict[str, dict[str, dict[str, Any]]]) -> str:
+def _advanced(
+    prefix: str, fields: dict[str, Any], method: str, numbers: dict[str, dict[str, Any]]
+) -> ElementTree.Element:
+    """Return the folded section with a method's own numbers, and with what all methods have."""
+    title = f"Advanced: parameters of {METHODS[method].title}"
+    help_text = "The published values are part of the method: change them only with a reason."
+    section = ElementTree.Element("section", name="advanced", title=title, expanded="false", help=help_text)
+    section.extend(_number(prefix, name, field, method) for name, field in numbers.items())
+    section.extend(_parameter(prefix, name, fields[name]) for name in OF_ALL_METHODS)
+    return section
+
+
+def _advanced_in_command(prefix: str, fields: dict[str, Any], numbers: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Return the part of the command line with the settings of the method that was chosen."""
+    place = "$method_choice.advanced" if len(numbers) > 1 else "$advanced"
     lines: list[str] = []
     for method, own in numbers.items():
-        lines.append(f"#{'elif' if lines else 'if'} $method_choice.method == '{method}'")
-        lines += [_in_command(name, field, method) for name, field in own.items()]
-    return "\n" + "\n".join([*lines, "#end if"]) + "\n"
+        if len(numbers) > 1:
+            lines.append(f"#{'elif' if lines else 'if'} $method_choice.method == '{method}'")
+        lines += [
+            _in_command(f"{place}.{name}", name, field, _shown(prefix, name, field, method))
+            for name, field in own.items()
+        ]
+    if len(numbers) > 1:
+        lines.append("#end if")
+    lines += [_in_command(f"{place}.{name}", name, fields[name], fields[name]["default"]) for name in OF_ALL_METHODS]
+    return "\n" + "\n".join(lines) + "\n"
 
 
-def _number(name: str, field: dict[str, Any], method: str) -> ElementTree.Element:
-    """Return one setting of a method, with the published value as its default, or empty if it follows another one."""
-    if "follows" in field:
+def _shown(prefix: str, name: str, field: dict[str, Any], method: str) -> Any:
+    """Return what the form has for a number of a method; None if the box is empty, for what is found or followed."""
+    if "follows" in field or (prefix in TUNES and name in TUNED):
+        return None
+    return field["published_defaults"][method]
+
+
+def _number(prefix: str, name: str, field: dict[str, Any], method: str) -> ElementTree.Element:
+    """Return one setting of a method, with the published value as its default, or empty."""
+    tuned = prefix in TUNES and name in TUNED
+    published = field.get("published_defaults", {}).get(method)
+    help_text = field["description"]
+    if tuned:
+        help_text += " Leave empty to find the best number."
+    elif "follows" in field:
         same_as = ImputeParameters.model_fields[field["follows"]].title
-        help_text = f"{field['description']} Leave empty for the same as: {same_as}."
-        return _numeric(name, field, _kind(field), "integer", "", help_text)
-    published = field["published_defaults"][method]
-    if isinstance(published, bool):
-        said = "yes" if published else "no"
-    else:
-        said = _written(published)
-    help_text = f"{field['description']} Published for {METHODS[method].title}: {said}."
-    if isinstance(published, bool):
-        return _boolean(name, field, published, help_text)
+        help_text += f" Leave empty for the same as: {same_as}."
+    if published is not None:
+        said = {True: "yes", False: "no"}[published] if isinstance(published, bool) else _written(published)
+        help_text += f" Published for {METHODS[method].title}: {said}."
+    shown = _shown(prefix, name, field, method)
+    if isinstance(shown, bool):
+        return _boolean(name, field, shown, help_text)
     kind = _kind(field)
     galaxy_type = "integer" if kind["type"] == "integer" else "float"
-    return _numeric(name, field, kind, galaxy_type, _written(published), help_text)
+    return _numeric(name, field, kind, galaxy_type, "" if shown is None else _written(shown), help_text)
 
 
 def _kind(field: dict[str, Any]) -> dict[str, Any]:
@@ -345,19 +414,20 @@ def _kind(field: dict[str, Any]) -> dict[str, Any]:
     return next(kind for kind in field["anyOf"] if kind["type"] in ("integer", "number"))
 
 
-def _in_command(name: str, field: dict[str, Any], method: str) -> str:
-    """Return one setting's part of the command line; Galaxy has checked that it is a number.
+def _in_command(value: str, name: str, field: dict[str, Any], shown: Any) -> str:
+    """Return one setting's part of the command line; Galaxy has checked that it is a number or a choice.
 
-    A number that can be tuned is only passed if it was changed, because numbers that are given are not tuned.
+    A box that may be empty is only passed if it is not. A number that can be tuned is only passed if it is not the one
+    that the form had, because numbers that are given are not tuned.
     """
-    value = f"$method_choice.numbers.{name}"
-    is_boolean = any(kind["type"] == "boolean" for kind in field["anyOf"])
-    if "follows" in field:
-        return f"#if str({value}) != ''\n{flag(name)} '{value}'\n#end if"
+    if isinstance(shown, bool):
+        return value
+    passed = f"{flag(name)} '{value}'"
+    if shown is None:
+        return f"#if str({value}) != ''\n{passed}\n#end if"
     if name in TUNED:
-        published = field["published_defaults"][method]
-        return f"#if float(str({value})) != {published!r}\n{flag(name)} '{value}'\n#end if"
-    return value if is_boolean else f"{flag(name)} '{value}'"
+        return f"#if float(str({value})) != {shown!r}\n{passed}\n#end if"
+    return passed
 
 
 def _choices(name: str, field: dict[str, Any]) -> list[str]:
@@ -423,7 +493,6 @@ def _text(name: str, field: dict[str, Any], kind: dict[str, Any], help_text: str
         attributes["optional"] = "true"
     attributes |= {"label": field["title"], "help": help_text}
     text = ElementTree.Element("param", attributes)
-    ElementTree.SubElement(text, "expand", macro="free_text")
     if required:
         ElementTree.SubElement(text, "validator", type="empty_field", message="This name is required.")
     if "pattern" in kind:
