@@ -419,8 +419,10 @@ def test_a_folder_is_whole_or_no_store_whenever_the_process_dies(former, new, tm
         claimed = found.pop(CLAIM, None) is not None
         if {".zgroup", "zarr.json"} & found.keys():
             assert found in (former, new)
+            assert there.exists() and there.size() == sum(map(len, found.values()))
         else:
             assert claimed or not found
+            assert not there.exists()
         done = bucket.changes_left >= 0
         # The next attempt is not kept from writing by what is left.
         bucket.changes_left = 10**6

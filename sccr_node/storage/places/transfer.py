@@ -374,6 +374,9 @@ class Place:
             inside = {key.removeprefix(self._inside): facts for key, facts in self._bucket.listing(self._inside)}
             # Some stores keep an empty object for a folder; a name that leads elsewhere is none of ours.
             found = {name: facts for name, facts in inside.items() if _is_plain(name)}
+            # While it is being written, or for ever if that was killed, a folder is not there yet.
+            if found.pop(CLAIM, None) is not None and found.keys().isdisjoint(_NODES):
+                return None
             return found or None
 
     def _fetch_objects(self, found: Mapping[str, Facts], to: Path, progress: Shown) -> None:
