@@ -288,12 +288,18 @@ def write_zarr(path: Path, adata: Any) -> None:
     noisy. Every version of AnnData reads version 2.
     """
     import anndata
+    import zarr
+    from anndata.io import write_elem
     from zarr.storage import MemoryStore
 
     files: dict[str, Any] = {}
-    with quiet(), anndata.settings.override(zarr_write_format=2, allow_write_nullable_strings=True):
+    store = MemoryStore(files)
+    with quiet(), anndata.settings.override(allow_write_nullable_strings=True):
+        # A group of ours: the version of those that anndata makes is a setting, which anndata 0.14 is to drop.
+        root = zarr.open_group(store, mode="w", zarr_format=2)
         with storable_elements():
-            anndata.io.write_zarr(MemoryStore(files), adata, convert_strings_to_categoricals=False)
+            write_elem(root, "/", adata)
+        zarr.consolidate_metadata(store)
     for name, content in files.items():
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)
