@@ -517,3 +517,11 @@ def test_names_stored_as_categories_are_read(tmp_path, suffix):
     (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
     with open_dataset(path) as data:
         assert data.n_cells == len(names) and data.cell_names.tolist() == names
+
+
+def test_the_layers_of_an_object_are_those_with_names():
+    """Since anndata 0.13, X is among them as None."""
+    assert wrap_anndata(plain(counts=counts())).keys("layers") == ["counts"]
+    assert wrap_anndata(plain(counts=counts()), "counts").keys("layers") == ["counts"]
+    with pytest.raises(InputProblem, match="its layers: 'counts'$"):
+        wrap_anndata(plain(counts=counts()), "other")
