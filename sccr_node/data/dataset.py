@@ -466,7 +466,7 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw
     try:
         matrix = open_matrix(element, name)
     except ValueError as error:
-        # A library's: a codec that it does not know (which numcodecs before 0.16 says in a plain one), JSON that is cut.
+        # A library's: a codec that it does not know (numcodecs before 0.16 raises a plain one), JSON that is cut.
         if type(error) is not ValueError or "codec not available" in str(error):
             raise
         raise InputProblem(f"cannot use {name} of {path}: {one_line(error)}") from error
