@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 DEMO := demo-output
 DOCS := .venv-docs
+# What make test-versions runs; .ci/run runs the locked set only, in make test.
+SETS ?= locked newest lowest
 
-.PHONY: help setup demo docs test test-platforms lint hooks faces changes lock campaign benchmark clean
+.PHONY: help setup demo docs test test-platforms test-versions lint hooks faces changes lock campaign benchmark clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
@@ -40,6 +42,9 @@ test: $(SETUP) lint  ## Run the tests
 test-platforms: $(SETUP)  ## Run the tests that need containers, Nextflow, Galaxy or a browser, and install those
 	$(BIN)/python -m pytest -m platform -n 2 --dist loadfile --durations 40
 
+test-versions: $(SETUP)  ## Run the tests on Python 3.11 as locked, on the newest Python and versions, on the lowest ones (an hour)
+	$(BIN)/python -m tools.versions $(SETS)
+
 lint: $(SETUP)  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,7 +60,6 @@ changes: $(SETUP)  ## Show what the next release will say in CHANGELOG.md
 	$(BIN)/towncrier build --draft
 
 lock: $(SETUP)  ## Resolve the dependencies again
-	$(BIN)/python -m pip install --quiet uv
 	PATH="$(abspath $(BIN)):$$PATH" containers/lock.sh
 
 campaign: $(SETUP)  ## End 1,000 runs, damage 20,000 inputs and 2,000 manifests, take stores away from 200 runs, and look for harm (hours)
@@ -68,4 +72,4 @@ benchmark: $(SETUP)  ## Compare the core with the published algorithm and MAGIC
 	$(BIN)/python tests/benchmarks/benchmark_core.py
 
 clean:  ## Remove what the other targets created
-	rm -rf $(VENV) $(DEMO) $(DOCS) docs/_build docs/reference/generated build dist
+	rm -rf $(VENV) .venv-versions $(DEMO) $(DOCS) docs/_build docs/reference/generated build dist

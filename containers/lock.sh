@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Update the lock files: one set of versions for every Python and platform, with hashes.
+# Update the lock files: one for every Python and platform, with hashes.
+#
+# A package whose newest versions no longer support the oldest Pythons has a line for each, with a marker: every Python
+# gets the newest versions that it can have, and there is still one file, one command, and one change to review.
 #
 # requirements.lock        what the image and the environments of the tests install (extras "full" and "cloud")
 # requirements-build.lock  what builds the wheel and the editable installation
@@ -13,8 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lock() {
   local file=$1
   shift
-  # fewest: one version for all Pythons, so that a host and the image can be compared byte for byte.
-  uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-annotate --python-version 3.11 \
+  uv pip compile --quiet --universal --fork-strategy requires-python --generate-hashes --no-annotate --python-version 3.11 \
     --custom-compile-command "make lock" "${upgrade[@]}" --output-file "$file" "$@"
 }
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import anndata as ad
 import pytest
+import yaml
 
+from sccr_node import __version__
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.methods import METHODS
 
@@ -147,3 +149,13 @@ def test_the_page_of_the_keys_has_all_of_them():
 def test_every_method_has_its_reference():
     page = " ".join(text_of("docs/references.md").split())
     assert [name for name, method in METHODS.items() if method.reference not in page] == []
+
+
+def test_the_citation_is_that_of_this_version_and_of_the_references():
+    citation = yaml.safe_load(text_of("CITATION.cff"))
+    assert citation["version"] == __version__
+    paper, page = citation["preferred-citation"], text_of("docs/references.md")
+    assert paper["title"] in " ".join(page.split())
+    assert f"]({paper['url']})" in page and f"]({paper['repository-code']})" in page
+    for person in citation["authors"] + paper["authors"]:
+        assert "orcid" not in person or re.fullmatch(r"https://orcid\.org/(\d{4}-){3}\d{3}[\dX]", person["orcid"])

@@ -7,7 +7,6 @@ import sys
 import traceback
 
 import click
-from click.utils import PacifyFlushWrapper
 
 from sccr_node import __version__
 from sccr_node.cli.groups import LazyGroup
@@ -70,8 +69,9 @@ def run(arguments: list[str]) -> int:
         last_words(message, UsageProblem.exit_code, as_json=manner.as_json)
         return UsageProblem.exit_code
     except SystemExit:
-        # Click's way out if the reader of the output has seen enough: 1, which would fail a pipeline.
-        if type(sys.stdout) is not PacifyFlushWrapper:
+        # Click's way out if the reader of the output has seen enough: 1, which would fail a pipeline. It wraps the
+        # streams then, and does not say so in any other way (its wrapper is private since Click 8.5).
+        if sys.stdout is streams[0]:
             raise
         sys.stdout, sys.stderr = streams
         mute(sys.stdout)

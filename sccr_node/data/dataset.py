@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -244,7 +244,7 @@ class Dataset:
             with reading(self.path, f"the columns of {slot}"):
                 return (self._obs if slot == "obs" else self._var).columns()
         if not self.is_stored:
-            return [str(key) for key in getattr(self.root, slot)]
+            return _keys_of(getattr(self.root, slot))
         with reading(self.path, slot):
             return sorted(str(key) for key in self._members(slot))
 
@@ -466,7 +466,8 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw
     try:
         matrix = open_matrix(element, name)
     except ValueError as error:
-        if type(error) is not ValueError:  # a library's: a codec that it does not know, JSON that is cut
+        # A library's: a codec that it does not know (numcodecs before 0.16 raises a plain one), JSON that is cut.
+        if type(error) is not ValueError or "codec not available" in str(error):
             raise
         raise InputProblem(f"cannot use {name} of {path}: {one_line(error)}") from error
     uns = root.get("uns")
@@ -563,14 +564,14 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:
         values = adata.X
         if values is None:
             raise InputProblem(
-                f"{path} has no X: choose a layer with layer=; its layers: {listing(list(adata.layers))}"
+                f"{path} has no X: choose a layer with layer=; its layers: {listing(_keys_of(adata.layers))}"
             )
     elif layer in adata.layers:
         values = adata.layers[layer]
     elif layer == RAW and adata.raw is not None:
         values = adata.raw.X
     else:
-        raise _no_layer(path, layer, list(adata.layers), adata.raw is not None)
+        raise _no_layer(path, layer, _keys_of(adata.layers), adata.raw is not None)
     try:
         matrix = _matrix_of(values, "X" if layer is None else f"layer {layer!r}")
     except ValueError as error:
@@ -580,6 +581,11 @@ def wrap_anndata(adata: Any, layer: str | None = None) -> Dataset:
     if not all(matrix.shape):
         raise InputProblem(f"{path} is empty: it has {_size(*matrix.shape)}")
     return Dataset(path, "anndata", layer, adata, matrix, MemoryTable(adata.obs), MemoryTable(adata.var))._as_logs()
+
+
+def _keys_of(mapping: Iterable[Any]) -> list[str]:
+    """Return the keys of a slot in memory; since anndata 0.13, None is one in ``layers`` and stands for ``X``."""
+    return [str(key) for key in mapping if key is not None]
 
 
 def _matrix_of(values: Any, name: str) -> Matrix:

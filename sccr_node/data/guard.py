@@ -48,9 +48,10 @@ def _reason(error: BaseException, path: Path) -> str:
             "it is stored in a way that this version of anndata does not know; write it with another version, or "
             "remove it"
         )
-    if codec := re.search(r"codec not available: \W*([\w.-]+)|Unknown codec: \W*([\w.-]+)", told):
+    # As numcodecs and zarr before 3.2, and zarr since then, say it.
+    if codec := re.search(r"(?:codec not available:|Unknown codec:|implementation for codec) \W*([\w.-]+)", told):
         return (
-            f"it is compressed with {codec[1] or codec[2]!r}, which is not installed here; install a package with this "
+            f"it is compressed with {codec[1]!r}, which is not installed here; install a package with this "
             "codec for zarr, or write the store with another compression"
         )
     if re.search("filter|plugin", told) and (filters := _missing_filters(path)):

@@ -167,8 +167,9 @@ class MatrixText:
                             f"cannot read {self.path}: it has an entry in {name} {wrong}, but its {name}s are numbered "
                             f"from 1 to {side}; create the file again"
                         )
-                    place -= 1
-                yield *places, piece["value"].to_numpy() if self.header.has_values else np.ones(len(piece))
+                # The places are not counted from 0 in place: what pandas 3 gives is read-only.
+                values = piece["value"].to_numpy() if self.header.has_values else np.ones(len(piece))
+                yield *(place - 1 for place in places), values
         except pd.errors.EmptyDataError:
             return
         except (ValueError, OverflowError, pd.errors.ParserWarning) as error:

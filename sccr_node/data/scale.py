@@ -212,9 +212,9 @@ class Support:
         """Describe the evidence, and in how many cells it was found."""
         if self.by_totals and self.totals is not None:
             same = np.abs(self.totals - 1) <= _ONE_DEPTH
-            return f"{_of_all(same.sum(), len(same))} have the same total"
+            return f"{_of_all(int(same.sum()), len(same))} have the same total"
         assert self.multiples is not None and self.proving is not None
-        cells = _of_all(self.proving.sum(), self.multiples.telling.sum())
+        cells = _of_all(int(self.proving.sum()), int(self.multiples.telling.sum()))
         return f"the values of a cell are 1, 2, 3 … times its smallest, as those of counts are, in {cells}"
 
 

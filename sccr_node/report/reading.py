@@ -144,7 +144,7 @@ def _column_grouping(data: Dataset, name: str, notes: list[str]) -> tuple[str, N
     column = data.obs_column(name)
     if column.isna().all():
         notes.append(f"Cells coloured by {name}: the column has no value for any cell.")
-    names = column.astype(str).to_numpy(dtype=object)
+    names = column.astype(str).to_numpy(dtype=object, copy=True)
     names[column.isna().to_numpy()] = None
     return name, names
 

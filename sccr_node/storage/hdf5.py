@@ -20,7 +20,7 @@ from sccr_node.errors import InputProblem
 from sccr_node.runtime import signals
 from sccr_node.runtime.standins import read_through
 from sccr_node.storage.copying import copy_file
-from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet, storable_elements
+from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet, write_anndata
 from sccr_node.storage.targets import Target
 
 FILTERS = {
@@ -457,17 +457,11 @@ class CarefulFile(io.RawIOBase):
 
 def write_h5ad(path: Path, adata: Any) -> None:
     """Write an AnnData object as it is (strings stay strings) to an existing HDF5 file of ours."""
-    import anndata
-    from anndata.io import write_elem
-
     # Not AnnData.write_h5ad: it locks the file, which is already locked for staging, and can crash on a full disk.
     file = CarefulFile(path)
     try:
-        with quiet(), anndata.settings.override(allow_write_nullable_strings=True), h5py.File(file, "w") as root:
-            with storable_elements():
-                write_elem(root, "/", adata, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
-            if adata.raw is None:
-                root.pop("raw", None)  # stored as "null", which anndata before 0.12 cannot read
+        with h5py.File(file, "w") as root:
+            write_anndata(root, adata, compression="gzip", compression_opts=1)
     finally:
         file.close()
     if file.failure is not None:

@@ -539,22 +539,38 @@ def storable(value: Any) -> Any:
     return value
 
 
-@contextmanager
-def storable_elements() -> Iterator[None]:
-    """Turn what anndata raises if an element cannot be written into one line that names the element.
+def write_anndata(root: Any, adata: Any, **options: Any) -> None:
+    """Write an AnnData object as it is (strings stay strings) to the root of an empty store.
+
+    Parameters
+    ----------
+    root
+        The root, as h5py or zarr opens it.
+    adata
+        The object.
+    options
+        How datasets are written.
 
     Raises
     ------
     InputProblem
-        An element of the data cannot be stored.
+        An element of the data cannot be stored; the line names it.
     """
+    import anndata
+    from anndata.io import write_elem
+
     try:
-        yield
+        with quiet(), anndata.settings.override(allow_write_nullable_strings=True):
+            write_elem(root, "/", adata, dataset_kwargs=options)
     except (TypeError, ValueError, NotImplementedError) as error:
         told = "\n".join([str(error), *getattr(error, "__notes__", ())])
         key = re.search(r"writing key '([^']+)' of .* to (\S+)", told)
         what = f"{key[2].strip('/')}/{key[1]}".strip("/") if key else "an element of the data"
         raise InputProblem(f"cannot write the data: {what} cannot be stored ({told.splitlines()[0]})") from error
+    # What is not there is stored as "null": raw, which anndata before 0.12 cannot read, and by anndata 0.12.0 X too.
+    for name in ("X", "raw"):
+        if getattr(adata, name) is None and name in root:
+            del root[name]
 
 
 @contextmanager

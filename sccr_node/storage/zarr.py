@@ -15,7 +15,7 @@ import numpy as np
 
 from sccr_node.errors import InputProblem
 from sccr_node.storage.copying import copy_tree, tree
-from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet, storable_elements
+from sccr_node.storage.store import Appender, GrowingArray, StoreFormat, is_text, quiet, write_anndata
 from sccr_node.storage.targets import METADATA, StoreTarget, Target, has_zarr_group
 
 MOST_CHUNKS = 2**22
@@ -287,13 +287,15 @@ def write_zarr(path: Path, adata: Any) -> None:
     The store is made in memory first: zarr writes to disk from many tasks, which a full disk leaves unfinished and
     noisy. Every version of AnnData reads version 2.
     """
-    import anndata
+    import zarr
     from zarr.storage import MemoryStore
 
     files: dict[str, Any] = {}
-    with quiet(), anndata.settings.override(zarr_write_format=2, allow_write_nullable_strings=True):
-        with storable_elements():
-            anndata.io.write_zarr(MemoryStore(files), adata, convert_strings_to_categoricals=False)
+    store = MemoryStore(files)
+    # A group of ours: the version of those that anndata makes is a setting, which anndata 0.14 is to drop.
+    write_anndata(zarr.open_group(store, mode="w", zarr_format=2), adata)
+    with quiet():
+        zarr.consolidate_metadata(store)
     for name, content in files.items():
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ def test_blocks_follow_chunks_and_sizes_not_the_threads(tmp_path):
 
 
 def test_blocks_are_streamed(tmp_path):
-    matrix = sparse.random(400, 50, 0.3, "csr", np.float32, rng=np.random.default_rng(0))
+    matrix = sparse.random(400, 50, 0.3, "csr", np.float32, np.random.default_rng(0))
     with open_dataset(write(plain(matrix), tmp_path / "in.h5ad")) as data:
         sizes = [block.data.nbytes + block.indices.nbytes for _, block in data.blocks(max_bytes=4000)]
         assert len(sizes) > 5
@@ -498,7 +498,7 @@ def test_the_main_matrix_is_not_a_layer(tmp_path, refused):
 @pytest.mark.parametrize("shape", [(1000, 50), (3, 7), (0, 5), (5, 0), (200, 3000)])
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
 def test_the_transpose_in_scratch_is_scipys(shape, dtype):
-    stored = sparse.random(*shape, 0.1, "csc", rng=np.random.default_rng(1))
+    stored = sparse.random(*shape, 0.1, "csc", None, np.random.default_rng(1))
     stored.data = np.ceil(stored.data * 100).astype(dtype)
     columns = CsrMatrix(stored.data, stored.indices, stored.indptr, shape[::-1])
     for n_entries in (7, 100, 10**6):
@@ -517,3 +517,11 @@ def test_names_stored_as_categories_are_read(tmp_path, suffix):
     (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
     with open_dataset(path) as data:
         assert data.n_cells == len(names) and data.cell_names.tolist() == names
+
+
+def test_the_layers_of_an_object_are_those_with_names():
+    """Since anndata 0.13, X is among them as None."""
+    assert wrap_anndata(plain(counts=counts())).keys("layers") == ["counts"]
+    assert wrap_anndata(plain(counts=counts()), "counts").keys("layers") == ["counts"]
+    with pytest.raises(InputProblem, match="its layers: 'counts'$"):
+        wrap_anndata(plain(counts=counts()), "other")

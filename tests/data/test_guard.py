@@ -126,6 +126,10 @@ def test_a_cut_description_is_damage(tmp_path):
         (ValueError("cannot reshape array of size 3 into shape (10,)"), InputProblem, "damaged or incomplete"),
         (KeyError("Unable to synchronously open object (object 'a' doesn't exist)"), InputProblem, "not stored as"),
         (TypeError("a"), InputProblem, "not stored as expected"),
+        # numcodecs; zarr before 3.2; zarr since then
+        (ValueError("codec not available: 'jpegxl'"), InputProblem, "compressed with 'jpegxl', which is not installed"),
+        (KeyError("Unknown codec: 'jpegxl'"), InputProblem, "compressed with 'jpegxl', which is not installed"),
+        (ValueError("An implementation for codec 'jpegxl' is not …"), InputProblem, "compressed with 'jpegxl'"),
         (OSError(errno.ENOENT, "gone"), InputMissing, "no such file"),
         (OSError(errno.ESTALE, "stale"), NotEnoughResources, "the file system failed"),
     ],

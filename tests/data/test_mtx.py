@@ -128,7 +128,7 @@ def test_errors_of_the_system_are_not_taken_for_bad_lines(tmp_path):
 
 
 def test_reading_requires_little_more_than_the_matrix(tmp_path):
-    matrix = sparse.random(3000, 2000, 0.25, "csr", np.float32, rng=np.random.default_rng(0))
+    matrix = sparse.random(3000, 2000, 0.25, "csr", np.float32, np.random.default_rng(0))
     matrix.data = np.ceil(matrix.data * 9)
     path = tmp_path / "matrix.mtx.gz"
     with gzip.open(path, "wb", 1) as file:

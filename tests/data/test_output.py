@@ -59,7 +59,7 @@ def additions(seed: int = 0, n_cells: int = N_CELLS, n_genes: int = N_GENES) -> 
     rng = np.random.default_rng(seed)
     layer = rng.random((n_cells, n_genes), dtype=np.float32)
     layer[layer < 0.6] = 0
-    relations = sparse.random(n_genes, n_genes, 0.2, "csr", np.float32, rng=rng)
+    relations = sparse.random(n_genes, n_genes, 0.2, "csr", np.float32, rng)
     return {
         "layer": layer,
         "embedding": rng.random((n_cells, 3), dtype=np.float32),

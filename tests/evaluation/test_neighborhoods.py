@@ -34,7 +34,7 @@ def test_ties_go_to_the_lower_index_and_threads_do_not_matter():
 
 def test_prediction_error_equals_the_transcription():
     rng = np.random.default_rng(2)
-    truth = sparse.random(600, 30, 0.3, format="csr", rng=rng)
+    truth = sparse.random(600, 30, 0.3, "csr", None, rng)
     neighbors = nearest(points(2, 600), 7, Workspace(2))
     dense = truth.toarray()
     expected = ((dense[neighbors].mean(axis=1) - dense) ** 2).mean()

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from container_tools import (
     CERTIFICATES,
+    REPOSITORY,
     Apptainer,
     Podman,
     copy_of_what_images_are_built_from,
@@ -19,6 +21,17 @@ from container_tools import (
     key_of,
     set_up,
 )
+
+
+@pytest.fixture(scope="session")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the locked build tools, and nothing of the project."""
+    folder = tmp_path_factory.mktemp("builder")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    lock = REPOSITORY / "requirements-build.lock"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock], check=True)
+    return python
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """What the platform tests share: setting platforms up, what images are built from, running containers."""
 
 import hashlib
-import re
 import shutil
 import subprocess
 import sys
@@ -85,6 +84,10 @@ class Podman:
         """Run a command in a new container of the image, hardened unless other options are given."""
         return self("run", "--rm", *options, self.image, *command)
 
+    def python(self) -> str:
+        """Return the version of the image's Python."""
+        return self.output("/opt/sccr/bin/python", "-c", "import platform; print(platform.python_version())").strip()
+
     def output(self, *command: object, options: tuple[object, ...] = HARDENED) -> str:
         """Return what a command in a container prints, which has to succeed."""
         done = self.run(*command, options=options)
@@ -115,9 +118,3 @@ class Apptainer:
 def host_sccr() -> str:
     """The command of the environment that runs the tests."""
     return str(Path(sys.executable).with_name("sccr"))
-
-
-def locked_versions() -> dict[str, str]:
-    """Return the versions that the image's lock file names."""
-    lock = (REPOSITORY / "requirements.lock").read_text()
-    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^ ;]+)", lock, re.MULTILINE))

@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from container_tools import HARDENED, REPOSITORY, Apptainer, Podman, host_sccr, locked_versions
+from container_tools import HARDENED, REPOSITORY, Apptainer, Podman, host_sccr
+
+from tests.support.locks import locked_versions
 
 pytestmark = pytest.mark.platform
 
@@ -40,14 +42,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def host_result(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The checksum of what the host's own environment makes of the real data; it has to hold the locked versions."""
-    for name, locked in locked_versions().items():
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            continue  # of another platform
-        assert installed == locked, f"{name} is {installed} here and {locked} in requirements.lock: make setup anew"
+def host_result(podman: Podman, data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The checksum of what the host's own environment makes of the real data; it has to hold the image's versions."""
+    python = podman.python()
+    for name, locked in locked_versions("requirements.lock", python).items():
+        installed = version(name)
+        expected = f"{locked} in requirements.lock for Python {python}, the image's"
+        assert installed == locked, f"{name} is {installed} here and {expected}: make setup anew, with such a Python"
     output = tmp_path_factory.mktemp("host") / "imputed.h5ad"
     subprocess.run([host_sccr(), "impute", "--quiet", data, output], check=True)
     return sha256(output)
@@ -112,7 +113,8 @@ def test_the_packages_of_the_image_are_the_locked_ones(podman: Podman) -> None:
         "for found in distributions(): print(found.name.lower().replace('_', '-').replace('.', '-'), found.version)"
     )
     installed = dict(line.split() for line in podman.output("/opt/sccr/bin/python", "-c", script).splitlines())
-    assert installed.items() - locked_versions().items() == {("sccr-node", version("sccr-node"))}
+    locked = locked_versions("requirements.lock", podman.python())
+    assert installed.items() - locked.items() == {("sccr-node", version("sccr-node"))}
 
 
 def test_the_image_holds_the_sources_as_they_are_now(podman: Podman, build_context: Path) -> None:

@@ -25,17 +25,6 @@ CONDA_NAMES = {"pyyaml": "pyyaml", "igraph": "python-igraph"}
 
 
 @pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with what the recipe's host section has, and nothing of the project."""
-    folder = tmp_path_factory.mktemp("builder")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    lock = REPOSITORY / "requirements-build.lock"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock], check=True)
-    return python
-
-
-@pytest.fixture(scope="module")
 def recipe(builder: Path) -> dict[str, Any]:
     template = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(
         (REPOSITORY / "conda" / "recipe" / "meta.yaml").read_text()

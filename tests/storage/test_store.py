@@ -18,7 +18,7 @@ from sccr_node.storage.formats import FORMATS
 from sccr_node.storage.hdf5 import FORMAT, CarefulFile, Hdf5Appender, deflated_by_plane, write_h5ad
 from sccr_node.storage.store import storable
 from sccr_node.storage.zarr import ZarrFormat, is_consolidated, write_zarr
-from tests.support.inputs import plain, rich
+from tests.support.inputs import counts, plain, rich
 from tests.support.inputs import write_zarr as write_zarr_store
 from tests.support.trees import assert_same
 
@@ -123,6 +123,21 @@ def test_whole_objects_are_written_as_they_are(tmp_path, kind):
         for each in (adata, result):  # their strings come back in another type from zarr
             assert [score for _, score in each.uns.pop("ranks").tolist()] == [1.5, 2.5]
     assert_same(result, adata)
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_what_an_object_lacks_is_not_stored(tmp_path, kind):
+    """Some versions of anndata store null in its place, which older ones cannot read."""
+    adata = plain(counts=counts())
+    del adata.X
+    path = tmp_path / f"out.{kind}"
+    if kind == "h5ad":
+        path.touch()
+    write_h5ad(path, adata) if kind == "h5ad" else write_zarr(path, adata)
+    with (FORMAT if kind == "h5ad" else ZarrFormat()).opened(path) as root:
+        assert not {"X", "raw"} & set(root) and set(root["layers"]) == {"counts"}
+    if kind == "zarr":
+        assert not {"X/.zarray", "raw/.zarray"} & json.loads((path / ".zmetadata").read_text())["metadata"].keys()
 
 
 def test_consolidated_stores_are_recognised(tmp_path):
@@ -294,7 +309,7 @@ def test_chunks_in_folders_are_read(tmp_path):
         np.testing.assert_array_equal(root["x"][...], np.arange(16).reshape(4, 4))
 
 
-@pytest.mark.parametrize(("version", "file"), [(2, "obs/_index/.zarray"), (3, "obs/_index/zarr.json")])
+@pytest.mark.parametrize(("version", "file"), [(2, "X/data/.zarray"), (3, "X/data/zarr.json")])
 @pytest.mark.parametrize("shape", [[10**12], 10**12])
 def test_an_array_of_more_chunks_than_can_be_right(tmp_path, version, file, shape):
     """Zarr would fill in what is missing, for hours."""
@@ -302,7 +317,7 @@ def test_an_array_of_more_chunks_than_can_be_right(tmp_path, version, file, shap
     write_zarr_store(path, plain(), version)
     about = json.loads((path / file).read_text())
     (path / file).write_text(json.dumps({**about, "shape": shape}))
-    with pytest.raises(InputProblem, match="obs/_index: its metadata say that it has .* chunks"):
+    with pytest.raises(InputProblem, match="X/data: its metadata say that it has .* chunks"):
         with ZarrFormat().opened(path):
             pass
 

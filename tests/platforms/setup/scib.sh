@@ -10,7 +10,7 @@ requirement=scib-metrics==0.5.10
 environment() {
   local constraints=$1/constraints.txt
   "$python" -m venv "$1"
-  grep -oE '^[A-Za-z0-9_.-]+==[^ ;]+' "$lock" >"$constraints"
+  sed -nE 's/^([A-Za-z0-9_.-]+==.*) \\$/\1/p' "$lock" >"$constraints"
   echo "$below" >"$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/below.pth"
   nice -n 10 "$1/bin/python" -m pip install --quiet --disable-pip-version-check -c "$constraints" "$requirement"
   rm -rf "$1"/lib/python3*/site-packages/tests  # one of its dependencies installs its tests under this name
