@@ -24,17 +24,18 @@ from pathlib import Path
 from tests.platforms.container_tools import set_up
 from tests.platforms.store_servers import Azurite, FakeGCS, SeaweedFS
 
-DEAF_SECONDS = 30.0
+DEAF_SECONDS = 60.0
 """Longer than all attempts of a run together, and than the grace that a command gives itself."""
 
 PROGRAM = """
 import sys
 from sccr_node.__main__ import main
-from sccr_node.storage.places import transfer
+from sccr_node.storage.places import bucket, transfer
 transfer.WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)
+bucket.ANSWER_SECONDS_OF_A_STORE = 5  # the clients, which take it, are not imported yet
 sys.exit(main())
 """
-"""``sccr``, but with shorter waits between its attempts."""
+"""``sccr``, but with shorter waits between its attempts, and for a server that is back and still silent."""
 
 EVENTS = {
     "s3": ("killed", "killed, back", "cut", "cut, back", "SIGTERM", "SIGKILL"),
