@@ -20,6 +20,7 @@ from sccr_node.contract.methods import CLUSTERED_FROM, DEFAULT_METHOD, METHODS, 
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
 from sccr_node.contract.tune import TUNABLE, TUNED, TuneParameters
 from sccr_node.evaluation import analyses
+from tools.faces import plain
 
 MODELS: dict[str, type[Parameters]] = {
     "impute": ImputeParameters,
@@ -472,7 +473,7 @@ def _numeric(
     for bound, attribute in (("minimum", "min"), ("exclusiveMinimum", "min"), ("maximum", "max")):
         # Galaxy draws a slider between two bounds, which is useless if the upper one only keeps a number in its type.
         if bound in kind and kind[bound] <= HIGHEST_SLIDER:
-            attributes[attribute] = _written(kind[bound])
+            attributes[attribute] = _written(plain(kind[bound]))
     attributes["value"] = value
     if not value:
         attributes["optional"] = "true"
@@ -482,7 +483,7 @@ def _numeric(
         check = ElementTree.SubElement(numeric, "validator", type="in_range", message="The number must be above 0.")
         for bound, attribute in (("exclusiveMinimum", "min"), ("exclusiveMaximum", "max")):
             if bound in kind:
-                check.attrib |= {attribute: _written(kind[bound]), f"exclude_{attribute}": "true"}
+                check.attrib |= {attribute: _written(plain(kind[bound])), f"exclude_{attribute}": "true"}
     return numeric
 
 

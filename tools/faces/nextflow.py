@@ -27,6 +27,7 @@ from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.contract.schemas import REPOSITORY
 from sccr_node.contract.shared import GENE_CHOICES, Parameters, PreparationParameters
 from sccr_node.contract.tune import TuneParameters
+from tools.faces import plain
 
 if TYPE_CHECKING:
     Imputation = str
@@ -325,14 +326,14 @@ def property_of(name: str) -> dict[str, Any]:
         body["pattern"] = f"^({'|'.join(words)})$"
         expected = " or ".join([*words, "a number"])
         for choice in alternatives:
-            body.update({key: value for key, value in choice.items() if key in BOUNDS})
+            body.update({key: choice[key] for key in BOUNDS if key in choice})
     schema: dict[str, Any] = {"type": body["type"]}
     if own and field.default is not None:
         schema["default"] = field.default
     schema["description"] = body["description"]
     for key in ("enum", *BOUNDS, "pattern"):
         if key in body:
-            schema[key] = body[key]
+            schema[key] = plain(body[key]) if key in BOUNDS else body[key]
     if name == "input":
         schema.update(
             {"format": "file-path", "exists": True, "mimetype": "text/csv", "schema": "assets/schema_input.json"}
