@@ -377,11 +377,11 @@ def _with_cells(
         progress("embed cells", 0.0)
     # One thread: few cells are plotted, and sccr report has no --threads option to respect.
     unimputed = components_of(sparse.csr_matrix(expression), N_COMPONENTS, threads=1)
-    technique, places_before, places_after = lay_out(unimputed, components)
+    layout = lay_out(unimputed, components, progress)
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
     if not groupings:
-        title, clusters = find_clusters(components)
-        groupings = [replace(_grouping_of_codes(title, clusters), found_here=True)]
+        clusters = find_clusters(components, layout.graph)
+        groupings = [replace(_grouping_of_codes(clusters.title, clusters.codes), found_here=True)]
     if progress is not None:
         progress("embed cells", 1.0)
     markers = None
@@ -395,7 +395,7 @@ def _with_cells(
         content,
         n_drawn=len(drawn),
         groupings=groupings,
-        embedding=Embedding(technique, places_before, places_after),
+        embedding=Embedding(layout.technique, layout.before, layout.after),
         small_groups=[] if groupings[0].found_here else _small_groups(labels[0][1], drawn, unimputed, components),
         markers=markers,
     )
