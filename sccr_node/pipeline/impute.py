@@ -159,12 +159,14 @@ def produce(
                 command=command,
                 clock=clock,
             )
-            texts = beside.compose(output, record, Result.of_run(plan.data, plan.keys, imputation), console)
+            texts = beside.compose(output, record, Result.of_run(plan.data, plan.keys, imputation), console, clock)
         publish(copy, texts, force=asked.force)
         if plan.checkpoints is not None:
             plan.checkpoints.remove()
     keys = ", ".join("/".join(key) for key in plan.keys.all())
-    console.say(f"wrote {output} in {clock.elapsed:.1f} s: {keys}")
+    # What the record and the report say, if there are any.
+    seconds = clock.elapsed if record is None else record.resources.total_seconds
+    console.say(f"wrote {output} in {seconds:.1f} s: {keys}")
     if beside.paths:
         console.say(f"also wrote {', '.join(map(str, beside.paths))}")
     return record
