@@ -70,9 +70,9 @@ def report_file(
     with staged_texts(texts, replace=asked.force) as staged:
         commit_all(staged)
     if output is not None:
-        console.say(f"wrote {output}")
+        console.say(f"wrote {output}", output=str(output))
     if folder is not None:
-        console.say(f"wrote MultiQC content to {folder}")
+        console.say(f"wrote MultiQC content to {folder}", output=str(folder))
 
 
 def report_page(result: Result, *, sample: str, label_key: str | None, batch_key: str | None, console: Console) -> str:

@@ -278,6 +278,18 @@ def test_log_record_and_report_say_the_same_time(counts, tmp_path, sccr):
     assert f"The run took {shown} on" in page and '<th scope="row">report</th>' in page
 
 
+def test_a_short_run_says_what_it_found_and_not_what_it_passed_through(counts, tmp_path, sccr):
+    _, _, said = sccr("impute", counts, tmp_path / "out.h5ad")
+    assert len(said.splitlines()) <= 9 and "…" not in said
+    code, _, said = sccr("impute", counts, tmp_path / "again.h5ad", "--log-format", "json")
+    lines = [json.loads(line) for line in said.splitlines()]
+    stages = [line["stage"] for line in lines if "stage" in line]
+    assert code == 0 and {"scan", "denoising: propagation", "principal components"} <= set(stages)
+    told = {name: line[name] for line in lines for name in line}
+    assert told["n_cells"] == 150 and told["memory_bytes"] > 0 and told["estimated_seconds"] >= 0
+    assert told["output"] == str(tmp_path / "again.h5ad") and "layers/sccr" in told["keys"]
+
+
 @pytest.mark.parametrize("source", ["h5ad", "zarr"])
 @pytest.mark.parametrize("target", ["h5ad", "zarr"])
 def test_every_pair_of_formats(counts, tmp_path, source, target):
