@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
 SETUP := $(VENV)/.set-up
 DEMO := demo-output
 DOCS := .venv-docs
@@ -13,17 +14,26 @@ SETS ?= locked newest lowest
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 18
 
-setup: $(SETUP)  ## Set up a virtual environment with the locked dependencies and the project
+setup: $(SETUP)  ## Set up a virtual environment for the tests, with locked dependencies and the project
 
-$(SETUP): pyproject.toml hatch_build.py requirements-test.lock sccr_node/numerics/kernels.c sccr_node/runtime/watchdog.c
+# The environment is set up in two stages: what sccr needs to run, and what the tests and tools add to it. The first is
+# all that the demonstration needs; pip shows its progress there, because somebody is waiting for it.
+$(RUNTIME): pyproject.toml hatch_build.py requirements.lock sccr_node/numerics/kernels.c sccr_node/runtime/watchdog.c
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
-	$(PYTHON) -m venv $(VENV)
+# One line, for the clock. Built in isolation, so that the build hook can request a C compiler from PyPI if there is none.
+	@begin=$$(date +%s) \
+		&& echo "Installing sccr and what it needs to run into $(VENV): a few minutes the first time." \
+		&& $(PYTHON) -m venv $(VENV) \
+		&& $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock \
+		&& $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable . \
+		&& touch $@ \
+		&& echo "Installed in $$(($$(date +%s) - begin)) s."
+
+$(SETUP): $(RUNTIME) requirements-test.lock
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock
-# Built in isolation, so that the build hook can request a C compiler from PyPI if the machine has none.
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: $(SETUP)  ## Simulate the demo data, impute it, and compare with the known truth
+demo: $(RUNTIME)  ## Impute simulated data and mouse lungs: compare with the known truth, write a report and a verdict
 	$(BIN)/python -m tools.demo $(DEMO)
 
 docs: $(DOCS)/.set-up  ## Build the documentation site in docs/_build/html, and run its tutorials

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Arguments after the command's name (default: those of the process). A caller who passes them carries on
         after the command, so its signal handlers are restored.
     """
+    begin = time.monotonic()
     words = sys.argv[1:] if arguments is None else list(arguments)
     if arguments is None and "--debug" not in words:
         silence_libraries()
@@ -30,14 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         message = f"{interruption}; {interruption.left}"
         as_json = "--log-format=json" in words or "json" in words
-        last_words(message, interruption.exit_code, as_json=as_json, prefix="sccr: ")
+        seconds = time.monotonic() - begin
+        last_words(message, interruption.exit_code, as_json=as_json, seconds=seconds, prefix="sccr: ")
 
     try:
         return watched_run(words, farewell, to_the_end=arguments is None)
     except NotEnoughResources as failure:
         from sccr_node.runtime.console import last_words
 
-        last_words(str(failure), failure.exit_code, as_json=False)
+        last_words(str(failure), failure.exit_code, as_json=False, seconds=time.monotonic() - begin)
         return failure.exit_code
 
 

@@ -66,7 +66,7 @@ def run(arguments: list[str]) -> int:
         context = getattr(problem, "ctx", None)
         where = context.command_path if context is not None else "sccr"
         message = f"{_told(problem).removesuffix('.')} (see {where} --help)"
-        last_words(message, UsageProblem.exit_code, as_json=manner.as_json)
+        last_words(message, UsageProblem.exit_code, as_json=manner.as_json, seconds=manner.seconds)
         return UsageProblem.exit_code
     except SystemExit:
         # Click's way out if the reader of the output has seen enough: 1, which would fail a pipeline. It wraps the
@@ -82,7 +82,11 @@ def run(arguments: list[str]) -> int:
         return 0
     except signals.Interrupted as interruption:
         last_words(
-            f"{interruption}; {interruption.left}", interruption.exit_code, as_json=manner.as_json, prefix="sccr: "
+            f"{interruption}; {interruption.left}",
+            interruption.exit_code,
+            as_json=manner.as_json,
+            seconds=manner.seconds,
+            prefix="sccr: ",
         )
         return interruption.exit_code
     except Exception as failure:  # noqa: BLE001 - the last resort: users get one line, not a traceback
@@ -92,7 +96,7 @@ def run(arguments: list[str]) -> int:
             mute(sys.stdout)
             failure = OutputProblem("cannot write standard output: it is closed")
         message, exit_code = meaning_of(failure)
-        last_words(message, exit_code, as_json=manner.as_json)
+        last_words(message, exit_code, as_json=manner.as_json, seconds=manner.seconds)
         return exit_code
 
 

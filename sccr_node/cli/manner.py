@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,12 @@ class Manner:
     debug: bool
     arguments: tuple[str, ...] = ()
     """Those after the command's name: not always the process's, whose program may have called the command."""
+    begin: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the command began."""
+        return time.monotonic() - self.begin
 
     @classmethod
     def of(cls, arguments: list[str]) -> Manner:

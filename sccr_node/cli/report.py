@@ -32,8 +32,8 @@ OPTIONS = (
         "file."
     ),
     epilog=(
-        "Cells are plotted by UMAP if umap-learn is installed (pip install 'sccr-node[full]'), otherwise by principal "
-        "components."
+        "Without --label-key, clusters are found in the imputed data: by Leiden if scanpy is installed (pip install "
+        "'sccr-node[full]'), otherwise by k-means."
     ),
 )
 def report(

@@ -116,7 +116,7 @@ def _top_variance(summary: MatrixSummary, n_top_genes: int, scale: Scale) -> Gen
     findings = []
     if n_top_genes > len(ranking):
         few = f"{n_top_genes:,} genes were requested, but there are only {len(ranking):,}: all are imputed"
-        findings.append(Finding(few))
+        findings.append(Finding(few, fields={"n_genes_requested": n_top_genes, "n_genes": len(ranking)}))
     elif scale == "log1p":
         findings.append(
             Finding("genes were selected by the variance of their log1p values, because the input contains logarithms")
@@ -231,7 +231,7 @@ def _listed(
             f"{n_unknown} in the gene list "
             f"{plural(len(unknown), 'is', 'are')} not in the data and skipped: {listing(unknown, 5)}{hint}"
         )
-        findings.append(Finding(skipped, warning=True))
+        findings.append(Finding(skipped, warning=True, fields={"n_genes_skipped": len(unknown)}))
     chosen: list[int] = []
     n_ambiguous = 0
     for name, number in found:

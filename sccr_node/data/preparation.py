@@ -197,7 +197,7 @@ class Preparation:
         """Counts or logarithms."""
         return self.scaling.scale
 
-    def headline(self) -> str:
+    def headline(self) -> Finding:
         """Describe the matrix in one line."""
         return self.summary.headline()
 
@@ -324,7 +324,7 @@ def decide_values(
 def of_values(data: Dataset, scaling: Scaling, *, any_scale: bool = False) -> list[Finding]:
     """Return what a reader should know about the values and the names, before genes are selected."""
     return [
-        Finding(f"input treated as {scaling.scale}: {scaling.reason}"),
+        Finding(f"input treated as {scaling.scale}: {scaling.reason}", fields={"scale": scaling.scale}),
         *(Finding(warning, warning=True) for warning in scaling.warnings),
         *(_of_counts_elsewhere(data) if scaling.scale == "log1p" and not any_scale else []),
         *(Finding(note, warning=True) for note in data.notes),

@@ -303,7 +303,11 @@ def simulate_file(output_path: Path, params: SimulateParameters, *, console: Con
     console.say(
         f"wrote {output_path}: {params.n_cells:,} cells × {params.n_genes:,} genes, "
         f"{quantity(params.n_types, 'cell type')}, {quantity(params.n_batches, 'batch', 'batches')}, {lost:.1%} of the "
-        "expressed entries lost"
+        "expressed entries lost",
+        output=str(output_path),
+        n_cells=params.n_cells,
+        n_genes=params.n_genes,
+        lost=round(lost, 6),
     )
 
 

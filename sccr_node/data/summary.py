@@ -11,7 +11,7 @@ import numpy as np
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.matrix import pieces
-from sccr_node.runtime.console import Progress
+from sccr_node.runtime.console import Finding, Progress
 
 # Results are stored as float32, and sums of squares of larger values could overflow even float64.
 LARGEST_VALUE = float(np.finfo(np.float32).max)
@@ -104,10 +104,17 @@ class MatrixSummary:
         """Whether the values are integers but for the rounding of float arithmetic."""
         return not self.fraction.n
 
-    def headline(self) -> str:
+    @property
+    def zeros(self) -> float:
+        """Share of zeros."""
+        return 1 - self.n_nonzeros / (self.n_cells * self.n_genes)
+
+    def headline(self) -> Finding:
         """Describe the matrix in one line."""
-        zeros = 1 - self.n_nonzeros / (self.n_cells * self.n_genes)
-        return f"{self.source}: {self.n_cells:,} cells × {self.n_genes:,} genes, {zeros:.1%} zeros"
+        return Finding(
+            f"{self.source}: {self.n_cells:,} cells × {self.n_genes:,} genes, {self.zeros:.1%} zeros",
+            fields={"n_cells": self.n_cells, "n_genes": self.n_genes, "zeros": round(self.zeros, 6)},
+        )
 
 
 def scan(

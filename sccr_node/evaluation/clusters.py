@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.runtime.numba_cache import use_compiled_functions
+from sccr_node.runtime.numba_cache import prepare_numba, use_compiled_functions
 
 Labels = NDArray[np.int64]
 
@@ -97,7 +97,7 @@ def leiden(graph: Any, resolution: float, *, seed: int) -> Labels:
     seed
         Seed of the order in which cells are moved.
     """
-    use_compiled_functions()
+    prepare_numba()  # the graph is given: nothing has to be compiled
     import anndata as ad
     import scanpy as sc
 

@@ -118,7 +118,16 @@ class Tuning:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """The verdicts as findings; advice against imputing is a warning."""
-        return tuple(Finding(verdict.text, warning=ANSWERS[verdict.answer].warns) for verdict in self.verdicts)
+        values, cells = self.verdicts
+        told = {"explained": self.choice.chosen.explained}, {"neighbors_change": self.neighborhoods.change}
+        return tuple(
+            Finding(
+                verdict.text,
+                warning=ANSWERS[verdict.answer].warns,
+                fields={"question": question, "verdict": verdict.answer} | numbers,
+            )
+            for question, verdict, numbers in zip(("values", "neighborhoods"), (values, cells), told, strict=True)
+        )
 
     def __repr__(self) -> str:
         """Return the parameters and the verdicts, to read; all settings tried are in ``rows``."""

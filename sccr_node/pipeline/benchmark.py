@@ -251,7 +251,8 @@ def _rows(runs: list[Run], inputs: Inputs, journal: Journal, console: Console) -
     """Do the runs that are not finished yet, and return all rows: by analysis, then in the order of the runs."""
     kept = sum(run in journal.finished for run in runs)
     if kept:
-        console.say(f"resuming an interrupted benchmark: {kept} of {quantity(len(runs), 'run')} already finished")
+        text = f"resuming an interrupted benchmark: {kept} of {quantity(len(runs), 'run')} already finished"
+        console.say(text, n_finished=kept, n_runs=len(runs))
     for number, run in enumerate(runs, 1):
         if run in journal.finished:
             continue
@@ -263,7 +264,7 @@ def _rows(runs: list[Run], inputs: Inputs, journal: Journal, console: Console) -
         with _kept_apart(run, inputs.checkpoints) as place:
             journal.add(run, run_apart(run, replace(inputs, checkpoints=place), progress, console))
         console.close_bar()
-        console.say(f"{where}: {run.summary(journal.finished[run])}")
+        console.say(f"{where}: {run.summary(journal.finished[run])}", run=number, n_runs=len(runs))
     rows = [row for run in runs for row in journal.finished[run]]
     return sorted(rows, key=lambda row: analyses.names().index(row["task"]))
 

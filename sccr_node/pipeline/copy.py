@@ -44,7 +44,7 @@ def copy_whole(source: Path, output: Path, asked: CopyParameters, *, console: Co
     ):
         (copy_tree if is_folder else copy_file)(source, copy.path)
         commit_all([copy])
-    console.say(f"wrote {output}: {size:,} bytes")
+    console.say(f"wrote {output}: {size:,} bytes", output=str(output), bytes=size)
 
 
 def check_readable(source: Path) -> None:

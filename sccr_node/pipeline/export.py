@@ -82,7 +82,7 @@ def export_file(source: Path, output: Path, asked: ExportParameters, *, console:
                 folder.mark(made, (MTX, FEATURES, BARCODES))
                 exported.write_folder(made, n_entries)
         console.close_bar()
-        console.say(f"wrote {output}: {exported.said()}")
+        console.say(f"wrote {output}: {exported.said()}", output=str(output))
 
 
 def _chosen(result: Result, asked: ExportParameters) -> Output:

@@ -94,7 +94,7 @@ def check_file(source: Path, output: Path, asked: ImputeParameters, *, console: 
         check_before(data, output, asked, SideFiles.of(asked))
         needs = needs_by_header(data, asked, listed=listed)
         what = f"{quantity(data.n_cells, 'cell')} × {quantity(data.n_genes, 'gene')}"
-        console.say(f"{data.source}: {what}; values were not scanned")
+        console.say(f"{data.source}: {what}; values were not scanned", n_cells=data.n_cells, n_genes=data.n_genes)
         check_needs(needs, console)
 
 
@@ -159,14 +159,22 @@ def produce(
                 command=command,
                 clock=clock,
             )
-            texts = beside.compose(output, record, Result.of_run(plan.data, plan.keys, imputation), console)
+            texts = beside.compose(output, record, Result.of_run(plan.data, plan.keys, imputation), console, clock)
         publish(copy, texts, force=asked.force)
         if plan.checkpoints is not None:
             plan.checkpoints.remove()
-    keys = ", ".join("/".join(key) for key in plan.keys.all())
-    console.say(f"wrote {output} in {clock.elapsed:.1f} s: {keys}")
+    keys = ["/".join(key) for key in plan.keys.all()]
+    # What the record and the report say, if there are any.
+    seconds = clock.elapsed if record is None else record.resources.total_seconds
+    console.say(
+        f"wrote {output} in {seconds:.1f} s: {', '.join(keys)}",
+        output=str(output),
+        keys=keys,
+        total_seconds=round(seconds, 3),
+    )
     if beside.paths:
-        console.say(f"also wrote {', '.join(map(str, beside.paths))}")
+        files = [str(path) for path in beside.paths]
+        console.say(f"also wrote {', '.join(files)}", files=files)
     return record
 
 

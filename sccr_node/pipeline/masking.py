@@ -86,7 +86,12 @@ def mask_file(input_path: Path, output_path: Path, asked: EvaluateMaskParameters
     n_cells, n_genes = masked.expression.shape
     console.say(
         f"wrote {output_path}: {n_cells:,} cells × {n_genes:,} genes; {masked.truth.nnz:,} of "
-        f"{n_observed:,} observed entries set to zero ({asked.mechanism}, seed {asked.seed})"
+        f"{n_observed:,} observed entries set to zero ({asked.mechanism}, seed {asked.seed})",
+        output=str(output_path),
+        n_cells=n_cells,
+        n_genes=n_genes,
+        n_masked=masked.truth.nnz,
+        n_observed=n_observed,
     )
 
 

@@ -274,9 +274,9 @@ def say_kept(kept: int, blobs: Blobs, console: Console) -> None:
     room = "" if free is None else f" ({readable_bytes(free)} free)"
     text = f"checkpoints: up to about {readable_bytes(kept)} in {blobs}{room}"
     if free is not None and free < kept:
-        console.warn(f"{text}; what does not fit is not kept")
+        console.warn(f"{text}; what does not fit is not kept", checkpoint_bytes=kept, free_bytes=free)
     else:
-        console.say(text)
+        console.say(text, checkpoint_bytes=kept, free_bytes=free)
 
 
 def check_needs(needs: Needs, console: Console) -> None:
@@ -292,7 +292,12 @@ def check_needs(needs: Needs, console: Console) -> None:
     on_disk = f" with {matrices} on disk ({readable_bytes(needs.scratch)} in {scratch_dir()})" if needs.on_disk else ""
     console.say(
         f"estimate: {readable_bytes(needs.memory)} of memory (limit {readable_bytes(needs.memory_limit)}){on_disk}, "
-        f"{seconds} on {quantity(needs.threads, 'thread')}"
+        f"{seconds} on {quantity(needs.threads, 'thread')}",
+        memory_bytes=needs.memory,
+        memory_limit_bytes=needs.memory_limit,
+        scratch_bytes=needs.scratch,
+        estimated_seconds=round(needs.seconds, 1),
+        threads=needs.threads,
     )
     needs.refuse_too_much()
     check_scratch(needs.scratch)

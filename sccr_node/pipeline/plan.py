@@ -214,8 +214,7 @@ def blend_of(params: Mapping[str, Any]) -> Blend | None:
 def decide_and_show(data: Dataset, console: Console, **asked: Any) -> Preparation:
     """Decide how a matrix becomes expression (:func:`~sccr_node.data.preparation.decide_preparation`), and say so."""
     preparation = decide_preparation(data, progress=console.progress, **asked)
-    console.say(preparation.headline())
-    console.show(preparation.findings)
+    console.show([preparation.headline(), *preparation.findings])
     return preparation
 
 
@@ -290,7 +289,8 @@ def of_batches(batches: tuple[Batch, ...], batch_key: str | None, method: str) -
     """Return what a reader of the result should know about the batches."""
     if batch_key is None:
         return []
-    findings = [Finding(f"{quantity(len(batches), 'batch', 'batches')} in obs[{batch_key!r}], each imputed separately")]
+    what = f"{quantity(len(batches), 'batch', 'batches')} in obs[{batch_key!r}]"
+    findings = [Finding(f"{what}, each imputed separately", fields={"n_batches": len(batches)})]
     if METHODS[method].relation is not None:
         findings.append(Finding("no gene relations are written, because each batch has its own gene graph"))
     return findings

@@ -59,4 +59,4 @@ def promote_file(source: Path, output: Path, asked: PromoteParameters, *, consol
             copy.finish()
             publish(copy, {}, force=asked.force)
     former = f"; the former X is layers[{asked.former!r}]" if had_matrix else ""
-    console.say(f"wrote {output}: X is the former layers[{asked.layer!r}]{former}")
+    console.say(f"wrote {output}: X is the former layers[{asked.layer!r}]{former}", output=str(output))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sccr_node.contract.record import RunRecord, read_record
+from sccr_node.contract.record import read_record
 from sccr_node.contract.report import ReportParameters
 from sccr_node.pipeline.tables import as_tsv
-from sccr_node.report.content import ScoreTable, readable
+from sccr_node.report.content import Content, readable
 from sccr_node.report.multiqc import multiqc_files, multiqc_target
 from sccr_node.report.numbers import COLUMNS, numbers_of
 from sccr_node.report.page import render
@@ -58,25 +58,24 @@ def report_file(
         noted = record.params.get("key_added")
         key = None if noted is None else str(noted)
     with open_result(result, key, modality=asked.modality) as opened:
-        texts = report_texts(
+        content = content_of(
             opened,
-            output,
-            folder,
-            numbers=numbers,
             shown_as=result,
             record=record,
             label_key=asked.label_key,
             batch_key=asked.batch_key,
-            scores=tables,
-            console=console,
+            with_cells=output is not None,
+            progress=console.progress,
         )
+    console.close_bar()
+    texts = report_texts(replace(content, scores=tables), output, folder, numbers)
     with staged_texts(texts, replace=asked.force) as staged:
         commit_all(staged)
     for path in (output, numbers):
         if path is not None:
-            console.say(f"wrote {path}")
+            console.say(f"wrote {path}", output=str(path))
     if folder is not None:
-        console.say(f"wrote MultiQC content to {folder}")
+        console.say(f"wrote MultiQC content to {folder}", output=str(folder))
 
 
 def report_page(result: Result, *, sample: str, label_key: str | None, batch_key: str | None, console: Console) -> str:
@@ -101,50 +100,20 @@ def report_page(result: Result, *, sample: str, label_key: str | None, batch_key
 
 
 def report_texts(
-    result: Result,
-    page: Path | None,
-    folder: Path | None,
-    *,
-    shown_as: Path,
-    record: RunRecord | None,
-    label_key: str | None,
-    batch_key: str | None,
-    console: Console,
-    numbers: Path | None = None,
-    scores: Sequence[ScoreTable] = (),
+    content: Content, page: Path | None, folder: Path | None, numbers: Path | None = None
 ) -> dict[Path, str]:
     """Return the text of the page, of the table and of every MultiQC file, by path.
 
     Parameters
     ----------
-    result
-        The result.
+    content
+        What they show.
     page, folder
         The HTML file, and the folder of the MultiQC content; None if not asked for.
-    shown_as
-        The file of the result, which names the sample.
-    record
-        The record of the same run.
-    label_key, batch_key
-        Columns of obs that colour the cells.
-    console
-        Shows progress.
     numbers
         The table of numbers; None if not asked for.
-    scores
-        Evaluation tables to show.
     """
-    content = content_of(
-        result,
-        shown_as=shown_as,
-        record=record,
-        label_key=label_key,
-        batch_key=batch_key,
-        with_cells=page is not None,
-        progress=console.progress,
-    )
-    console.close_bar()
-    texts = {} if page is None else {page: render(replace(content, scores=list(scores)))}
+    texts = {} if page is None else {page: render(content)}
     if numbers is not None:
         texts[numbers] = as_tsv(numbers_of(content), COLUMNS)
     if folder is not None:

@@ -47,7 +47,12 @@ def run_plan(plan: Plan, console: Console, clock: Clock) -> Imputation:
     """
     prepared, findings = prepare(plan, console, clock)
     rows, n_shown = plan.shape
-    console.say(f"{METHODS[plan.method].title}: imputing {quantity(n_shown, 'gene')} in {quantity(rows, 'cell')}")
+    console.say(
+        f"{METHODS[plan.method].title}: imputing {quantity(n_shown, 'gene')} in {quantity(rows, 'cell')}",
+        method=plan.method,
+        n_genes=n_shown,
+        n_cells=rows,
+    )
     results = impute_batches(plan, prepared.expression, console, clock)
     return assemble(plan, prepared, findings, results, console, clock)
 
@@ -109,7 +114,11 @@ def searches_of(imputed: Imputed, batch: Batch, console: Console) -> list[Search
     for search in searches:
         console.say(
             f"{batch.name and batch.name + ': '}{search.stage}: cells compared with {search.n_searched:.0f} of "
-            f"{search.n_groups:,} groups, which finds {search.recall:.1%} of the nearest cells (in a sample)"
+            f"{search.n_groups:,} groups, which finds {search.recall:.1%} of the nearest cells (in a sample)",
+            search=search.stage,
+            n_groups=search.n_groups,
+            n_searched=search.n_searched,
+            recall=search.recall,
         )
     return searches
 
@@ -184,18 +193,19 @@ def _used(expression: sparse.csr_matrix) -> tuple[NDArray[np.bool_], NDArray[np.
 
 def _findings(plan: Plan, prepared: Prepared) -> list[Finding]:
     findings = []
-    if prepared.normalization.target_sum is not None:
-        depth = f"{prepared.normalization.target_sum:,.10g}"
-        findings.append(Finding(f"counts normalised to {depth} per cell, then log1p-transformed"))
+    depth = prepared.normalization.target_sum
+    if depth is not None:
+        text = f"counts normalised to {depth:,.10g} per cell, then log1p-transformed"
+        findings.append(Finding(text, fields={"target_sum": depth}))
     used_cells, used_genes = _used(prepared.expression)
     n_empty = int((~used_cells).sum())
     if n_empty:
         what = f"{quantity(n_empty, 'cell')} {plural(n_empty, 'expresses', 'express')} none of the selected genes"
-        findings.append(Finding(f"{what}; {_skipped(n_empty)}", warning=True))
+        findings.append(Finding(f"{what}; {_skipped(n_empty)}", warning=True, fields={"n_empty_cells": n_empty}))
     n_empty = int((~used_genes).sum())
     if n_empty:
         what = f"{quantity(n_empty, 'selected gene')} {plural(n_empty, 'is', 'are')} not expressed in any cell"
-        findings.append(Finding(f"{what}; {_skipped(n_empty)}", warning=True))
+        findings.append(Finding(f"{what}; {_skipped(n_empty)}", warning=True, fields={"n_empty_genes": n_empty}))
     findings += _of_constant_genes(prepared.expression, used_cells)
     return findings + _of_neighbors(plan)
 
@@ -216,7 +226,7 @@ def _of_constant_genes(expression: sparse.csr_matrix, used_cells: NDArray[np.boo
     what = f"{quantity(constant, 'selected gene')} {plural(constant, 'has', 'have')} the same value in every"
     whose = plural(constant, "its", "their")
     said = f"{what} non-empty cell; {whose} correlation with other genes is undefined"
-    return [Finding(said, warning=True)]
+    return [Finding(said, warning=True, fields={"n_constant_genes": constant})]
 
 
 def _of_neighbors(plan: Plan) -> list[Finding]:

@@ -78,7 +78,8 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
         console.show(of_imputed_again(data, asked))
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
-        console.say(f"{quantity(len(batches), 'batch', 'batches')} in obs[{asked.batch_key!r}], one file per batch")
+        text = f"{quantity(len(batches), 'batch', 'batches')} in obs[{asked.batch_key!r}], one file per batch"
+        console.say(text, n_batches=len(batches))
         depth = preparation.read(data, console.progress).normalization.target_sum
         record = {
             "batch_key": asked.batch_key,
@@ -100,7 +101,9 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
                 write_part(data, batch.cells, staged / name, of_part)
                 console.progress("split", (number + 1) / len(names))
     console.close_bar()
-    console.say(f"wrote {quantity(len(names), 'part')} to {folder}: {listing(names, 5)}")
+    console.say(
+        f"wrote {quantity(len(names), 'part')} to {folder}: {listing(names, 5)}", output=str(folder), n_parts=len(names)
+    )
     advice = f"sccr impute PART OUTPUT --genes {folder / GENES_FILE}"
     if depth is not None:
         advice += f" --target-sum {depth!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -76,8 +76,10 @@ class SideFiles:
 
         return [*files, multiqc_target(sample_name(output), self.multiqc)]
 
-    def compose(self, output: Path, record: RunRecord, result: Result, console: Console) -> dict[Path, str]:
-        """Return the text of every file that was asked for.
+    def compose(
+        self, output: Path, record: RunRecord, result: Result, console: Console, clock: Clock
+    ) -> dict[Path, str]:
+        """Return the text of every file that was asked for; the record has the time that they took too.
 
         A finished imputation is not thrown away for a picture: what cannot be composed is replaced by a short text that
         says why, with one warning, which the record contains too.
@@ -86,7 +88,7 @@ class SideFiles:
         texts: dict[Path, str] = {} if self.record is None else {self.record: ""}
         if self.report is not None or self.multiqc is not None:
             try:
-                texts |= self._shown(output, record, result, console)
+                texts |= self._shown(output, record, result, console, clock)
             except Exception as failure:  # noqa: BLE001 - whatever it is, the data are sound
                 console.close_bar()
                 problem = (
@@ -99,20 +101,27 @@ class SideFiles:
             texts[self.record] = record.as_json()
         return texts
 
-    def _shown(self, output: Path, record: RunRecord, result: Result, console: Console) -> dict[Path, str]:
+    def _shown(
+        self, output: Path, record: RunRecord, result: Result, console: Console, clock: Clock
+    ) -> dict[Path, str]:
         # Only now: a run without a report needs neither templates nor plots.
         from sccr_node.pipeline.report import report_texts
+        from sccr_node.report.reading import content_of, resources_of
 
-        return report_texts(
-            result,
-            self.report,
-            self.multiqc,
-            shown_as=output,
-            record=record,
-            label_key=self.label_key,
-            batch_key=self.batch_key,
-            console=console,
-        )
+        with clock.stage("report"):
+            content = content_of(
+                result,
+                shown_as=output,
+                record=record,
+                label_key=self.label_key,
+                batch_key=self.batch_key,
+                with_cells=self.report is not None,
+                progress=console.progress,
+            )
+        console.close_bar()
+        # The page itself is the only thing that its time cannot include.
+        take_time(record, clock)
+        return report_texts(replace(content, resources=resources_of(record)), self.report, self.multiqc)
 
     def _excused(self, output: Path, problem: str) -> dict[Path, str]:
         """Return a page and a MultiQC section that say what failed: a workflow's declared outputs then exist."""
@@ -209,6 +218,14 @@ def make_record(
         messages=[finding.text for finding in imputation.findings],
         tuning=None if imputation.tuning is None else dict(imputation.tuning),
     )
+
+
+def take_time(record: RunRecord, clock: Clock) -> None:
+    """Note in a record what has been done until now, and the memory that it took."""
+    took = record.resources
+    took.seconds, took.total_seconds = _rounded(clock.seconds), round(clock.elapsed, 3)
+    took.peak_memory_bytes = peak_memory()
+    record.finished = datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _zeros_after(plan: Plan, imputation: Imputation, entries: int) -> float | None:

@@ -81,8 +81,7 @@ def split_molecules_file(
         features = choose_features(data, asked.feature_type)
         summary, scaling = decide_values(data, features, "counts", None, progress=console.progress)
         refuse_other_than_counts(data, summary, SPLITTING)
-        console.say(summary.headline())
-        console.show(of_values(data, scaling))
+        console.show([summary.headline(), *of_values(data, scaling)])
         halves = halves_of(data, scaling, listed, asked, fraction=asked.fraction, seed=asked.seed, console=console)
         # What the values are, and the names, were told of the whole; genes are selected in the training half.
         told = of_values(data, halves.preparation.scaling)
@@ -90,7 +89,10 @@ def split_molecules_file(
         n_in_both = int(halves.in_both.sum())
         obs, var = tables_of(data, halves.preparation.genes)
     if n_in_both < len(obs):
-        console.warn(f"{_have(len(obs) - n_in_both)} no molecule in one of the halves, and will not be scored")
+        n_left_out = len(obs) - n_in_both
+        console.warn(
+            f"{_have(n_left_out)} no molecule in one of the halves, and will not be scored", n_cells_left_out=n_left_out
+        )
     training, held_out = (_integers(half.values) for half in (halves.training, halves.held_out))
     obs[FACTOR_COLUMN] = halves.training.normalization.factors
     obs[HELD_OUT_FACTOR_COLUMN] = halves.held_out.normalization.factors
@@ -106,7 +108,12 @@ def split_molecules_file(
     console.say(
         f"wrote {output_path}: {training.shape[0]:,} cells × {training.shape[1]:,} genes; {n_training:,} of {n_both:,} "
         f"molecules for training (fraction {asked.fraction:g}, seed {asked.seed}), the others held out; both halves "
-        f"scaled to a depth of {halves.target_sum:g}"
+        f"scaled to a depth of {halves.target_sum:g}",
+        output=str(output_path),
+        n_cells=training.shape[0],
+        n_genes=training.shape[1],
+        n_molecules=n_both,
+        n_molecules_training=n_training,
     )
 
 

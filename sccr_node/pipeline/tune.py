@@ -131,7 +131,8 @@ def tune_file(
     if checkpoints is not None:
         checkpoints.remove()
     if wanted:
-        console.say(f"wrote {', '.join(map(str, wanted))} in {clock.elapsed:.1f} s")
+        names, seconds = [str(path) for path in wanted], clock.elapsed
+        console.say(f"wrote {', '.join(names)} in {seconds:.1f} s", files=names, total_seconds=round(seconds, 3))
     if files.config is not None:
         console.say(f"impute with: sccr impute {source} OUTPUT --config {files.config}{flags}")
     return tuning
@@ -210,7 +211,8 @@ def tune_opened(
     threads = asked.threads or usable_cpus()
     used = _sampled(batches, max_cells, seed)
     if len(used) < data.n_cells:
-        console.say(f"tuning on {len(used):,} of {quantity(data.n_cells, 'cell')}, drawn at random (seed {seed})")
+        text = f"tuning on {len(used):,} of {quantity(data.n_cells, 'cell')}, drawn at random (seed {seed})"
+        console.say(text, n_cells_used=len(used), n_cells=data.n_cells, seed=seed)
     rows = [np.searchsorted(used, np.intersect1d(batch.cells, used)) for batch in batches]
     needs = needs_of_tuning(data, asked, Extent.of(preparation), [len(cells) for cells in rows])
     needs.refuse_too_much()
@@ -231,7 +233,7 @@ def tune_opened(
     for stage, seconds in work.seconds.items():
         clock.add(f"tune: {stage}", seconds)
     numbers = ", ".join(f"{name} = {value:g}" for name, value in tuning.numbers.items())
-    console.say(f"tuned on held-out molecules: {numbers}")
+    console.say(f"tuned on held-out molecules: {numbers}", **tuning.numbers)
     console.show(tuning.findings)
     return tuning
 

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
-
-import jinja2
-from markupsafe import Markup
 
 from sccr_node import __version__
 from sccr_node.contract.benchmark import title_of
 from sccr_node.evaluation.analyses import known_metrics, load
 from sccr_node.evaluation.standings import Comparison, Standing, mean_ranks
+from sccr_node.report.page import style, template
 from sccr_node.runtime.words import quantity
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, auto_reload=False
-    )
-    text = files(__package__).joinpath("comparison.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(text)
 
 
 def comparison_page(found: Sequence[Standing], *, source: str, shape: tuple[int, int], n_seeds: int) -> str:
@@ -44,14 +31,16 @@ def comparison_page(found: Sequence[Standing], *, source: str, shape: tuple[int,
     for standing in found:
         by_task.setdefault(standing.comparison.task, []).append(standing)
     overall = sorted(mean_ranks(found).items(), key=lambda item: (math.isnan(item[1]), item[1]))
-    return _template().render(
+    tables = [_table(task, standings) for task, standings in by_task.items()]
+    return template("comparison.html.jinja").render(
         generator=__version__,
-        style=Markup(files(__package__).joinpath("style.css").read_text(encoding="utf-8")),
+        style=style(),
         source=source,
         lead=f"{quantity(shape[0], 'cell')}, {quantity(shape[1], 'gene')}; {quantity(n_seeds, 'seed')}",
         overall=[(title_of(method), "" if math.isnan(share) else f"{share:.2f}") for method, share in overall],
         spreads=any(not math.isnan(standing.sd) for standing in found),
-        tables=[_table(task, standings) for task, standings in by_task.items()],
+        tables=tables,
+        sections=[("overall", "Overall")] + [(table["task"], table["title"]) for table in tables],
     )
 
 

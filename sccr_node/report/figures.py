@@ -14,12 +14,27 @@ from numpy.typing import NDArray
 from sccr_node.report.content import BINS_PER_UNIT, Embedding, Grouping, Helps, MarkerMap, Relations, Values
 from sccr_node.runtime.words import quantity
 
-N_HUES = 12
-"""Group colours in the style sheet; further groups reuse them and are distinguished by their numbers."""
+N_HUES = 30
+"""Group colours in the style sheet, which can be told apart; no more groups than these are shown by themselves."""
 
 SCATTER_LAYERS = 6
 DENSITY_CELL = 40.0
 LONGEST_LABEL = 18
+
+TINY_SHARE = 0.01
+"""A group with less than this share of the cells is drawn larger, and over the others: it would be overlooked."""
+
+LETTER, LINE = 11.0, 18.0
+"""Room that a letter of a label takes, and a line: on phones, where labels are largest compared with the figure."""
+
+LABEL_STEP = 4.0
+"""Distance of the places that are tried for a label."""
+
+COMPACT = 12.0
+"""Half of the cells of a group are this near to its middle: a label there would cover it, and stands above it."""
+
+FAR = 20.0
+"""A label that had to move farther than this from its group has a line to it."""
 
 _LIGHT_HEAT = ("#f1f3f6", "#cfe3f0", "#86bfdd", "#3487bd", "#15508c", "#0a2450")
 _DARK_HEAT = ("#1c222b", "#1d3f62", "#2270a6", "#45a7d4", "#a3e0f1", "#f6fcff")
@@ -80,19 +95,33 @@ def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embeddin
     points = _fitted(places, width, height, margin)
     radius = float(np.clip(170 / np.sqrt(max(1, len(places))), 1.5, 4.0))
     cells = put(figure, "g", class_="dots", stroke_width=2 * radius)
+    sizes = np.bincount(grouping.codes[grouping.codes >= 0], minlength=len(grouping.names))
+    tiny = sizes < TINY_SHARE * len(points)
     # Groups are mixed over several layers: with one layer per group, the last group would hide the others.
     layer_of = np.random.default_rng(0).integers(SCATTER_LAYERS, size=len(points))
     put(cells, "path", d=_dots(points[grouping.codes < 0]), class_="others")
     for layer in range(SCATTER_LAYERS):
-        for group in range(len(grouping.names)):
+        for group in np.flatnonzero(~tiny).tolist():
             inside = (grouping.codes == group) & (layer_of == layer)
             if inside.any():
-                put(cells, "path", d=_dots(points[inside]), class_=f"hue{group % N_HUES + 1}")
+                put(cells, "path", d=_dots(points[inside]), class_=_hue(group))
+    shown = np.flatnonzero(sizes).tolist()
+    for group in shown:
+        if tiny[group]:
+            dots = _dots(points[grouping.codes == group])
+            put(cells, "path", d=dots, class_=_hue(group), stroke_width=3 * radius)
     numbers = put(figure, "g", class_="numbers")
-    shown = [group for group in range(len(grouping.names)) if (grouping.codes == group).any()]
-    middles = [_middle(points[grouping.codes == group]) for group in shown]
-    for group, (x, y) in zip(shown, _apart(np.array(middles).reshape(-1, 2), width, height).tolist(), strict=True):
-        put(numbers, "text", grouping.marks[group], x=x, y=y + 4.5)
+    marks = [grouping.marks[group] for group in shown]
+    middles = np.array([_middle(points[grouping.codes == group]) for group in shown]).reshape(-1, 2)
+    rooms = np.array([(LETTER * len(mark) + 4, LINE) for mark in marks]).reshape(-1, 2)
+    compact = np.array([_is_compact(points[grouping.codes == group]) for group in shown], dtype=bool)
+    above = np.column_stack([np.zeros(len(shown)), np.where(compact, LINE, 0.0)])
+    labels = _apart(middles - above, rooms, np.array([width, height]))
+    for (x, y), (to_x, to_y) in zip(labels.tolist(), middles.tolist(), strict=True):
+        if np.hypot(x - to_x, y - to_y) > FAR:
+            put(numbers, "path", d=f"M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}")
+    for mark, (x, y) in zip(marks, labels.tolist(), strict=True):
+        put(numbers, "text", mark, x=x, y=y + 4.5)
     axes = put(figure, "g", class_="axes")
     put(axes, "path", d=f"M8 {height - 48:.0f}V{height - 8:.0f}H48", class_="corner")
     put(axes, "text", f"{embedding.technique} 1", x=54, y=height - 4)
@@ -108,24 +137,39 @@ def _middle(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(densest[np.square(densest - np.median(densest, axis=0)).sum(axis=1).argmin()])
 
 
-def _apart(places: NDArray[np.float64], width: float, height: float) -> NDArray[np.float64]:
-    """Push overlapping labels apart, as little as necessary."""
-    room = np.array([20.0, 16.0])
-    places = places.copy()
-    for _ in range(60):
-        gaps = (places[:, None] - places[None]) / room
-        distance = np.sqrt(np.square(gaps).sum(axis=2))
-        first, second = np.nonzero(np.triu(distance < 1, k=1))
-        if not len(first):
-            break
-        for one, other in zip(first.tolist(), second.tolist(), strict=True):
-            away = (places[one] - places[other]) / room
-            length = float(np.hypot(*away))
-            direction = away / length if length > 1e-3 else np.array([0.0, 1.0])
-            push = direction * (1 - min(length, 1.0)) / 2 * room
-            places[one] += push
-            places[other] -= push
-        places = np.clip(places, [12, 12], [width - 12, height - 12])
+def _is_compact(points: NDArray[np.float64]) -> bool:
+    return bool(np.median(np.linalg.norm(points - np.median(points, axis=0), axis=1)) < COMPACT)
+
+
+def _hue(group: int) -> str:
+    """Return the style sheet's class of a group."""
+    return f"hue{group + 1}"
+
+
+def _apart(
+    wanted: NDArray[np.float64], rooms: NDArray[np.float64], canvas_size: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Place labels where they are wanted, or as near to it as the labels before them leave room.
+
+    Parameters
+    ----------
+    wanted, rooms
+        The middles of the labels, and their widths and heights (labels x 2 each).
+    canvas_size
+        Width and height of the figure, which no label leaves.
+    """
+    low, high = rooms / 2, canvas_size - rooms / 2
+    steps = [np.arange(-size, size + LABEL_STEP, LABEL_STEP) for size in canvas_size]
+    offsets = np.stack(np.meshgrid(*steps), axis=-1).reshape(-1, 2)
+    offsets = offsets[np.argsort(np.square(offsets).sum(axis=1), kind="stable")]
+    places = np.clip(wanted, low, high)
+    for label in range(1, len(places)):
+        tried = places[label] + offsets
+        tried = tried[((tried >= low[label]) & (tried <= high[label])).all(axis=1)]
+        needed = (rooms[:label] + rooms[label]) / 2
+        free = ~(np.abs(tried[:, None] - places[:label]) < needed).all(axis=2).any(axis=1)
+        # A figure that is full: labels overlap.
+        places[label] = tried[free.argmax()]
     return places
 
 
@@ -331,6 +375,8 @@ def share_bar(parts: Sequence[tuple[str, float]], alternative: str) -> str:
 def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
     """Draw marker gene expression, with one row per gene and one column per cell, groups side by side.
 
+    All groups are equally wide, or the label of a tiny one would cover its neighbours': its cells are wider.
+
     Parameters
     ----------
     markers
@@ -344,7 +390,11 @@ def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
     row, left, top, right = 13.0, 96.0, 24.0, 4.0
     width, height = 440.0, top + row * len(markers.genes) + 4
     n_cells = shown.shape[1]
-    per_cell = (width - left - right) / n_cells
+    groups = list(dict.fromkeys(markers.cell_groups.tolist()))
+    members = [np.flatnonzero(markers.cell_groups == group) for group in groups]
+    n_columns = max(len(cells) for cells in members)
+    columns = np.concatenate([cells[np.arange(n_columns) * len(cells) // n_columns] for cells in members])
+    span = (width - left - right) / len(groups)
     zeros = float((shown == 0).mean())
     figure = canvas(
         width,
@@ -361,16 +411,14 @@ def marker_heat_map(markers: MarkerMap, grouping: Grouping, when: str) -> str:
             y=top,
             width=width - left - right,
             height=row * len(markers.genes),
-            href=_data_uri(palette_png(shown, colours)),
+            href=_data_uri(palette_png(shown[:, columns], colours)),
             preserveAspectRatio="none",
             class_=f"heat only-{theme}",
         )
     strip = put(figure, "g", class_="bands")
-    for group in dict.fromkeys(markers.cell_groups.tolist()):
-        columns = np.flatnonzero(markers.cell_groups == group)
-        begin, span = left + columns[0] * per_cell, len(columns) * per_cell
-        hue = f"hue{group % N_HUES + 1}"
-        put(strip, "rect", x=begin + 0.5, y=top - 6, width=max(span - 1, 0.5), height=4, class_=hue)
+    for position, group in enumerate(groups):
+        begin = left + position * span
+        put(strip, "rect", x=begin + 0.5, y=top - 6, width=span - 1, height=4, class_=_hue(group))
         put(strip, "text", grouping.marks[group], x=begin + span / 2, y=top - 9, class_="middle")
     names = put(figure, "g", class_="axes genes")
     for position, gene in enumerate(markers.genes):

@@ -1,41 +1,70 @@
-"""The plotted cells in two dimensions and in groups: PCA, UMAP and clusters, depending on what is installed."""
+"""The plotted cells in two dimensions and in groups: PCA, UMAP and clusters."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from sccr_node.evaluation.clusters import leiden, neighbour_graph
+from sccr_node.evaluation.clusters import leiden
 from sccr_node.evaluation.neighborhoods import N_NEIGHBORS
-from sccr_node.runtime.numba_cache import use_compiled_functions
+from sccr_node.report.umap import fuzzy_graph, umap
+from sccr_node.runtime.console import Progress
 
 SEED = 0
 RESOLUTION = 1.0
 FEWEST_CELLS_FOR_UMAP = 3 * N_NEIGHBORS
-N_EPOCHS = 200
 MOST_CLUSTERS = 12
 
 
-def lay_out(
-    before: NDArray[np.float32], after: NDArray[np.float32]
-) -> tuple[str, NDArray[np.float32], NDArray[np.float32]]:
+@dataclass(frozen=True)
+class Layout:
+    """Cells in two dimensions, before and after imputation.
+
+    Attributes
+    ----------
+    technique
+        "UMAP" or "PCA".
+    before, after
+        The positions (cells x 2 each).
+    graph
+        The neighbour graph of the cells after imputation; None if there are too few cells for one.
+    """
+
+    technique: str
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    graph: sparse.csr_matrix | None
+
+
+def lay_out(before: NDArray[np.float32], after: NDArray[np.float32], progress: Progress | None = None) -> Layout:
     """Place cells in two dimensions, by their components before and after imputation.
 
     The second UMAP starts from the positions of the first, so that a group moves only if its data changed.
 
-    Returns
-    -------
-    tuple
-        "UMAP" or "PCA", and the positions before and after (cells x 2 each).
+    Parameters
+    ----------
+    before, after
+        Principal components (cells x components).
+    progress
+        Called with the stage's name and the finished fraction.
     """
-    if len(after) < FEWEST_CELLS_FOR_UMAP or find_spec("umap") is None:
-        return "PCA", _two(before), _two(after)
-    first = _umap(before, None)
-    return "UMAP", first, _umap(after, first)
+    if len(after) < FEWEST_CELLS_FOR_UMAP:
+        return Layout("PCA", _two(before), _two(after), None)
+
+    graphs = [fuzzy_graph(components, N_NEIGHBORS) for components in (before, after)]
+    first = umap(graphs[0], _two(before), seed=SEED, progress=_half(progress, 0.0))
+    second = umap(graphs[1], first, seed=SEED, progress=_half(progress, 0.5))
+    return Layout("UMAP", first, second, graphs[1])
+
+
+def _half(progress: Progress | None, begin: float) -> Callable[[float], None] | None:
+    return None if progress is None else lambda fraction: progress("embed cells", begin + fraction / 2)
 
 
 def _two(components: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -44,53 +73,32 @@ def _two(components: NDArray[np.float32]) -> NDArray[np.float32]:
     return places
 
 
-def _umap(components: NDArray[np.float32], start: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    from sklearn.neighbors import NearestNeighbors
+@dataclass(frozen=True)
+class Clusters:
+    """Clusters of cells: what they are, each cell's number from 0, and the packages that found them."""
 
-    use_compiled_functions()
-    from umap import UMAP
-
-    init: Any = "spectral"
-    if start is not None:
-        noise = np.random.default_rng(SEED).normal(scale=1e-3, size=start.shape)
-        init = (10 * (start - start.mean(axis=0)) / max(float(np.abs(start).max()), 1e-6) + noise).astype(np.float32)
-    # Exact search takes less than a second for the plotted cells; UMAP's own would first compile for twenty seconds.
-    distances, neighbours = NearestNeighbors(n_neighbors=N_NEIGHBORS, algorithm="brute").fit(components).kneighbors()
-    itself = np.arange(len(components))[:, None]
-    known = (
-        np.hstack([itself, neighbours[:, :-1]]),
-        np.hstack([np.zeros_like(distances[:, :1]), distances[:, :-1]]).astype(np.float32),
-    )
-    with warnings.catch_warnings():
-        # The warnings are expected: a seed means one thread, and some data give a graph in several pieces.
-        warnings.simplefilter("ignore")
-        model = UMAP(
-            n_neighbors=N_NEIGHBORS,
-            min_dist=0.3,
-            n_epochs=N_EPOCHS,
-            init=init,
-            precomputed_knn=known,
-            random_state=SEED,
-            n_jobs=1,
-        )
-        return np.asarray(model.fit_transform(components), dtype=np.float32)
+    title: str
+    codes: NDArray[np.int64]
+    packages: tuple[str, ...]
 
 
-def find_clusters(components: NDArray[np.float32]) -> tuple[str, NDArray[np.int64]]:
-    """Cluster cells without labels: Leiden on a neighbour graph if scanpy and igraph are installed, else k-means.
+def find_clusters(components: NDArray[np.float32], graph: sparse.csr_matrix | None) -> Clusters:
+    """Cluster cells without labels: Leiden on their neighbour graph if scanpy and igraph are installed, else k-means.
 
-    Returns
-    -------
-    tuple
-        A title such as "Leiden clusters", and each cell's cluster, numbered from 0.
+    Parameters
+    ----------
+    components
+        Cells x components.
+    graph
+        The neighbour graph of the cells; None if there are too few.
     """
-    n_cells = len(components)
-    if n_cells >= FEWEST_CELLS_FOR_UMAP and find_spec("scanpy") is not None and find_spec("igraph") is not None:
-        return "Leiden clusters", leiden(neighbour_graph(components, N_NEIGHBORS), RESOLUTION, seed=SEED)
+    if graph is not None and find_spec("scanpy") is not None and find_spec("igraph") is not None:
+        return Clusters("Leiden clusters", leiden(graph, RESOLUTION, seed=SEED), ("scanpy", "igraph"))
     from scipy.cluster.vq import kmeans2
 
-    n_clusters = max(1, min(MOST_CLUSTERS, n_cells // N_NEIGHBORS))
+    n_clusters = max(1, min(MOST_CLUSTERS, len(components) // N_NEIGHBORS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # empty clusters are dropped below
-        _, clusters = kmeans2(components.astype(np.float64), n_clusters, minit="++", rng=SEED)
-    return "k-means clusters", np.unique(clusters, return_inverse=True)[1].astype(np.int64)
+        _, found = kmeans2(components.astype(np.float64), n_clusters, minit="++", rng=SEED)
+    codes = np.unique(found, return_inverse=True)[1].astype(np.int64)
+    return Clusters("k-means clusters", codes, ("scipy",))

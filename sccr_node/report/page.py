@@ -180,7 +180,8 @@ def _cells_text(content: Content, embedding: Embedding) -> str:
         else "The first two principal components, computed separately for each map."
     )
     some = (
-        f" Of the {content.n_cells:,} cells, {content.n_drawn:,} are shown, chosen at random with a fixed seed."
+        f" Of the {content.n_cells:,} cells, {content.n_drawn:,} are shown, chosen at random with a fixed seed, and "
+        "more of groups with few cells."
         if content.n_drawn < content.n_cells
         else ""
     )
@@ -215,7 +216,7 @@ def _groups(grouping: Grouping) -> list[dict[str, Any]]:
         {
             "position": position,
             "mark": mark,
-            "hue": position % figures.N_HUES + 1,
+            "hue": position + 1,
             "name": "" if mark == name else name,
             "size": f"{size:,}",
         }
@@ -291,7 +292,8 @@ def _marker_parts(content: Content) -> dict[str, Any]:
         "text": (
             f"The genes that best distinguish the {len(shown)} largest groups, chosen by their expression before "
             f"imputation, in {quantity(markers.before.shape[1], 'cell')} of these groups. One row per gene, one column "
-            "per cell. Each gene is scaled to the 95th percentile of its measured non-zero values, in both figures."
+            "per cell (wider in groups with few cells). Each gene is scaled to the 95th percentile of its measured "
+            "non-zero values, in both figures."
         ),
     }
 

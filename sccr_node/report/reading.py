@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sccr_node import __version__
 from sccr_node.contract.fields import fields_of_result
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
@@ -49,7 +51,13 @@ from sccr_node.runtime.words import plural, quantity
 CELLS_DRAWN = 8000
 """Most cells in a scatter plot: more would make the page larger, but not clearer."""
 
-GROUPS_TOLD_APART = 24
+FEWEST_DRAWN = 20
+"""Cells that are drawn of every group (all, if it has fewer), or a sample would leave small groups out."""
+
+MOST_GROUPS_TO_KEEP = 200
+"""A column with more values than this is not one of groups."""
+
+GROUPS_TOLD_APART = 30
 GROUPS_IN_MARKER_MAP = 12
 FEWEST_CELLS_OF_A_GROUP = 5
 MARKERS_OF_A_GROUP = 3
@@ -257,12 +265,12 @@ def _facts(
     scale = str(noted["input"]["scale"])
     facts = [Fact("Result", readable(path.name))]
     resources = None
-    software: list[Fact] = []
+    software = [Fact("sccr-node", readable(noted["version"]), "of the imputation")]
     messages = [readable(message) for message in np.atleast_1d(noted.get("messages", []))]
     parameters = noted["params"]
     reason = ""
     if record is not None:
-        source, preparation, took = record.input, record.preparation, record.resources
+        source, preparation = record.input, record.preparation
         reason = readable(source.scale_reason)
         messages = [readable(message) for message in record.messages]
         parameters = record.params
@@ -285,20 +293,14 @@ def _facts(
             Fact("Started", readable(record.started)),
             Fact("Command", readable(" ".join(record.command)) or "called from Python"),
         ]
-        software = [Fact(readable(name), readable(version)) for name, version in record.software.items()]
-        resources = Resources(
-            stages=[Stage(readable(name), seconds) for name, seconds in took.seconds.items()],
-            total_seconds=took.total_seconds,
-            threads=took.threads,
-            peak_memory=took.peak_memory_bytes,
-            estimated_memory=took.estimated_memory_bytes,
-            memory_limit=took.memory_limit_bytes,
-        )
+        software += [Fact(readable(name), readable(version)) for name, version in record.software.items()]
+        resources = resources_of(record)
     else:
         facts += [
             Fact("Matrix", "X" if data.layer is None else f"layer {readable(data.layer)}"),
             Fact("Genes imputed", f"{len(result.genes):,}", f"choice: {readable(noted['input'].get('genes', ''))}"),
         ]
+    software.append(Fact("sccr-node", __version__, "of this report"))
     zeros_before = values.zeros_before if values else (record.result.zeros_before if record else None)
     return Content(
         sample=readable(sample_name(path)),
@@ -322,6 +324,19 @@ def _facts(
         software=software,
         messages=messages,
         helps=_helps(result),
+    )
+
+
+def resources_of(record: RunRecord) -> Resources:
+    """Return time and memory of a run."""
+    took = record.resources
+    return Resources(
+        stages=[Stage(readable(name), seconds) for name, seconds in took.seconds.items()],
+        total_seconds=took.total_seconds,
+        threads=took.threads,
+        peak_memory=took.peak_memory_bytes,
+        estimated_memory=took.estimated_memory_bytes,
+        memory_limit=took.memory_limit_bytes,
     )
 
 
@@ -364,7 +379,7 @@ def _with_cells(
     notes: list[str],
     progress: Progress | None,
 ) -> Content:
-    drawn = _draw(result.data.n_cells)
+    drawn = _draw(result.data.n_cells, [column for _, column in labels])
     if len(drawn) < 3 or result.components is None:
         notes.append(
             "Embeddings of the cells: the result has "
@@ -377,11 +392,13 @@ def _with_cells(
         progress("embed cells", 0.0)
     # One thread: few cells are plotted, and sccr report has no --threads option to respect.
     unimputed = components_of(sparse.csr_matrix(expression), N_COMPONENTS, threads=1)
-    technique, places_before, places_after = lay_out(unimputed, components)
+    layout = lay_out(unimputed, components, progress)
+    software = list(content.software)
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]
     if not groupings:
-        title, clusters = find_clusters(components)
-        groupings = [replace(_grouping_of_codes(title, clusters), found_here=True)]
+        clusters = find_clusters(components, layout.graph)
+        groupings = [replace(_grouping_of_codes(clusters.title, clusters.codes), found_here=True)]
+        software += [Fact(name, installed_version(name), "clusters of this report") for name in clusters.packages]
     if progress is not None:
         progress("embed cells", 1.0)
     markers = None
@@ -395,7 +412,8 @@ def _with_cells(
         content,
         n_drawn=len(drawn),
         groupings=groupings,
-        embedding=Embedding(technique, places_before, places_after),
+        software=software,
+        embedding=Embedding(layout.technique, layout.before, layout.after),
         small_groups=[] if groupings[0].found_here else _small_groups(labels[0][1], drawn, unimputed, components),
         markers=markers,
     )
@@ -406,8 +424,9 @@ def _small_groups(
 ) -> list[SmallGroup]:
     """Return how the smallest groups keep their neighbours; groups of one cell have none."""
     labels = pd.Series(column[drawn], dtype=object)
+    everywhere = pd.Series(column, dtype=object).value_counts()
     sizes = labels.value_counts()
-    sizes = sizes[sizes > 1].sort_values(kind="stable")[:GROUPS_LISTED]
+    sizes = sizes[sizes > 1].sort_values(key=lambda plotted: everywhere[plotted.index], kind="stable")[:GROUPS_LISTED]
     if len(sizes) < 2 or len(drawn) <= N_NEIGHBORS:
         return []
     codes = pd.Categorical(labels, categories=sizes.index).codes
@@ -418,15 +437,27 @@ def _small_groups(
         shares = own_neighbors_by_type(nearest(coordinates, N_NEIGHBORS, Workspace(1)), codes)
         own.append(shares[-len(sizes) :] * N_NEIGHBORS / most)  # before them: cells of groups that are not listed
     return [
-        SmallGroup(readable(name), int(size), float(was), float(now))
-        for name, size, was, now in zip(sizes.index, sizes, *own, strict=True)
+        SmallGroup(readable(name), int(everywhere[name]), float(was), float(now))
+        for name, was, now in zip(sizes.index, *own, strict=True)
     ]
 
 
-def _draw(n_cells: int) -> NDArray[np.intp]:
+def _draw(n_cells: int, columns: Sequence[NDArray[np.object_]]) -> NDArray[np.intp]:
+    """Return the cells to plot: all, or a sample, and more of the groups that would have hardly any cell in it."""
     if n_cells <= CELLS_DRAWN:
         return np.arange(n_cells)
-    return np.sort(np.random.default_rng(SEED).choice(n_cells, CELLS_DRAWN, replace=False))
+    generator = np.random.default_rng(SEED)
+    drawn = np.zeros(n_cells, dtype=bool)
+    drawn[generator.choice(n_cells, CELLS_DRAWN, replace=False)] = True
+    for column in columns:
+        codes, groups = pd.factorize(column)  # -1: no value
+        if len(groups) > MOST_GROUPS_TO_KEEP:
+            continue
+        for group in np.flatnonzero(np.bincount(codes[drawn & (codes >= 0)], minlength=len(groups)) < FEWEST_DRAWN):
+            left = np.flatnonzero((codes == group) & ~drawn)
+            lacking = FEWEST_DRAWN - int((drawn & (codes == group)).sum())
+            drawn[generator.permutation(left)[:lacking]] = True
+    return np.flatnonzero(drawn)
 
 
 def _grouping(name: str, column: NDArray[np.object_], drawn: NDArray[np.intp]) -> Grouping | None:

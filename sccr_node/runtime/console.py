@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sccr_node.runtime import signals
@@ -29,6 +31,9 @@ LOGGER = logging.getLogger("sccr_node")
 SECONDS_BETWEEN_LINES = 10.0
 """How often a long stage reports its progress if there is no terminal to draw a bar on."""
 
+SECONDS_OF_SILENCE = 2.0
+"""How long nothing was said before a log for people names the stage: those of a run in seconds say nothing to them."""
+
 SEEN_BEFORE_TIME_LEFT = 0.1
 """What of a stage has to be done before the rest can be told: the first steps are seldom like the others."""
 
@@ -45,10 +50,13 @@ class Finding:
         One sentence.
     warning
         Whether it is shown even if the console is quiet.
+    fields
+        Its numbers and names, for logs that machines read.
     """
 
     text: str
     warning: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass
@@ -85,17 +93,51 @@ def mute(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def last_words(message: str, exit_code: int, *, as_json: bool, prefix: str = "sccr: error: ") -> None:
-    """Print the one line that reports a failure on standard error; if that fails, the exit code must do."""
+def last_words(message: str, exit_code: int, *, as_json: bool, seconds: float, prefix: str = "sccr: error: ") -> None:
+    """Print the one line that reports a failure on standard error; if that fails, the exit code must do.
+
+    Parameters
+    ----------
+    message, exit_code
+        What is wrong.
+    as_json
+        Whether the line is for machines.
+    seconds
+        Time since the command began.
+    prefix
+        How the line for people begins.
+    """
     message = shortened(as_shown(message))
     if as_json:
-        line = json.dumps({"level": "error", "message": message, "exit_code": exit_code})
+        line = _json_line(seconds, "error", message, exit_code=exit_code)
     else:
         line = prefix + in_one_line(" ".join(message.split()))
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
         mute(sys.stderr)
+
+
+def _json_line(seconds: float, level: str, message: str, /, **fields: Any) -> str:
+    """Return a line for machines: JSON has neither numpy's numbers nor those that are not finite."""
+    line = {"seconds": round(seconds, 3), "level": level, "message": message, **fields}
+    return json.dumps({name: _plain(value) for name, value in line.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, str | Path):
+        return as_shown(value)
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _notebook() -> bool:
+    """Return whether standard error is shown by Jupyter, which prints it on red, as if something were wrong."""
+    return type(sys.stderr).__module__ == "ipykernel.iostream"
 
 
 @dataclass
@@ -127,7 +169,7 @@ class Console:
     quiet
         Show only warnings.
     stream
-        Where to print (default: standard error).
+        Where to print (default: standard error; standard output if a notebook shows the lines).
     redirectable
         Print nothing if the host program has attached handlers to the logger ``sccr_node`` or to the root logger:
         showing the messages is then up to them.
@@ -147,32 +189,33 @@ class Console:
         self._about = f"{about}: " if about else ""
         self._json = log_format == "json"
         self._quiet = quiet
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = stream or (sys.stdout if redirectable and _notebook() else sys.stderr)
         self._redirectable = redirectable
         self._heard = True
         self._bar: tqdm[Any] | None = None
         self._begin, self._started = time.monotonic(), datetime.now(UTC)
-        self._stage_said = ""
-        self._line_at = 0.0
+        self._stage, self._stage_said = "", False
+        self._line_at = self._said_at = self._begin
         self._timed = _Timed("", 0.0, 0.0)
 
-    def say(self, message: str) -> None:
-        """Show a line."""
-        self._line("info", message)
+    def say(self, message: str, /, **fields: Any) -> None:
+        """Show a line; its numbers and names are fields in logs that machines read."""
+        self._line("info", message, **fields)
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, /, **fields: Any) -> None:
         """Show a warning, even if the console is quiet."""
-        self._line("warning", shortened(as_shown(message)))
+        self._line("warning", shortened(as_shown(message)), **fields)
 
     def fail(self, message: str, exit_code: int) -> None:
         """Show an error that does not end the command, as the one that does is shown."""
         self.close_bar()
-        last_words(f"{self._about}{message}", exit_code, as_json=self._json)
+        seconds = time.monotonic() - self._begin
+        last_words(f"{self._about}{message}", exit_code, as_json=self._json, seconds=seconds)
 
     def show(self, findings: Iterable[Finding]) -> None:
         """Show findings in the order in which they were made."""
         for finding in findings:
-            self._line("warning" if finding.warning else "info", shortened(as_shown(finding.text)))
+            self._line("warning" if finding.warning else "info", shortened(as_shown(finding.text)), **finding.fields)
 
     def clock(self) -> Clock:
         """Return a clock that began when the console did."""
@@ -215,20 +258,28 @@ class Console:
 
     def _progress_line(self, stage: str, fraction: float) -> None:
         now = time.monotonic()
-        fields = {"stage": stage, "fraction": round(fraction, 3)}
         left = self._timed.left(stage, fraction, now)
-        if stage != self._stage_said:
-            self._stage_said, self._line_at = stage, now
-            self._line("info", stage if self._json else f"{stage} …", **fields)
-        elif 0.005 <= fraction < 1.0 and now - self._line_at >= SECONDS_BETWEEN_LINES:
-            self._line_at = now
-            if left is None:
-                self._line("info", f"{stage}: {fraction:.0%}", **fields)
-            else:
-                message = f"{stage}: {fraction:.0%}, about {rough_time(left)} left"
-                self._line("info", message, **fields, seconds_left=round(left, 1))
+        if stage != self._stage:
+            self._stage, self._stage_said = stage, False
+        if not self._stage_said:
+            # Machines are told of every stage; people of those that they would wait for without a word.
+            due = self._json or (fraction < 1.0 and now - self._said_at >= SECONDS_OF_SILENCE)
+        else:
+            due = 0.005 <= fraction < 1.0 and now - self._line_at >= SECONDS_BETWEEN_LINES
+        if not due:
+            return
+        begins, self._stage_said, self._line_at = not self._stage_said, True, now
+        fields: dict[str, Any] = {"stage": stage, "fraction": round(fraction, 3)}
+        if begins and (self._json or fraction < 0.005):
+            message = stage if self._json else f"{stage} …"
+        elif left is None:
+            message = f"{stage}: {fraction:.0%}"
+        else:
+            message = f"{stage}: {fraction:.0%}, about {rough_time(left)} left"
+            fields["seconds_left"] = round(left, 1)
+        self._line("info", message, **fields)
 
-    def _line(self, level: Literal["info", "warning"], message: str, **fields: Any) -> None:
+    def _line(self, level: Literal["info", "warning"], message: str, /, **fields: Any) -> None:
         signals.check()
         message = as_shown(f"{self._about}{message}")
         if LOGGER.hasHandlers():
@@ -237,9 +288,10 @@ class Console:
                 return
         if level == "info" and self._quiet:
             return
-        seconds = time.monotonic() - self._begin
+        self._said_at = time.monotonic()
+        seconds = self._said_at - self._begin
         if self._json:
-            self._print(json.dumps({"seconds": round(seconds, 3), "level": level, "message": message, **fields}))
+            self._print(_json_line(seconds, level, message, **fields))
         elif level == "info":
             self._print(f"[{seconds:6.1f} s] {in_one_line(message)}")
         else:

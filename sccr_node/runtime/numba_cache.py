@@ -1,4 +1,4 @@
-"""Keep what numba compiles for UMAP, and find what the container image has compiled, so that nobody waits twice."""
+"""Keep what numba compiles for scanpy's neighbour graphs, and find what the image has compiled: nobody waits twice."""
 
 from __future__ import annotations
 
@@ -15,21 +15,15 @@ from pathlib import Path
 COMPILED = Path("share", "sccr-node", "numba")
 """Where the image keeps its compiled functions, under the environment's prefix; an ordinary installation has none."""
 
-UNCACHED = {
-    "umap.umap_": ("smooth_knn_dist", "compute_membership_strengths"),
-    "umap.layouts": ("_nb_optimize_layout_euclidean_single_epoch",),
-}
-"""Functions that UMAP would compile again in every process, which takes more than ten seconds. The parallel variant of
-the second must stay uncached: numba would mistake one for the other."""
+UNCACHED = {"umap.umap_": ("smooth_knn_dist", "compute_membership_strengths")}
+"""Functions that umap-learn would compile again in every process, which takes several seconds."""
 
 
 def use_compiled_functions() -> None:
-    """Have UMAP and scanpy's neighbour graphs use functions compiled earlier; call this before importing them."""
-    _copy_compiled_functions()
-    spec = find_spec("umap")
-    if spec is None:
+    """Have scanpy's neighbour graphs (umap-learn's) use functions compiled earlier; call this before importing it."""
+    prepare_numba()
+    if find_spec("umap") is None:
         return
-    _find_a_place_to_write(Path(spec.origin or ".").parent)
     for module, names in UNCACHED.items():
         for name in names:
             function = getattr(import_module(module), name, None)
@@ -38,9 +32,17 @@ def use_compiled_functions() -> None:
                 function.enable_caching()  # type: ignore[union-attr]
 
 
+def prepare_numba() -> None:
+    """Let numba find what is compiled, and a place to write to; call this before importing what imports it."""
+    _copy_compiled_functions()
+    spec = find_spec("numba") if "numba" not in sys.modules else None
+    if spec is not None:
+        _find_a_place_to_write(Path(spec.origin or ".").parent)
+
+
 def _find_a_place_to_write(package: Path) -> None:
     """Give numba a temporary folder if it can write neither to the package nor to the user's cache: it would fail."""
-    if "numba" in sys.modules or os.environ.get("NUMBA_CACHE_DIR"):
+    if os.environ.get("NUMBA_CACHE_DIR"):
         return
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     if os.access(package, os.W_OK) or os.access(next(p for p in (user, *user.parents) if p.exists()), os.W_OK):

@@ -143,6 +143,7 @@ def test_an_interrupt_keeps_to_the_log_format(tmp_path):
     ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     assert ended.returncode == 143
     line = json.loads(ended.stderr.splitlines()[-1])
+    assert line.pop("seconds") > 0
     assert line == {"level": "error", "message": "interrupted by SIGTERM; no file was written", "exit_code": 143}
 
 

@@ -264,6 +264,32 @@ def test_the_record_fits_its_schema_and_its_run(counts, tmp_path):
     assert sum(resources_used["seconds"].values()) <= resources_used["total_seconds"]
 
 
+def test_log_record_and_report_say_the_same_time(counts, tmp_path, sccr):
+    files = {name: tmp_path / name for name in ("out.h5ad", "run.json", "page.html")}
+    code, _, said = sccr(
+        "impute", counts, files["out.h5ad"], "--provenance", files["run.json"], "--report", files["page.html"]
+    )
+    assert code == 0
+    took = json.loads(files["run.json"].read_text())["resources"]
+    assert took["seconds"]["report"] > 0 and sum(took["seconds"].values()) <= took["total_seconds"]
+    shown = f"{took['total_seconds']:.1f} s"
+    assert f"wrote {files['out.h5ad']} in {shown}: " in said
+    page = files["page.html"].read_text()
+    assert f"The run took {shown} on" in page and '<th scope="row">report</th>' in page
+
+
+def test_a_short_run_says_what_it_found_and_not_what_it_passed_through(counts, tmp_path, sccr):
+    _, _, said = sccr("impute", counts, tmp_path / "out.h5ad")
+    assert len(said.splitlines()) <= 9 and "…" not in said
+    code, _, said = sccr("impute", counts, tmp_path / "again.h5ad", "--log-format", "json")
+    lines = [json.loads(line) for line in said.splitlines()]
+    stages = [line["stage"] for line in lines if "stage" in line]
+    assert code == 0 and {"scan", "denoising: propagation", "principal components"} <= set(stages)
+    told = {name: line[name] for line in lines for name in line}
+    assert told["n_cells"] == 150 and told["memory_bytes"] > 0 and told["estimated_seconds"] >= 0
+    assert told["output"] == str(tmp_path / "again.h5ad") and "layers/sccr" in told["keys"]
+
+
 @pytest.mark.parametrize("source", ["h5ad", "zarr"])
 @pytest.mark.parametrize("target", ["h5ad", "zarr"])
 def test_every_pair_of_formats(counts, tmp_path, source, target):

@@ -191,5 +191,5 @@ def record_file(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def without_umap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lay cells out by principal components: UMAP compiles for ten seconds and has tests of its own."""
+    """Lay cells out by principal components, and cluster them by k-means: UMAP and Leiden have tests of their own."""
     monkeypatch.setattr("sccr_node.report.layout.FEWEST_CELLS_FOR_UMAP", 10**9)

@@ -1,5 +1,6 @@
 """Figures: a PNG that decodes to its input, round ticks, labels that do not overlap."""
 
+import base64
 import io
 from xml.etree import ElementTree
 
@@ -8,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from sccr_node.report import figures
-from sccr_node.report.content import Embedding, Grouping
+from sccr_node.report.content import Embedding, Grouping, MarkerMap
 
 
 def test_a_png_decodes_to_its_values():
@@ -36,12 +37,72 @@ def test_every_cell_is_drawn_once():
         assert sum(d.count("M") for css, d in paths if css == name) == (grouping.codes == number - 1).sum()
 
 
-def test_numbers_are_pushed_apart_and_stay_inside():
-    places = np.array([[200.0, 200.0]] * 6 + [[2.0, 2.0]])
-    apart = figures._apart(places, 440, 400)
-    gaps = np.abs(apart[:, None] - apart[None])[np.triu_indices(7, k=1)] / [20, 16]
-    assert np.hypot(*gaps.T).min() > 0.9
-    assert apart.min() >= 12
+@pytest.mark.parametrize("letters", [1, 3])
+@pytest.mark.parametrize("spread", [0, 5, 40, 200])
+def test_labels_are_pushed_apart_and_stay_inside(spread, letters):
+    generator = np.random.default_rng(spread)
+    canvas = np.array([440.0, 400.0])
+    places = np.clip(canvas * [0.5, 0.95] + spread * generator.standard_normal((figures.N_HUES, 2)), 0, canvas)
+    rooms = np.full_like(places, [figures.LETTER * letters + 4, figures.LINE])
+    apart = figures._apart(places, rooms, canvas)
+    overlap = rooms[0] - np.abs(apart[:, None] - apart[None])[np.triu_indices(len(places), k=1)]
+    assert overlap.min(axis=1).max() < 0.5
+    assert (apart >= rooms / 2).all() and (apart <= canvas - rooms / 2).all()
+
+
+def test_a_label_that_had_to_move_has_a_line_to_its_group():
+    generator = np.random.default_rng(0)
+    codes = np.repeat(np.arange(8), 30)
+    places = np.concatenate([0.1 * generator.standard_normal((210, 2)), [[9.0, 9.0]] * 30]).astype(np.float32)
+    grouping = Grouping("g", list("abcdefgh"), [30] * 8, codes)
+    drawn = ElementTree.fromstring(figures.scatter(places, grouping, Embedding("PCA", places, places), "before"))
+    (numbers,) = [group for group in drawn.iter("g") if group.get("class") == "numbers"]
+    assert [text.text for text in numbers.iter("text")] == list("abcdefgh")
+    # Seven groups share a place: some of their labels have to leave it; the eighth is alone.
+    assert 1 <= len(list(numbers.iter("path"))) <= 7
+
+
+def test_a_label_does_not_cover_a_small_group():
+    generator = np.random.default_rng(0)
+    codes = np.repeat([0, 1], [300, 30])
+    places = np.concatenate([generator.standard_normal((300, 2)), [9, -9] + 0.01 * generator.standard_normal((30, 2))])
+    places = places.astype(np.float32)
+    grouping = Grouping("g", ["a", "b"], [300, 30], codes)
+    drawn = ElementTree.fromstring(figures.scatter(places, grouping, Embedding("PCA", places, places), "before"))
+    large, small = next(group for group in drawn.iter("g") if group.get("class") == "numbers").iter("text")
+    points = figures._fitted(places, 440, 400, 18)
+    (x, y), middle = (float(small.get("x")), float(small.get("y"))), points[codes == 1].mean(axis=0)
+    assert abs(x - middle[0]) < 8 and y < middle[1] - 8  # the base line of the text
+    # The label of a large group is on it, wherever it is densest.
+    assert np.abs(points[codes == 0] - [float(large.get("x")), float(large.get("y")) - 4.5]).max(axis=1).min() < 1
+
+
+def test_a_tiny_group_is_drawn_over_the_others():
+    places = np.random.default_rng(0).standard_normal((500, 2)).astype(np.float32)
+    codes = np.zeros(500, dtype=np.int64)
+    codes[:4] = 1
+    grouping = Grouping("g", ["many", "few"], [496, 4], codes)
+    drawn = ElementTree.fromstring(figures.scatter(places, grouping, Embedding("PCA", places, places), "before"))
+    (dots,) = [group for group in drawn.iter("g") if group.get("class") == "dots"]
+    *_, last = dots.iter("path")
+    assert last.get("class") == "hue2" and last.get("d").count("M") == 4
+    assert float(last.get("stroke-width")) > float(dots.get("stroke-width"))
+
+
+def test_groups_of_the_marker_figure_are_equally_wide():
+    cell_groups = np.repeat([0, 1, 2], [40, 5, 40])
+    shown = np.tile(cell_groups / 4, (2, 1)).astype(np.float32)
+    markers = MarkerMap(["a", "b"], [0, 2], cell_groups, shown, shown)
+    grouping = Grouping("g", ["x", "y", "z"], [40, 5, 40], cell_groups)
+    drawn = ElementTree.fromstring(figures.marker_heat_map(markers, grouping, "before"))
+    (bands,) = [group for group in drawn.iter("g") if group.get("class") == "bands"]
+    assert len({band.get("width") for band in bands.iter("rect")}) == 1
+    image = next(drawn.iter("image"))
+    png = base64.b64decode(image.get("href").split(",")[1])
+    pixels = imread(io.BytesIO(png), format="png")
+    assert pixels.shape[:2] == (2, 120)
+    assert [len(np.unique(pixels[0, begin : begin + 40], axis=0)) for begin in (0, 40, 80)] == [1, 1, 1]
+    assert "85 cells" in drawn.get("aria-label")
 
 
 def test_one_place_for_all_cells_is_no_problem():

@@ -4,13 +4,18 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sccr_node import __version__
 from sccr_node.contract.record import RunRecord
 from sccr_node.report.content import readable
+from sccr_node.report.figures import N_HUES
 from sccr_node.report.page import duration, percent, render
+from sccr_node.report.reading import GROUPS_TOLD_APART
 from sccr_node.report.scores import read_scores
 
 from .conftest import HOSTILE, record_of
@@ -157,12 +162,46 @@ def test_colours_stand_out(theme):
     assert contrast(colours["caution"], colours["caution-paper"]) >= 4.5
     for name in ("before", "after", "plus", "minus", "focus"):
         assert contrast(colours[name], colours["paper"]) >= 3, name
-    for number in range(1, 13):
+    for number in range(1, N_HUES + 1):
         hue = colours[f"hue{number}"]
         assert contrast(hue, colours["panel"]) >= 3, number
         assert contrast(hue, colours["paper"]) >= 3, number  # the number in the legend's badge
     ramp = [luminance(colours[f"heat{step}"]) for step in range(6)]
     assert ramp == sorted(ramp, reverse=theme == "light")
+
+
+def lab(colour: str) -> np.ndarray:
+    """Return a colour in OKLab, in which distances are about as large as they look."""
+    channels = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    to_cones = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
+    to_lab = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
+    return np.array(to_lab) @ np.cbrt(np.array(to_cones) @ linear)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_groups_can_be_told_apart_by_their_colours(theme):
+    assert GROUPS_TOLD_APART <= N_HUES
+    colours = themes()[theme]
+    hues = [lab(colours[f"hue{number}"]) for number in range(1, N_HUES + 1)]
+    # 0.02 is about what can be seen at all; the usual palettes of 20 have pairs below 0.05.
+    assert min(np.linalg.norm(one - other) for one, other in combinations([*hues, lab(colours["others"])], 2)) > 0.06
+    assert min(np.linalg.norm(one - other) for one, other in combinations(hues[:12], 2)) > 0.09
+    style = files("sccr_node.report").joinpath("style.css").read_text()
+    for number in range(1, N_HUES + 1):
+        assert f".hue{number} {{ --hue: var(--hue{number}); }}" in style
+
+
+def test_it_names_the_versions_of_what_was_used(made, page):
+    assert f"<td>{__version__} <small>of this report</small></td>" in page
+    assert "<td>0.1.0 <small>of the imputation</small></td>" in page and "<td>2.0.0</td>" in page
+    # Without labels there are clusters, and somebody found them.
+    without = content_from(made.path)
+    assert [(fact.name, fact.note) for fact in without.software] == [
+        ("sccr-node", "of the imputation"),
+        ("sccr-node", "of this report"),
+        ("scipy", "clusters of this report"),
+    ]
 
 
 def test_the_template_and_style_are_in_the_package():

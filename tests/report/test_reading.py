@@ -110,12 +110,31 @@ def test_markers_agree_with_a_t_test():
 def test_many_cells_are_sampled_and_many_groups_joined(made, monkeypatch):
     monkeypatch.setattr(reading, "CELLS_DRAWN", 60)
     monkeypatch.setattr(reading, "GROUPS_TOLD_APART", 2)
+    monkeypatch.setattr(reading, "FEWEST_DRAWN", 0)
     content = content_from(made.path, label_key="label")
     grouping = content.groupings[0]
     assert content.n_drawn == len(grouping.codes) == len(content.embedding.after) == 60
     assert (len(grouping.names), grouping.n_others) == (1, 2)
     assert grouping.sizes == [50]
     check_values(content, made)  # values are those of all cells
+
+
+def test_a_sample_leaves_no_small_group_out(monkeypatch):
+    monkeypatch.setattr(reading, "CELLS_DRAWN", 500)
+    names = np.array(["many"] * 9000 + ["few"] * 50 + ["tiny"] * 7 + [None] * 943, dtype=object)
+    drawn = reading._draw(len(names), [names])
+    assert len(np.unique(drawn)) == len(drawn) and (np.diff(drawn) > 0).all()
+    assert (names[drawn] == "few").sum() == reading.FEWEST_DRAWN and (names[drawn] == "tiny").sum() == 7
+    assert 500 <= len(drawn) <= 500 + reading.FEWEST_DRAWN + 7
+    # Names of cells are no groups, and no column is needed.
+    cells = np.arange(len(names)).astype(str).astype(object)
+    assert len(reading._draw(len(names), [cells])) == len(reading._draw(len(names), [])) == 500
+
+
+def test_small_groups_have_their_size_in_the_file(made, monkeypatch):
+    monkeypatch.setattr(reading, "CELLS_DRAWN", 60)
+    content = content_from(made.path, label_key="label")
+    assert [group.size for group in content.small_groups] == [50, 50, 50]
 
 
 def test_the_same_result_gives_the_same_page(made):

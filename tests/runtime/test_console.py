@@ -3,10 +3,12 @@
 import io
 import json
 import logging
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sccr_node.runtime.console import Clock, Console, Finding, last_words
+from sccr_node.runtime.console import SECONDS_OF_SILENCE, Clock, Console, Finding, last_words
 
 
 class Terminal(io.StringIO):
@@ -40,7 +42,7 @@ def test_a_name_of_a_file_forges_no_line_and_moves_no_cursor(capsys):
     console = Console(stream=stream)
     console.say("wrote a\nsccr: error: b.h5ad")
     console.warn("wrote \x1b[2Jc.h5ad")
-    last_words("cannot write d\x1b[2J\re.h5ad", 73, as_json=False)
+    last_words("cannot write d\x1b[2J\re.h5ad", 73, as_json=False, seconds=1)
     first, second = stream.getvalue().splitlines()
     assert first.endswith("wrote a\\nsccr: error: b.h5ad") and second == "sccr: warning: wrote \\x1b[2Jc.h5ad"
     assert capsys.readouterr().err == "sccr: error: cannot write d\\x1b[2J e.h5ad\n"
@@ -89,6 +91,28 @@ def test_long_stages_report_without_a_terminal(monkeypatch):
     assert "%" in lines[1]
 
 
+def test_stages_of_a_run_in_seconds_are_for_machines_only(monkeypatch):
+    stages = [(0.5, "scan"), (0.8, "select"), (1.2, "search"), (1.9, "write")]
+    for log_format, told in (("text", []), ("json", [stage for _, stage in stages])):
+        timed = Timed(monkeypatch, log_format=log_format)
+        for now, stage in stages:
+            timed.progress(now, 0.0, stage)
+            timed.progress(now + 0.1, 1.0, stage)
+        lines = timed.stream.getvalue().splitlines()
+        assert [json.loads(line)["stage"] for line in lines] == told
+
+
+def test_a_stage_is_named_once_nothing_was_said_for_a_while(monkeypatch):
+    timed = Timed(monkeypatch)
+    timed.console.say("hello")
+    timed.progress(SECONDS_OF_SILENCE - 0.1, 0.0, "scan")
+    timed.progress(SECONDS_OF_SILENCE, 0.02, "scan")
+    timed.progress(SECONDS_OF_SILENCE + 1, 0.0, "search")
+    timed.progress(2 * SECONDS_OF_SILENCE, 0.0, "search")
+    timed.progress(20, 1.0, "write")
+    assert timed.lines() == ["hello", "scan: 2%", "search …"]
+
+
 def test_a_stage_that_begins_again_has_no_line_of_nothing(monkeypatch):
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr("sccr_node.runtime.console.time.monotonic", lambda: float(next(clock)))
@@ -97,6 +121,33 @@ def test_a_stage_that_begins_again_has_no_line_of_nothing(monkeypatch):
     for fraction in (0.0, 1.0, 0.0, 0.001, 1.0):
         console.progress("scan", fraction)
     assert [line.split("] ")[1] for line in stream.getvalue().splitlines()] == ["scan …"]
+
+
+def test_numbers_are_fields_for_machines():
+    stream = io.StringIO()
+    console = Console(log_format="json", stream=stream)
+    console.say("300 cells", n_cells=np.int64(300), zeros=np.float32(0.5), keys=["layers/sccr"], recall=float("nan"))
+    console.warn("a path", path=Path("x"))
+    console.show([Finding("a depth", fields={"target_sum": 10.5})])
+    first, second, third = (json.loads(line) for line in stream.getvalue().splitlines())
+    del first["seconds"]
+    told = {"n_cells": 300, "zeros": 0.5, "keys": ["layers/sccr"], "recall": None}
+    assert first == {"level": "info", "message": "300 cells", **told}
+    assert second["path"] == "x" and third["target_sum"] == 10.5
+    stream = io.StringIO()
+    Console(stream=stream).say("300 cells", n_cells=300)
+    assert stream.getvalue().endswith("] 300 cells\n")
+
+
+def test_a_notebook_shows_lines_on_standard_output(monkeypatch, capsys):
+    monkeypatch.setattr(logging.getLogger("sccr_node"), "propagate", False)
+    shown_in_red = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr("sys.stderr", shown_in_red)
+    Console(redirectable=True).say("hello")
+    assert capsys.readouterr().out.endswith("] hello\n") and shown_in_red.getvalue() == ""
+    # The command keeps to standard error, wherever it runs.
+    Console().say("hello")
+    assert shown_in_red.getvalue().endswith("] hello\n")
 
 
 def test_a_terminal_gets_a_bar_and_whole_lines():
@@ -125,7 +176,7 @@ def test_stages_add_up_also_when_they_fail():
 
 def test_nobody_reads_what_is_endless(capsys):
     console = Console()
-    last_words(f"no gene {'g' * 100_000!r}; give another", 65, as_json=False)
+    last_words(f"no gene {'g' * 100_000!r}; give another", 65, as_json=False, seconds=1)
     console.warn(f"no gene {'g' * 100_000!r}; give another")
     console.show([Finding(f"no gene {'g' * 100_000!r}; give another")])
     lines = capsys.readouterr().err.splitlines()
@@ -135,10 +186,11 @@ def test_nobody_reads_what_is_endless(capsys):
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_last_words_are_one_line(capsys, as_json):
-    last_words("what\nwent  wrong", 65, as_json=as_json)
+    last_words("what\nwent  wrong", 65, as_json=as_json, seconds=1.23456)
     line = capsys.readouterr().err
     if as_json:
-        assert json.loads(line) == {"level": "error", "message": "what\nwent  wrong", "exit_code": 65}
+        told = {"seconds": 1.235, "level": "error", "message": "what\nwent  wrong", "exit_code": 65}
+        assert json.loads(line) == told
     else:
         assert line == "sccr: error: what went wrong\n"
 
@@ -163,7 +215,7 @@ def test_the_time_left_is_said_after_a_tenth(monkeypatch):
     timed = Timed(monkeypatch)
     for now, fraction in ((0, 0.0), (11, 0.05), (22, 0.1), (33, 0.5), (34, 0.51), (60, 1.0)):
         timed.progress(now, fraction)
-    said = ["search …", "search: 5%", "search: 10%, about 3 min left", "search: 50%, about 35 s left"]
+    said = ["search: 5%", "search: 10%, about 3 min left", "search: 50%, about 35 s left"]
     assert timed.lines() == said
 
 
@@ -179,7 +231,7 @@ def test_a_stage_that_goes_on_or_begins_again_is_timed_from_there(monkeypatch):
     timed = Timed(monkeypatch)
     for now, fraction in ((0, 0.6), (20, 0.65), (40, 0.8)):  # from a checkpoint
         timed.progress(now, fraction)
-    assert timed.lines() == ["search …", "search: 65%", "search: 80%, about 40 s left"]
+    assert timed.lines() == ["search: 65%", "search: 80%, about 40 s left"]
     for now, fraction in ((100, 0.0), (120, 0.5)):
         timed.progress(now, fraction)
     assert timed.lines()[-1] == "search: 50%, about 20 s left"

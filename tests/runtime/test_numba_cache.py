@@ -94,6 +94,16 @@ def test_every_function_of_umap_that_is_kept_exists():
             assert getattr(import_module(module), name)._cache.cache_path
 
 
+def test_numba_is_prepared_without_umap_learn(prefix, tmp_path, monkeypatch):
+    """Leiden has its graph: umap-learn, whose import alone takes seconds, is not needed for it."""
+    monkeypatch.setattr(numba_cache, "import_module", lambda name: pytest.fail(name))
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "given"))
+    numba_cache.prepare_numba()
+    assert (tmp_path / "given" / "umap_1" / "f.nbi").exists()
+
+
 def test_numba_gets_a_temporary_folder_where_it_could_write_nowhere(tmp_path, monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
