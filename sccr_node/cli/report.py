@@ -32,8 +32,9 @@ OPTIONS = (
         "file."
     ),
     epilog=(
-        "Without --label-key, clusters are found in the imputed data: by Leiden if scanpy is installed (pip install "
-        "'sccr-node[full]'), otherwise by k-means."
+        "Cells are plotted by UMAP if igraph is installed (pip install 'sccr-node[full]'), otherwise by principal "
+        "components. Without --label-key, clusters are found in the imputed data: by Leiden if igraph and scanpy are "
+        "installed, otherwise by k-means."
     ),
 )
 def report(

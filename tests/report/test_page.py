@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.metadata import version
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +15,7 @@ from sccr_node import __version__
 from sccr_node.contract.record import RunRecord
 from sccr_node.report.content import readable
 from sccr_node.report.figures import N_HUES
+from sccr_node.report.layout import Layout
 from sccr_node.report.page import duration, percent, render
 from sccr_node.report.reading import GROUPS_TOLD_APART
 from sccr_node.report.scores import read_scores
@@ -202,6 +204,14 @@ def test_it_names_the_versions_of_what_was_used(made, page):
         ("sccr-node", "of this report"),
         ("scipy", "clusters of this report"),
     ]
+
+
+def test_it_names_the_version_of_what_placed_the_cells(made, monkeypatch):
+    places = np.zeros((len(made.labels), 2), dtype=np.float32)
+    layout = Layout("UMAP", places, places, None, ("igraph",))
+    monkeypatch.setattr("sccr_node.report.reading.lay_out", lambda before, after: layout)
+    notes = [(fact.name, fact.value, fact.note) for fact in content_from(made.path).software]
+    assert ("igraph", version("igraph"), "maps of this report") in notes
 
 
 def test_the_template_and_style_are_in_the_package():
