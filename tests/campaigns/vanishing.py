@@ -28,14 +28,16 @@ DEAF_SECONDS = 60.0
 """Longer than all attempts of a run together, and than the grace that a command gives itself."""
 
 PROGRAM = """
-import sys
+import faulthandler, signal, sys
+faulthandler.register(signal.SIGUSR1)
 from sccr_node.__main__ import main
 from sccr_node.storage.places import bucket, transfer
 transfer.WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)
 bucket.ANSWER_SECONDS_OF_A_STORE = 5  # the clients, which take it, are not imported yet
 sys.exit(main())
 """
-"""``sccr``, but with shorter waits between its attempts, and for a server that is back and still silent."""
+"""``sccr``, but with shorter waits between its attempts, and for a server that is back and still silent; SIGUSR1 asks
+it where it is."""
 
 EVENTS = {
     "s3": ("killed", "killed, back", "cut", "cut, back", "SIGTERM", "SIGKILL"),
@@ -208,10 +210,12 @@ def one(store, command, name, event, generator, scratch, seconds, whole):
     try:
         said = process.communicate(timeout=DEAF_SECONDS)[0]
     except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
         process.kill()
         said = process.communicate()[0]
         store.undisturbed()
-        return "deaf", [f"deaf: {said[-300:]}"]
+        return "deaf", [f"deaf: {said[-5000:]}"]
     store.undisturbed()
     code, wrong = process.returncode, []
     # Before Python itself is ready a signal ends it as usual.
