@@ -347,7 +347,7 @@ def report(
     """
     given = {name: value for name, value in locals().items() if name not in ("adata", "output", "sample")}
     with _messages_in_python(given):
-        return _report(adata, None if output is None else Path(output), sample, given)
+        return _report(adata, output, sample, given)
 
 
 @contextmanager
@@ -519,7 +519,7 @@ def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
         return tuning
 
 
-def _report(adata: AnnData, output: Path | None, sample: str, given: Mapping[str, Any]) -> Page:
+def _report(adata: AnnData, output: str | os.PathLike[str] | None, sample: str, given: Mapping[str, Any]) -> Page:
     from sccr_node.pipeline.report import report_page  # neither templates nor plots are needed to impute
     from sccr_node.report.page import Page
 
@@ -527,14 +527,22 @@ def _report(adata: AnnData, output: Path | None, sample: str, given: Mapping[str
         asked = ReportParameters(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as failure:
         raise UsageProblem(first_problem(failure, ReportParameters)) from None
-    if output is not None:
-        check_targets([Target(output)], [], force=asked.force)
+    page = None if output is None else _path(output, "output")
+    if page is not None:
+        check_targets([Target(page)], [], force=asked.force)
     console = Console(quiet=asked.quiet, redirectable=True)
     result = result_in(_is_anndata(adata, "report on", "sccr report"), asked.key_added)
     html = report_page(result, sample=sample, label_key=asked.label_key, batch_key=asked.batch_key, console=console)
-    if output is not None:
-        write_text_atomically(output, html, replace=asked.force)
+    if page is not None:
+        write_text_atomically(page, html, replace=asked.force)
     return Page(html)
+
+
+def _path(given: object, name: str) -> Path:
+    try:
+        return Path(given)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageProblem(f"{name}: expected a path, not an object of type {type(given).__name__}") from None
 
 
 def _of_object() -> str:

@@ -362,6 +362,8 @@ def test_what_cannot_be_reported_is_refused(adata, tmp_path):
         sccr_node.report(adata, out, quiet=True)
     with pytest.raises(UsageProblem, match="cannot report on an object of type str: .* use the command sccr report"):
         sccr_node.report("out.h5ad", out)
+    with pytest.raises(UsageProblem, match="output: expected a path, not an object of type int"):
+        sccr_node.report(adata, 5)
     sccr_node.impute(adata, quiet=True, n_top_genes=40)
     with pytest.raises(InputProblem, match="no column 'donor'"):
         sccr_node.report(adata, out, label_key="donor", quiet=True)
