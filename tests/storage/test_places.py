@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import socket
 import threading
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +17,9 @@ from sccr_node.errors import InputMissing, NotEnoughResources, UsageProblem
 from sccr_node.runtime.standins import as_shown, stand_for
 from sccr_node.storage.places import is_remote, place
 from sccr_node.storage.places.address import Address
-from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Sending, Taken
+from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Passing, Sending, Taken
 from sccr_node.storage.places.http import WebHost
-from sccr_node.storage.places.transfer import CLAIM, Place
+from sccr_node.storage.places.transfer import CLAIM, Place, bucket_of
 from sccr_node.storage.places.window import BLOCK, Window
 from sccr_node.storage.targets import StoreTarget
 from tests.support.simulated import simulated
@@ -529,3 +530,70 @@ def test_checkpoints_are_not_kept_in_what_is_read_or_written(output, where, coun
 def test_places_that_are_not_known_are_named(output, counts_file, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused(73, ["only s3://, gs:// and az://"], "impute", counts_file, output)
+
+
+@pytest.fixture
+def hangs_up(monkeypatch):
+    """A server that takes connections and closes them at once, for every client; yields how many it took."""
+    server = socket.create_server(("127.0.0.1", 0))
+    host = f"127.0.0.1:{server.getsockname()[1]}"
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": f"http://{host}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "STORAGE_EMULATOR_HOST": f"http://{host}",
+        "AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=a2V5;"
+        f"BlobEndpoint=http://{host}/account;",
+    }.items():
+        monkeypatch.setenv(name, value)
+    taken = []
+
+    def take():
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                taken.append(host)
+                connection.close()
+
+    threading.Thread(target=take, daemon=True).start()
+    yield host, taken
+    server.close()
+
+
+def parts_of(bucket, *, last):
+    sending = bucket.begin("a", replace=False)
+    sending.send(0, b"0" * 2**20, last=last)
+    sending.finish()
+
+
+REQUESTS = {
+    "facts": lambda bucket: bucket.facts("a"),
+    "listing": lambda bucket: list(bucket.listing("")),
+    "delete": lambda bucket: bucket.delete("a"),
+    "prepare": lambda bucket: bucket.prepare("a"),
+    "first part": lambda bucket: parts_of(bucket, last=False),
+    "only part": lambda bucket: parts_of(bucket, last=True),
+}
+
+
+AT_ONCE = {"s3": 1, "gs": 2, "az": 1, "http": 1}
+"""Google's library repeats a request whose connection broke off, once and without waiting."""
+
+
+@pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_no_client_tries_again_by_itself(scheme, request_of, hangs_up):
+    """Ours do, and answer signals meanwhile; a library's attempts would go on in each of them for minutes."""
+    bucket = bucket_of(Address.of(f"{scheme}://bucket/a"))
+    with pytest.raises(Passing):
+        request_of(bucket)
+    assert len(hangs_up[1]) <= AT_ONCE[scheme]
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "http"])
+def test_no_client_reads_again_by_itself(scheme, hangs_up):
+    host, taken = hangs_up
+    bucket = bucket_of(Address.of(f"http://{host}/a" if scheme == "http" else f"{scheme}://bucket/a"))
+    with pytest.raises(Passing), bucket.read("a", Facts(10, "1", None), 0) as blocks:
+        list(blocks)
+    assert len(taken) <= AT_ONCE[scheme]

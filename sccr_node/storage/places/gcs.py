@@ -87,7 +87,7 @@ class GoogleBucket(Bucket):
         """Begin an upload and cancel it, to see whether that is allowed; unfinished ones go by themselves in a week."""
         blob = self._bucket.blob(key)
         with _explained():
-            where = blob.create_resumable_upload_session(timeout=_TIMES["timeout"])
+            where = blob.create_resumable_upload_session(**_TIMES)
         with suppress(Trouble), _explained():
             self._web.request("DELETE", where, timeout=_TIMES["timeout"])
 
@@ -146,7 +146,7 @@ class _GoogleSending(Sending):
         with taken(), _explained():
             return str(
                 self._blob().create_resumable_upload_session(
-                    content_type="application/octet-stream", timeout=_TIMES["timeout"], **self._condition
+                    content_type="application/octet-stream", **_TIMES, **self._condition
                 )
             )
 
