@@ -95,7 +95,7 @@ def main(folder: Path) -> int:
             ("imputed.h5ad", "the imputed simulated data"),
         ):
             print(f"  {folder / name!s:32} {what}")
-        print("\nWith your own counts: docs/quickstart.md")
+        print("\nWith your own counts: source .venv/bin/activate, then see docs/quickstart.md")
     return exit_code
 
 

@@ -33,7 +33,7 @@ class Answer:
     kind
         How it is marked in the report.
     prefix
-        How the sentence of a verdict with this answer begins; empty if it only has numbers.
+        How the sentence of a verdict with this answer begins.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Answer:
 ANSWERS: Mapping[str, Answer] = {
     answer.name: answer
     for answer in (
-        Answer("help", "Closer to the truth", "good"),
+        Answer("help", "Closer to the truth", "good", "closer to the truth"),
         Answer("little", "Little to gain", "open", "little to gain"),
         Answer("no help", "No help", "bad", "do not impute"),
         Answer("no harm seen", "No harm seen", "good", "no harm seen"),

@@ -17,6 +17,7 @@ from scipy import sparse
 from sccr_node.evaluation.clusters import leiden
 from sccr_node.evaluation.neighborhoods import N_NEIGHBORS, nearest
 from sccr_node.numerics import Workspace
+from sccr_node.runtime.console import Progress
 
 SEED = 0
 RESOLUTION = 1.0
@@ -57,7 +58,7 @@ class Layout:
     packages: tuple[str, ...]
 
 
-def lay_out(before: NDArray[np.float32], after: NDArray[np.float32]) -> Layout:
+def lay_out(before: NDArray[np.float32], after: NDArray[np.float32], progress: Progress | None = None) -> Layout:
     """Place cells in two dimensions, by their components before and after imputation.
 
     The second UMAP starts from the positions of the first, so that a group moves only if its data changed.
@@ -66,10 +67,14 @@ def lay_out(before: NDArray[np.float32], after: NDArray[np.float32]) -> Layout:
     ----------
     before, after
         Principal components (cells x components).
+    progress
+        Called with the stage and what of it is done, after the first of the two.
     """
     if len(after) < FEWEST_CELLS_FOR_UMAP or find_spec("igraph") is None:
         return Layout("PCA", _two(before), _two(after), None, ())
     first = _umap(before, _neighbors(before), _two(before))
+    if progress is not None:
+        progress("embed cells", 0.5)
     neighbors = _neighbors(after)
     return Layout("UMAP", first, _umap(after, neighbors, first), _graph(neighbors), ("igraph",))
 

@@ -392,7 +392,7 @@ def _with_cells(
         progress("embed cells", 0.0)
     # One thread: few cells are plotted, and sccr report has no --threads option to respect.
     unimputed = components_of(sparse.csr_matrix(expression), N_COMPONENTS, threads=1)
-    layout = lay_out(unimputed, components)
+    layout = lay_out(unimputed, components, progress)
     drawn_by = [Fact(name, installed_version(name), "maps of this report") for name in layout.packages]
     software = [*content.software, *drawn_by]
     groupings = [grouping for name, column in labels if (grouping := _grouping(name, column, drawn)) is not None]

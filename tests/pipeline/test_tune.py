@@ -158,6 +158,8 @@ def test_advice_against_imputing_is_shown_even_if_quiet(sccr, tmp_path):
     adata.write_h5ad(tmp_path / "deep.h5ad")
     code, _, err = sccr("impute", tmp_path / "deep.h5ad", tmp_path / "out.h5ad", "--tune", "--quiet")
     assert code == 0 and "values: do not impute" in err
+    code, _, err = sccr("tune", tmp_path / "deep.h5ad", "-o", tmp_path / "tuned.yaml")
+    assert code == 0 and "to impute all the same: sccr impute" in err and "impute with" not in err
 
 
 def test_the_config_goes_to_standard_output(sccr, source):

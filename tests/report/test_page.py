@@ -209,7 +209,7 @@ def test_it_names_the_versions_of_what_was_used(made, page):
 def test_it_names_the_version_of_what_placed_the_cells(made, monkeypatch):
     places = np.zeros((len(made.labels), 2), dtype=np.float32)
     layout = Layout("UMAP", places, places, None, ("igraph",))
-    monkeypatch.setattr("sccr_node.report.reading.lay_out", lambda before, after: layout)
+    monkeypatch.setattr("sccr_node.report.reading.lay_out", lambda *given: layout)
     notes = [(fact.name, fact.value, fact.note) for fact in content_from(made.path).software]
     assert ("igraph", version("igraph"), "maps of this report") in notes
 
