@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import sccr_node
 
@@ -43,8 +44,8 @@ def pyproject() -> dict[str, Any]:
 
 
 def as_conda(requirement: str) -> tuple[str, str]:
-    name, _, version = requirement.partition(">=")
-    return CONDA_NAMES.get(name.lower(), name.lower()), f">={version}" if version else ""
+    asked = Requirement(requirement)
+    return CONDA_NAMES.get(asked.name.lower(), asked.name.lower()), str(asked.specifier)
 
 
 def split(requirements: list[str]) -> dict[str, str]:
