@@ -39,7 +39,7 @@ class Answer:
     name: str
     short: str
     kind: Literal["good", "open", "bad"]
-    prefix: str = ""
+    prefix: str
 
     @property
     def warns(self) -> bool:
@@ -75,7 +75,12 @@ class Verdict:
     @classmethod
     def on(cls, subject: str, answer: str, said: str) -> Verdict:
         """Return a verdict on the values or the neighbourhoods; what is said follows the beginning of the answer."""
-        return cls(answer, ": ".join(part for part in (subject, ANSWERS[answer].prefix, said) if part))
+        return cls(answer, f"{subject}: {ANSWERS[answer].prefix}: {said}")
+
+    @property
+    def warns(self) -> bool:
+        """Whether its answer does."""
+        return ANSWERS[self.answer].warns
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,15 +123,14 @@ class Tuning:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """The verdicts as findings; advice against imputing is a warning."""
-        values, cells = self.verdicts
         told = {"explained": self.choice.chosen.explained}, {"neighbors_change": self.neighborhoods.change}
         return tuple(
             Finding(
                 verdict.text,
-                warning=ANSWERS[verdict.answer].warns,
+                warning=verdict.warns,
                 fields={"question": question, "verdict": verdict.answer} | numbers,
             )
-            for question, verdict, numbers in zip(("values", "neighborhoods"), (values, cells), told, strict=True)
+            for question, verdict, numbers in zip(("values", "neighborhoods"), self.verdicts, told, strict=True)
         )
 
     def __repr__(self) -> str:

@@ -32,7 +32,7 @@ from sccr_node.evaluation.tuning import (
     scored_genes,
     start_of,
 )
-from sccr_node.evaluation.verdicts import ANSWERS, Tuning
+from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.numerics import Workspace
 from sccr_node.pipeline.needs import Extent, needs_of_tuning, say_kept
 from sccr_node.pipeline.plan import (
@@ -134,8 +134,8 @@ def tune_file(
         names, seconds = [str(path) for path in wanted], clock.elapsed
         console.say(f"wrote {', '.join(names)} in {seconds:.1f} s", files=names, total_seconds=round(seconds, 3))
     if files.config is not None:
-        against = ANSWERS[tuning.verdicts[0].answer].warns
-        how = "to impute all the same" if against else "impute with"
+        on_values, _ = tuning.verdicts
+        how = "to impute all the same" if on_values.warns else "impute with"
         console.say(f"{how}: sccr impute {source} OUTPUT --config {files.config}{flags}")
     return tuning
 

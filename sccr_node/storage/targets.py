@@ -210,7 +210,7 @@ def check_targets(
         _keep_apart(read, written)
         if checkpoint_dir is not None:
             own = [Claim(path, "the output") for target in targets for path in target.own_files]
-            check_checkpoint_dir(checkpoint_dir, [*read, *own])
+            _check_checkpoint_dir(checkpoint_dir, [*read, *own])
     for target in targets:
         target.check(force=force)
 
@@ -225,7 +225,7 @@ def _keep_apart(read: Sequence[Claim], written: Sequence[Claim]) -> None:
         raise UsageProblem(f"cannot write {claim.path}: {found}; give another name")
 
 
-def check_checkpoint_dir(folder: str, taken: Sequence[Claim]) -> None:
+def _check_checkpoint_dir(folder: str, taken: Sequence[Claim]) -> None:
     """Refuse a folder for checkpoints that is, or is inside, a file or folder that is read or written."""
     asked = as_path(folder)
     # What is remote has a stand-in by now; the folder has not.
