@@ -467,6 +467,7 @@ def one_bad_sample_of_each_kind(nextflow: Nextflow, tmp_path_factory: pytest.Tem
 def test_one_bad_sample_of_each_kind_fails_alone(one_bad_sample_of_each_kind: Run) -> None:
     run = one_bad_sample_of_each_kind
     assert run.returncode != 0
+    assert "Exception" not in (run.folder / ".nextflow.log").read_text().replace("ProcessFailedException", ""), run.log
     failed = re.findall(r"ERROR ~ \S+:(\w+ \(\w+\)) failed with exit status 65: sccr: error:", run.log)
     assert sorted(failed) == [
         "SCCR_GATHER (gather)",
@@ -481,6 +482,14 @@ def test_one_bad_sample_of_each_kind_fails_alone(one_bad_sample_of_each_kind: Ru
         "imputed/working_imputed.h5ad",
     }
     assert "WARN: --" not in run.log
+
+
+def test_what_the_workflow_itself_reads_is_not_moved_away(one_bad_sample_of_each_kind: Run) -> None:
+    run = one_bad_sample_of_each_kind
+    kept = {path.name for path in (run.folder / "work").glob("*/*/*.provenance.json")}
+    published = {Path(name).name for name in run.published if name.endswith(".provenance.json")}
+    assert len(kept) >= 4
+    assert kept == published
 
 
 def test_a_task_that_never_came_to_its_command_says_why(one_bad_sample_of_each_kind: Run) -> None:
