@@ -79,7 +79,9 @@ class BatchParameters(ImputeParameters):
         """
         given = {name for name in self.model_fields_set if name in ImputeParameters.model_fields}
         values: dict[str, Any] = {name: getattr(self, name) for name in given}
-        return Merged(ImputeParameters, values | dict(cells), self._sources | dict(columns), self._config)
+        return Merged(
+            ImputeParameters, values | dict(cells), self._sources | dict(columns), self._config, self._tuned_before
+        )
 
 
 def array_index(environ: Mapping[str, str]) -> tuple[str, int] | None:

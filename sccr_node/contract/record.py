@@ -117,7 +117,11 @@ class RunRecord(_Record):
     finished: str = Field(description="ISO 8601, UTC.")
     messages: list[str] = Field(description="Findings that a reader of the result should know.")
     tuning: dict[str, Any] | None = Field(
-        default=None, description="What --tune found, on which the parameters are based; null without --tune."
+        default=None,
+        description=(
+            "What --tune found, on which the parameters are based, or sccr tune, if they and the data are those of its "
+            "config file; null otherwise."
+        ),
     )
 
     def as_json(self) -> str:

@@ -7,6 +7,9 @@ from pathlib import Path
 from sccr_node.contract.fields import DATA, REPORTING, parameter
 from sccr_node.contract.shared import ModalityParameters, WritingParameters
 
+CELLS_DRAWN = 8000
+"""Most cells in a scatter plot: more would make the page larger, but not clearer."""
+
 
 class ReportParameters(ModalityParameters, WritingParameters):
     """Parameters of ``sccr report``."""

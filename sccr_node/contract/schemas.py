@@ -19,12 +19,14 @@ from sccr_node.contract.evaluate import (
 )
 from sccr_node.contract.export import ExportParameters
 from sccr_node.contract.impute import ImputeParameters
+from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.promote import PromoteParameters
 from sccr_node.contract.record import RunRecord
 from sccr_node.contract.report import ReportParameters
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
 from sccr_node.contract.simulate import SimulateParameters
 from sccr_node.contract.tune import TuneParameters
+from sccr_node.contract.tuned import TUNING_DESCRIPTION, TUNING_KEY
 
 REPOSITORY = "https://github.com/sccr-node/sccr-node"
 
@@ -58,7 +60,10 @@ def schema(name: str) -> dict[str, Any]:
     name
         A key of :data:`SCHEMAS`.
     """
-    body = SCHEMAS[name].model_json_schema()
+    model = SCHEMAS[name]
+    body = model.model_json_schema()
+    if issubclass(model, MethodParameters):
+        body["properties"][TUNING_KEY] = {"description": TUNING_DESCRIPTION, "type": "object"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"{REPOSITORY}/blob/main/schemas/{name}.schema.json",

@@ -16,15 +16,17 @@ from pydantic_core import ErrorDetails
 
 from sccr_node.contract.environment import ENVIRONMENT_PREFIX, environment_name
 from sccr_node.contract.fields import extra_of, flag
+from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.shared import Parameters
+from sccr_node.contract.tuned import TUNING_KEY, TunedBefore
 from sccr_node.errors import InputMissing, UsageProblem, reason_of
 from sccr_node.runtime.texts import read_small
 
 LARGEST_CONFIG = 2**20
 """Bytes; a real one has a few hundred."""
 
-DEEPEST_CONFIG = 3
-"""Levels of a real one: the mapping, and lists or mappings as its values."""
+DEEPEST_CONFIG = 4
+"""Levels of a real one: the mapping, and mappings of mappings of lists as its values."""
 
 Model = TypeVar("Model", bound=Parameters)
 
@@ -136,12 +138,15 @@ class Merged(Generic[Model]):
         What the user typed for each of them: a flag, a variable, a key in the config file.
     config
         The config file, if there is one.
+    tuned_before
+        What it says of the tuning of its parameters.
     """
 
     model: type[Model]
     values: dict[str, Any]
     sources: dict[str, str]
     config: Path | None
+    tuned_before: TunedBefore | None = None
 
     def validated(self) -> Model:
         """Return the validated parameters.
@@ -171,7 +176,7 @@ class Merged(Generic[Model]):
         return []
 
     def _made(self) -> Model:
-        return self.model(**self.values).settled(self.sources, self.config)
+        return self.model(**self.values).settled(self.sources, self.config, self.tuned_before)
 
 
 def merge(
@@ -207,11 +212,25 @@ def merge(
             values[name] = value
             sources[name] = name_of(name)
 
+    tuned_before = None
     if config is not None:
-        take(read_config(config), lambda name: f"config file {config}: {name}")
+        read = read_config(config)
+        if issubclass(model, MethodParameters) and TUNING_KEY in read:
+            tuned_before = _tuned_before(read.pop(TUNING_KEY), config)
+        take(read, lambda name: f"config file {config}: {name}")
     take(environment_values(model, os.environ if environ is None else environ), environment_name)
     take({name: value for name, value in flags.items() if value is not None}, flag)
-    return Merged(model, values, sources, config)
+    return Merged(model, values, sources, config, tuned_before)
+
+
+def _tuned_before(found: object, config: Path) -> TunedBefore:
+    try:
+        return TunedBefore.model_validate(found)
+    except ValidationError as failure:
+        where = ".".join(map(str, (TUNING_KEY, *failure.errors()[0]["loc"])))
+        raise UsageProblem(
+            f"config file {config}: {where} is not as sccr tune writes it: tune again, or delete {TUNING_KEY!r}"
+        ) from None
 
 
 def closest_field(name: str, model: type[Parameters]) -> str | None:

@@ -36,6 +36,7 @@ from sccr_node.contract.fields import (
     parameter,
 )
 from sccr_node.contract.keys import OutputScale
+from sccr_node.contract.tuned import TunedBefore
 
 Mechanism = Literal["mcar", "mnar"]
 
@@ -76,11 +77,17 @@ class Parameters(BaseModel):
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _config: Path | None = PrivateAttr(default=None)
+    _tuned_before: TunedBefore | None = PrivateAttr(default=None)
 
-    def settled(self, sources: Mapping[str, str], config: Path | None) -> Self:
-        """Record, once, what the user typed for each value, and which config file was read."""
-        self._sources, self._config = dict(sources), config
+    def settled(self, sources: Mapping[str, str], config: Path | None, tuned_before: TunedBefore | None) -> Self:
+        """Record, once, what the user typed for each value, which config file was read, and what it says of tuning."""
+        self._sources, self._config, self._tuned_before = dict(sources), config, tuned_before
         return self
+
+    @property
+    def tuned_before(self) -> TunedBefore | None:
+        """What the config file says of the tuning of its parameters."""
+        return self._tuned_before
 
     def source_of(self, name: str) -> str:
         """Return what the user typed for a value: a flag, a variable or a key in the config file."""

@@ -65,6 +65,11 @@ ANSWERS: Mapping[str, Answer] = {
 }
 
 
+def advises_against(answer: str) -> bool:
+    """Return whether an answer advises against imputing; not for one that only another version knows."""
+    return answer in ANSWERS and ANSWERS[answer].warns
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The name of an answer, and the sentence that explains it."""

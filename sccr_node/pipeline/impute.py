@@ -17,6 +17,7 @@ from sccr_node.pipeline.plan import Plan, make_plan, needs_by_header, open_input
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.side_files import SideFiles, make_record
 from sccr_node.pipeline.tune import check_before_tuning, tuned
+from sccr_node.pipeline.tuned_before import with_tuning_before
 from sccr_node.results import Imputation, Result, write
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.words import quantity
@@ -61,7 +62,7 @@ def impute_file(
         beside = SideFiles.of(asked)
         check_before(data, output, asked, beside)
         with clock.stage("read"):
-            plan = make_plan(data, asked, console, listed=listed)
+            plan = with_tuning_before(make_plan(data, asked, console, listed=listed), asked, console)
         if asked.tune:
             check_before_tuning(plan.data, plan.preparation, plan.batches)
         check_needs(plan.needs, console)

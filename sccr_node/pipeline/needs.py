@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import ResultKeys
 from sccr_node.contract.methods import Output, Value
+from sccr_node.contract.report import CELLS_DRAWN
 from sccr_node.contract.tune import CELLS_TO_TUNE_ON, TuneParameters
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.preparation import Preparation
@@ -37,6 +38,13 @@ WRITTEN_OPERATIONS = 4000
 
 START_SECONDS = 1.2
 """To load the libraries, and to copy and flush small files."""
+
+
+REPORT_BYTES = 22
+"""Per value of the cells that a report draws: its groups and genes are compared before and after, in dense blocks."""
+
+REPORT_SECONDS, SECONDS_PER_DRAWN = 2.0, 2e-3
+"""To load what a report needs, and to place each cell that it draws; on one thread."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ def needs_of(
     sizes: Sequence[int],
     settings: Mapping[str, Value],
 ) -> Needs:
-    """Estimate what a run needs, with tuning if it is asked for: the larger memory of the two, and the time of both.
+    """Estimate what a run needs, with tuning and the report if they are asked for: the largest memory, and all time.
 
     Parameters
     ----------
@@ -142,14 +150,20 @@ def needs_of(
         All parameters of the method.
     """
     imputing = _of_imputing(data, asked, extent, sizes, settings)
-    if not asked.tune:
-        return imputing
-    share = min(1.0, CELLS_TO_TUNE_ON / sum(sizes))
-    tuning = needs_of_tuning(data, asked, extent, [int(size * share) for size in sizes])
-    seconds = imputing.seconds + tuning.seconds
-    if tuning.memory <= imputing.memory:
-        return replace(imputing, seconds=seconds)
-    return replace(imputing, seconds=seconds, memory=tuning.memory, ways_out=tuning.ways_out, doing=tuning.doing)
+    phases = [imputing]
+    if asked.tune:
+        share = min(1.0, CELLS_TO_TUNE_ON / sum(sizes))
+        phases.append(needs_of_tuning(data, asked, extent, [int(size * share) for size in sizes]))
+    if asked.report is not None:
+        phases.append(_of_report(imputing, data, asked, extent, sizes))
+    largest = max(phases, key=lambda phase: phase.memory)
+    return replace(
+        imputing,
+        seconds=sum(phase.seconds for phase in phases),
+        memory=largest.memory,
+        ways_out=largest.ways_out,
+        doing=largest.doing,
+    )
 
 
 class Estimate(NamedTuple):
@@ -214,6 +228,23 @@ def _of_imputing(
             *([] if asked.batch_key else ["impute by batches (--batch-key)"]),
             "use fewer genes (--n-top-genes)",
         ),
+    )
+
+
+def _of_report(imputing: Needs, data: Dataset, asked: ImputeParameters, extent: Extent, sizes: Sequence[int]) -> Needs:
+    """Estimate what the report needs, beside the expression and the result, which are still in memory then."""
+    in_memory = len(asked.outputs) if len(sizes) == 1 and not imputing.on_disk else 0
+    n_drawn = min(extent.n_cells, CELLS_DRAWN)
+    return replace(
+        imputing,
+        memory=WORKING_BYTES
+        + data.in_memory_bytes
+        + 8 * extent.n_stored
+        + in_memory * buffer_bytes(extent.n_cells, extent.n_genes)
+        + REPORT_BYTES * n_drawn * extent.n_genes,
+        seconds=REPORT_SECONDS + SECONDS_PER_DRAWN * n_drawn,
+        ways_out=("leave out --report (sccr report can write it later)",),
+        doing="the report",
     )
 
 

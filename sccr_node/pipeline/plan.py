@@ -15,6 +15,7 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import OutputScale, ResultKeys
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters
+from sccr_node.contract.tuned import TunedBefore
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.features import choose_features
 from sccr_node.data.genes import ListedGene, digest_of_list, genes_by_name, read_gene_list
@@ -70,7 +71,9 @@ class Plan:
     findings
         What a reader of the result should know, as far as it is known before the run.
     tuning
-        What tuning found; None if the numbers were not tuned.
+        What tuning found; None if the numbers were not tuned in this run.
+    tuned_before
+        What ``sccr tune`` had found for these numbers and data; None if it had not.
     listed_sha256
         The digest of the list of genes; None if they are not listed.
     checkpoint_dir, checkpoints
@@ -93,6 +96,7 @@ class Plan:
     needs: Needs
     findings: tuple[Finding, ...]
     tuning: Tuning | None = None
+    tuned_before: TunedBefore | None = None
     listed_sha256: str | None = None
     checkpoint_dir: str | None = None
     checkpoints: Checkpoints | None = None

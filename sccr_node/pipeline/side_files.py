@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 
 from sccr_node import __version__
 from sccr_node.contract.impute import ImputeParameters
@@ -216,8 +217,14 @@ def make_record(
         started=clock.started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         messages=[finding.text for finding in imputation.findings],
-        tuning=None if imputation.tuning is None else dict(imputation.tuning),
+        tuning=_tuning(plan, imputation),
     )
+
+
+def _tuning(plan: Plan, imputation: Imputation) -> dict[str, Any] | None:
+    if imputation.tuning is not None:
+        return dict(imputation.tuning)
+    return None if plan.tuned_before is None else plan.tuned_before.noted()
 
 
 def take_time(record: RunRecord, clock: Clock) -> None:

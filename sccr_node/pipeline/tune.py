@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.methods import Value
 from sccr_node.contract.tune import CELLS_TO_TUNE_ON, TuneParameters, config_numbers, given_numbers
+from sccr_node.contract.tuned import TUNING_KEY, TunedBefore
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.genes import ListedGene
 from sccr_node.data.halves import HALF, Halves, read_halves, refuse_other_than_counts
@@ -46,6 +48,7 @@ from sccr_node.pipeline.plan import (
     opened_checkpoints,
 )
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
+from sccr_node.pipeline.tuned_before import note_of
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.resources import usable_cpus
 from sccr_node.runtime.words import quantity
@@ -111,6 +114,7 @@ def tune_file(
             data, preparation, batches, asked, console, clock,
             listed=listed, max_cells=asked.max_cells, seed=asked.seed, checkpoints=checkpoints,
         )  # fmt: skip
+        note = note_of(tuning, data, preparation, batches, asked)
     if checkpoints is not None:
         checkpoints.summarise()
     numbers = config_numbers(asked, tuning.numbers)
@@ -127,7 +131,7 @@ def tune_file(
 
         beside[files.page] = tuning_page(tuning, source=source, numbers=numbers, command=command)
     flags = _as_flags(asked)
-    write_tables(config_text(tuning, numbers, source, flags), files.config, beside, force=asked.force)
+    write_tables(config_text(tuning, numbers, note, source, flags), files.config, beside, force=asked.force)
     if checkpoints is not None:
         checkpoints.remove()
     if wanted:
@@ -150,20 +154,20 @@ def _as_flags(asked: TuneParameters) -> str:
     return "".join(f" {flag(name)} {shlex.quote(str(given[name]))}" for name in names)
 
 
-def config_text(tuning: Tuning, numbers: Mapping[str, Value], source: Path, flags: str = "") -> str:
-    """Return the config file for ``sccr impute``, with the verdicts as comments."""
+def config_text(tuning: Tuning, numbers: Mapping[str, Value], note: TunedBefore, source: Path, flags: str = "") -> str:
+    """Return the config file for ``sccr impute``, with the verdicts as comments, and as a note that it reads."""
+    import yaml
+
     used = f"{tuning.n_cells_used:,} of {quantity(tuning.n_cells, 'cell')}"
     comments = [f"sccr tune {__version__} on {source.name}: {used}, seed {tuning.seed}"]
     if flags:
         comments.append(f"tuned with{flags}: give these to sccr impute too")
     comments += [verdict.text for verdict in tuning.verdicts]
     lines = [*(f"# {' '.join(line.split())}" for line in comments)]
-    lines += [f"{name}: {_yaml(value)}" for name, value in numbers.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _yaml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    lines.append(yaml.safe_dump(dict(numbers), sort_keys=False).rstrip())
+    lines.append("# What sccr impute says and reports of these parameters; it holds for these data only.")
+    lines.append(yaml.safe_dump({TUNING_KEY: note.model_dump(mode="json")}, sort_keys=False, width=math.inf))
+    return "\n".join(lines)
 
 
 def tune_opened(

@@ -18,6 +18,7 @@ from sccr_node.contract.fields import fields_of_result
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import RunRecord
+from sccr_node.contract.report import CELLS_DRAWN
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing, reading
 from sccr_node.errors import InputProblem
@@ -47,9 +48,6 @@ from sccr_node.report.layout import SEED, find_clusters, lay_out
 from sccr_node.results import Result
 from sccr_node.runtime.console import Progress
 from sccr_node.runtime.words import plural, quantity
-
-CELLS_DRAWN = 8000
-"""Most cells in a scatter plot: more would make the page larger, but not clearer."""
 
 FEWEST_DRAWN = 20
 """Cells that are drawn of every group (all, if it has fewer), or a sample would leave small groups out."""
@@ -323,7 +321,7 @@ def _facts(
         parameters=_parameter_facts(parameters),
         software=software,
         messages=messages,
-        helps=_helps(result),
+        helps=_helps(result, record),
     )
 
 
@@ -340,11 +338,15 @@ def resources_of(record: RunRecord) -> Resources:
     )
 
 
-def _helps(result: Result) -> Helps | None:
-    if "tuning" not in result.about:
+def _helps(result: Result, record: RunRecord | None) -> Helps | None:
+    if "tuning" in result.about:
+        noted, where = result.about["tuning"], f"uns[{result.key!r}]['tuning']"
+    elif record is not None and record.tuning is not None:
+        noted, where = record.tuning, "the tuning in the record"
+    else:
         return None
-    with reading(result.data.path, f"uns[{result.key!r}]['tuning']"):
-        return helps_of(result.about["tuning"], result.params)
+    with reading(result.data.path, where):
+        return helps_of(noted, result.params)
 
 
 def sample_name(result: Path) -> str:

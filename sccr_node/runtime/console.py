@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from sccr_node.runtime import signals
 from sccr_node.runtime.standins import as_shown
-from sccr_node.runtime.words import in_one_line, rough_time, shortened
+from sccr_node.runtime.words import in_one_line, shortened, time_left
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -253,7 +253,7 @@ class Console:
             )
             self._bar.desc = stage  # tqdm appends ": "
         left = self._timed.left(stage, fraction, time.monotonic())
-        self._bar.set_postfix_str("" if left is None else f"about {rough_time(left)} left", refresh=False)
+        self._bar.set_postfix_str("" if left is None else time_left(left), refresh=False)
         self._bar.update(min(fraction, 1.0) - self._bar.n)
 
     def _progress_line(self, stage: str, fraction: float) -> None:
@@ -275,7 +275,7 @@ class Console:
         elif left is None:
             message = f"{stage}: {fraction:.0%}"
         else:
-            message = f"{stage}: {fraction:.0%}, about {rough_time(left)} left"
+            message = f"{stage}: {fraction:.0%}, {time_left(left)}"
             fields["seconds_left"] = round(left, 1)
         self._line("info", message, **fields)
 

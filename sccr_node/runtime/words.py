@@ -28,10 +28,14 @@ def quantity(n: int, singular: str, other: str | None = None) -> str:
     return f"{n:,} {plural(n, singular, other)}"
 
 
-def rough_time(seconds: float) -> str:
-    """Return an estimated time, as exactly as that deserves, such as ``40 s``, ``3 min`` or ``1 h 20 min``."""
+def time_left(seconds: float) -> str:
+    """Say how long something will still take, as exactly as an estimate deserves, such as ``about 1 h 20 min left``."""
+    return "a few seconds left" if seconds < 7.5 else f"about {_rough_time(seconds)} left"
+
+
+def _rough_time(seconds: float) -> str:
     if seconds < 57.5:
-        return f"{max(5, 5 * round(seconds / 5))} s"
+        return f"{5 * round(seconds / 5)} s"
     minutes = max(1, round(seconds / 60))
     if minutes >= 60:
         minutes = 5 * round(minutes / 5)

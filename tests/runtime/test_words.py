@@ -2,7 +2,7 @@
 
 import pytest
 
-from sccr_node.runtime.words import did_you_mean, in_ascii, plural, quantity, rough_time, shortened
+from sccr_node.runtime.words import did_you_mean, in_ascii, plural, quantity, shortened, time_left
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,10 @@ def test_other_scripts_are_spelt_in_ascii(text, plain):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.2, "5 s"), (12, "10 s"), (13, "15 s"), (57, "55 s"), (58, "1 min"), (100, "2 min"), (3500, "58 min"),
-        (3599, "1 h"), (4000, "1 h 5 min"), (7200, "2 h"), (90_000, "25 h"),
+        (0.2, "a few seconds"), (7.4, "a few seconds"), (7.5, "about 10 s"), (12, "about 10 s"), (13, "about 15 s"),
+        (57, "about 55 s"), (58, "about 1 min"), (100, "about 2 min"), (3500, "about 58 min"), (3599, "about 1 h"),
+        (4000, "about 1 h 5 min"), (7200, "about 2 h"), (90_000, "about 25 h"),
     ],
 )  # fmt: skip
 def test_times_are_as_rough_as_estimates(seconds, text):
-    assert rough_time(seconds) == text
+    assert time_left(seconds) == f"{text} left"

@@ -1,0 +1,154 @@
+"""What sccr tune found reaches the run that reads its config, but only if data and parameters are those it is about."""
+
+import json
+
+import anndata
+import numpy as np
+import pytest
+import yaml
+from scipy import sparse
+
+from tests.support.simulated import simulated
+
+
+def _write(path, *, helps):
+    """Counts so few that neighbours help; or of genes that have nothing to do with each other."""
+    adata = simulated(n_cells=240, n_genes=120, n_types=4, n_batches=2, depth=120)
+    adata.X = adata.layers["complete_counts"].copy()
+    del adata.layers["complete_counts"]
+    if not helps:
+        noise = np.random.default_rng(0).poisson(0.6, adata.shape).astype(np.float32)
+        adata.X = sparse.csr_matrix(noise)
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tuned")
+
+
+@pytest.fixture(scope="module")
+def source(folder):
+    return _write(folder / "counts.h5ad", helps=True)
+
+
+@pytest.fixture
+def config(source, folder, sccr):
+    path = folder / "tuned.yaml"
+    if not path.exists():
+        assert sccr("tune", source, "-o", path)[0] == 0
+    return path
+
+
+def test_verdicts_are_said_recorded_and_reported(sccr, source, config, tmp_path):
+    record, page = tmp_path / "record.json", tmp_path / "page.html"
+    options = ("--config", config, "--provenance", record, "--report", page)
+    code, _, err = sccr("impute", source, tmp_path / "out.h5ad", *options)
+    assert code == 0
+    assert "parameters tuned on these data: values: closer to the truth; neighbourhoods: " in err
+    told, found = json.loads(record.read_text())["tuning"], yaml.safe_load(config.read_text())["tuning"]
+    assert told == {name: value for name, value in found.items() if name not in ("data", "parameters")}
+    assert "Does it help?" in page.read_text() and "Closer to the truth" in page.read_text()
+    # The record brings them to a page that is written later, too.
+    assert sccr("report", tmp_path / "out.h5ad", "-o", page, "--provenance", record, "--force")[0] == 0
+    assert "Does it help?" in page.read_text()
+    # What is said of the parameters does not change the result, or parts would not be gathered to the same bytes.
+    plain = tmp_path / "plain.yaml"
+    numbers = yaml.safe_load(config.read_text())
+    plain.write_text(yaml.safe_dump({name: value for name, value in numbers.items() if name != "tuning"}))
+    assert sccr("impute", source, tmp_path / "plain.h5ad", "--config", plain)[0] == 0
+    assert (tmp_path / "plain.h5ad").read_bytes() == (tmp_path / "out.h5ad").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["zarr", "layer", "a default given"])
+def test_the_same_counts_elsewhere_are_the_same_data(sccr, source, config, tmp_path, kind):
+    adata, options = anndata.read_h5ad(source), []
+    if kind == "layer":
+        adata.layers["raw"], options = adata.X, ["--layer", "raw"]
+        adata.X = adata.X.toarray()
+    path = tmp_path / ("again.zarr" if kind == "zarr" else "again.h5ad")
+    adata.write_zarr(path) if kind == "zarr" else adata.write_h5ad(path)
+    options += ["--genes", "top-variance"] if kind == "a default given" else []
+    code, _, err = sccr("impute", path, tmp_path / "out.h5ad", "--config", config, *options)
+    assert code == 0 and "parameters tuned on these data" in err
+
+
+@pytest.mark.parametrize("change", ["fewer cells", "other counts", "other genes", "batches"])
+def test_other_data_have_no_verdict(sccr, source, config, tmp_path, change):
+    adata, options, record = anndata.read_h5ad(source), [], tmp_path / "record.json"
+    if change == "fewer cells":
+        adata = adata[:200].copy()
+    elif change == "other counts":
+        adata.X[0, 0] = 7
+    else:
+        options = ["--n-top-genes", 60] if change == "other genes" else ["--batch-key", "batch"]
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    options = [*options, "--config", config, "--provenance", record]
+    code, _, err = sccr("impute", tmp_path / "other.h5ad", tmp_path / "out.h5ad", *options)
+    assert code == 0 and "tuned on these data" not in err
+    assert "the parameters were tuned on other data (240 cells): sccr tune tells whether they help here" in err
+    assert json.loads(record.read_text())["tuning"] is None
+
+
+@pytest.mark.parametrize("given", [["--beta", 0.123], ["--k-cell", 9], ["--low-rank-share", 0]])
+def test_other_parameters_have_no_verdict(sccr, source, config, tmp_path, given):
+    record = tmp_path / "record.json"
+    options = ("--config", config, *given, "--provenance", record)
+    code, _, err = sccr("impute", source, tmp_path / "out.h5ad", *options)
+    assert code == 0 and "the verdicts of sccr tune do not hold for them" in err
+    assert json.loads(record.read_text())["tuning"] is None
+
+
+def test_recovered_expression_and_tuning_anew_have_nothing_to_do_with_it(sccr, source, config, tmp_path):
+    for number, option in enumerate((["--write", "recovered"], ["--tune"])):
+        code, _, err = sccr("impute", source, tmp_path / f"{number}.h5ad", "--config", config, *option)
+        assert code == 0 and "tuned on these data" not in err and "do not hold" not in err
+
+
+def test_advice_against_imputing_is_a_warning_whatever_is_asked_for(sccr, source, tmp_path):
+    noise, config, record = _write(tmp_path / "noise.h5ad", helps=False), tmp_path / "noise.yaml", tmp_path / "r.json"
+    assert sccr("tune", noise, "-o", config)[0] == 0
+    options = ("--config", config, "--quiet", "--provenance", record)
+    code, _, err = sccr("impute", noise, tmp_path / "out.h5ad", *options)
+    assert code == 0 and err.startswith("sccr: warning: values: do not impute: ")
+    assert json.loads(record.read_text())["tuning"]["values"] == "no help"
+    code, _, err = sccr("impute", source, tmp_path / "other.h5ad", "--config", config, "--quiet")
+    assert code == 0 and "tuned on other data (240 cells); imputing those was advised against" in err
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text(f"input,output\n{noise},{tmp_path / 'row.h5ad'}\n")
+    code, _, err = sccr("batch", "--manifest", manifest, "--config", config)
+    assert code == 0 and "imputed although tuning says: do not impute: 'row 0 (row)'" in err
+
+
+def test_every_command_that_imputes_takes_the_config(sccr, source, config, tmp_path):
+    assert sccr("tune", source, "--config", config, "-o", tmp_path / "again.yaml")[0] == 0
+    again = yaml.safe_load((tmp_path / "again.yaml").read_text())
+    assert again["beta"] == yaml.safe_load(config.read_text())["beta"]
+    (tmp_path / "tuned.json").write_text(json.dumps(yaml.safe_load(config.read_text())))
+    code, _, err = sccr("impute", source, tmp_path / "out.h5ad", "--config", tmp_path / "tuned.json")
+    assert code == 0 and "parameters tuned on these data" in err
+
+
+@pytest.mark.parametrize(
+    ("damage", "where"),
+    [
+        (lambda found: found.pop("values"), "tuning.values"),
+        (lambda found: found.update(data="00"), "tuning.data"),
+        (lambda found: found["curve"].update(beta="much"), "tuning.curve.beta"),
+        (lambda found: found.update(verdicts=["one"]), "tuning.verdicts.1"),
+        (lambda found: found.update(more=1), "tuning.more"),
+    ],
+)
+def test_what_tuning_did_not_write_is_refused(refused, source, config, tmp_path, damage, where):
+    values = yaml.safe_load(config.read_text())
+    damage(values["tuning"])
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(values))
+    command = ("impute", source, tmp_path / "out.h5ad", "--config", tmp_path / "bad.yaml")
+    refused(2, ["bad.yaml", f"{where} is not as sccr tune writes it", "delete 'tuning'"], *command)
+
+
+def test_a_section_that_is_no_mapping_is_refused(refused, source, tmp_path):
+    (tmp_path / "bad.yaml").write_text("tuning: yes\n")
+    command = ("impute", source, tmp_path / "out.h5ad", "--config", tmp_path / "bad.yaml")
+    refused(2, ["bad.yaml", "tuning is not as sccr tune writes it"], *command)
