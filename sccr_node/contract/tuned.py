@@ -10,8 +10,8 @@ TUNING_KEY = "tuning"
 """The key in the config file. It is no parameter: it changes what is said of a run, not its result."""
 
 TUNING_DESCRIPTION = (
-    "Only in config files, as sccr tune writes it: what it found, and for which data and parameters that holds. A run with "
-    "these says and reports it."
+    "Only in config files, as sccr tune writes it: what it found, and for which data and parameters that holds. A run "
+    "with these says and reports it."
 )
 
 

@@ -6,7 +6,6 @@ import codecs
 import csv
 import errno
 import io
-import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from sccr_node.errors import InputMissing, UsageProblem, reason_of
 from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.runtime.texts import read_small
 from sccr_node.runtime.words import quantity
-from sccr_node.storage.claims import Claim, Meeting, as_path, collisions, within
+from sccr_node.storage.claims import Claim, Meeting, as_path, collisions, with_addresses, within
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.places.address import Address, is_remote
 
@@ -223,7 +222,7 @@ def _places(
         try:
             format_of_output(as_path(output))
         except UsageProblem as problem:
-            wrong.append(f", column {OUTPUT_COLUMN}: {_shown(problem)}")
+            wrong.append(f", column {OUTPUT_COLUMN}: {with_addresses(str(problem))}")
     return (source, output), wrong
 
 
@@ -246,14 +245,6 @@ def place_of(text: str) -> Path | Address:
         It begins like an address, but is not that of a file.
     """
     return Address.of(text) if is_remote(text) else Path(text)
-
-
-_AS_PATH = re.compile(r"(?<![\w/])/(s3|gs|az|https?):/")
-
-
-def _shown(text: object) -> str:
-    """Return a text with the addresses that such paths stand for."""
-    return _AS_PATH.sub(r"\1://", str(text))
 
 
 @dataclass(frozen=True)
@@ -303,4 +294,4 @@ def _collisions(manifest: Path, rows: Sequence[_Files]) -> list[str]:
         f"{claim.by}: cannot keep checkpoints in {claim.path}: {told(meeting, other)}; give another folder"
         for claim, meeting, other in within([claim for row in rows for claim in row.kept], [*read, *written])
     ]
-    return list(map(_shown, mistakes))
+    return list(map(with_addresses, mistakes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -84,6 +85,14 @@ def as_path(place: str | Path | Address) -> Path:
     if isinstance(place, str):
         place = Address.of(place) if is_remote(place) else Path(place)
     return place if isinstance(place, Path) else Path(f"/{place.scheme}:", place.bucket, place.key)
+
+
+_AS_PATH = re.compile(r"(?<![\w/])/(s3|gs|az|https?):/")
+
+
+def with_addresses(text: str) -> str:
+    """Return a message with the addresses that such paths stand for."""
+    return _AS_PATH.sub(r"\1://", text)
 
 
 class _Places:
