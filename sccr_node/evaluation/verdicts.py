@@ -209,15 +209,19 @@ def on_values(choice: Choice) -> Verdict:
 def on_neighborhoods(found: Neighborhoods) -> Verdict:
     """Say whether to find neighbours, clusters and embeddings in the imputed data."""
     n_averaged = max(1, round(found.n_averaged))
-    small = f"populations of about {quantity(n_averaged, 'cell')} or fewer may be blurred together"
+    small = f"populations of about {quantity(n_averaged, 'cell')} or fewer"
     if not math.isfinite(found.change):
         few = "too few cells or genes to find neighbours"
-        return Verdict.on("neighbourhoods", "cannot tell", f"{few}; {small}")
-    measured = f"neighbours found after imputation predict held-out molecules {_change(found.change)}"
+        return Verdict.on("neighbourhoods", "cannot tell", f"{few}; {small} may be blurred together")
+    # No contradiction to any answer: a population as small as what is averaged is lost in the mean over all cells.
+    measured = (
+        f"averaged over all cells, neighbours found after imputation predict held-out molecules {_change(found.change)}"
+    )
+    unseen = f"whether {small} are blurred together does not show in this average"
     answer = "prefer unimputed"
     if found.change <= HARM:
         answer = "no harm seen" if found.change <= NO_HARM else "cannot tell"
-    return Verdict.on("neighbourhoods", answer, f"{measured}; {small}")
+    return Verdict.on("neighbourhoods", answer, f"{measured}; {unseen}")
 
 
 def _share(each: ScoredSetting) -> str:
