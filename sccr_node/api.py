@@ -276,7 +276,7 @@ def tune(
 
     Returns
     -------
-    The parameters (``.numbers``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and all settings
+    The parameters (``.parameters``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and all settings
     tried (``.rows()``, for a data frame).
 
     Raises
@@ -289,7 +289,7 @@ def tune(
     >>> import scanpy as sc, sccr_node
     >>> adata = sc.read_h5ad("after_quality_control.h5ad")  # doctest: +SKIP
     >>> tuning = sccr_node.tune(adata)  # doctest: +SKIP
-    >>> sccr_node.impute(adata, **tuning.numbers)  # doctest: +SKIP
+    >>> sccr_node.impute(adata, **tuning.parameters)  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name != "adata"}
     with _messages_in_python(given):

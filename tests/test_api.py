@@ -304,12 +304,12 @@ def test_tuning_is_that_of_the_command(tmp_path):
     assert main(["impute", str(tmp_path / "in.h5ad"), str(tmp_path / "out.h5ad"), "--tune", "--n-top-genes", "60"]) == 0
     written = anndata.read_h5ad(tmp_path / "out.h5ad")
     params = written.uns["sccr"]["params"]
-    assert {name: params[name] for name in tuning.numbers} == tuning.numbers
+    assert {name: params[name] for name in tuning.parameters} == tuning.parameters
     assert [verdict.text for verdict in tuning.verdicts] == list(written.uns["sccr"]["tuning"]["verdicts"])
     assert (adata.X != before.X).nnz == 0 and set(adata.uns) == set(before.uns)
     sccr_node.impute(adata, quiet=True, n_top_genes=60, tune=True)
     assert same(adata.layers["sccr"], written.layers["sccr"])
-    sccr_node.impute(before, quiet=True, n_top_genes=60, **tuning.numbers)
+    sccr_node.impute(before, quiet=True, n_top_genes=60, **tuning.parameters)
     assert same(before.layers["sccr"], written.layers["sccr"])
 
 

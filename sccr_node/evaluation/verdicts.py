@@ -90,7 +90,7 @@ class Verdict:
 
 @dataclass(frozen=True, repr=False)
 class Tuning:
-    """The numbers that were chosen for a data set, and why.
+    """The parameters that were chosen for a data set, and why.
 
     Attributes
     ----------
@@ -109,16 +109,16 @@ class Tuning:
     seed: int
 
     @property
-    def numbers(self) -> dict[str, Value]:
-        """The numbers as parameters of ``sccr impute``; without a rank if nothing is blended."""
+    def parameters(self) -> dict[str, Value]:
+        """The parameters, keywords for :func:`sccr_node.impute`; without a rank if nothing is blended."""
         chosen = self.choice.chosen
         share = float(chosen.low_rank_share or 0)
-        numbers: dict[str, Value] = {
+        parameters: dict[str, Value] = {
             "beta": float(chosen.beta or 0),
             "n_denoising_iterations": int(chosen.n_denoising_iterations or 0),
             "low_rank_share": share,
         }
-        return numbers | ({"low_rank": int(chosen.low_rank)} if share and chosen.low_rank is not None else {})
+        return parameters | ({"low_rank": int(chosen.low_rank)} if share and chosen.low_rank is not None else {})
 
     @property
     def verdicts(self) -> tuple[Verdict, Verdict]:
@@ -140,8 +140,8 @@ class Tuning:
 
     def __repr__(self) -> str:
         """Return the parameters and the verdicts, to read; all settings tried are in ``rows``."""
-        numbers = ", ".join(f"{name}={value!r}" for name, value in self.numbers.items())
-        return "\n".join([f"Tuning({numbers})", *(f"  {verdict.text}" for verdict in self.verdicts)])
+        parameters = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return "\n".join([f"Tuning({parameters})", *(f"  {verdict.text}" for verdict in self.verdicts)])
 
     def rows(self, tried: Sequence[ScoredSetting] | None = None) -> list[dict[str, Any]]:
         """Return the baselines, then the settings tried (default: all)."""

@@ -42,7 +42,7 @@ def tuning_page(tuning: Tuning, *, source: Path, numbers: Mapping[str, Value], c
     command
         The command line.
     """
-    helps = helps_of(tuning.noted(), {**numbers, **tuning.numbers})
+    helps = helps_of(tuning.noted(), {**numbers, **tuning.parameters})
     best = sorted(tuning.choice.tried, key=lambda each: (not each.chosen, each.error))[:SHOWN_SETTINGS]
     return template("tuning.html.jinja").render(
         {

@@ -132,7 +132,7 @@ def test_the_tuning_page_stands_alone(tuned, tmp_path):
     document = json.loads(table.read_text())
     n_heads, n_ways, n_baselines = 3, 6, 5
     assert len(document["tried"]) > n_baselines + SHOWN_SETTINGS
-    assert text.count("<tr") == n_heads + n_ways + n_baselines + SHOWN_SETTINGS + len(document["numbers"])
+    assert text.count("<tr") == n_heads + n_ways + n_baselines + SHOWN_SETTINGS + len(document["parameters"])
     assert text.count("(chosen)") == 1
 
 
