@@ -276,8 +276,8 @@ def tune(
 
     Returns
     -------
-    The parameters (``.parameters``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and all settings
-    tried (``.rows()``, for a data frame).
+    The parameters (``.parameters``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and all
+    settings tried (``.rows()``, for a data frame).
 
     Raises
     ------

@@ -21,6 +21,9 @@ from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.files import staged_texts
 from sccr_node.storage.targets import Target, check_targets
 
+OF_THE_PAGE = ("label_key", "batch_key")
+"""The parameters that have no effect on MultiQC content and on the table."""
+
 
 def report_file(
     result: Path, output: Path | None, asked: ReportParameters, *, scores: Sequence[Path], console: Console
@@ -43,9 +46,11 @@ def report_file(
     Raises
     ------
     SccrError
-        A target cannot be written, or the result, the record, a table or a column is missing or not what it should be;
-        nothing is written in that case.
+        A parameter has no effect, a target cannot be written, or the result, the record, a table or a column is missing
+        or not what it should be; nothing is written in that case.
     """
+    if output is None:
+        asked.refuse_without_effect(OF_THE_PAGE, "cells are shown only in the HTML report (--output FILE)")
     folder, numbers = (None if name is None else Path(name) for name in (asked.multiqc, asked.numbers))
     targets: list[Target] = [Target(path) for path in (output, numbers) if path is not None]
     if folder is not None:
