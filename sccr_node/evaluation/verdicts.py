@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -143,9 +143,9 @@ class Tuning:
         parameters = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return "\n".join([f"Tuning({parameters})", *(f"  {verdict.text}" for verdict in self.verdicts)])
 
-    def rows(self, tried: Sequence[ScoredSetting] | None = None) -> list[dict[str, Any]]:
-        """Return the baselines, then the settings tried (default: all)."""
-        candidates = [*self.choice.baselines.values(), *(self.choice.tried if tried is None else tried)]
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the baselines, then all settings tried."""
+        candidates = [*self.choice.baselines.values(), *self.choice.tried]
         return [
             {"candidate": each.name, **asdict(each), "chosen": "yes" if each.chosen else "no"} for each in candidates
         ]
