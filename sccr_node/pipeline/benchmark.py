@@ -32,7 +32,7 @@ from sccr_node.pipeline.needs import say_kept
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.pipeline.thinning import SPLITTING, halves_of, to_score
-from sccr_node.report.comparison import comparison_page
+from sccr_node.reports.comparison import comparison_page
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import plural, quantity

@@ -9,12 +9,12 @@ from pathlib import Path
 from sccr_node.contract.record import read_record
 from sccr_node.contract.report import ReportParameters
 from sccr_node.pipeline.tables import as_tsv
-from sccr_node.report.content import Content, readable
-from sccr_node.report.multiqc import multiqc_files, multiqc_target
-from sccr_node.report.numbers import COLUMNS, numbers_of
-from sccr_node.report.page import render
-from sccr_node.report.reading import content_of, sample_name
-from sccr_node.report.scores import read_scores
+from sccr_node.reports.content import Content, readable
+from sccr_node.reports.multiqc import multiqc_files, multiqc_target
+from sccr_node.reports.numbers import COLUMNS, numbers_of
+from sccr_node.reports.page import render
+from sccr_node.reports.reading import content_of, sample_name
+from sccr_node.reports.scores import read_scores
 from sccr_node.results import Result, open_result
 from sccr_node.runtime.console import Console
 from sccr_node.storage.atomic import commit_all

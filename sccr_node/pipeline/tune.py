@@ -127,7 +127,7 @@ def tune_file(
     }
     beside = {files.table: as_tsv(tuning.rows(), TABLE_COLUMNS), files.json: as_json(document)}
     if files.page is not None:
-        from sccr_node.report.tuning_page import tuning_page
+        from sccr_node.reports.tuning_page import tuning_page
 
         beside[files.page] = tuning_page(tuning, source=source, numbers=numbers, command=command)
     flags = _as_flags(asked)

@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from sccr_node.contract.tune import TUNED
 from sccr_node.evaluation.verdicts import ANSWERS, Answer
-from sccr_node.report import figures
-from sccr_node.report.content import Fact, Helps, ShownVerdict, readable
+from sccr_node.reports import figures
+from sccr_node.reports.content import Fact, Helps, ShownVerdict, readable
 
 WAYS = (
     ("chosen", "the chosen parameters"),

@@ -14,9 +14,9 @@ from sccr_node.contract.methods import Value
 from sccr_node.contract.tune import TUNED
 from sccr_node.evaluation.tuning import ScoredSetting
 from sccr_node.evaluation.verdicts import Tuning
-from sccr_node.report.content import readable
-from sccr_node.report.helps import helps_of, name_of, parts_of, share_explained
-from sccr_node.report.page import style, template
+from sccr_node.reports.content import readable
+from sccr_node.reports.helps import helps_of, name_of, parts_of, share_explained
+from sccr_node.reports.page import style, template
 
 RANKED_SETTINGS = 60
 """So many of the best settings are listed, folded up: a page is for people; the table has all."""

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.report.content import BINS_PER_UNIT, Embedding, Grouping, Helps, MarkerMap, Relations, Values
+from sccr_node.reports.content import BINS_PER_UNIT, Embedding, Grouping, Helps, MarkerMap, Relations, Values
 from sccr_node.runtime.words import quantity
 
 N_HUES = 30

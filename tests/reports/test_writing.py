@@ -7,7 +7,7 @@ import pytest
 from sccr_node.__main__ import main
 from sccr_node.contract.record import read_record
 from sccr_node.errors import InputProblem, OutputProblem
-from sccr_node.report.multiqc import multiqc_target
+from sccr_node.reports.multiqc import multiqc_target
 
 from .conftest import HOSTILE, record_of
 

@@ -11,13 +11,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from sccr_node.cli.app import run
 from sccr_node.evaluation.tuning import ScoredSetting
-from sccr_node.report.content import Grouping, SmallGroup
-from sccr_node.report.figures import strength_curve
-from sccr_node.report.helps import LINES, WAYS, helps_of
-from sccr_node.report.multiqc import multiqc_content
-from sccr_node.report.page import _small_group_parts, render
-from sccr_node.report.reading import _small_groups
-from sccr_node.report.tuning_page import RANKED_SETTINGS, _above, _best_by_rank
+from sccr_node.reports.content import Grouping, SmallGroup
+from sccr_node.reports.figures import strength_curve
+from sccr_node.reports.helps import LINES, WAYS, helps_of
+from sccr_node.reports.multiqc import multiqc_content
+from sccr_node.reports.page import _small_group_parts, render
+from sccr_node.reports.reading import _small_groups
+from sccr_node.reports.tuning_page import RANKED_SETTINGS, _above, _best_by_rank
 from tests.support.simulated import simulated
 
 from .conftest import HOSTILE
