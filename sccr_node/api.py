@@ -43,7 +43,7 @@ from sccr_node.storage.files import write_text_atomically
 from sccr_node.storage.targets import Target, check_targets
 
 if TYPE_CHECKING:
-    from sccr_node.report.page import Page
+    from sccr_node.reports.page import Page
 
 Asked = TypeVar("Asked", ImputeParameters, TuneParameters)
 
@@ -276,8 +276,8 @@ def tune(
 
     Returns
     -------
-    The parameters (``.numbers``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and all settings
-    tried (``.rows()``, for a data frame).
+    The parameters (``.parameters``, keywords for :func:`impute`), the verdicts in words (``.verdicts``), and all
+    settings tried (``.rows()``, for a data frame).
 
     Raises
     ------
@@ -289,7 +289,7 @@ def tune(
     >>> import scanpy as sc, sccr_node
     >>> adata = sc.read_h5ad("after_quality_control.h5ad")  # doctest: +SKIP
     >>> tuning = sccr_node.tune(adata)  # doctest: +SKIP
-    >>> sccr_node.impute(adata, **tuning.numbers)  # doctest: +SKIP
+    >>> sccr_node.impute(adata, **tuning.parameters)  # doctest: +SKIP
     """
     given = {name: value for name, value in locals().items() if name != "adata"}
     with _messages_in_python(given):
@@ -521,7 +521,7 @@ def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
 
 def _report(adata: AnnData, output: str | os.PathLike[str] | None, sample: str, given: Mapping[str, Any]) -> Page:
     from sccr_node.pipeline.report import report_page  # neither templates nor plots are needed to impute
-    from sccr_node.report.page import Page
+    from sccr_node.reports.page import Page
 
     try:
         asked = ReportParameters(**{name: value for name, value in given.items() if value is not None})

@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -74,15 +75,73 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", ["docs/quickstart.md", "docs/howto/genes.md", "docs/howto/planning.md"])
+def sccr_commands(page):
+    return [line.removeprefix("$ ") for line in commands(page) if line.startswith("$ sccr ")]
+
+
+def said_in(page):
+    """Return the lines of the log that the code blocks of a page quote, without their times."""
+    return [found[1] for line in commands(page) if (found := re.fullmatch(r"\[ *[\d.]+ s\] (.*)", line))]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/howto/genes.md", "docs/howto/planning.md"])
 def test_the_commands_of_a_page_run_one_after_the_other(page, checkout, sccr):
-    lines = [line.removeprefix("$ ") for line in commands(page) if line.startswith("$ sccr ")]
+    lines = sccr_commands(page)
     assert lines, "no command was recognised"
+    said = ""
     for line in lines:
         code, _, errors = sccr(*shlex.split(line)[1:])
         assert code == 0, f"{line}: {errors}"
+        said += errors
     for name in outputs(page):
         assert (checkout / name).exists() != (page == "docs/howto/planning.md"), name
+    if page == "README.md":
+        # The background page has the same command, and quotes more of what it says.
+        assert lines[0] == sccr_commands("docs/evaluation.md")[0]
+        quoted = said_in("docs/evaluation.md")
+        assert set(said_in(page)) < set(quoted) and [line for line in quoted if line not in said] == []
+
+
+FIRST_PAGES = ("README.md", "docs/quickstart.md")
+"""What a newcomer follows in a checkout, one after the other."""
+
+
+@pytest.mark.parametrize("page", FIRST_PAGES)
+def test_the_python_of_the_first_pages_runs_in_a_checkout(page, checkout):
+    (block,) = re.findall(r"^```python\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    found = {}
+    exec(compile(block, page, "exec"), found)
+    assert "X_sccr" in found["adata"].obsm
+
+
+def test_the_first_pages_need_only_what_is_in_a_checkout():
+    written = Counter()
+    for page in FIRST_PAGES:
+        for line in sccr_commands(page):
+            read = [word for word in shlex.split(line) if "." in word and word not in outputs(page)]
+            assert all((REPOSITORY / word).exists() for word in read), line
+        written.update(outputs(page))
+    # Whoever has followed the first is not stopped in the second because a file exists.
+    assert set(written.values()) == {1}
+
+
+NOTEBOOKS = [page for page in LINKING if page.startswith("docs/tutorials/") and "{code-cell}" in text_of(page)]
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_a_tutorial_says_how_it_is_run_and_that_installs_what_it_imports(page):
+    assert "(../install.md#the-tutorials-as-notebooks)" in text_of(page)
+    (line,) = [line for line in commands("docs/install.md") if "jupyterlab" in line]
+    added = {re.match(r"[\w-]+", word)[0] for word in shlex.split(line, comments=True)[2:]}
+    assert {"jupyterlab", "jupytext"} <= added
+    locked = set(re.findall(r"^([\w-]+)==", text_of("requirements.lock"), flags=re.MULTILINE))
+    cells = re.findall(r"^```\{code-cell\} .*?\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    code = "\n".join(line for cell in cells for line in cell.splitlines() if not line.startswith((":tags:", "!")))
+    for node in ast.walk(ast.parse(code)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"sccr_node"}:
+            assert {"sklearn": "scikit-learn"}.get(name, name) in locked | added, name
 
 
 def headings(page):

@@ -20,7 +20,7 @@ FLOORS = (
     {"storage", "methods"},
     {"data", "evaluation"},
     {"results"},
-    {"report"},
+    {"reports"},
     {"pipeline"},
     {"cli", "api"},
     {"__main__", "__init__"},

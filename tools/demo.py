@@ -69,7 +69,7 @@ def compare_with_truth(adata: AnnData, key: str = "sccr") -> dict[str, tuple[flo
 
 def verdicts_on(adata: AnnData, key: str = "sccr") -> list[tuple[str, str, str]]:
     """Return what tuning found for a result: question, answer, and the sentence that explains it."""
-    from sccr_node.report.helps import helps_of
+    from sccr_node.reports.helps import helps_of
 
     about = adata.uns[key]
     return [(each.question, each.answer, each.text) for each in helps_of(about["tuning"], about["params"]).answers]

@@ -35,8 +35,8 @@ class ReportParameters(ModalityParameters, WritingParameters):
         None,
         title="Label column",
         description=(
-            "Column of obs that colours the cells and groups the markers, e.g. cell type (default: clusters computed "
-            "for the report)."
+            "Column of obs that colours the cells in the HTML report and groups its markers, e.g. cell type (default: "
+            "clusters computed for the report)."
         ),
         group=REPORTING,
         metavar="COLUMN",
@@ -45,7 +45,7 @@ class ReportParameters(ModalityParameters, WritingParameters):
     batch_key: str | None = parameter(
         None,
         title="Batch column",
-        description="Column of obs for a second colouring of the cells, e.g. sample.",
+        description="Column of obs for a second colouring of the cells in the HTML report, e.g. sample.",
         group=REPORTING,
         metavar="COLUMN",
         min_length=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -37,6 +37,8 @@ from sccr_node.contract.fields import (
 )
 from sccr_node.contract.keys import OutputScale
 from sccr_node.contract.tuned import TunedBefore
+from sccr_node.errors import UsageProblem
+from sccr_node.runtime.words import plural
 
 Mechanism = Literal["mcar", "mnar"]
 
@@ -96,6 +98,22 @@ class Parameters(BaseModel):
     def from_config(self, name: str) -> bool:
         """Return whether a value comes from the config file."""
         return self._sources.get(name, "").startswith("config file")
+
+    def without_effect(self, names: Collection[str]) -> list[str]:
+        """Return, of the parameters that a run ignores, those that were given, as the user typed them.
+
+        Defaults do not count, even if given: forms pass all values, including those that nobody changed.
+        """
+        return [
+            self.source_of(name)
+            for name, field in type(self).model_fields.items()
+            if name in names and name in self.model_fields_set and getattr(self, name) != field.default
+        ]
+
+    def refuse_without_effect(self, names: Collection[str], why: str) -> None:
+        """Raise UsageProblem if any of the parameters that a run ignores was given."""
+        if idle := self.without_effect(names):
+            raise UsageProblem(f"{', '.join(idle)} would have no effect: {why}; omit {plural(len(idle), 'it', 'them')}")
 
     def files_read(self) -> list[Path]:
         """Return the files named by the parameters that the command reads, and must not write to."""

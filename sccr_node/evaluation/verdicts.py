@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -90,7 +90,7 @@ class Verdict:
 
 @dataclass(frozen=True, repr=False)
 class Tuning:
-    """The numbers that were chosen for a data set, and why.
+    """The parameters that were chosen for a data set, and why.
 
     Attributes
     ----------
@@ -109,16 +109,16 @@ class Tuning:
     seed: int
 
     @property
-    def numbers(self) -> dict[str, Value]:
-        """The numbers as parameters of ``sccr impute``; without a rank if nothing is blended."""
+    def parameters(self) -> dict[str, Value]:
+        """The parameters, keywords for :func:`sccr_node.impute`; without a rank if nothing is blended."""
         chosen = self.choice.chosen
         share = float(chosen.low_rank_share or 0)
-        numbers: dict[str, Value] = {
+        parameters: dict[str, Value] = {
             "beta": float(chosen.beta or 0),
             "n_denoising_iterations": int(chosen.n_denoising_iterations or 0),
             "low_rank_share": share,
         }
-        return numbers | ({"low_rank": int(chosen.low_rank)} if share and chosen.low_rank is not None else {})
+        return parameters | ({"low_rank": int(chosen.low_rank)} if share and chosen.low_rank is not None else {})
 
     @property
     def verdicts(self) -> tuple[Verdict, Verdict]:
@@ -140,12 +140,12 @@ class Tuning:
 
     def __repr__(self) -> str:
         """Return the parameters and the verdicts, to read; all settings tried are in ``rows``."""
-        numbers = ", ".join(f"{name}={value!r}" for name, value in self.numbers.items())
-        return "\n".join([f"Tuning({numbers})", *(f"  {verdict.text}" for verdict in self.verdicts)])
+        parameters = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return "\n".join([f"Tuning({parameters})", *(f"  {verdict.text}" for verdict in self.verdicts)])
 
-    def rows(self, tried: Sequence[ScoredSetting] | None = None) -> list[dict[str, Any]]:
-        """Return the baselines, then the settings tried (default: all)."""
-        candidates = [*self.choice.baselines.values(), *(self.choice.tried if tried is None else tried)]
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the baselines, then all settings tried."""
+        candidates = [*self.choice.baselines.values(), *self.choice.tried]
         return [
             {"candidate": each.name, **asdict(each), "chosen": "yes" if each.chosen else "no"} for each in candidates
         ]
@@ -209,15 +209,19 @@ def on_values(choice: Choice) -> Verdict:
 def on_neighborhoods(found: Neighborhoods) -> Verdict:
     """Say whether to find neighbours, clusters and embeddings in the imputed data."""
     n_averaged = max(1, round(found.n_averaged))
-    small = f"populations of about {quantity(n_averaged, 'cell')} or fewer may be blurred together"
+    small = f"populations of about {quantity(n_averaged, 'cell')} or fewer"
     if not math.isfinite(found.change):
         few = "too few cells or genes to find neighbours"
-        return Verdict.on("neighbourhoods", "cannot tell", f"{few}; {small}")
-    measured = f"neighbours found after imputation predict held-out molecules {_change(found.change)}"
+        return Verdict.on("neighbourhoods", "cannot tell", f"{few}; {small} may be blurred together")
+    # No contradiction to any answer: a population as small as what is averaged is lost in the mean over all cells.
+    measured = (
+        f"averaged over all cells, neighbours found after imputation predict held-out molecules {_change(found.change)}"
+    )
+    unseen = f"whether {small} are blurred together does not show in this average"
     answer = "prefer unimputed"
     if found.change <= HARM:
         answer = "no harm seen" if found.change <= NO_HARM else "cannot tell"
-    return Verdict.on("neighbourhoods", answer, f"{measured}; {small}")
+    return Verdict.on("neighbourhoods", answer, f"{measured}; {unseen}")
 
 
 def _share(each: ScoredSetting) -> str:

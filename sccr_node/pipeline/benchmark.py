@@ -26,13 +26,13 @@ from sccr_node.evaluation.benchmark import Inputs, Run, columns, planned_runs, r
 from sccr_node.evaluation.standings import standings, with_ranks
 from sccr_node.methods import Shape, load
 from sccr_node.pipeline.compared import read_candidates
-from sccr_node.pipeline.evaluate import decide_and_prepare, libraries_to_install, read_order, read_types, without_effect
+from sccr_node.pipeline.evaluate import decide_and_prepare, libraries_to_install, read_order, read_types
 from sccr_node.pipeline.journal import Journal, JournalTarget, journal_path
 from sccr_node.pipeline.needs import say_kept
 from sccr_node.pipeline.plan import open_input
 from sccr_node.pipeline.tables import as_json, as_tsv, write_tables
 from sccr_node.pipeline.thinning import SPLITTING, halves_of, to_score
-from sccr_node.report.comparison import comparison_page
+from sccr_node.reports.comparison import comparison_page
 from sccr_node.runtime import signals
 from sccr_node.runtime.console import Console
 from sccr_node.runtime.words import plural, quantity
@@ -199,7 +199,7 @@ def _chosen_analyses(asked: BenchmarkParameters, console: Console) -> list[str]:
         tell = console.say if asked.analyses == type(asked).model_fields["analyses"].default else console.warn
         tell(f"skipping {name}: it requires {what}")
     for name in names:
-        if idle := without_effect(asked, _settings_of([name]) - _settings_of(chosen)):
+        if idle := asked.without_effect(_settings_of([name]) - _settings_of(chosen)):
             why = f"requires {lacking[name]}" if name in lacking else f"is not among {asked.source_of('analyses')}"
             # Not refused: a form or a workflow passes the same values for data with and without labels.
             has = plural(len(idle), "has", "have")

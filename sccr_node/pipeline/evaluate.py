@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sccr_node.contract.evaluate import (
 from sccr_node.contract.imputing import RELATING
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS
-from sccr_node.contract.shared import Parameters, PreparationParameters
+from sccr_node.contract.shared import PreparationParameters
 from sccr_node.data.dataset import Dataset, open_dataset
 from sccr_node.data.genes import GeneChoice, ListedGene
 from sccr_node.data.guard import among
@@ -78,8 +78,7 @@ def cluster_file(
     check_tables([output, json_file], [input_path, *asked.files_read()], asked.force)
     need_libraries(["clustering"])
     if asked.obsm is not None:
-        _refuse_without_effect(
-            asked,
+        asked.refuse_without_effect(
             (*PREPARATION_FIELDS, "n_components"),
             f"the coordinates in obsm[{asked.obsm!r}] are clustered as they are",
         )
@@ -250,23 +249,6 @@ def libraries_to_install(name: str) -> str:
     )
 
 
-def without_effect(asked: Parameters, names: Collection[str]) -> list[str]:
-    """Return, of the parameters that a run ignores, those that were given, as the user typed them.
-
-    Defaults do not count, even if given: forms pass all values, including those that nobody changed.
-    """
-    return [
-        asked.source_of(name)
-        for name, field in type(asked).model_fields.items()
-        if name in names and name in asked.model_fields_set and getattr(asked, name) != field.default
-    ]
-
-
-def _refuse_without_effect(asked: Parameters, names: Collection[str], why: str) -> None:
-    if idle := without_effect(asked, names):
-        raise UsageProblem(f"{', '.join(idle)} would have no effect: {why}; omit {plural(len(idle), 'it', 'them')}")
-
-
 def check_tables(outputs: Iterable[Path | None], inputs: Iterable[Path], force: bool) -> None:
     """Refuse tables that must not be written."""
     check_targets([Target(output) for output in outputs if output is not None], inputs, force=force)
@@ -430,8 +412,8 @@ def _stored_graph(
     data: Dataset, asked: EvaluateRelationsParameters, console: Console
 ) -> tuple[sparse.csr_matrix, NDArray[np.intp], Prepared]:
     key = ResultKeys(asked.key).gene_graph
-    _refuse_without_effect(
-        asked, GENE_FIELDS, f"the gene graph in varp[{key!r}] of {data.path} is used, with its own genes"
+    asked.refuse_without_effect(
+        GENE_FIELDS, f"the gene graph in varp[{key!r}] of {data.path} is used, with its own genes"
     )
     _compare_methods(data, asked, console)
     graph = data.gene_graph(key)
@@ -455,7 +437,7 @@ def _compare_methods(data: Dataset, asked: EvaluateRelationsParameters, console:
         return
     key = ResultKeys(asked.key).gene_graph
     whose = f"the gene graph in varp[{key!r}] of {data.path}" + (f" (method {noted})" if noted else "") + " is used"
-    if without_effect(asked, ["method"]):
+    if asked.without_effect(["method"]):
         raise UsageProblem(
             f"{asked.source_of('method')} {asked.method} would have no effect: {whose}; omit it, or build a new "
             "graph by giving a --key that is not in the file"

@@ -114,7 +114,7 @@ def _difference(record: RunRecord, source: Path | Address, output: Path | Addres
     if record.result.bytes != size_of(output):
         return "another size"
     if isinstance(output, Path):
-        from sccr_node.report.reading import check_record  # slow to import, and most rows have no output yet
+        from sccr_node.reports.reading import check_record  # slow to import, and most rows have no output yet
 
         modality = asked.modality if format_of_output(output).only_from_itself else None
         with open_result(output, asked.key_added, modality=modality) as result:

@@ -9,17 +9,20 @@ from pathlib import Path
 from sccr_node.contract.record import read_record
 from sccr_node.contract.report import ReportParameters
 from sccr_node.pipeline.tables import as_tsv
-from sccr_node.report.content import Content, readable
-from sccr_node.report.multiqc import multiqc_files, multiqc_target
-from sccr_node.report.numbers import COLUMNS, numbers_of
-from sccr_node.report.page import render
-from sccr_node.report.reading import content_of, sample_name
-from sccr_node.report.scores import read_scores
+from sccr_node.reports.content import Content, readable
+from sccr_node.reports.multiqc import multiqc_files, multiqc_target
+from sccr_node.reports.numbers import COLUMNS, numbers_of
+from sccr_node.reports.page import render
+from sccr_node.reports.reading import content_of, sample_name
+from sccr_node.reports.scores import read_scores
 from sccr_node.results import Result, open_result
 from sccr_node.runtime.console import Console
 from sccr_node.storage.atomic import commit_all
 from sccr_node.storage.files import staged_texts
 from sccr_node.storage.targets import Target, check_targets
+
+OF_THE_PAGE = ("label_key", "batch_key")
+"""The parameters that have no effect on MultiQC content and on the table."""
 
 
 def report_file(
@@ -43,9 +46,11 @@ def report_file(
     Raises
     ------
     SccrError
-        A target cannot be written, or the result, the record, a table or a column is missing or not what it should be;
-        nothing is written in that case.
+        A parameter has no effect, a target cannot be written, or the result, the record, a table or a column is missing
+        or not what it should be; nothing is written in that case.
     """
+    if output is None:
+        asked.refuse_without_effect(OF_THE_PAGE, "cells are shown only in the HTML report (--output FILE)")
     folder, numbers = (None if name is None else Path(name) for name in (asked.multiqc, asked.numbers))
     targets: list[Target] = [Target(path) for path in (output, numbers) if path is not None]
     if folder is not None:

@@ -72,8 +72,8 @@ class SideFiles:
         files: list[Target] = [Target(path) for path in (self.record, self.report) if path is not None]
         if self.multiqc is None:
             return files
-        from sccr_node.report.multiqc import multiqc_target
-        from sccr_node.report.reading import sample_name
+        from sccr_node.reports.multiqc import multiqc_target
+        from sccr_node.reports.reading import sample_name
 
         return [*files, multiqc_target(sample_name(output), self.multiqc)]
 
@@ -107,7 +107,7 @@ class SideFiles:
     ) -> dict[Path, str]:
         # Only now: a run without a report needs neither templates nor plots.
         from sccr_node.pipeline.report import report_texts
-        from sccr_node.report.reading import content_of, resources_of
+        from sccr_node.reports.reading import content_of, resources_of
 
         with clock.stage("report"):
             content = content_of(
@@ -126,7 +126,7 @@ class SideFiles:
 
     def _excused(self, output: Path, problem: str) -> dict[Path, str]:
         """Return a page and a MultiQC section that say what failed: a workflow's declared outputs then exist."""
-        from sccr_node.report.excuse import excuse_page, excuse_section
+        from sccr_node.reports.excuse import excuse_page, excuse_section
 
         texts = {} if self.report is None else {self.report: excuse_page(output.name, problem)}
         if self.multiqc is not None:

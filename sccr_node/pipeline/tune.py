@@ -117,17 +117,17 @@ def tune_file(
         note = note_of(tuning, data, preparation, batches, asked)
     if checkpoints is not None:
         checkpoints.summarise()
-    numbers = config_numbers(asked, tuning.numbers)
+    numbers = config_numbers(asked, tuning.parameters)
     document = {
         "version": __version__,
         "input": str(source),
-        "numbers": numbers,
+        "parameters": numbers,
         **tuning.noted(),
         "tried": tuning.rows(),
     }
     beside = {files.table: as_tsv(tuning.rows(), TABLE_COLUMNS), files.json: as_json(document)}
     if files.page is not None:
-        from sccr_node.report.tuning_page import tuning_page
+        from sccr_node.reports.tuning_page import tuning_page
 
         beside[files.page] = tuning_page(tuning, source=source, numbers=numbers, command=command)
     flags = _as_flags(asked)
@@ -238,8 +238,8 @@ def tune_opened(
     console.close_bar()
     for stage, seconds in work.seconds.items():
         clock.add(f"tune: {stage}", seconds)
-    numbers = ", ".join(f"{name} = {value:g}" for name, value in tuning.numbers.items())
-    console.say(f"tuned on held-out molecules: {numbers}", **tuning.numbers)
+    numbers = ", ".join(f"{name} = {value:g}" for name, value in tuning.parameters.items())
+    console.say(f"tuned on held-out molecules: {numbers}", **tuning.parameters)
     console.show(tuning.findings)
     return tuning
 
@@ -290,7 +290,7 @@ def tuned(
     tuning = tune_opened(
         plan.data, plan.preparation, plan.batches, asked, console, clock, listed=listed, checkpoints=plan.checkpoints
     )
-    asked = asked.model_copy(update=tuning.numbers)
+    asked = asked.model_copy(update=tuning.parameters)
     settings = asked.method_parameters()
     return replace(
         plan,

@@ -34,7 +34,7 @@ def note_of(
     asked
         The parameters as they were asked for.
     """
-    found = asked.model_copy(update=tuning.numbers)
+    found = asked.model_copy(update=tuning.parameters)
     return TunedBefore(
         data=_digest_of_data(data, preparation, batches), parameters=_digest_of_parameters(found), **tuning.noted()
     )

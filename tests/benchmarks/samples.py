@@ -28,7 +28,7 @@ def main(path: str) -> None:
     lungs = atlas[(atlas.obs["tissue"] == "Lung").to_numpy()]
     adata = lungs[np.sort(np.random.default_rng(0).permutation(lungs.n_obs)[:N_CELLS])].copy()
     tuning = sccr_node.tune(adata, batch_key="sample")
-    sccr_node.impute(adata, batch_key="sample", **tuning.numbers)
+    sccr_node.impute(adata, batch_key="sample", **tuning.parameters)
     print(of_one_sample(adata, "X_sccr"))
     adata.obsm["X_integrated"] = harmonypy.run_harmony(adata.obsm["X_sccr"], adata.obs, "sample").Z_corr
     print(of_one_sample(adata, "X_integrated"))

@@ -537,7 +537,7 @@ def test_an_imputation_is_not_thrown_away_for_a_picture(counts, tmp_path, capsys
     def broken(*_, **__):
         raise failure
 
-    monkeypatch.setattr("sccr_node.report.reading.lay_out", broken)
+    monkeypatch.setattr("sccr_node.reports.reading.lay_out", broken)
     command = ["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet", "--multiqc", str(tmp_path / "multiqc")]
     command += ["--report", str(tmp_path / "report.html"), "--provenance", str(tmp_path / "run.json")]
     assert main(command) == 0
@@ -562,7 +562,7 @@ def test_a_side_file_is_on_the_disk_before_anything_is_renamed(counts, tmp_path,
         return staged_text(path, text, **options)
 
     monkeypatch.setattr(files, "staged_text", full)
-    monkeypatch.setattr("sccr_node.report.layout.FEWEST_CELLS_FOR_UMAP", 10**9)
+    monkeypatch.setattr("sccr_node.reports.layout.FEWEST_CELLS_FOR_UMAP", 10**9)
     command = ["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet", "--multiqc", str(tmp_path / "multiqc")]
     command += ["--report", str(tmp_path / "report.html"), "--provenance", str(tmp_path / "run.json")]
     assert main(command) == 75

@@ -64,6 +64,9 @@ def test_values(made, answer, said):
 def test_neighborhoods(change, answer, said):
     verdict = on_neighborhoods(Neighborhoods(change, 26.4))
     assert verdict.answer == answer and said in verdict.text and "about 26 cells or fewer" in verdict.text
+    # What no average can show is not said as if it were a harm that was found, whatever the answer beside it.
+    average = "averaged over all cells, ", "about 26 cells or fewer are blurred together does not show in this average"
+    assert all((words in verdict.text) == math.isfinite(change) for words in average)
     assert "about 1 cell or fewer" in on_neighborhoods(Neighborhoods(change, 0.9)).text
 
 

@@ -347,7 +347,7 @@ def test_the_python_interface_has_it(source, tmp_path, killed_after):
     assert not list((tmp_path / "kept").iterdir())
     killed_after(None)
     tuning = sccr_node.tune(adata, quiet=True, checkpoint_dir=Path(tmp_path / "kept"))
-    assert tuning.numbers == sccr_node.tune(adata, quiet=True).numbers
+    assert tuning.parameters == sccr_node.tune(adata, quiet=True).parameters
     with pytest.raises(UsageProblem, match="checkpoint_dir: should"):
         sccr_node.impute(adata, checkpoint_dir=5, quiet=True)
 

@@ -33,7 +33,7 @@ def walks(monkeypatch):
 @pytest.mark.parametrize("options", [[], ["--batch-key", "batch"], ["--write", "both"]])
 def test_the_matrix_of_the_input_is_walked_once(counts, tmp_path, monkeypatch, walks, options, side_files):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sccr_node.report.layout.FEWEST_CELLS_FOR_UMAP", 10**9)
+    monkeypatch.setattr("sccr_node.reports.layout.FEWEST_CELLS_FOR_UMAP", 10**9)
     assert main(["impute", str(counts), "out.h5ad", "--quiet", *options, *side_files]) == 0
     n_layers = 2 if "both" in options else 1
     # Once to look at every value; then, in the copy, once for the chosen genes and once for each layer.

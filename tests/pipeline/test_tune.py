@@ -104,14 +104,14 @@ def test_the_halves_are_those_of_the_counts(sccr, source, tmp_path):
     ],
 )
 def test_numbers_that_are_given_are_kept(sccr, source, tmp_path, given, kept):
-    numbers = document(sccr, source, tmp_path, *given)["numbers"]
+    numbers = document(sccr, source, tmp_path, *given)["parameters"]
     assert {name: numbers[name] for name in kept} == kept
 
 
 def test_numbers_from_a_config_and_the_environment_are_kept(sccr, source, tmp_path, monkeypatch):
     (tmp_path / "some.yaml").write_text("beta: 0.66\n")
     monkeypatch.setenv("SCCR_LOW_RANK", "4")
-    numbers = document(sccr, source, tmp_path, "--config", tmp_path / "some.yaml")["numbers"]
+    numbers = document(sccr, source, tmp_path, "--config", tmp_path / "some.yaml")["parameters"]
     assert numbers["beta"] == 0.66 and numbers.get("low_rank", 4) == 4
 
 
@@ -119,11 +119,11 @@ def test_batches_are_imputed_by_themselves_with_one_set_of_numbers(sccr, source,
     whole = document(sccr, source, tmp_path)
     apart = document(sccr, source, tmp_path, "--batch-key", "batch")
     assert whole["explained"] != apart["explained"]
-    assert "batch_key" not in apart["numbers"]
+    assert "batch_key" not in apart["parameters"]
     adata = anndata.read_h5ad(source)
     adata.obs["tiny"] = ["alone", *["rest"] * (adata.n_obs - 1)]
     adata.write_h5ad(tmp_path / "tiny.h5ad")
-    assert document(sccr, tmp_path / "tiny.h5ad", tmp_path, "--batch-key", "tiny")["numbers"]["beta"]
+    assert document(sccr, tmp_path / "tiny.h5ad", tmp_path, "--batch-key", "tiny")["parameters"]["beta"]
 
 
 def test_fewer_cells_are_drawn_from_every_batch_in_proportion(sccr, source, tmp_path, capsys):
@@ -174,7 +174,7 @@ def test_other_formats_and_layers(sccr, tmp_path):
     adata.layers["c"] = adata.X.toarray()
     adata.X = np.log1p(adata.X.toarray())
     adata.write_zarr(tmp_path / "in.zarr")
-    assert document(sccr, tmp_path / "in.zarr", tmp_path, "--layer", "c")["numbers"]["beta"]
+    assert document(sccr, tmp_path / "in.zarr", tmp_path, "--layer", "c")["parameters"]["beta"]
 
 
 def written(tmp_path, change):

@@ -11,6 +11,7 @@ from playwright.sync_api import sync_playwright
 
 VIEWS = {
     "light": (1400, "light"),
+    "laptop": (1200, "light"),
     "dark": (1400, "dark"),
     "phone": (390, "light"),
     "phone-dark": (390, "dark"),
@@ -50,6 +51,8 @@ LOOK = """() => {
       alternative: figure.querySelector('svg')?.getAttribute('aria-label') ?? '',
       area: figure.querySelector('svg')?.getBoundingClientRect().height ?? 0,
     })),
+    cut: [...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth)
+      .map(box => box.getAttribute('aria-label')),
     images_shown: [...document.querySelectorAll('svg image')]
       .filter(image => getComputedStyle(image).display !== 'none').length,
     harmed: window.harmed ?? null, scripts: document.scripts.length, foreign: document.querySelectorAll('img').length,

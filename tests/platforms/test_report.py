@@ -51,6 +51,13 @@ def sccr(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def looked_at(page: Path, tools: dict[str, str], screenshots: Path) -> dict:
+    command = [tools["SCCR_REPORT_PYTHON"], str(HERE / "report_browser.py"), tools["SCCR_CHROMIUM"], str(page)]
+    done = subprocess.run([*command, str(screenshots)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
 @pytest.fixture(scope="session")
 def seen(result: Path, tools: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What the browser found on the page."""
@@ -60,10 +67,7 @@ def seen(result: Path, tools: dict[str, str], tmp_path_factory: pytest.TempPathF
     options = ["--provenance", str(result.parent / "record.json"), "--scores", str(scores)]
     sccr(["report", str(result), "-o", str(page), *options, "--label-key", "label", "--batch-key", "batch"])
     assert page.stat().st_size < 1_000_000
-    command = [tools["SCCR_REPORT_PYTHON"], str(HERE / "report_browser.py"), tools["SCCR_CHROMIUM"], str(page)]
-    done = subprocess.run([*command, str(tmp_path_factory.mktemp("shots"))], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return looked_at(page, tools, tmp_path_factory.mktemp("shots"))
 
 
 def test_nothing_is_said_and_nothing_is_fetched(seen):
@@ -99,6 +103,18 @@ def test_focus_is_visible_and_print_is_on_white(seen):
     assert seen["paper"] == "rgb(255, 255, 255)"
     assert len(seen["printed"]) == 11
     assert all(width > 280 and height < 800 for width, height in seen["printed"])
+
+
+def test_the_tables_of_the_tuning_page_are_whole_on_a_laptop(result, tools, tmp_path):
+    sccr(
+        ["tune", str(result.with_name("in.h5ad")), "-o", str(tmp_path / "t.yaml"), "--report", str(tmp_path / "t.html")]
+    )
+    page = tmp_path / "unfolded.html"
+    page.write_text((tmp_path / "t.html").read_text().replace("<details>", "<details open>"))
+    views = looked_at(page, tools, tmp_path / "shots")["views"]
+    assert views["light"]["cut"] == views["laptop"]["cut"] == views["projector"]["cut"] == []
+    for name, view in views.items():
+        assert view["scroll_width"] <= view["width"] and view["faint"] == [], name
 
 
 def test_multiqc_picks_all_of_it_up(result, tools, tmp_path):

@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from sccr_node.contract.tune import TUNED
 from sccr_node.evaluation.verdicts import ANSWERS, Answer
-from sccr_node.report import figures
-from sccr_node.report.content import Fact, Helps, ShownVerdict, readable
+from sccr_node.reports import figures
+from sccr_node.reports.content import Fact, Helps, ShownVerdict, readable
 
 WAYS = (
     ("chosen", "the chosen parameters"),
@@ -23,8 +23,8 @@ WAYS = (
 )
 """The ways to predict the held-out half, in the order of the table."""
 
-LINES = ("denoised", "blend")
-"""The lines of the curve: scCR alone, and with the best blend."""
+LINES = {"denoised": "scCR alone", "blend": "blended with principal components"}
+"""The lines of the curve, and what they are called."""
 
 
 def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
@@ -62,8 +62,14 @@ def _answer(question: str, name: str, text: str) -> ShownVerdict:
     return ShownVerdict(question, answer.short, said[:1].upper() + said[1:], answer.kind)
 
 
-def _share_explained(share: float) -> str:
-    return "–" if share != share else "below 0%" if share < 0 else f"{share:.0%}"
+def name_of(candidate: str) -> str:
+    """Return what the page calls a baseline or a setting, which tables call ``candidate``."""
+    return {**dict(WAYS), **LINES}.get(candidate.replace(" ", "_"), readable(candidate))
+
+
+def share_explained(share: float, decimals: int = 0) -> str:
+    """Return a share of the predictable variation as a percentage, if it is one."""
+    return "–" if share != share else "below 0%" if share < 0 else f"{share:.{decimals}%}"
 
 
 def parts_of(helps: Helps) -> dict[str, Any]:
@@ -71,8 +77,12 @@ def parts_of(helps: Helps) -> dict[str, Any]:
     return {
         "answers": helps.answers,
         "curve": Markup(figures.strength_curve(helps)),
-        "blended": any(share == share for share in helps.lines.get("blend", [])),
-        "explained": [(title, _share_explained(share)) for title, share in helps.explained],
+        "lines": [
+            (f"{figures.SERIES[name]} line", title)
+            for name, title in LINES.items()
+            if name == "denoised" or any(share == share for share in helps.lines.get(name, []))
+        ],
+        "explained": [(title, share_explained(share)) for title, share in helps.explained],
         "numbers": ", ".join(f"{fact.name} = {fact.value}" for fact in helps.numbers),
         "n_cells": f"{helps.n_cells:,}",
         "seed": helps.seed,

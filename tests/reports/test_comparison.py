@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 
 from sccr_node.evaluation.standings import standings
-from sccr_node.report.comparison import comparison_page
+from sccr_node.reports.comparison import comparison_page
 
 
 class Tables(HTMLParser):

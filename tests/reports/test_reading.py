@@ -11,9 +11,9 @@ from scipy.stats import ttest_ind
 
 from sccr_node.contract.record import RunRecord
 from sccr_node.errors import InputMissing, InputProblem
-from sccr_node.report import reading
-from sccr_node.report.content import BINS_PER_UNIT
-from sccr_node.report.reading import sample_name, strongest_markers
+from sccr_node.reports import reading
+from sccr_node.reports.content import BINS_PER_UNIT
+from sccr_node.reports.reading import sample_name, strongest_markers
 from sccr_node.results import open_result
 
 from .conftest import Made, make_result, record_of

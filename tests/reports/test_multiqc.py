@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sccr_node.contract.record import RunRecord
-from sccr_node.report.multiqc import CONTENT_IDS, multiqc_content, multiqc_file_name
+from sccr_node.reports.multiqc import CONTENT_IDS, multiqc_content, multiqc_file_name
 
 from .conftest import content as content_from
 from .conftest import make_result, record_of

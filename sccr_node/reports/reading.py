@@ -26,7 +26,7 @@ from sccr_node.evaluation.masks import positions
 from sccr_node.evaluation.neighborhoods import N_COMPONENTS, N_NEIGHBORS, nearest, own_neighbors_by_type
 from sccr_node.numerics import Workspace
 from sccr_node.numerics.pca import components_of
-from sccr_node.report.content import (
+from sccr_node.reports.content import (
     BINS_PER_UNIT,
     MAX_LOG_VALUE,
     Content,
@@ -43,8 +43,8 @@ from sccr_node.report.content import (
     Values,
     readable,
 )
-from sccr_node.report.helps import helps_of
-from sccr_node.report.layout import SEED, find_clusters, lay_out
+from sccr_node.reports.helps import helps_of
+from sccr_node.reports.layout import SEED, find_clusters, lay_out
 from sccr_node.results import Result
 from sccr_node.runtime.console import Progress
 from sccr_node.runtime.words import plural, quantity

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from sccr_node.report.content import BINS_PER_UNIT, Embedding, Grouping, Helps, MarkerMap, Relations, Values
+from sccr_node.reports.content import BINS_PER_UNIT, Embedding, Grouping, Helps, MarkerMap, Relations, Values
 from sccr_node.runtime.words import quantity
 
 N_HUES = 30
@@ -325,6 +325,10 @@ def relation_histogram(relations: Relations) -> str:
     return markup(figure)
 
 
+SERIES = {"denoised": "before", "blend": "after"}
+"""The style sheet's class for each line of the curve."""
+
+
 def strength_curve(helps: Helps) -> str:
     """Draw what is explained at each strength of smoothing, with and without the blend, and what was chosen."""
     width, height, left, bottom, top, right = 520.0, 300.0, 46.0, 40.0, 14.0, 16.0
@@ -352,7 +356,7 @@ def strength_curve(helps: Helps) -> str:
         points = [(across(at), up(share)) for at, share in enumerate(shares) if share >= 0]
         if points:
             path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-            put(figure, "path", d=f"M{path}", class_=f"line {'after' if name == 'blend' else 'before'}")
+            put(figure, "path", d=f"M{path}", class_=f"line {SERIES[name]}")
     if helps.chosen[0] in helps.betas:
         position = helps.betas.index(helps.chosen[0])
         put(figure, "circle", cx=across(position), cy=up(helps.chosen[1]), r=6, class_="chosen")

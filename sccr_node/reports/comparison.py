@@ -9,7 +9,7 @@ from sccr_node import __version__
 from sccr_node.contract.benchmark import title_of
 from sccr_node.evaluation.analyses import known_metrics, load
 from sccr_node.evaluation.standings import Comparison, Standing, mean_ranks
-from sccr_node.report.page import style, template
+from sccr_node.reports.page import style, template
 from sccr_node.runtime.words import quantity
 
 

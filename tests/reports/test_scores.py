@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sccr_node.errors import InputMissing, InputProblem
-from sccr_node.report.scores import MOST_ROWS, read_scores
+from sccr_node.reports.scores import MOST_ROWS, read_scores
 
 
 def test_tsv_and_json_are_the_same_table(tmp_path):

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from sccr_node import __version__
 from sccr_node.evaluation.analyses import known_metrics
-from sccr_node.report import figures
-from sccr_node.report.content import (
+from sccr_node.reports import figures
+from sccr_node.reports.content import (
     Content,
     Embedding,
     Fact,
@@ -25,7 +25,7 @@ from sccr_node.report.content import (
     Values,
     median_of_bins,
 )
-from sccr_node.report.helps import parts_of
+from sccr_node.reports.helps import parts_of
 from sccr_node.runtime.resources import readable_bytes
 from sccr_node.runtime.words import quantity
 

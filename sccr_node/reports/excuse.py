@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from sccr_node.report.content import readable
-from sccr_node.report.multiqc import SECTION, as_files
-from sccr_node.report.reading import sample_name
+from sccr_node.reports.content import readable
+from sccr_node.reports.multiqc import SECTION, as_files
+from sccr_node.reports.reading import sample_name
 
 
 def excuse_page(name: str, problem: str) -> str:

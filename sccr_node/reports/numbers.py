@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sccr_node.report.content import Content
-from sccr_node.report.multiqc import multiqc_content
+from sccr_node.reports.content import Content
+from sccr_node.reports.multiqc import multiqc_content
 
 COLUMNS = ("number", "value", "meaning")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sccr_node.errors import InputMissing, InputProblem, reason_of
-from sccr_node.report.content import ScoreTable, readable
+from sccr_node.reports.content import ScoreTable, readable
 from sccr_node.runtime.texts import read_small
 
 MOST_ROWS = 200

@@ -7,7 +7,7 @@ import pytest
 from sccr_node.__main__ import main
 from sccr_node.contract.record import read_record
 from sccr_node.errors import InputProblem, OutputProblem
-from sccr_node.report.multiqc import multiqc_target
+from sccr_node.reports.multiqc import multiqc_target
 
 from .conftest import HOSTILE, record_of
 
@@ -41,6 +41,9 @@ def test_the_command_writes_page_and_multiqc(made, record_file, tmp_path, capfd)
         (["-o", "DIR/r.html", "--provenance", "DIR/absent.json"], 66, "absent.json"),
         (["-o", "DIR/r.html", "--scores", "DIR/absent.tsv"], 66, "absent.tsv"),
         (["--numbers", "DIR/n.tsv", "--scores", "x"], 2, "--output"),
+        (["--numbers", "DIR/n.tsv", "--label-key", "label"], 2, "--label-key would have no effect: cells are shown"),
+        (["--numbers", "DIR/n.tsv", "--label-key", "no", "--batch-key", "b"], 2, "--label-key, --batch-key would have"),
+        (["--multiqc", "DIR/m", "--batch-key", "number"], 2, "the HTML report (--output FILE); omit it"),
         (["--numbers", ""], 2, "numbers"),
         (["--numbers", "DIR/n.tsv", "--key-added", "magic"], 65, "'sccr'"),
         (["-o", "DIR/r", "--numbers", "DIR/r"], 2, "two different outputs"),
@@ -56,6 +59,16 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing(made, tmp_path, capfd, a
     assert [line for line in lines if "error:" in line] == lines[-1:]
     assert said.replace("DIR", str(tmp_path)) in lines[-1]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_label_without_a_page_is_named_as_it_was_given(made, tmp_path, capfd, monkeypatch):
+    table = ["report", str(made.path), "--numbers", str(tmp_path / "n.tsv")]
+    monkeypatch.setenv("SCCR_LABEL_KEY", "label")
+    assert main(table) == 2
+    assert "SCCR_LABEL_KEY would have no effect: " in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main([*table, "-o", str(tmp_path / "r.html")]) == 0
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_result_itself_is_never_a_target(made, capfd):

@@ -10,13 +10,14 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from sccr_node.cli.app import run
-from sccr_node.report.content import Grouping, SmallGroup
-from sccr_node.report.figures import strength_curve
-from sccr_node.report.helps import helps_of
-from sccr_node.report.multiqc import multiqc_content
-from sccr_node.report.page import _small_group_parts, render
-from sccr_node.report.reading import _small_groups
-from sccr_node.report.tuning_page import SHOWN_SETTINGS
+from sccr_node.evaluation.tuning import ScoredSetting
+from sccr_node.reports.content import Grouping, SmallGroup
+from sccr_node.reports.figures import strength_curve
+from sccr_node.reports.helps import LINES, WAYS, helps_of
+from sccr_node.reports.multiqc import multiqc_content
+from sccr_node.reports.page import _small_group_parts, render
+from sccr_node.reports.reading import _small_groups
+from sccr_node.reports.tuning_page import RANKED_SETTINGS, _above, _best_by_rank
 from tests.support.simulated import simulated
 
 from .conftest import HOSTILE
@@ -130,10 +131,38 @@ def test_the_tuning_page_stands_alone(tuned, tmp_path):
     text = page.read_text()
     assert text.startswith("<!doctype html>") and "<script" not in text and "https://" not in text
     document = json.loads(table.read_text())
-    n_heads, n_ways, n_baselines = 3, 6, 5
-    assert len(document["tried"]) > n_baselines + SHOWN_SETTINGS
-    assert text.count("<tr") == n_heads + n_ways + n_baselines + SHOWN_SETTINGS + len(document["numbers"])
-    assert text.count("(chosen)") == 1
+    ways, parameters, best, ranked = re.findall(r"<tbody>(.*?)</tbody>", text, re.S)
+    assert (ways.count("<tr"), parameters.count("<tr")) == (len(WAYS), len(document["parameters"]))
+    n_baselines = len(WAYS) - 1
+    assert len(document["tried"]) > n_baselines + RANKED_SETTINGS
+    ranks = {row["low_rank"] for row in document["tried"][n_baselines:]}
+    # A rank has two rows if its best setting is not the chosen one; what is folded up comes after all that is in sight.
+    assert best.count("<tr") - n_baselines in (len(ranks), len(ranks) + 1) and best.count(", chosen") == 1
+    assert ranked.count("<tr") == RANKED_SETTINGS and text.index("<details>") < text.index(ranked)
+    # One name per thing: those of the table above and of the curve.
+    names = [
+        re.sub(r" \(rank \d+\)|, chosen", "", name) for name in re.findall(r'<th scope="row">(.*?)</th>', best + ranked)
+    ]
+    assert names[0] == "no imputation" and set(names) == {*dict(WAYS[1:]).values(), *LINES.values()}
+    assert best.count("smallest") == ranked.count("smallest") == 1
+
+
+def setting(name, rank, error, chosen=False, beta=0.5):
+    return ScoredSetting(name, beta, 2, rank, 0.3 if rank else 0.0, error, 0.7, error - 1, abs(error - 1) / 2, chosen)
+
+
+def test_each_rank_is_shown_by_its_best_setting_and_the_chosen_one():
+    best = setting("blend", 5, 1.0)
+    chosen, beside = setting("blend", 20, 1.02, chosen=True), setting("blend", 20, 1.01)
+    alone, worse = setting("denoised", None, 1.5), setting("denoised", None, 1.6)
+    assert _best_by_rank([best, beside, chosen, alone, worse]) == [alone, beside, chosen, best]
+    assert _best_by_rank([replace(best, chosen=True)]) == [replace(best, chosen=True)]
+
+
+def test_errors_are_shares_of_the_smallest():
+    shown = [_above(setting("blend", 5, error), 1.0) for error in (1.0, 1.0125, 1.5, 0.99)]
+    assert shown == ["smallest", "+1.25% ± 0.62%", "+50% ± 25%", "−1.00% ± 0.50%"]
+    assert _above(setting("blend", 5, 1.5), 0.0) == "–"
 
 
 def test_small_groups_keep_their_neighbours_or_not():

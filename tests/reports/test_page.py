@@ -13,12 +13,12 @@ import pytest
 
 from sccr_node import __version__
 from sccr_node.contract.record import RunRecord
-from sccr_node.report.content import readable
-from sccr_node.report.figures import N_HUES
-from sccr_node.report.layout import Layout
-from sccr_node.report.page import duration, percent, render
-from sccr_node.report.reading import GROUPS_TOLD_APART
-from sccr_node.report.scores import read_scores
+from sccr_node.reports.content import readable
+from sccr_node.reports.figures import N_HUES
+from sccr_node.reports.layout import Layout
+from sccr_node.reports.page import duration, percent, render
+from sccr_node.reports.reading import GROUPS_TOLD_APART
+from sccr_node.reports.scores import read_scores
 
 from .conftest import HOSTILE, record_of
 from .conftest import content as content_from
@@ -136,7 +136,7 @@ def test_times():
 
 
 def themes() -> dict[str, dict[str, str]]:
-    style = files("sccr_node.report").joinpath("style.css").read_text()
+    style = files("sccr_node.reports").joinpath("style.css").read_text()
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", part)) for part in style.split("@media screen", 1)[:2]
     )
@@ -189,7 +189,7 @@ def test_groups_can_be_told_apart_by_their_colours(theme):
     # 0.02 is about what can be seen at all; the usual palettes of 20 have pairs below 0.05.
     assert min(np.linalg.norm(one - other) for one, other in combinations([*hues, lab(colours["others"])], 2)) > 0.06
     assert min(np.linalg.norm(one - other) for one, other in combinations(hues[:12], 2)) > 0.09
-    style = files("sccr_node.report").joinpath("style.css").read_text()
+    style = files("sccr_node.reports").joinpath("style.css").read_text()
     for number in range(1, N_HUES + 1):
         assert f".hue{number} {{ --hue: var(--hue{number}); }}" in style
 
@@ -209,11 +209,11 @@ def test_it_names_the_versions_of_what_was_used(made, page):
 def test_it_names_the_version_of_what_placed_the_cells(made, monkeypatch):
     places = np.zeros((len(made.labels), 2), dtype=np.float32)
     layout = Layout("UMAP", places, places, None, ("igraph",))
-    monkeypatch.setattr("sccr_node.report.reading.lay_out", lambda *given: layout)
+    monkeypatch.setattr("sccr_node.reports.reading.lay_out", lambda *given: layout)
     notes = [(fact.name, fact.value, fact.note) for fact in content_from(made.path).software]
     assert ("igraph", version("igraph"), "maps of this report") in notes
 
 
 def test_the_template_and_style_are_in_the_package():
-    names = {Path(str(part)).name for part in files("sccr_node.report").iterdir()}
+    names = {Path(str(part)).name for part in files("sccr_node.reports").iterdir()}
     assert {"page.html.jinja", "style.css"} <= names

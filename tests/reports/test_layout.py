@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from umap import UMAP
 
 from sccr_node.evaluation.neighborhoods import N_NEIGHBORS
-from sccr_node.report import layout as embedding
+from sccr_node.reports import layout as embedding
 
 LUNGS = Path(__file__).resolve().parents[2] / "docs" / "data" / "mouse_lung.h5ad"
 
@@ -162,7 +162,7 @@ def test_nothing_is_compiled(tmp_path):
     script = """
 import sys
 import numpy as np
-from sccr_node.report.layout import find_clusters, lay_out
+from sccr_node.reports.layout import find_clusters, lay_out
 cells = np.random.default_rng(0).standard_normal((60, 5)).astype(np.float32)
 layout = lay_out(cells, cells)
 assert layout.technique == "UMAP"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from sccr_node.report import figures
-from sccr_node.report.content import Embedding, Grouping, MarkerMap
+from sccr_node.reports import figures
+from sccr_node.reports.content import Embedding, Grouping, MarkerMap
 
 
 def test_a_png_decodes_to_its_values():

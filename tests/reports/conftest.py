@@ -12,8 +12,8 @@ import pytest
 from scipy import sparse
 
 from sccr_node.contract.record import RunRecord
-from sccr_node.report.content import Content
-from sccr_node.report.reading import content_of
+from sccr_node.reports.content import Content
+from sccr_node.reports.reading import content_of
 from sccr_node.results import open_result
 
 HOSTILE = "<script>window.harmed = true</script><img src=x onerror='window.harmed = true'>"
@@ -192,4 +192,4 @@ def record_file(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def without_umap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lay cells out by principal components, and cluster them by k-means: UMAP and Leiden have tests of their own."""
-    monkeypatch.setattr("sccr_node.report.layout.FEWEST_CELLS_FOR_UMAP", 10**9)
+    monkeypatch.setattr("sccr_node.reports.layout.FEWEST_CELLS_FOR_UMAP", 10**9)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sccr_node.report.content import BINS_PER_UNIT, Content
-from sccr_node.report.figures import value_range
+from sccr_node.reports.content import BINS_PER_UNIT, Content
+from sccr_node.reports.figures import value_range
 from sccr_node.storage.targets import SharedFolder
 
 SECTION = {

@@ -3,8 +3,8 @@
 import pytest
 
 from sccr_node.contract.record import RunRecord
-from sccr_node.report.multiqc import multiqc_content
-from sccr_node.report.numbers import COLUMNS, numbers_of
+from sccr_node.reports.multiqc import multiqc_content
+from sccr_node.reports.numbers import COLUMNS, numbers_of
 
 from .conftest import content as content_from
 from .conftest import make_result, record_of
