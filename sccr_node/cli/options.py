@@ -213,6 +213,8 @@ def contract_command(
                 manner.take(merged.values)
             params = merged.validated()
             console = Console(log_format=params.log_format, quiet=params.quiet)
+            for warning in merged.warnings:
+                console.warn(warning)
             for variable in unknown_variables(known_fields()):
                 console.warn(f"ignoring the environment variable {variable}: there is no such parameter")
             check_address_space()

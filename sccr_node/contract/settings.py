@@ -140,6 +140,8 @@ class Merged(Generic[Model]):
         The config file, if there is one.
     tuned_before
         What it says of the tuning of its parameters.
+    warnings
+        What the user should know all the same.
     """
 
     model: type[Model]
@@ -147,6 +149,7 @@ class Merged(Generic[Model]):
     sources: dict[str, str]
     config: Path | None
     tuned_before: TunedBefore | None = None
+    warnings: tuple[str, ...] = ()
 
     def validated(self) -> Model:
         """Return the validated parameters.
@@ -213,14 +216,17 @@ def merge(
             sources[name] = name_of(name)
 
     tuned_before = None
+    warnings: tuple[str, ...] = ()
     if config is not None:
         read = read_config(config)
+        if not read:
+            warnings = (f"config file {config} sets no parameter: was it cut off?",)
         if issubclass(model, MethodParameters) and TUNING_KEY in read:
             tuned_before = _tuned_before(read.pop(TUNING_KEY), config)
         take(read, lambda name: f"config file {config}: {name}")
     take(environment_values(model, os.environ if environ is None else environ), environment_name)
     take({name: value for name, value in flags.items() if value is not None}, flag)
-    return Merged(model, values, sources, config, tuned_before)
+    return Merged(model, values, sources, config, tuned_before, warnings)
 
 
 def _tuned_before(found: object, config: Path) -> TunedBefore:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TUNING_KEY = "tuning"
 """The key in the config file. It is no parameter: it changes what is said of a run, not its result."""
@@ -15,6 +15,10 @@ TUNING_DESCRIPTION = (
 )
 
 
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+"""One line: it is shown in logs and pages."""
+
+
 class _Found(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -22,9 +26,15 @@ class _Found(BaseModel):
 class Curve(_Found):
     """What is explained by each strength of smoothing, alone and with the best blend; NaN where it was not tried."""
 
-    beta: list[float]
+    beta: list[float] = Field(min_length=1)
     denoised: list[float]
     blend: list[float]
+
+    @model_validator(mode="after")
+    def _lines_are_as_long(self) -> Self:
+        if not len(self.beta) == len(self.denoised) == len(self.blend):
+            raise ValueError("lines of different lengths")
+        return self
 
 
 class TunedBefore(_Found):
@@ -48,16 +58,16 @@ class TunedBefore(_Found):
 
     data: str = Field(pattern="^[0-9a-f]{64}$")
     parameters: str = Field(pattern="^[0-9a-f]{64}$")
-    seed: int
-    n_cells: int
+    seed: int = Field(ge=0)
+    n_cells: int = Field(ge=1)
     explained: float
-    explained_by: dict[str, float]
+    explained_by: dict[Text, float]
     curve: Curve
     neighbors_change: float
     n_averaged: float
-    values: str
-    neighborhoods: str
-    verdicts: tuple[str, str]
+    values: Text
+    neighborhoods: Text
+    verdicts: tuple[Text, Text]
 
     def noted(self) -> dict[str, Any]:
         """Return what the run record says about the tuning, in the form that tuning itself notes it."""

@@ -138,6 +138,9 @@ def test_every_command_that_imputes_takes_the_config(sccr, source, config, tmp_p
         (lambda found: found["curve"].update(beta="much"), "tuning.curve.beta"),
         (lambda found: found.update(verdicts=["one"]), "tuning.verdicts.1"),
         (lambda found: found.update(more=1), "tuning.more"),
+        (lambda found: found.update(n_cells=-5), "tuning.n_cells"),
+        (lambda found: found["curve"]["beta"].pop(), "tuning.curve"),
+        (lambda found: found["verdicts"].__setitem__(0, "a\x1b[31m line\nand another"), "tuning.verdicts.0"),
     ],
 )
 def test_what_tuning_did_not_write_is_refused(refused, source, config, tmp_path, damage, where):
@@ -146,6 +149,23 @@ def test_what_tuning_did_not_write_is_refused(refused, source, config, tmp_path,
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(values))
     command = ("impute", source, tmp_path / "out.h5ad", "--config", tmp_path / "bad.yaml")
     refused(2, ["bad.yaml", f"{where} is not as sccr tune writes it", "delete 'tuning'"], *command)
+
+
+def test_what_it_says_is_text_on_the_page(sccr, source, config, tmp_path):
+    values = yaml.safe_load(config.read_text())
+    values["tuning"].update(values="<script>alert(1)</script>", verdicts=["<script>alert(2)</script>"] * 2)
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(values))
+    options = ("--config", tmp_path / "odd.yaml", "--report", tmp_path / "page.html")
+    assert sccr("impute", source, tmp_path / "out.h5ad", *options)[0] == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "&lt;script&gt;alert(2)" in page and "<script>alert" not in page
+
+
+@pytest.mark.parametrize("text", ["", "# sccr tune: cut off after its first li"])
+def test_a_config_without_parameters_is_a_warning(sccr, source, tmp_path, text):
+    (tmp_path / "cut.yaml").write_text(text)
+    code, _, err = sccr("impute", source, tmp_path / "out.h5ad", "--config", tmp_path / "cut.yaml", "--quiet")
+    assert code == 0 and "cut.yaml sets no parameter: was it cut off?" in err
 
 
 def test_a_section_that_is_no_mapping_is_refused(refused, source, tmp_path):

@@ -18,6 +18,7 @@ from umap import UMAP
 
 from sccr_node.evaluation.neighborhoods import N_NEIGHBORS
 from sccr_node.reports import layout as embedding
+from sccr_node.runtime import signals
 
 LUNGS = Path(__file__).resolve().parents[2] / "docs" / "data" / "mouse_lung.h5ad"
 
@@ -61,6 +62,22 @@ def test_the_same_cells_give_the_same_map_whatever_others_drew():
     again = embedding.lay_out(components, components)
     assert first.before.tobytes() == again.before.tobytes()
     assert first.after.tobytes() == again.after.tobytes()
+
+
+def test_a_signal_is_heard_between_the_rounds(monkeypatch):
+    components, _ = groups()
+    told = iter([None, None, signals.Interrupted(15)])
+
+    def check():
+        problem = next(told)
+        if problem is not None:
+            raise problem
+
+    monkeypatch.setattr(signals, "check", check)
+    shown = []
+    with pytest.raises(signals.Interrupted):
+        embedding.lay_out(components, components, lambda stage, fraction: shown.append((stage, fraction)))
+    assert shown == [("embed cells", 0.125), ("embed cells", 0.25)]
 
 
 def test_igraph_draws_as_before_afterwards():
