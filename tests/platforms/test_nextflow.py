@@ -381,6 +381,10 @@ def test_multiqc_gathers_the_samples_the_parameters_and_the_versions(mixed: Run)
     assert "second" in page
     assert re.search(r"Workflow summary", page) and "<dt>n_top_genes</dt><dd><samp>200</samp></dd>" in page
     assert "<dt>publish_dir_mode</dt>" not in page  # as by default
+    sections = [
+        page.index(f'href="#{name}"') for name in ("sccr_values", "multiqc_software_versions", "sccr_node_summary")
+    ]
+    assert sections == sorted(sections)  # what the run was comes last
     versions = (mixed.results / "multiqc/multiqc_report_data/multiqc_software_versions.txt").read_text()
     assert "SCCR_IMPUTE" in versions and __version__ in versions
     assert "multiqc" in yaml.safe_load((mixed.results / "pipeline_info/software_versions.yml").read_text())["MULTIQC"]
