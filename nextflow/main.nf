@@ -6,39 +6,39 @@ include { FETCH            } from './modules/local/fetch'
 include { SCCR_BENCHMARK   } from './modules/sccr/benchmark'
 include { MULTIQC          } from './modules/local/multiqc'
 include {
-    combination_problems ;
-    fetched_name ;
-    handover_problem ;
-    help_text ;
+    combinationProblems ;
+    fetchedName ;
+    handoverProblem ;
+    helpText ;
     named ;
-    parameter_problems ;
-    parameter_warnings ;
-    read_samplesheet ;
-    tell_failures ;
-    version_text
+    parameterProblems ;
+    parameterWarnings ;
+    readSamplesheet ;
+    tellFailures ;
+    versionText
 } from './subworkflows/local/validation'
-include { summary_section  } from './subworkflows/local/summary'
+include { summarySection   } from './subworkflows/local/summary'
 
-def is_true(value) {
+def isTrue(value) {
     return "${value}" == 'true'
 }
 
 /** Return the lines of software_versions.yml for a tool that a process used. */
-def version_entry(process, tool, version) {
+def versionEntry(process, tool, version) {
     return "${process.tokenize(':').last()}:\n    ${tool}: ${version}\n".toString()
 }
 
 workflow {
     main:
-    if (is_true(params.help) || is_true(params.version)) {
-        println(is_true(params.help) ? help_text() : version_text())
+    if (isTrue(params.help) || isTrue(params.version)) {
+        println(isTrue(params.help) ? helpText() : versionText())
         System.exit(0)
     }
-    parameter_warnings(params).each { warning -> log.warn(warning) }
-    def problems = parameter_problems(params)
+    parameterWarnings(params).each { warning -> log.warn(warning) }
+    def problems = parameterProblems(params)
     def genes_file = params.genes && !(params.genes in ['top-variance', 'highly-variable', 'all']) ? named(params.genes) : null
     if (genes_file) {
-        def problem = genes_file.exists() ? handover_problem(genes_file) : 'not top-variance, highly-variable, all, or an existing file'
+        def problem = genes_file.exists() ? handoverProblem(genes_file) : 'not top-variance, highly-variable, all, or an existing file'
         problems += problem ? ["--genes ${params.genes}: ${problem}"] : []
     }
     def defaults = [
@@ -46,10 +46,10 @@ workflow {
         counts_layer: params.layer,
         target_sum: params.target_sum
     ].findAll { _name, value -> value != null }
-    def (samples, sheet_problems) = read_samplesheet(params.input, defaults, is_true(params.fetch))
+    def (samples, sheet_problems) = readSamplesheet(params.input, defaults, isTrue(params.fetch))
     problems += sheet_problems
     if (!problems) {
-        problems = combination_problems(params, samples, is_true(params.scatter))
+        problems = combinationProblems(params, samples, isTrue(params.scatter))
     }
     if (problems) {
         error(problems.join('\n'))
@@ -57,40 +57,39 @@ workflow {
 
     // What sccr is to fetch is an address as text.
     def (remote, near) = samples.split { _meta, data -> data instanceof CharSequence }
-    FETCH(channel.fromList(remote.collect { meta, address -> [meta, address, fetched_name(meta, address)] }))
+    FETCH(channel.fromList(remote.collect { meta, address -> [meta, address, fetchedName(meta, address)] }))
     ch_samples = channel.fromList(near).mix(FETCH.out.anndata)
 
     H5AD_IMPUTE_SCCR(
         ch_samples,
         params.imputation,
-        is_true(params.imputed_integration),
-        params.key_added ?: 'sccr',
+        isTrue(params.imputed_integration),
         genes_file ?: [],
-        is_true(params.tune),
-        is_true(params.scatter),
-        is_true(params.report)
+        isTrue(params.tune),
+        isTrue(params.scatter),
+        isTrue(params.report)
     )
 
-    if (is_true(params.benchmark)) {
+    if (isTrue(params.benchmark)) {
         SCCR_BENCHMARK(ch_samples)
     }
 
     ch_versions = channel.topic('versions')
-        .map { process, tool, version -> version_entry(process, tool, version) }
+        .map { process, tool, version -> versionEntry(process, tool, version) }
         .unique()
         .mix(channel.of("Workflow:\n    ${workflow.manifest.name}: ${workflow.manifest.version}\n    Nextflow: ${workflow.nextflow.version}\n".toString()))
     ch_versions_of_multiqc = channel.empty()
 
-    if (is_true(params.multiqc)) {
+    if (isTrue(params.multiqc)) {
         ch_multiqc = H5AD_IMPUTE_SCCR.out.multiqc
             .map { _meta, content -> content }
             .mix(ch_versions.collectFile(name: 'software_mqc_versions.yml', sort: true))
-            .mix(channel.of(summary_section(params)).collectFile(name: 'workflow_summary_mqc.yaml'))
+            .mix(channel.of(summarySection(params)).collectFile(name: 'workflow_summary_mqc.yaml'))
             .toSortedList { one, other -> one.name <=> other.name }
             .map { content -> [[id: 'multiqc'], content, named("${projectDir}/assets/multiqc_config.yml"), [], [], []] }
         MULTIQC(ch_multiqc)
-        ch_versions_of_multiqc = MULTIQC.out.versions_multiqc
-            .map { process, tool, version -> version_entry(process, tool, version) }
+        ch_versions_of_multiqc = MULTIQC.out.versions
+            .map { process, tool, version -> versionEntry(process, tool, version) }
     }
 
     ch_versions
@@ -99,6 +98,6 @@ workflow {
 
     def trace = named("${params.outdir}/pipeline_info/execution_trace_${params.trace_report_suffix}.txt")
     workflow.onComplete {
-        tell_failures(trace)
+        tellFailures(trace)
     }
 }

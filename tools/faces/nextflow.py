@@ -36,6 +36,9 @@ else:
 
 PLATFORM = "Platform"
 
+RAW_FILES = f"{REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main"
+"""Where a file of the repository can be had as it is: nf-core's schemas are known by such an address."""
+
 QUOTE_FREE = "^[^']+$"
 """Pattern for every free text: it is passed to a shell between single quotes."""
 
@@ -58,7 +61,7 @@ class WorkflowParameters(Parameters):
         "results",
         title="Output folder",
         description="Folder to which the results are published.",
-        group=OUTPUT,
+        group=DATA,
         pattern=QUOTE_FREE,
         expects=WITHOUT_QUOTES,
     )
@@ -205,11 +208,16 @@ class WorkflowParameters(Parameters):
 
 
 class Section(NamedTuple):
-    """A section of the schema: its key, what it is about, and its icon (Font Awesome, as nf-core's forms have them)."""
+    """A section of the schema.
+
+    Its key, what it is about, its icon (Font Awesome, as nf-core's forms have them), and its title if that is not the
+    group's name.
+    """
 
     key: str
     description: str
     icon: str
+    title: str = ""
 
 
 OF_SAMPLES = {
@@ -258,20 +266,30 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     # Its command requires the batch key: the module has an input for it.
     "SCCR_SPLIT": tuple(name for name in SplitParameters.model_fields if name in STEP_FIELDS and name != "batch_key"),
     "SCCR_GATHER": tuple(name for name in GatherParameters.model_fields if name in STEP_FIELDS),
+    "SCCR_PROMOTE": ("key_added",),
     "SCCR_BENCHMARK": tuple(name for name in PreparationParameters.model_fields if name in STEP_FIELDS)
     + ("label_key",)
     + tuple(f"benchmark_{name}" for name in OWN_FIELDS["benchmark_"]),
 }
 """Which parameters become options of each process's command."""
 
+NAMED_OTHERWISE = {("SCCR_PROMOTE", "key_added"): "layer"}
+"""Fields of a process's command that differ in name from the parameter: what was added is what becomes X."""
+
 SECTIONS = {
-    DATA: Section("input", "The samples, and what of them is read.", "table"),
+    # The key under which nf-core's tools look for input and outdir.
+    DATA: Section(
+        "input_output_options",
+        "The samples, what of them is read, and where results go.",
+        "table",
+        "Input/output options",
+    ),
     GENES: Section("genes_and_normalisation", "Which genes are imputed, and how counts are normalised.", "dna"),
     METHOD: Section("method", "How samples are imputed; the samplesheet can differ per sample.", "project-diagram"),
     NUMBERS: Section(
         "numbers_of_the_method", "The published values are the defaults; --tune finds better ones.", "sliders-h"
     ),
-    OUTPUT: Section("output", "Where results go, and what is written.", "folder-open"),
+    OUTPUT: Section("output", "What is written, and how it is published.", "folder-open"),
     REPORTING: Section("report", "Pages to look at.", "chart-bar"),
     EVALUATION: Section("evaluation", "Whether imputation helps, and which method does best.", "balance-scale"),
     RUNNING: Section("running", "How the work is divided.", "cogs"),
@@ -364,10 +382,10 @@ def _help_text(field: Any) -> str:
 def parameters_schema() -> dict[str, Any]:
     """Return ``nextflow_schema.json``: every parameter of the workflow, in the sections of a form."""
     sections: dict[str, dict[str, Any]] = {}
-    for group, (key, description, icon) in SECTIONS.items():
+    for group, (key, description, icon, title) in SECTIONS.items():
         names = [name for name, field in workflow_fields().items() if _group(name, field) == group]
         sections[key] = {
-            "title": group,
+            "title": title or group,
             "type": "object",
             "description": description,
             "fa_icon": f"fas fa-{icon}",
@@ -378,8 +396,8 @@ def parameters_schema() -> dict[str, Any]:
             sections[key]["required"] = required
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"{REPOSITORY}/blob/main/nextflow/nextflow_schema.json",
-        "title": "sccr-node workflow parameters",
+        "$id": f"{RAW_FILES}/nextflow/nextflow_schema.json",
+        "title": "sccr-node/sccr-node pipeline parameters",
         "description": "scCR imputation of single-cell RNA-seq, per sample",
         "type": "object",
         "$defs": sections,
@@ -397,7 +415,7 @@ def samplesheet_schema() -> dict[str, Any]:
     batch_key = ImputeParameters.model_fields["batch_key"].description
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"{REPOSITORY}/blob/main/nextflow/assets/schema_input.json",
+        "$id": f"{RAW_FILES}/nextflow/assets/schema_input.json",
         "title": "sccr-node workflow samplesheet",
         "description": "The samples, one per line",
         "type": "array",
@@ -450,15 +468,17 @@ def samplesheet_schema() -> dict[str, Any]:
     }
 
 
-def option_expression(name: str) -> str:
+def option_expression(process: str, name: str) -> str:
     """Return the configuration's expression that turns a parameter into its option, or null if it is not set.
 
     Parameters
     ----------
+    process
+        A key of :data:`OPTIONS`.
     name
         A key of :func:`workflow_fields` or of :data:`OF_SAMPLES`.
     """
-    option = flag(_source_of(name)[1])
+    option = flag(NAMED_OTHERWISE.get((process, name), _source_of(name)[1]))
     if (value := OF_SAMPLES.get(name)) is not None:
         absent = f"{value} in [null, '', 'X']" if name == "layer" else f"!{value}"
         return f"""{absent} ? null : "{option} '${{{value}}}'\""""
@@ -487,7 +507,7 @@ def configuration_text() -> str:
     lines += ["}", "", "process {"]
     for process, names in OPTIONS.items():
         lines += [f"    withName: '{process}' {{", "        ext.args = { ["]
-        lines += [f"            {option_expression(name)}," for name in names]
+        lines += [f"            {option_expression(process, name)}," for name in names]
         lines += ["        ].findAll().join(' ') }", "    }"]
     lines.append("}")
     return "\n".join(lines) + "\n"

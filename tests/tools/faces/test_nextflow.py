@@ -23,6 +23,7 @@ from tools.faces.nextflow import (
 REPOSITORY = Path(__file__).resolve().parents[3]
 NEXTFLOW = REPOSITORY / "nextflow"
 MODULES = sorted((NEXTFLOW / "modules" / "sccr").glob("*/main.nf"))
+SUBWORKFLOWS = sorted((NEXTFLOW / "subworkflows" / "local").glob("h5ad_*/main.nf"))
 
 
 @pytest.mark.parametrize("path", derived_texts())
@@ -101,17 +102,42 @@ def test_a_module_names_this_version_and_nothing_else(module: Path) -> None:
     assert f"bioconda::sccr-node={__version__}" in dependencies
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.parent.name)
-def test_every_test_of_a_module_has_its_stub(module: Path) -> None:
-    tests = re.findall(r'test\("([^"]+)"\)', (module.parent / "tests" / "main.nf.test").read_text())
-    real = {name for name in tests if not name.endswith("- stub") and "fails" not in name}
+NF_TESTS = sorted(NEXTFLOW.rglob("*.nf.test"))
+
+
+def names_of_tests(file: Path) -> list[str]:
+    return re.findall(r'test\("([^"]+)"\)', file.read_text())
+
+
+def snapshots_of(file: Path) -> dict[str, dict[str, object]]:
+    snapshots: dict[str, dict[str, object]] = json.loads(file.with_name(f"{file.name}.snap").read_text())
+    return snapshots
+
+
+def test_every_module_subworkflow_and_the_workflow_have_their_tests() -> None:
+    tested = {path.parent / "tests" / "main.nf.test" for path in (*MODULES, *SUBWORKFLOWS)}
+    assert set(NF_TESTS) == tested | {NEXTFLOW / "tests" / "default.nf.test"}
+
+
+@pytest.mark.parametrize("file", NF_TESTS, ids=lambda file: file.parents[1].name)
+def test_every_test_has_its_stub_and_the_snapshot_of_a_real_run(file: Path) -> None:
+    tests = names_of_tests(file)
+    refusals = {name for name in tests if "fails" in name or "refused" in name}
+    real = {name for name in tests if not name.endswith("- stub")} - refusals
+    assert real
     assert {f"{name} - stub" for name in real} == {name for name in tests if name.endswith("- stub")}
-    assert any("fails and writes nothing" in name for name in tests)
     # What nf-test wrote in real runs; none is written by hand.
-    snapshots = json.loads((module.parent / "tests" / "main.nf.test.snap").read_text())
-    assert set(snapshots) == {name for name in tests if "fails" not in name}
+    snapshots = snapshots_of(file)
+    assert set(snapshots) == set(tests) - refusals
     for snapshot in snapshots.values():
-        assert {"nf-test", "nextflow"} == set(snapshot["meta"])
+        assert {"nf-test", "nextflow"} == set(snapshot["meta"])  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.parent.name)
+def test_a_module_is_tested_on_what_it_refuses_and_its_snapshots_are_of_this_version(module: Path) -> None:
+    file = module.parent / "tests" / "main.nf.test"
+    assert any("fails and writes nothing" in name for name in names_of_tests(file))
+    for snapshot in snapshots_of(file).values():
         assert f'"{__version__}"' in json.dumps(snapshot["content"])
 
 
@@ -122,6 +148,17 @@ def test_a_module_takes_by_name_only_what_its_command_requires(module: Path) -> 
     assert inputs is not None
     values = re.findall(r"^    val (\w+)", inputs[1], re.MULTILINE)
     assert values == {"split": ["batch_key"], "impute": ["with_report"]}.get(module.parent.name, [])
+
+
+def test_the_schema_is_called_as_nf_core_calls_it_after_the_manifest() -> None:
+    config = (NEXTFLOW / "nextflow.config").read_text()
+    manifest = dict(re.findall(r"^    (\w+) += '(.+)'$", config, re.MULTILINE))
+    schema = parameters_schema()
+    assert schema["title"] == f"{manifest['name']} pipeline parameters"
+    assert schema["description"] == manifest["description"]
+    assert schema["$id"].startswith(f"https://raw.githubusercontent.com/{manifest['name']}/main/")
+    main = schema["$defs"]["input_output_options"]
+    assert {"input", "outdir"} == set(main["required"]) < set(main["properties"])
 
 
 def test_the_manifest_and_the_container_name_this_version() -> None:
@@ -135,21 +172,27 @@ def test_every_section_says_what_it_is_about() -> None:
         assert re.fullmatch(r"fas fa-[a-z-]+", section["fa_icon"])
 
 
-SUBWORKFLOWS = sorted((NEXTFLOW / "subworkflows" / "local").glob("h5ad_*/main.nf"))
-
-
 @pytest.mark.parametrize("script", SUBWORKFLOWS, ids=lambda script: script.parent.name)
 def test_a_subworkflow_names_what_it_consists_of_and_what_it_takes_and_gives(script: Path) -> None:
     text, about = script.read_text(), yaml.safe_load((script.parent / "meta.yml").read_text())
     assert about["name"] == script.parent.name
     assert re.findall(r"^workflow (\w+) {", text, re.MULTILINE) == [script.parent.name.upper()]
-    included = re.findall(r"from '\.\./(?:\.\./\.\./modules/)?(?:local/)?([\w/]+)'", text)
+    # Nothing local: nf-core's subworkflows consist of nf-core's modules and subworkflows.
+    included = re.findall(r"^include .* from '\.\./(?:\.\./\.\./modules/)?([\w/]+)'$", text, re.MULTILINE)
     assert about["components"] == included
+    assert all(name.startswith(("sccr/", "h5ad_")) for name in included)
     for heading, key in (("take", "input"), ("emit", "output")):
         block = re.search(rf"    {heading}:\n((?:    \w.*\n)+)", text)
         assert block is not None
         assert [next(iter(each)) for each in about[key]] == re.findall(r"^    (\w+)", block[1], re.MULTILINE)
-    assert not re.findall(r"^def \w*_\w*\(", text, re.MULTILINE)  # functions are camelCase
+
+
+def test_functions_are_in_camel_case_as_nf_core_asks_for() -> None:
+    names = [
+        name for path in NEXTFLOW.rglob("*.nf") for name in re.findall(r"^def (\w+)\(", path.read_text(), re.MULTILINE)
+    ]
+    assert len(names) > 20
+    assert [name for name in names if not re.fullmatch(r"[a-z][A-Za-z]+", name)] == []
 
 
 def test_the_places_of_every_profile_are_parameters() -> None:

@@ -5,8 +5,8 @@ process MULTIQC {
 
     conda "${moduleDir}/environment.yml"
     container "${ workflow.containerEngine in ['singularity', 'apptainer'] && !task.ext.singularity_pull_docker_container ?
-        'https://depot.galaxyproject.org/singularity/multiqc:1.31--pyhdfd78af_0' :
-        'quay.io/biocontainers/multiqc:1.31--pyhdfd78af_0' }"
+        'https://depot.galaxyproject.org/singularity/multiqc:1.35--pyhdfd78af_1' :
+        'quay.io/biocontainers/multiqc:1.35--pyhdfd78af_1' }"
 
     input:
     tuple val(meta), path(multiqc_files, stageAs: '?/*'), path(multiqc_config, stageAs: '?/*'), path(multiqc_logo), path(replace_names), path(sample_names)
@@ -16,7 +16,7 @@ process MULTIQC {
     tuple val(meta), path("*_data")  , emit: data
     tuple val(meta), path("*_plots") , emit: plots, optional: true
     // Not on the topic: the report contains what is on it, and would wait for itself.
-    tuple val("${task.process}"), val('multiqc'), eval('multiqc --version | sed "s/.* //"'), emit: versions_multiqc
+    tuple val("${task.process}"), val('multiqc'), eval('multiqc --version | sed "s/.* //"'), emit: versions
 
     when:
     task.ext.when == null || task.ext.when
@@ -24,7 +24,7 @@ process MULTIQC {
     script:
     def args    = task.ext.args ?: ''
     def prefix  = task.ext.prefix ? "--filename ${task.ext.prefix}.html" : ''
-    def config  = multiqc_config ? "--config ${multiqc_config}" : ''
+    def config  = multiqc_config ? [multiqc_config].flatten().collect { file -> "--config ${file}" }.join(' ') : ''
     def logo    = multiqc_logo ? "--cl-config 'custom_logo: \"${multiqc_logo}\"'" : ''
     def replace = replace_names ? "--replace-names ${replace_names}" : ''
     def samples = sample_names ? "--sample-names ${sample_names}" : ''

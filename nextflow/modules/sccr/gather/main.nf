@@ -11,7 +11,7 @@ process SCCR_GATHER {
     tuple val(meta), path(anndata, stageAs: 'input/*'), path(parts, stageAs: 'parts/*')
 
     output:
-    tuple val(meta), path("*.h5ad")           , emit: h5ad
+    tuple val(meta), path("*.{h5ad,zarr}")    , emit: anndata
     tuple val(meta), path("*.provenance.json"), emit: provenance
     tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
 
@@ -20,7 +20,8 @@ process SCCR_GATHER {
 
     script:
     def args = task.ext.args ?: ''
-    def prefix   = task.ext.prefix ?: "${meta.id}_imputed"
+    def prefix = task.ext.prefix ?: "${meta.id}_imputed"
+    def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
     def memory_option = task.memory ? "--max-memory ${task.memory.toMega()}MiB" : ''
     """
     sccr gather \\
@@ -29,14 +30,15 @@ process SCCR_GATHER {
         ${memory_option} \\
         --provenance ${prefix}.provenance.json \\
         ${anndata} \\
-        ${prefix}.h5ad \\
+        ${output} \\
         ${parts}
     """
 
     stub:
     def prefix = task.ext.prefix ?: "${meta.id}_imputed"
+    def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
     """
-    touch ${prefix}.h5ad
+    ${output.endsWith('.zarr') ? 'mkdir' : 'touch'} ${output}
     touch ${prefix}.provenance.json
     """
 }

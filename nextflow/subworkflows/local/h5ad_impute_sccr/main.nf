@@ -1,6 +1,6 @@
 include { SCCR_TUNE         } from '../../../modules/sccr/tune'
 include { SCCR_IMPUTE       } from '../../../modules/sccr/impute'
-include { WORKINGMATRIX     } from '../../../modules/local/workingmatrix'
+include { SCCR_PROMOTE      } from '../../../modules/sccr/promote'
 include { H5AD_SCATTER_SCCR } from '../h5ad_scatter_sccr'
 
 // A sample names its method, or says true or false, as samplesheets do that leave the method to a parameter.
@@ -33,7 +33,6 @@ workflow H5AD_IMPUTE_SCCR {
     ch_data             // channel: [ meta, anndata ], each sample after quality control
     imputation          //   value: string, none|sccr|scfp|scbfp; meta.imputation (one of these, or a boolean) has precedence
     imputed_integration //   value: boolean; meta.imputed_integration has precedence
-    key_added           //   value: string, the name of the imputed layer (the command's --key-added)
     genes               //   value: file with the genes to impute, or []
     tune                //   value: boolean, whether to tune scCR's parameters for every sample first
     scatter             //   value: boolean, one task per batch for samples with a meta.batch_col
@@ -71,10 +70,10 @@ workflow H5AD_IMPUTE_SCCR {
             changed: becomesWorkingMatrix(meta, imputed_integration)
             unchanged: true
         }
-    WORKINGMATRIX(ch_working.changed, key_added)
+    SCCR_PROMOTE(ch_working.changed)
 
     // Assigned before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
-    anndata = ch_wanted.none.mix(ch_working.unchanged, WORKINGMATRIX.out.anndata)
+    anndata = ch_wanted.none.mix(ch_working.unchanged, SCCR_PROMOTE.out.anndata)
     provenance = withoutMethod(withMethodChecked(SCCR_IMPUTE.out.provenance.mix(H5AD_SCATTER_SCCR.out.provenance)))
     report = withoutMethod(SCCR_IMPUTE.out.report)
     tuned = SCCR_TUNE.out.config

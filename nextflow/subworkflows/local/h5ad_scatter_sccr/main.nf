@@ -45,10 +45,10 @@ workflow H5AD_SCATTER_SCCR {
     )
 
     // Assigned before they are emitted: the strict parser of Nextflow 25.04.0-25.04.2 loses what is assigned under emit.
-    anndata = SCCR_GATHER.out.h5ad
+    anndata = SCCR_GATHER.out.anndata
     provenance = SCCR_GATHER.out.provenance.mix(SCCR_IMPUTE_BATCH.out.provenance)
 
     emit:
-    anndata    // channel: [ meta, h5ad ]
+    anndata    // channel: [ meta, anndata ]
     provenance // channel: [ meta, json ], for the whole sample and for every batch
 }

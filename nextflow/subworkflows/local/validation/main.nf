@@ -6,46 +6,46 @@ def named(path) {
 }
 
 /** Read a JSON file of the workflow. */
-def json_of(path) {
+def jsonOf(path) {
     return new groovy.json.JsonSlurper().parse(named("${projectDir}/${path}").toFile())
 }
 
 /** Return the parameters that the schema describes, by name. */
-def schema_properties() {
-    return json_of('nextflow_schema.json')['$defs'].values().collectEntries { section -> section.properties }
+def schemaProperties() {
+    return jsonOf('nextflow_schema.json')['$defs'].values().collectEntries { section -> section.properties }
 }
 
 /** Return what --help prints: every parameter, from the schema. */
-def help_text() {
-    def schema = json_of('nextflow_schema.json')
+def helpText() {
+    def schema = jsonOf('nextflow_schema.json')
     def usage = 'Usage: nextflow run nextflow/ -profile docker --input samplesheet.csv --outdir results'
     def sections = schema['$defs'].values().collect { section ->
         def shown = section.properties.findAll { _name, property -> !property.hidden }
-        ([section.title] + shown.collect { name, property -> help_line(name, property) }).join('\n')
+        ([section.title] + shown.collect { name, property -> helpLine(name, property) }).join('\n')
     }
-    return (["${version_text()}: ${schema.description}", usage] + sections).join('\n\n')
+    return (["${versionText()}: ${schema.description}", usage] + sections).join('\n\n')
 }
 
 /** Return what --help prints of one parameter. */
-def help_line(name, property) {
+def helpLine(name, property) {
     def choices = property['enum'] ? "(${property['enum'].join(', ')})" : ''
     def preset = property['default'] != null ? "[default: ${property['default']}]" : property.help_text
     return '  --' + ([name.padRight(25), property.description, choices, preset].findAll().join(' '))
 }
 
 /** Return what --version prints. */
-def version_text() {
+def versionText() {
     return "${workflow.manifest.name} ${workflow.manifest.version}"
 }
 
 /** Return true or false, as text, for what spreadsheets and people write for them, and anything else as it is. */
-def plain_boolean(text) {
+def plainBoolean(text) {
     def word = text.toString().toLowerCase()
     return word in ['true', 't', 'yes', 'y', '1'] ? 'true' : word in ['false', 'f', 'no', 'n', '0'] ? 'false' : text
 }
 
 /** Return what is wrong with one value, or null. Covers the JSON Schema keywords that the schemas use. */
-def problem_with(value, schema) {
+def problemWith(value, schema) {
     def text = value.toString()
     def types = [schema.type].flatten()
     def is_number = text ==~ /[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?/
@@ -83,12 +83,12 @@ def problem_with(value, schema) {
 }
 
 /** Reduce a parameter's name to what survives mistyping: Nextflow itself turns --k-cell into kCell. */
-def plain_name(name) {
+def plainName(name) {
     return name.toString().toLowerCase().replaceAll(/[-_]/, '')
 }
 
 /** Return how many letters must be changed, added, left out or exchanged with their neighbour to make one name the other. */
-def edit_distance(one, other) {
+def editDistance(one, other) {
     def rows = [(0..other.size()).toList()]
     one.toList().eachWithIndex { letter, i ->
         def row = [i + 1]
@@ -105,30 +105,30 @@ def edit_distance(one, other) {
 }
 
 /** Return the parameter that an unknown name was probably meant to be, or null: at most one letter in five is wrong. */
-def meant_by(name, known) {
-    def typed = plain_name(name)
-    def nearest = known.min { candidate -> edit_distance(typed, plain_name(candidate)) }
-    def distance = edit_distance(typed, plain_name(nearest))
+def meantBy(name, known) {
+    def typed = plainName(name)
+    def nearest = known.min { candidate -> editDistance(typed, plainName(candidate)) }
+    def distance = editDistance(typed, plainName(nearest))
     return typed.size() > 3 && distance <= Math.max(1, typed.size().intdiv(5)) ? nearest : null
 }
 
 /** Return a warning for each unknown parameter that looks like a misspelt one; sites' own parameters are not our concern. */
-def parameter_warnings(given) {
-    def known = schema_properties().keySet()
+def parameterWarnings(given) {
+    def known = schemaProperties().keySet()
     return given.keySet()
         .findAll { name -> !(name in known) }
-        .collectEntries { name -> [plain_name(name), name] }
+        .collectEntries { name -> [plainName(name), name] }
         .values()
-        .collectEntries { name -> [name, meant_by(name, known)] }
+        .collectEntries { name -> [name, meantBy(name, known)] }
         .findAll { _name, meant -> meant }
         .collect { name, meant -> "--${name} is not a parameter and has no effect: did you mean --${meant}?" }
 }
 
 /** Return the problems with the parameters: invalid values, one line each. */
-def parameter_problems(given) {
-    return schema_properties().collectMany { name, schema ->
+def parameterProblems(given) {
+    return schemaProperties().collectMany { name, schema ->
         def value = given[name]
-        def problem = value == null ? null : problem_with(value, schema)
+        def problem = value == null ? null : problemWith(value, schema)
         problem ? ["--${name} ${value}: ${problem}"] : []
     }
 }
@@ -140,28 +140,28 @@ def located(path, sheet) {
 }
 
 /** Return whether a path of the samplesheet is an address that sccr can read. */
-def is_address(path) {
+def isAddress(path) {
     return path ==~ /(?:s3|gs|az|https):\/\/.+/
 }
 
 /** Return the name of a sample's file or folder, which is an address as text if sccr is to fetch it. */
-def name_of(data) {
+def nameOf(data) {
     return data instanceof CharSequence ? data.replaceAll(/[?#].*/, '').tokenize('/').last() : data.name
 }
 
 /** Return the name under which a fetched sample is handed on: its own could be one that Nextflow cannot pass to a task. */
-def fetched_name(meta, address) {
-    return meta.id + (name_of(address).findAll(/\.(?:h5ad|zarr|h5)$/)[0] ?: '')
+def fetchedName(meta, address) {
+    return meta.id + (nameOf(address).findAll(/\.(?:h5ad|zarr|h5)$/)[0] ?: '')
 }
 
 /** Return the problem with a path of the samplesheet, or null. */
-def path_problem(path, sheet) {
+def pathProblem(path, sheet) {
     try {
         def found = located(path, sheet)
-        return found.exists() ? handover_problem(found) : 'does not exist'
+        return found.exists() ? handoverProblem(found) : 'does not exist'
     }
     catch (Exception failure) {
-        if (!is_address(path)) {
+        if (!isAddress(path)) {
             throw failure
         }
         return "cannot be read by Nextflow (${failure.message}); with --fetch, sccr reads it"
@@ -172,7 +172,7 @@ def path_problem(path, sheet) {
  * Return why Nextflow could not hand over an existing file, or null.
  * Its own scripts name files without quotes; what it leaves to the shell is expanded there.
  */
-def handover_problem(path) {
+def handoverProblem(path) {
     def text = path.toString()
     if (path.scheme != 'file') {
         return null
@@ -189,7 +189,7 @@ def handover_problem(path) {
  * Return the samples and the problems of the samplesheet: a list of [meta, path], and one line per problem.
  * If sccr is to fetch what is remote, the path of such a sample is its address as text: Nextflow does not look at it.
  */
-def read_samplesheet(path, defaults, fetch) {
+def readSamplesheet(path, defaults, fetch) {
     if (!path) {
         return [[], ['--input is missing: give a samplesheet, a CSV file with the columns sample and path']]
     }
@@ -197,7 +197,7 @@ def read_samplesheet(path, defaults, fetch) {
     if (!sheet.isFile()) {
         return [[], ["--input ${path}: ${sheet.exists() ? 'is a folder, not a CSV file' : 'no such file'}"]]
     }
-    def schema = json_of('assets/schema_input.json')
+    def schema = jsonOf('assets/schema_input.json')
     def columns = schema.items.properties
     // Spreadsheet programs put a byte order mark before the first name, and leave blank lines.
     def lines = sheet.splitCsv(strip: true, quote: '"', charset: 'UTF-8')
@@ -210,7 +210,7 @@ def read_samplesheet(path, defaults, fetch) {
     }
     header.findAll { name -> !(name in columns.keySet()) }.each { name -> log.warn("${sheet.name}: column ${name} is ignored") }
     def rows = lines.drop(1).collect { cells ->
-        [header, cells].transpose().collectEntries { name, value -> [name, columns[name]?.type == 'boolean' ? plain_boolean(value) : value] }
+        [header, cells].transpose().collectEntries { name, value -> [name, columns[name]?.type == 'boolean' ? plainBoolean(value) : value] }
     }
     if (!rows) {
         return [[], ["${sheet.name}: contains no samples"]]
@@ -222,12 +222,12 @@ def read_samplesheet(path, defaults, fetch) {
             if (!value) {
                 return name in schema.items.required ? ["${place}: ${name} is missing"] : []
             }
-            def problem = problem_with(value, column)
+            def problem = problemWith(value, column)
             if (problem) {
                 return ["${place}: ${name} ${value} ${problem}"]
             }
-            if (column.exists && !(fetch && is_address(value))) {
-                problem = path_problem(value, sheet)
+            if (column.exists && !(fetch && isAddress(value))) {
+                problem = pathProblem(value, sheet)
             }
             return problem ? ["${place}: ${name} ${value} ${problem}"] : []
         }
@@ -243,17 +243,17 @@ def read_samplesheet(path, defaults, fetch) {
             imputation: row.imputation ?: null,
             imputed_integration: row.imputed_integration ? row.imputed_integration == 'true' : null
         ]
-        def data = fetch && is_address(row.path) ? row.path : located(row.path, sheet)
+        def data = fetch && isAddress(row.path) ? row.path : located(row.path, sheet)
         [[id: row.sample] + defaults + own.findAll { _name, value -> value != null }, data]
     }
     return [samples, []]
 }
 
 /** Return the problems that arise only from parameters and samples together, one line each. */
-def combination_problems(given, samples, scatter) {
+def combinationProblems(given, samples, scatter) {
     def methods = samples.collectEntries { meta, _path -> [meta.id, meta.imputation ?: given.imputation] }
     def imputed = samples.findAll { meta, _path -> methods[meta.id] != 'none' }
-    def misplaced = schema_properties()
+    def misplaced = schemaProperties()
         .findAll { name, schema -> given[name] != null && schema.methods }
         .collectMany { name, schema ->
             imputed
@@ -263,8 +263,8 @@ def combination_problems(given, samples, scatter) {
     def scattered = scatter ? imputed.findAll { meta, _path -> meta.batch_col } : []
     def unscatterable = scatter && !scattered ? ['--scatter requires a batch_key (in the samplesheet, or --batch_key): no sample has one'] : []
     def others = scattered
-        .findAll { _meta, path -> !name_of(path).endsWith('.h5ad') }
-        .collect { meta, path -> "sample ${meta.id}: --scatter requires .h5ad files, not ${name_of(path)}" }
+        .findAll { _meta, path -> !(nameOf(path) ==~ /.*\.(?:h5ad|zarr)/) }
+        .collect { meta, path -> "sample ${meta.id}: --scatter requires .h5ad or .zarr, not ${nameOf(path)}" }
     // Otherwise every batch would run before sccr gather refuses.
     def incomplete = scattered && given.write in ['recovered', 'embedding']
         ? ["--scatter requires the denoised expression: --write denoised or both, not ${given.write}"]
@@ -274,11 +274,11 @@ def combination_problems(given, samples, scatter) {
         ? ["--imputed_integration requires the denoised expression: --write denoised or both, not ${given.write}"]
         : []
     def results = imputed.collect { meta, _path -> [meta.id, 'imputed'] } + working.collect { meta, _path -> [meta.id, 'working'] }
-    return misplaced + unscatterable + others + incomplete + without_layer + replaced_inputs(given.outdir, samples, results)
+    return misplaced + unscatterable + others + incomplete + without_layer + replacedInputs(given.outdir, samples, results)
 }
 
 /** Return which results, as [sample, kind], would replace the file of a sample when they are published, one line each. */
-def replaced_inputs(outdir, samples, results) {
+def replacedInputs(outdir, samples, results) {
     def inputs = samples.findAll { _meta, path -> !(path instanceof CharSequence) && path.scheme == 'file' }.collectEntries { meta, path -> [path.toRealPath(), meta.id] }
     return results.collectMany { sample, kind ->
         ['h5ad', 'zarr']
@@ -289,7 +289,7 @@ def replaced_inputs(outdir, samples, results) {
 }
 
 /** Report which tasks failed for good, and why, one line each: Nextflow itself only says that it continued. */
-def tell_failures(trace) {
+def tellFailures(trace) {
     if (!trace.exists()) {
         return
     }

@@ -1,4 +1,4 @@
-process WORKINGMATRIX {
+process SCCR_PROMOTE {
     tag "$meta.id"
     label 'process_single'
 
@@ -9,23 +9,28 @@ process WORKINGMATRIX {
 
     input:
     tuple val(meta), path(anndata, stageAs: 'input/*')
-    val layer
 
     output:
-    tuple val(meta), path("*_working.{h5ad,zarr}"), emit: anndata
+    tuple val(meta), path("*.{h5ad,zarr}"), emit: anndata
     tuple val("${task.process}"), val('sccr'), eval('sccr --version'), emit: versions_sccr, topic: versions
 
     when:
     task.ext.when == null || task.ext.when
 
     script:
-    def output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"
+    def args = task.ext.args ?: ''
+    def prefix = task.ext.prefix ?: "${meta.id}_working"
+    def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
     """
-    sccr promote --layer '${layer}' ${anndata} ${output}
+    sccr promote \\
+        ${args} \\
+        ${anndata} \\
+        ${output}
     """
 
     stub:
-    def output = anndata.name.endsWith('.zarr') ? "${meta.id}_working.zarr" : "${meta.id}_working.h5ad"
+    def prefix = task.ext.prefix ?: "${meta.id}_working"
+    def output = anndata.name.endsWith('.zarr') ? "${prefix}.zarr" : "${prefix}.h5ad"
     """
     ${output.endsWith('.zarr') ? 'mkdir' : 'touch'} ${output}
     """
