@@ -498,8 +498,8 @@ def test_one_bad_sample_of_each_kind_fails_alone(one_bad_sample_of_each_kind: Ru
     assert sorted(failed) == [
         "SCCR_GATHER (gather)",
         "SCCR_IMPUTE_BATCH (part_batch_1)",
-        "SCCR_SPLIT (split)",
         "SCCR_PROMOTE (working)",
+        "SCCR_SPLIT (split)",
     ]
     assert {name for name in run.published if name.endswith(".h5ad")} == {
         "imputed/first_imputed.h5ad",
