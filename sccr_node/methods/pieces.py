@@ -103,7 +103,8 @@ class Assembly:
 
 
 def _is_array(kind: Any) -> bool:
-    return typing.get_origin(kind) is np.ndarray
+    # An alias of NumPy's: a type of its own from 2.5 on, np.ndarray before.
+    return typing.get_origin(kind) in (np.ndarray, NDArray)
 
 
 def _optional(kind: Any) -> Any:

@@ -243,11 +243,13 @@ def make_bad(folder: Path, what: str) -> tuple[Path, str | None]:
             elif what == "no indptr":
                 del file["X/indptr"]
             elif what == "shorter obs":
-                index = file["obs/_index"][:-1]
-                attributes = dict(file["obs/_index"].attrs)
-                del file["obs/_index"]
-                file["obs/_index"] = index
-                file["obs/_index"].attrs.update(attributes)
+                # With pandas 3, anndata writes text as values and a mask.
+                is_plain = isinstance(file["obs/_index"], h5py.Dataset)
+                for key in ["obs/_index"] if is_plain else ["obs/_index/values", "obs/_index/mask"]:
+                    shorter, attributes = file[key][:-1], dict(file[key].attrs)
+                    del file[key]
+                    file[key] = shorter
+                    file[key].attrs.update(attributes)
             elif what == "strings":
                 del file["X"]
                 file["X"] = np.full((N_CELLS, N_GENES), b"a")

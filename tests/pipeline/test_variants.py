@@ -91,10 +91,10 @@ def assert_kept(source, output, added):
 
 
 def as_table(value):
-    """Tables by value: names that are bytes in one format are text in the other."""
+    """Tables by value: names that are bytes in one format are text in the other, and pandas 3 has a type for it."""
     if not isinstance(value, pd.DataFrame):
         return value
-    value = value.copy()
+    value = value.astype({name: object for name in value.columns if isinstance(value[name].dtype, pd.StringDtype)})
     value.index, value.columns = value.index.astype(str), value.columns.astype(str)
     return value
 

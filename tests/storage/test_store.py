@@ -292,6 +292,8 @@ def test_a_folder_in_the_place_of_a_file_of_zarr(tmp_path, version, file):
     """Zarr takes it for something missing, and a chunk for zeros."""
     path = tmp_path / "data.zarr"
     write_zarr_store(path, plain(), version)
+    if (path / "obs/_index/values").is_dir():  # with pandas 3, anndata writes text as values and a mask
+        file = file.replace("_index/0", "_index/values/0")
     (path / file).unlink()
     (path / file).mkdir()
     with pytest.raises(InputProblem, match="it is a folder"), ZarrFormat().opened(path):

@@ -126,7 +126,9 @@ def fixed_length_bytes(path):
     """Names, text and categories as other languages write them, without an encoding."""
     with h5py.File(written(path), "r+") as file:
         for key in ("obs/_index", "var/_index", "obs/sample/categories"):
-            content = np.array(file[key].asstr()[:], dtype="S")
+            # With pandas 3, anndata writes text as values and a mask.
+            text = file[key] if isinstance(file[key], h5py.Dataset) else file[key]["values"]
+            content = np.array(text.asstr()[:], dtype="S")
             del file[key]
             file[key] = content
 
