@@ -10,8 +10,10 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -38,6 +40,8 @@ WIDEST_START = 10.0
 """The largest coordinate at which UMAP starts: umap-learn's number."""
 
 MOST_CLUSTERS = 12
+
+_SCIPY = tuple(int(number) for number in scipy.__version__.split(".")[:2])
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ def find_clusters(components: NDArray[np.float32], graph: sparse.csr_matrix | No
     n_clusters = max(1, min(MOST_CLUSTERS, len(components) // N_NEIGHBORS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # empty clusters are dropped below
-        _, found = kmeans2(components.astype(np.float64), n_clusters, minit="++", rng=SEED)
+        seed: dict[str, Any] = {"rng" if _SCIPY >= (1, 15) else "seed": SEED}
+        _, found = kmeans2(components.astype(np.float64), n_clusters, minit="++", **seed)
     codes = np.unique(found, return_inverse=True)[1].astype(np.int64)
     return Clusters("k-means clusters", codes, ("scipy",))
