@@ -65,9 +65,9 @@ ANSWERS: Mapping[str, Answer] = {
 }
 
 
-def advises_against(answer: str) -> bool:
-    """Return whether an answer advises against imputing; not for one that only another version knows."""
-    return answer in ANSWERS and ANSWERS[answer].warns
+def answer_of(name: str) -> Answer:
+    """Return the answer of a name; for one that only another version knows, an open one in the name's own words."""
+    return ANSWERS.get(name, Answer(name, name, "open", prefix=name))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.record import RunRecord
 from sccr_node.data.guard import listing
 from sccr_node.errors import OutputProblem, SccrError, UsageProblem, meaning_of
-from sccr_node.evaluation.verdicts import advises_against
+from sccr_node.evaluation.verdicts import answer_of
 from sccr_node.pipeline.finished import is_finished, is_left_over
 from sccr_node.pipeline.impute import check_file, impute_file
 from sccr_node.pipeline.manifest import ManifestProblem, ManifestRow, read_manifest
@@ -129,7 +129,7 @@ def _impute(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
 
 
 def _is_advised_against(record: RunRecord | None) -> bool:
-    return record is not None and record.tuning is not None and advises_against(record.tuning["values"])
+    return record is not None and record.tuning is not None and answer_of(record.tuning["values"]).warns
 
 
 def _near(

@@ -14,7 +14,7 @@ from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.tuned import TunedBefore
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.preparation import Preparation
-from sccr_node.evaluation.verdicts import ANSWERS, Tuning, advises_against
+from sccr_node.evaluation.verdicts import Tuning, answer_of
 from sccr_node.pipeline.plan import Batch, Plan
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.words import quantity
@@ -56,7 +56,7 @@ def with_tuning_before(plan: Plan, asked: ImputeParameters, console: Console) ->
     # Tuning anew has its own verdicts, and what was found is about the denoised expression.
     if before is None or asked.tune or asked.write == "recovered":
         return plan
-    against = advises_against(before.values)
+    against = answer_of(before.values).warns
     if before.data != _digest_of_data(plan.data, plan.preparation, plan.batches):
         advice = "; imputing those was advised against" if against else ""
         text = (
@@ -70,7 +70,7 @@ def with_tuning_before(plan: Plan, asked: ImputeParameters, console: Console) ->
         console.show([Finding(text)])
         return plan
     answers = {"values": before.values, "neighborhoods": before.neighborhoods}
-    short = [ANSWERS[name].short.lower() if name in ANSWERS else name for name in answers.values()]
+    short = [answer_of(name).short.lower() for name in answers.values()]
     console.say(
         f"parameters tuned on these data: values: {short[0]}; neighbourhoods: {short[1]}",
         explained=before.explained,
@@ -78,7 +78,7 @@ def with_tuning_before(plan: Plan, asked: ImputeParameters, console: Console) ->
         **answers,
     )
     warned = zip(answers.values(), before.verdicts, strict=True)
-    console.show([Finding(text, warning=True) for name, text in warned if advises_against(name)])
+    console.show([Finding(text, warning=True) for name, text in warned if answer_of(name).warns])
     return replace(plan, tuned_before=before)
 
 

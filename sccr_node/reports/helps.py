@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sccr_node.contract.tune import TUNED
-from sccr_node.evaluation.verdicts import ANSWERS, Answer
+from sccr_node.evaluation.verdicts import answer_of
 from sccr_node.reports import figures
 from sccr_node.reports.content import Fact, Helps, ShownVerdict, readable
 
@@ -56,10 +56,9 @@ def helps_of(noted: Mapping[str, Any], params: Mapping[str, Any]) -> Helps:
 
 
 def _answer(question: str, name: str, text: str) -> ShownVerdict:
-    # A result of another version may have an answer that is not known here.
-    answer = ANSWERS.get(name, Answer(name, readable(name), "open", prefix=name))
+    answer = answer_of(name)
     said = text.split(": ", 1)[-1].removeprefix(f"{answer.prefix}: ")
-    return ShownVerdict(question, answer.short, said[:1].upper() + said[1:], answer.kind)
+    return ShownVerdict(question, readable(answer.short), said[:1].upper() + said[1:], answer.kind)
 
 
 def name_of(candidate: str) -> str:
