@@ -52,6 +52,37 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 """What ``sccr schema NAME`` prints and ``schemas/NAME.schema.json`` contains."""
 
 
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+"""The keywords of JSON Schema that limit a number."""
+
+
+def json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of a model, in the same words with every version of pydantic.
+
+    Some versions before 2.11 also write a constant as a list of one choice, and all bounds as floats; later ones write
+    that an object may have any properties, which is so unless a schema says otherwise.
+    """
+    alike: dict[str, Any] = _alike(model.model_json_schema())
+    return alike
+
+
+def _alike(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_alike(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    body = {key: _alike(value) for key, value in part.items()}
+    if body.get("enum") == [body.get("const")]:
+        del body["enum"]
+    if body.get("additionalProperties") is True:
+        del body["additionalProperties"]
+    return body | {key: _written(body[key]) for key in BOUNDS if isinstance(body.get(key), float)}
+
+
+def _written(bound: float) -> float:
+    return int(bound) if bound.is_integer() and abs(bound) < 2**53 else bound
+
+
 def schema(name: str) -> dict[str, Any]:
     """Return a schema.
 
@@ -61,7 +92,7 @@ def schema(name: str) -> dict[str, Any]:
         A key of :data:`SCHEMAS`.
     """
     model = SCHEMAS[name]
-    body = model.model_json_schema()
+    body = json_schema(model)
     if issubclass(model, MethodParameters):
         body["properties"][TUNING_KEY] = {"description": TUNING_DESCRIPTION, "type": "object"}
     return {

@@ -1,10 +1,12 @@
 """What ``sccr schema`` prints is JSON Schema, and agrees with the models."""
 
+import json
+
 import jsonschema
 import pytest
 
 from sccr_node.contract.impute import ImputeParameters
-from sccr_node.contract.schemas import SCHEMAS, schema
+from sccr_node.contract.schemas import SCHEMAS, json_schema, schema
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -23,3 +25,24 @@ def test_the_schema_accepts_the_defaults_and_refuses_what_the_model_refuses():
 def test_every_pattern_is_also_said_in_words(name):
     for field in schema(name).get("properties", {}).values():
         assert ("pattern" in field) == ("expects" in field)
+
+
+def test_schemas_are_the_same_text_with_every_version_of_pydantic():
+    class Older:
+        @staticmethod
+        def model_json_schema():
+            base = {"anyOf": [{"const": "e", "enum": ["e"], "type": "string"}, {"maximum": 1.0, "minimum": 0.5}]}
+            return {
+                "properties": {"base": base | {"default": 1.0}, "kind": {"enum": ["a"]}, "params": {"type": "object"}}
+            }
+
+    class Newer:
+        @staticmethod
+        def model_json_schema():
+            base = {"anyOf": [{"const": "e", "type": "string"}, {"maximum": 1, "minimum": 0.5}]}
+            params = {"additionalProperties": True, "type": "object"}
+            return {"properties": {"base": base | {"default": 1.0}, "kind": {"enum": ["a"]}, "params": params}}
+
+    assert json.dumps(json_schema(Older)) == json.dumps(json_schema(Newer))
+    assert json_schema(Newer)["properties"]["base"]["default"] == 1.0
+    assert json_schema(Newer)["properties"]["kind"] == {"enum": ["a"]}

@@ -6,11 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def plain(bound: float) -> float:
-    """Return the bound of a parameter as it is written: without the ".0" that some versions of pydantic add."""
-    return int(bound) if bound == int(bound) and abs(bound) < 2**53 else bound
-
-
 def derived_files(root: Path) -> dict[Path, str]:
     """Return the derived files and the text that each should have.
 

@@ -17,10 +17,10 @@ from sccr_node.contract.fields import NUMBERS, flag
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import methods_by_setting
 from sccr_node.contract.methods import CLUSTERED_FROM, DEFAULT_METHOD, METHODS, Method
+from sccr_node.contract.schemas import json_schema
 from sccr_node.contract.shared import GENE_CHOICES, Parameters
 from sccr_node.contract.tune import TUNABLE, TUNED, TuneParameters
 from sccr_node.evaluation import analyses
-from tools.faces import plain
 
 MODELS: dict[str, type[Parameters]] = {
     "impute": ImputeParameters,
@@ -274,7 +274,7 @@ def macros_text() -> str:
     root.append(ElementTree.Comment(" Written by `make faces` from sccr_node/contract/: change it there. "))
     written: dict[str, list[dict[str, Any]]] = {}
     for prefix, model in MODELS.items():
-        fields = model.model_json_schema()["properties"]
+        fields = json_schema(model)["properties"]
         numbers = {name: field for name, field in fields.items() if field["group"] == NUMBERS}
         chosen_together = {"method", "write", *numbers, *OF_ALL_METHODS} if numbers else set()
         for name, field in fields.items():
@@ -473,7 +473,7 @@ def _numeric(
     for bound, attribute in (("minimum", "min"), ("exclusiveMinimum", "min"), ("maximum", "max")):
         # Galaxy draws a slider between two bounds, which is useless if the upper one only keeps a number in its type.
         if bound in kind and kind[bound] <= HIGHEST_SLIDER:
-            attributes[attribute] = _written(plain(kind[bound]))
+            attributes[attribute] = _written(kind[bound])
     attributes["value"] = value
     if not value:
         attributes["optional"] = "true"
@@ -483,7 +483,7 @@ def _numeric(
         check = ElementTree.SubElement(numeric, "validator", type="in_range", message="The number must be above 0.")
         for bound, attribute in (("exclusiveMinimum", "min"), ("exclusiveMaximum", "max")):
             if bound in kind:
-                check.attrib |= {attribute: _written(plain(kind[bound])), f"exclude_{attribute}": "true"}
+                check.attrib |= {attribute: _written(kind[bound]), f"exclude_{attribute}": "true"}
     return numeric
 
 

@@ -24,10 +24,9 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import methods_by_setting
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.contract.scatter import GatherParameters, SplitParameters
-from sccr_node.contract.schemas import REPOSITORY
+from sccr_node.contract.schemas import BOUNDS, REPOSITORY, json_schema
 from sccr_node.contract.shared import GENE_CHOICES, Parameters, PreparationParameters
 from sccr_node.contract.tune import TuneParameters
-from tools.faces import plain
 
 if TYPE_CHECKING:
     Imputation = str
@@ -297,8 +296,6 @@ SECTIONS = {
 }
 """The sections of the schema, in the order of a form."""
 
-BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-
 HIDDEN = ("trace_report_suffix",)
 
 
@@ -333,7 +330,7 @@ def property_of(name: str) -> dict[str, Any]:
     own = name in WorkflowParameters.model_fields
     expected = extra_of(field).get("expects", WITHOUT_QUOTES)
     model, there = _source_of(name)
-    body = dict(model.model_json_schema()["properties"][there])
+    body = dict(json_schema(model)["properties"][there])
     alternatives = [choice for choice in body.pop("anyOf", []) if choice.get("type") != "null"]
     if len(alternatives) == 1:
         body.update(alternatives[0])
@@ -351,7 +348,7 @@ def property_of(name: str) -> dict[str, Any]:
     schema["description"] = body["description"]
     for key in ("enum", *BOUNDS, "pattern"):
         if key in body:
-            schema[key] = plain(body[key]) if key in BOUNDS else body[key]
+            schema[key] = body[key]
     if name == "input":
         schema.update(
             {"format": "file-path", "exists": True, "mimetype": "text/csv", "schema": "assets/schema_input.json"}

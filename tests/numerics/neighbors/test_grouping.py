@@ -56,7 +56,7 @@ def test_the_axes_are_orthonormal_and_keep_what_is_of_low_rank():
 
 
 def test_sparse_rows_are_the_same_as_dense_ones():
-    matrix = sp.random(500, 60, 0.2, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    matrix = sp.random(500, 60, 0.2, "csr", np.float32, np.random.default_rng(0))
     matrix[7] = 0  # a row without values has no direction
     matrix.eliminate_zeros()
     buffer = np.zeros(buffer_size(500, 60), np.float32)
@@ -70,7 +70,7 @@ def test_sparse_rows_are_the_same_as_dense_ones():
 @pytest.mark.parametrize("level", usable_levels())
 @pytest.mark.parametrize("n_columns", [1, 4, 16, 47, 64, 129, 240])
 def test_sparse_rows_times_a_matrix(level, n_columns):
-    matrix = sp.random(500, 60, 0.2, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    matrix = sp.random(500, 60, 0.2, "csr", np.float32, np.random.default_rng(0))
     factor = random(60, n_columns)
     with forced_level(level):
         for first, last in ((0, 500), (3, 99), (499, 500), (7, 7)):
