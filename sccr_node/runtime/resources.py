@@ -131,10 +131,13 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def free_bytes(folder: Path) -> int:
-    """Return the bytes that can still be written to the disk of a folder."""
+def free_bytes(folder: Path) -> int | None:
+    """Return the bytes that can still be written to the disk of a folder; None if its file system has no size.
+
+    Many that are not disks say 0 of 0, such as those in user space (FUSE) that were written without an answer.
+    """
     disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
+    return disk.f_bavail * disk.f_frsize if disk.f_blocks else None
 
 
 def release_memory() -> None:

@@ -79,7 +79,7 @@ def check_scratch(needed: int) -> None:
     if not needed:
         return
     free = free_bytes(scratch_dir())
-    if free < needed:
+    if free is not None and free < needed:
         raise NotEnoughResources(
             f"not enough disk space for temporary files in {scratch_dir()}: about {readable_bytes(needed)} needed, "
             f"{readable_bytes(free)} free; free some, or choose another folder (--work-dir)"

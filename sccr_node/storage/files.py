@@ -65,7 +65,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 def check_room(output: Path, needed: int) -> None:
     """Raise NotEnoughResources if the disk of an output has fewer bytes left than are needed."""
     free = free_bytes(output.parent)
-    if free < needed:
+    if free is not None and free < needed:
         raise NotEnoughResources(
             f"cannot write {output}: not enough disk space (about {needed / 2**20:.0f} MiB needed, "
             f"{free / 2**20:.0f} MiB free); free some, or write elsewhere"

@@ -532,6 +532,35 @@ def test_a_side_file_that_cannot_be_written_leaves_no_output(counts, tmp_path, c
     assert list(tmp_path.iterdir()) == []
 
 
+def _blocks(monkeypatch, total):
+    """Have every disk say that it is full, out of a number of blocks."""
+    full = os.statvfs_result((4096, 4096, total, 0, 0, 1000, 1000, 1000, 0, 255))
+    monkeypatch.setattr("sccr_node.runtime.resources.os.statvfs", lambda folder: full)
+
+
+def test_a_full_disk_is_told_before_the_work(counts, tmp_path, capsys, monkeypatch):
+    _blocks(monkeypatch, 1000)
+    assert main(["impute", str(counts), str(tmp_path / "out.h5ad"), "--quiet"]) == 75
+    assert "not enough disk space" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_says_no_size_is_not_full(counts, tmp_path, capsys, monkeypatch):
+    """Some in user space say 0 of 0 blocks."""
+    _blocks(monkeypatch, 0)
+    output, kept = tmp_path / "out.h5ad", tmp_path / "kept"
+    command = ["impute", str(counts), str(output), "--work-dir", str(tmp_path), "--checkpoint-dir", str(kept)]
+    assert main(command) == 0
+    assert " free)" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.skipif(not os.path.ismount("/proc"), reason="Linux: a file system without files of ours")
+def test_a_file_system_that_takes_no_files_is_no_matter_of_room(counts, capsys):
+    assert main(["impute", str(counts), "/proc/out.h5ad", "--quiet"]) == 73
+    assert "cannot write /proc/out.h5ad: no such file or directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("failure", [RuntimeError("cannot cache function"), MemoryError(), InputProblem("no such")])
 def test_an_imputation_is_not_thrown_away_for_a_picture(counts, tmp_path, capsys, monkeypatch, failure):
     def broken(*_, **__):

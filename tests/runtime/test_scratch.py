@@ -69,6 +69,13 @@ def test_too_little_room_is_refused(tmp_path):
             check_scratch(1 << 60)
 
 
+def test_a_file_system_that_says_no_size_is_tried(tmp_path, monkeypatch):
+    sizeless = os.statvfs_result((512, 512, 0, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr("sccr_node.runtime.resources.os.statvfs", lambda folder: sizeless)
+    with work_dir(tmp_path):
+        check_scratch(1 << 60)
+
+
 def test_a_bad_folder_is_refused(tmp_path):
     file = tmp_path / "file"
     file.touch()
