@@ -8,13 +8,13 @@ import pytest
 from hypothesis import settings
 
 from sccr_node.cli.app import run
+from tests.support import REPOSITORY
 from tests.support.simulated import simulated
 
 # The same examples in every run: a near-tie that only a rare example meets must not fail somebody else's change.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("repeatable")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SCCR_SHARED", REPOSITORY.parent / "shared"))
 
 

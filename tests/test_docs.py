@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from pathlib import Path
 
 import anndata as ad
 import pytest
@@ -15,8 +14,8 @@ import yaml
 from sccr_node import __version__
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.methods import METHODS
+from tests.support import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 PAGES = ("README.md", "docs/evaluation.md", "docs/report.md", "docs/quickstart.md", "docs/howto/genes.md")
 SECOND_IS_WRITTEN = ("impute", "gather", "evaluate mask", "evaluate split-molecules")

@@ -1,7 +1,6 @@
 """Galaxy's tutorial: valid by the rules of the Galaxy Training Network, true to the forms, and true in its numbers."""
 
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -10,8 +9,9 @@ import yaml
 import sccr_node
 from sccr_node.__main__ import main
 from sccr_node.contract.tune import TUNED
+from tests.support import REPOSITORY
 
-GALAXY = Path(__file__).resolve().parents[1] / "galaxy"
+GALAXY = REPOSITORY / "galaxy"
 TEXT = (GALAXY / "tutorial" / "tutorial.md").read_text(encoding="utf-8")
 BIBLIOGRAPHY = (GALAXY / "tutorial" / "tutorial.bib").read_text(encoding="utf-8")
 _, FRONT, BODY = TEXT.split("---\n", 2)

@@ -1,16 +1,16 @@
 """The lock files: one version of a package for each Python, as pyproject.toml allows, the same in all of them."""
 
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.support import REPOSITORY
 from tests.support.locks import locked_versions
 
-PROJECT = tomllib.loads(Path(__file__).resolve().parents[1].joinpath("pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads(REPOSITORY.joinpath("pyproject.toml").read_text())["project"]
 EXTRAS = {
     "requirements.lock": ("full", "cloud"),
     "requirements-test.lock": ("full", "cloud", "test", "dev"),

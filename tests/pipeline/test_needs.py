@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 LUNG = REPOSITORY / "docs/data/mouse_lung.h5ad"
 

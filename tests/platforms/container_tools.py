@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.support import REPOSITORY
+
 SETUP = Path(__file__).with_name("setup")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 BUILT_FROM = (

@@ -15,7 +15,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.support import REPOSITORY
+
 TOOLS = REPOSITORY / "galaxy"
 
 ADMIN = "admin@example.org"

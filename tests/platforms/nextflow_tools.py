@@ -8,7 +8,9 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from container_tools import REPOSITORY, host_sccr
+from container_tools import host_sccr
+
+from tests.support import REPOSITORY
 
 NEXTFLOW = REPOSITORY / "nextflow"
 TEST_DATA = NEXTFLOW / "assets" / "test"

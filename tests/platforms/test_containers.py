@@ -12,8 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from container_tools import HARDENED, REPOSITORY, Apptainer, Podman, host_sccr
+from container_tools import HARDENED, Apptainer, Podman, host_sccr
 
+from tests.support import REPOSITORY
 from tests.support.locks import locked_versions
 
 pytestmark = pytest.mark.platform

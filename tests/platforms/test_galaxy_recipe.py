@@ -17,10 +17,10 @@ import yaml
 from packaging.requirements import Requirement
 
 import sccr_node
+from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.platform
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 CONDA_NAMES = {"pyyaml": "pyyaml", "igraph": "python-igraph"}
 """Where conda-forge calls a package otherwise than PyPI."""
 

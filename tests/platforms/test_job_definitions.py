@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from container_tools import set_up
 
+from tests.support import REPOSITORY
+
 pytestmark = pytest.mark.platform
 
-BATCH = Path(__file__).resolve().parents[2] / "containers" / "batch"
+BATCH = REPOSITORY / "containers" / "batch"
 
 AWS = """
 import json, sys

@@ -15,11 +15,12 @@ import anndata
 import numpy as np
 import pytest
 import yaml
-from container_tools import REPOSITORY, Apptainer, Podman, folder_for_everybody, host_sccr, set_up
+from container_tools import Apptainer, Podman, folder_for_everybody, host_sccr, set_up
 from nextflow_tools import NEXTFLOW, PARSERS, TEST_DATA, Nextflow, Run, samplesheet
 from store_servers import SeaweedFS
 
 from sccr_node import __version__
+from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.platform
 

@@ -9,9 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from container_tools import REPOSITORY, set_up
+from container_tools import set_up
 
 from sccr_node import __version__
+from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.platform
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
-from container_tools import REPOSITORY, set_up
+from container_tools import set_up
 from scipy import sparse
 
 import sccr_node
+from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.platform
 

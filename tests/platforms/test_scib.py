@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from container_tools import REPOSITORY, set_up
+from container_tools import set_up
+
+from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.platform
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from container_tools import REPOSITORY, set_up
+from container_tools import set_up
+
+from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.platform
 

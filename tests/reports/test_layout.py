@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import anndata as ad
 import igraph
@@ -19,8 +18,9 @@ from umap import UMAP
 from sccr_node.evaluation.neighborhoods import N_NEIGHBORS
 from sccr_node.reports import layout as embedding
 from sccr_node.runtime import signals
+from tests.support import REPOSITORY
 
-LUNGS = Path(__file__).resolve().parents[2] / "docs" / "data" / "mouse_lung.h5ad"
+LUNGS = REPOSITORY / "docs" / "data" / "mouse_lung.h5ad"
 
 
 def groups(n_cells: int = 90, n_groups: int = 3) -> tuple[np.ndarray, np.ndarray]:

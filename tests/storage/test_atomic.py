@@ -21,11 +21,11 @@ from sccr_node.storage.files import (
     written_folder,
 )
 from sccr_node.storage.targets import MARKER, PartsTarget, Target
+from tests.support import REPOSITORY
 from tests.support.inputs import plain, write_zarr
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' remarks on zarr versions
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Writes a dense layer of noise (all of it is stored) into a copy of argv[1] at argv[2]; prints the failure's line.
 WRITER = textwrap.dedent(

@@ -1,1 +1,5 @@
-"""What tests in several folders share: makers of inputs, comparisons of stores."""
+"""What tests in several folders share: where the checkout is, makers of inputs, comparisons of stores."""
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]

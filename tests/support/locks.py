@@ -1,11 +1,10 @@
 """What the lock files pin for a version of Python."""
 
 import re
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.support import REPOSITORY
 
 
 def locked_versions(name: str, python: str) -> dict[str, str]:

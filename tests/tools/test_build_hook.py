@@ -4,11 +4,10 @@ import importlib.util
 import stat
 import sys
 import types
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.support import REPOSITORY
 
 
 @pytest.fixture

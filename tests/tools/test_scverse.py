@@ -1,13 +1,12 @@
 """The entry for scverse's list agrees with the package, and has what the list's schema asks for."""
 
 import tomllib
-from pathlib import Path
 
 import yaml
 
 import sccr_node
+from tests.support import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 REQUIRED = {
     "name", "description", "project_home", "documentation_home", "install", "license", "tags", "version", "authors",
 }  # fmt: skip

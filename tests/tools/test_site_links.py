@@ -1,13 +1,11 @@
 """Links of the repository's files, and where they lead on the site."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.support import REPOSITORY as CHECKOUT
 from tools.site_links import BORROWED, ELSEWHERE, REPOSITORY, for_the_site
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -26,15 +24,17 @@ ROOT = Path(__file__).resolve().parents[2]
     ],
 )
 def test_links_lead_to_pages_of_the_site_or_to_github(written, shown):
-    assert for_the_site(written, "docs", "howto", ROOT) == shown
+    assert for_the_site(written, "docs", "howto", CHECKOUT) == shown
 
 
 def test_a_borrowed_page_has_links_relative_to_the_root():
-    assert for_the_site("[map](docs/dev/map.md)", "", "", ROOT) == "[map](dev/map.md)"
+    assert for_the_site("[map](docs/dev/map.md)", "", "", CHECKOUT) == "[map](dev/map.md)"
 
 
 def test_the_pages_exist():
     for page in ELSEWHERE.values():
-        assert (ROOT / "docs" / page).is_file(), page
+        assert (CHECKOUT / "docs" / page).is_file(), page
     for page, source in BORROWED.items():
-        assert re.search(rf"\(\.\./{re.escape(source)}\)", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"))
+        assert re.search(
+            rf"\(\.\./{re.escape(source)}\)", (CHECKOUT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        )

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support import REPOSITORY
 from tools import versions
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 PYTHON = """#!/bin/sh
 case "$*" in

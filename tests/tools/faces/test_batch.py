@@ -13,9 +13,9 @@ from sccr_node import __version__
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.errors import InputMissing, InputProblem, NotEnoughResources, OutputProblem, SccrError, UsageProblem
 from sccr_node.runtime import signals
+from tests.support import REPOSITORY
 from tools.faces import batch
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 FOR_GOOD = [2, 65, 66, 70, 73]
 AGAIN = [75, 129, 130, 137, 143]
 

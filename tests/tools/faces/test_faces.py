@@ -1,7 +1,6 @@
 """The checked-in derived files are what ``make faces`` writes."""
 
 import re
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,20 +8,20 @@ from click.testing import CliRunner
 from sccr_node.contract.fields import flag
 from sccr_node.contract.schemas import SCHEMAS
 from sccr_node.contract.shared import Parameters
+from tests.support import REPOSITORY
 from tools.faces import derived_files
 from tools.faces.__main__ import main
 
-ROOT = Path(__file__).parents[3]
-FILES = derived_files(ROOT)
+FILES = derived_files(REPOSITORY)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_derived_files_are_up_to_date(path):
     assert path.read_text(encoding="utf-8") == FILES[path], f"{path.name} is out of date: run make faces"
 
 
 def test_the_reference_has_every_parameter_of_every_command():
-    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     sections = {part.split("\n", 1)[0]: part for part in page.split("\n## sccr ")}
     for name, model in SCHEMAS.items():
         if not issubclass(model, Parameters):

@@ -1,6 +1,5 @@
 import json
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +10,7 @@ from sccr_node.contract.evaluate import EvaluateClusterParameters
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.tune import TUNABLE, TUNED, TuneParameters
+from tests.support import REPOSITORY
 from tests.support.parameters import published_defaults
 from tools.faces.galaxy import (
     FORM_HELP,
@@ -24,7 +24,6 @@ from tools.faces.galaxy import (
     offered,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 TOOLS = REPOSITORY / "galaxy"
 MACROS = ElementTree.fromstring(macros_text())
 MACRO_NAMES = [macro.get("name", "") for macro in MACROS.findall("xml")]

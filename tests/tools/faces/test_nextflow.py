@@ -11,6 +11,7 @@ import yaml
 from sccr_node import __version__
 from sccr_node.cli.app import cli
 from sccr_node.contract.methods import METHODS
+from tests.support import REPOSITORY
 from tools.faces.nextflow import (
     OPTIONS,
     derived_texts,
@@ -20,7 +21,6 @@ from tools.faces.nextflow import (
     workflow_fields,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 NEXTFLOW = REPOSITORY / "nextflow"
 MODULES = sorted((NEXTFLOW / "modules" / "sccr").glob("*/main.nf"))
 SUBWORKFLOWS = sorted((NEXTFLOW / "subworkflows" / "local").glob("h5ad_*/main.nf"))
