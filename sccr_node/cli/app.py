@@ -101,8 +101,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _told(problem: click.ClickException) -> str:
-    """Return click's message; of the options that may have been meant, only the closest."""
+    """Return click's message; of an unknown option, our own: of those that may have been meant, only the closest."""
     if not isinstance(problem, click.NoSuchOption):
         return problem.format_message()
     names = [] if problem.ctx is None else [name for each in problem.ctx.command.params for name in each.opts]
-    return f"{problem.message.removesuffix('.')}{did_you_mean(problem.option_name, names)}"
+    return f"No such option '{problem.option_name}'{did_you_mean(problem.option_name, names)}"

@@ -35,7 +35,9 @@ def test_genes_are_ranked_as_by_scanpys_wilcoxon_test():
     sc.tl.rank_genes_groups(adata, "type", method="wilcoxon")
     for row, each in enumerate(("0", "2", "5")):
         theirs = [int(name) for name in adata.uns["rank_genes_groups"]["names"][each]]
-        assert auc_by_type(values, types)[row].argsort()[::-1].tolist() == theirs
+        assert sorted(theirs) == list(range(70))
+        ours = auc_by_type(values, types)[row, theirs]
+        assert (np.diff(ours) <= 1e-12).all()  # genes can have the same sum of ranks
 
 
 def test_every_type_is_in_both_halves():

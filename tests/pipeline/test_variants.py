@@ -172,6 +172,8 @@ def taken_of(value, rows, slot):
         return {key: taken_of(item, rows, slot) for key, item in value.items()}
     if isinstance(value, pd.DataFrame):
         return value.iloc[rows]
+    if sparse.issparse(value):  # before 1.15, SciPy takes no rows of a matrix with indices and pointers of two types
+        value = value.toarray()
     return value[rows][:, rows] if slot == "obsp" else value[rows]
 
 
