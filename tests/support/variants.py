@@ -76,13 +76,17 @@ def seurat_disk(path):
 
 
 def slash_columns(path):
+    """Names with slashes, as older versions of anndata wrote them, and newer ones on request."""
     adata = base()
-    adata.obs["G1/S"] = np.arange(N_CELLS, dtype=float)
-    adata.obs["G1/M/late"] = pd.Categorical([f"p{n % 2}" for n in range(N_CELLS)])
-    adata.var["mean/var"] = np.arange(N_GENES, dtype=float)
-    setting = "disallow_forward_slash_in_h5ad"  # anndata 0.12.0 only warns, without a setting
-    with anndata.settings.override(**({setting: False} if hasattr(anndata.settings, setting) else {})):
-        written(path, adata)
+    adata.obs["G1|S"] = np.arange(N_CELLS, dtype=float)
+    adata.obs["G1|M|late"] = pd.Categorical([f"p{n % 2}" for n in range(N_CELLS)])
+    adata.var["mean|var"] = np.arange(N_GENES, dtype=float)
+    with h5py.File(written(path, adata), "r+") as file:
+        for table in (file["obs"], file["var"]):
+            for name in [name for name in table if "|" in name]:
+                table.move(name, name.replace("|", "/"))
+            names = [name.replace("|", "/") for name in table.attrs["column-order"]]
+            table.attrs["column-order"] = np.array(names, dtype=object)
 
 
 def awkward(path):
