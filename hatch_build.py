@@ -19,6 +19,8 @@ X86_LEVELS = {
 }
 
 
+OTHER_NAMES = {"amd64": "x86_64", "arm64": "aarch64"}
+
 MACOS_TARGET = "11.0"
 """The oldest macOS that the libraries run on, unless MACOSX_DEPLOYMENT_TARGET says otherwise."""
 
@@ -34,11 +36,25 @@ def compiler_from_pypi() -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"]
 
 
-def targets_x86(command: list[str]) -> bool:
-    """Return whether a compiler compiles for x86-64: a cross compiler's target is not this machine."""
+def target_of(command: list[str]) -> str:
+    """Return the machine that a compiler compiles for, which need not be this one; this one if it does not say."""
     asked = subprocess.run([*command, "-dumpmachine"], capture_output=True, text=True, check=False)
-    target = asked.stdout.strip() if asked.returncode == 0 else ""
-    return (target or platform.machine()).lower().startswith(("x86_64", "amd64"))
+    target = asked.stdout.strip().partition("-")[0] if asked.returncode == 0 else ""
+    return (target or platform.machine()).lower()
+
+
+def platform_tag(machine: str) -> str:
+    """Return the tag of a wheel for a kind of machine with this system."""
+    from packaging.tags import mac_platforms, platform_tags
+
+    # conda sets this variable where it builds for another machine, and setuptools follows it, too.
+    if asked := os.environ.get("_PYTHON_HOST_PLATFORM"):
+        return asked.replace("-", "_").replace(".", "_")
+    if sys.platform == "darwin":
+        major, minor, *_ = os.environ.get("MACOSX_DEPLOYMENT_TARGET", MACOS_TARGET).split(".") + ["0"]
+        return next(iter(mac_platforms((int(major), int(minor)), machine.replace("aarch64", "arm64"))))
+    here, there = (OTHER_NAMES.get(name, name) for name in (platform.machine().lower(), machine))
+    return next(iter(platform_tags())) if here == there else f"linux_{there}"
 
 
 def from_environment(*names: str) -> list[str]:
@@ -59,7 +75,8 @@ class KernelsHook(BuildHookInterface):  # type: ignore[misc]
         """Compile, and tag the wheel: any Python 3, this platform."""
         package = Path(self.root, "sccr_node")
         command = compiler() or compiler_from_pypi()
-        on_x86 = targets_x86(command)
+        machine = target_of(command)
+        on_x86 = machine in ("x86_64", "amd64")
         # After the environment's flags: which instructions a library may use decides the bits of the results.
         any_x86 = ["-march=x86-64"] if on_x86 and compiler() else []
         for level, flags in X86_LEVELS.items() if on_x86 else [("baseline", [])]:
@@ -68,7 +85,7 @@ class KernelsHook(BuildHookInterface):  # type: ignore[misc]
         library = package / "runtime" / "_watchdog.so"
         self._compile(command, package / "runtime" / "watchdog.c", library, any_x86, ["-pthread"])
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{self._platform()}"
+        build_data["tag"] = f"py3-none-{platform_tag(machine)}"
         build_data["artifacts"] += ["sccr_node/numerics/_kernels_*.so", "sccr_node/runtime/_watchdog.so"]
 
     @staticmethod
@@ -80,12 +97,3 @@ class KernelsHook(BuildHookInterface):  # type: ignore[misc]
         # Renamed at the end: a process that has the old library open keeps it.
         subprocess.run([*compiling, *linking], check=True, env=environment)
         partial.replace(library)
-
-    @staticmethod
-    def _platform() -> str:
-        from packaging.tags import mac_platforms, platform_tags
-
-        if sys.platform == "darwin":
-            major, minor, *_ = os.environ.get("MACOSX_DEPLOYMENT_TARGET", MACOS_TARGET).split(".") + ["0"]
-            return next(iter(mac_platforms((int(major), int(minor)))))
-        return next(iter(platform_tags()))

@@ -19,8 +19,8 @@ ELSEWHERE: Mapping[str, str] = {
 }
 """Pages of the site that have what a file outside docs/ is linked to for."""
 
-LINK = re.compile(r"(\]\(|^\[[^\]]+\]: )((?![a-z]+:|#)[^)\s]+)", re.MULTILINE)
-"""A link, or a reference's target, that is neither an address nor an anchor of the same page."""
+LINK = re.compile(r"(!\[[^\]]*\]\(|\]\(|^\[[^\]]+\]: )((?![a-z]+:|#)[^)\s]+)", re.MULTILINE)
+"""An image, a link, or a reference's target, that is neither an address nor an anchor of the same page."""
 
 
 def for_the_site(text: str, folder: str, page: str, root: Path) -> str:
@@ -42,6 +42,8 @@ def for_the_site(text: str, folder: str, page: str, root: Path) -> str:
         path, _, anchor = found[2].partition("#")
         name = os.path.normpath(os.path.join(folder, path))
         whole = f"{name}#{anchor}" if anchor else name
+        if found[1].startswith("!"):  # Sphinx copies it from the repository: GitHub's page of a file is no image
+            return found[1] + os.path.relpath(name, os.path.join("docs", page))
         target = ELSEWHERE.get(whole) or ELSEWHERE.get(name)
         if target is None and name.startswith("docs/") and name.endswith(".md"):
             target = whole.removeprefix("docs/")

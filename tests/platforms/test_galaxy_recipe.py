@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -64,6 +65,9 @@ def test_the_recipe_asks_for_what_the_package_asks_for(recipe: dict[str, Any], p
     assert recipe["package"] == {"name": project["name"], "version": sccr_node.__version__}
     (entry,) = recipe["build"]["entry_points"]
     assert entry == f"sccr = {project['scripts']['sccr']}"
+    assert {"pip check", "sccr --version"} <= set(recipe["test"]["commands"]) and recipe["test"]["requires"] == ["pip"]
+    papers = re.findall(r"doi:(\S+)", " ".join(recipe["extra"]["identifiers"]))
+    assert papers and all(doi in (REPOSITORY / "galaxy" / "macros.xml").read_text() for doi in papers)
     assert recipe["about"]["license"] == project["license"]
     assert recipe["about"]["home"] == project["urls"]["Homepage"]
 
@@ -90,7 +94,7 @@ def test_the_recipes_script_builds_a_package_that_passes_its_tests(
     assert list(prefix.glob("sccr_node/runtime/_watchdog.so"))
     there = tmp_path / "test"
     there.mkdir()
-    path = os.pathsep.join([str(prefix / "bin"), os.environ["PATH"]])
+    path = os.pathsep.join([str(prefix / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
     # The dependencies are this environment's; the project itself is what was built (the last check says so).
     modules = os.pathsep.join([str(prefix), sysconfig.get_paths()["purelib"]])
     environment = {**os.environ, "PYTHONPATH": modules, "PATH": path}

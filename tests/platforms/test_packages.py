@@ -1,6 +1,7 @@
 """What would be uploaded to PyPI: what is in it, what PyPI's own checks say, whether an installation is complete."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -74,6 +75,18 @@ def test_the_wheel_has_the_sources_and_the_libraries(wheel: Path) -> None:
     libraries = {name for name in names if name.endswith(".so")}
     assert names - libraries == sources() | {metadata + name for name in described}
     assert {"sccr_node/numerics/_kernels_baseline.so", "sccr_node/runtime/_watchdog.so"} <= libraries
+
+
+def test_the_front_page_has_no_links_to_files_that_pypi_does_not_have(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as packed:
+        metadata = packed.read(f"sccr_node-{__version__}.dist-info/METADATA").decode()
+    page = metadata.split("\n\n", 1)[1]
+    targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)", page, flags=re.MULTILINE)
+    links = ["".join(target) for target in targets]
+    assert [link for link in links if not re.match(r"https://|#", link)] == []
+    ours = "https://github.com/sccr-node/sccr-node/blob/"
+    files = [link.removeprefix(f"{ours}v{__version__}/").partition("#")[0] for link in links if link.startswith(ours)]
+    assert len(files) > 20 and all((REPOSITORY / file).exists() for file in files)
 
 
 @pytest.mark.parametrize(

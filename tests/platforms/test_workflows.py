@@ -46,6 +46,14 @@ def test_workflows_have_least_privilege_and_pinned_actions(path: Path) -> None:
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
 
 
+def test_images_are_pinned() -> None:
+    text = "\n".join(path.read_text() for path in WORKFLOWS)
+    images = re.findall(r"\b(?:docker|quay)\.io/\S+", text)
+    assert len(images) >= 3
+    for image in images:
+        assert re.fullmatch(r"[\w./-]+(:[\w.-]+)?@sha256:[0-9a-f]{64}", image), image
+
+
 def test_secrets_are_githubs_own_token_only() -> None:
     for path in WORKFLOWS:
         assert set(re.findall(r"secrets\.(\w+)", path.read_text())) <= {"GITHUB_TOKEN"}

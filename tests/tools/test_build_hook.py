@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from packaging.tags import platform_tags
 
 from tests.support import REPOSITORY
 
@@ -27,7 +28,7 @@ def hook(monkeypatch):
 @pytest.fixture
 def build(hook, tmp_path, monkeypatch):
     """Return a function that runs the hook with a compiler for some target: the libraries made, the calls."""
-    for name in ("CFLAGS", "CPPFLAGS", "LDFLAGS", "MACOSX_DEPLOYMENT_TARGET"):
+    for name in ("CFLAGS", "CPPFLAGS", "LDFLAGS", "MACOSX_DEPLOYMENT_TARGET", "_PYTHON_HOST_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     for folder in ("numerics", "runtime"):
         (tmp_path / "sccr_node" / folder).mkdir(parents=True)
@@ -48,7 +49,9 @@ def build(hook, tmp_path, monkeypatch):
         builder.root = tmp_path
         data = {"artifacts": []}
         builder.initialize("standard", data)
-        assert not data["pure_python"] and data["tag"].startswith("py3-none-")
+        assert (
+            not data["pure_python"] and data["tag"] == f"py3-none-{hook.platform_tag(hook.target_of([str(compiler)]))}"
+        )
         made = [path.name for path in (tmp_path / "sccr_node").glob("*/*")]
         for path in (tmp_path / "sccr_node").glob("*/*"):
             path.unlink()
@@ -85,9 +88,34 @@ def test_macos_has_an_oldest_version(build):
 
 def test_a_compiler_that_does_not_know_its_target_is_taken_for_this_machines(hook, monkeypatch):
     monkeypatch.setattr(hook.platform, "machine", lambda: "AMD64")
-    assert hook.targets_x86(["false"])
-    monkeypatch.setattr(hook.platform, "machine", lambda: "aarch64")
-    assert not hook.targets_x86(["false"])
+    assert hook.target_of(["false"]) == "amd64"
+
+
+@pytest.mark.parametrize(
+    ("system", "here", "target", "variables", "tag"),
+    [
+        ("linux", "x86_64", "aarch64", {}, "linux_aarch64"),
+        ("linux", "aarch64", "x86_64", {}, "linux_x86_64"),
+        ("darwin", "arm64", "x86_64", {}, "macosx_11_0_x86_64"),
+        ("darwin", "x86_64", "arm64", {"MACOSX_DEPLOYMENT_TARGET": "12.3"}, "macosx_12_0_arm64"),
+        ("linux", "x86_64", "x86_64", {"_PYTHON_HOST_PLATFORM": "linux-aarch64"}, "linux_aarch64"),
+        ("darwin", "x86_64", "x86_64", {"_PYTHON_HOST_PLATFORM": "macosx-11.0-arm64"}, "macosx_11_0_arm64"),
+    ],
+)
+def test_the_wheel_says_for_which_machine_it_is(hook, monkeypatch, system, here, target, variables, tag):
+    for name in ("MACOSX_DEPLOYMENT_TARGET", "_PYTHON_HOST_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(hook.sys, "platform", system)
+    monkeypatch.setattr(hook.platform, "machine", lambda: here)
+    assert hook.platform_tag(target) == tag
+
+
+def test_the_wheel_for_this_machine_has_its_own_tag(hook, monkeypatch):
+    monkeypatch.delenv("_PYTHON_HOST_PLATFORM", raising=False)
+    own = hook.platform_tag(hook.platform.machine().lower())
+    assert own in set(platform_tags())
 
 
 def test_windows_is_refused_in_one_sentence(hook, monkeypatch):

@@ -18,6 +18,8 @@ from tools.site_links import BORROWED, ELSEWHERE, REPOSITORY, for_the_site
         ("[a](../CONTRIBUTING.md)", "[a](../contributing.md)"),
         ("[a](../tests/golden)", f"[a]({REPOSITORY}/tree/main/tests/golden)"),
         ("[a](../schemas/tune.schema.json)", f"[a]({REPOSITORY}/blob/main/schemas/tune.schema.json)"),
+        ("![a](figures/scale.svg)", "![a](../figures/scale.svg)"),
+        ("[![a](figures/scale.svg)](method.md)", "[![a](../figures/scale.svg)](../method.md)"),
         ("[code]: ../LICENSE", f"[code]: {REPOSITORY}/blob/main/LICENSE"),
         ("[a](https://example.org/b.md) [c](#d) <mailto:e@example.org>",) * 2,
         ("```python\nvalues[0](method.md)\n```\n",) * 2,
