@@ -1,13 +1,19 @@
 """What the documentation says can be done: its commands, its links, the messages and keys that it quotes."""
 
 import ast
+import inspect
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
+import types
 from collections import Counter
+from pathlib import Path
 
 import anndata as ad
+import numpy as np
 import pytest
 import yaml
 
@@ -99,6 +105,147 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, checkout, sccr):
         assert lines[0] == sccr_commands("docs/evaluation.md")[0]
         quoted = said_in("docs/evaluation.md")
         assert set(said_in(page)) < set(quoted) and [line for line in quoted if line not in said] == []
+
+
+ELSEWHERE = {
+    "docs/tutorials/r.md": "test_r.py, with R",
+    "docs/cloud/README.md": "test_job_definitions.py: the command of all definitions",
+    "docs/cloud/addresses.md": "test_places.py, with servers",
+}
+"""Pages whose commands need more than Python: who runs them."""
+
+EDITS = {
+    "/mnt/shared/": "",  # a disk that all machines share
+    # As many runs as are quick: clustering takes ten seconds per method.
+    "--methods none,sccr,scfp,scbfp --rates 0.2,0.4,0.8 --seeds 0,1,2": "--methods none --rates 0.4 --seeds 0",
+    "--rates 0.2,0.4,0.8 --seeds 0,1,2": "--rates 0.4 --seeds 0 --analyses recovery",
+    "--analyses recovery,clustering,neighbors --rates 0.4": "--analyses recovery,neighbors --rates 0.4 --methods none",
+    "#!/bin/bash\n": "export SLURM_ARRAY_TASK_ID=0 SLURM_CPUS_PER_TASK=1\n",
+    "exec srun ": "exec ",
+}
+"""What is changed in the commands of a page before they are run."""
+
+
+def shell_commands(page):
+    """Return what the code blocks of a page give to a shell: bash as it is, of a console what follows the prompt."""
+    lines = []
+    for kind, block in re.findall(r"^```(bash|console)\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL):
+        if kind == "bash":
+            lines.append(f"({block})" if "#!" in block else block)  # a script may end with exec
+            continue
+        command = ""
+        for line in block.splitlines():
+            if command or line.startswith("$ "):
+                command += line.removeprefix("$ ") + "\n"
+            if command and not command.endswith("\\\n") and _closed(command):
+                lines.append(command)
+                command = ""
+        assert not command, f"{page}: {command}"
+    for written, run in EDITS.items():
+        lines = [line.replace(written, run) for line in lines]
+    return lines
+
+
+def _closed(command):
+    try:
+        shlex.split(command, comments=True)
+    except ValueError:  # an open quote
+        return False
+    return True
+
+
+SHELL_PAGES = (
+    "docs/batch.md",
+    "docs/howto/samples.md",
+    "docs/reliability.md",
+    "docs/report.md",
+    "docs/results.md",
+)
+
+
+class MAGIC:
+    """Stands in for the class of the package magic on the page: the tests do without that package."""
+
+    def __init__(self, random_state=None):
+        pass
+
+    def fit_transform(self, values):
+        return 0.8 * values + 0.2 * values.mean(axis=0)
+
+
+@pytest.fixture
+def users_folder(checkout, sccr):
+    """A folder that also has the files that pages of their own begin with."""
+    lungs = ad.read_h5ad("docs/data/mouse_lung.h5ad")
+    cells = ad.read_h5ad("cells.h5ad")
+    cells.obs["donor"] = ["d1", "d2"] * (cells.n_obs // 2)
+    (checkout / "raw").mkdir()
+    for name in ("data", "DATA", "raw/lung", "raw/liver"):
+        cells.write_h5ad(f"{name}.h5ad")
+    lungs[[*range(120), *range(1000, 1100)]].write_h5ad("all.h5ad")
+    (checkout / "magic.py").write_text(inspect.getsource(MAGIC))
+    (checkout / "samples.csv").write_text(
+        "input,output,batch_key,n_top_genes\n"
+        "raw/lung.h5ad,imputed/lung.h5ad,donor,\nraw/liver.h5ad,imputed/liver.zarr,,3000\n"
+    )
+    return checkout
+
+
+@pytest.mark.parametrize("page", SHELL_PAGES)
+def test_the_commands_of_a_page_run_in_a_shell(page, users_folder, sccr):
+    if page == "docs/batch.md":
+        quoted = re.search(r"^\$ cat samples.csv\n((?:[^$].*\n)+)", text_of(page), flags=re.MULTILINE)[1]
+        assert quoted == (users_folder / "samples.csv").read_text()
+        (users_folder / "imputed").mkdir()
+    if page == "docs/results.md":
+        assert sccr("impute", "cells.h5ad", "imputed.h5ad")[0] == 0
+    script = "\n".join(shell_commands(page))
+    assert script.count("sccr ") >= text_of(page).count("\n$ sccr ")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    written = [name for name in outputs(page) if "$" not in name]  # a name that a loop makes
+    assert [name for name in written if not (users_folder / name).exists()] == []
+
+
+def test_the_commands_of_the_evaluation_run(users_folder, sccr, monkeypatch):
+    """In one process: what clusters and neighbours need is compiled once, not by every command."""
+    cells = ad.read_h5ad("data.h5ad")
+    values = cells.X.toarray()
+    cells.X = MAGIC().fit_transform(np.log1p(values / values.sum(1, keepdims=True) * 1500))
+    cells.write_h5ad("magic.h5ad")  # a candidate for all data; the one for masked entries is made on the page
+    monkeypatch.syspath_prepend(users_folder)
+    for line in shell_commands("docs/evaluation.md"):
+        words = shlex.split(line.replace("\\\n", " "), comments=True)
+        if words[:2] == ["python", "-c"]:
+            exec(compile(words[2], line, "exec"), {})
+        elif words:
+            assert words[0] == "sccr"
+            code, _, errors = sccr(*words[1:])
+            assert code == 0, f"{line}: {errors}"
+    assert [name for name in outputs("docs/evaluation.md") if not (users_folder / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["docs/howto/samples.md"])
+def test_the_python_of_a_page_runs(page, users_folder, monkeypatch):
+    (block,) = re.findall(r"^```python\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    (users_folder / "all.h5ad").rename(users_folder / "after_quality_control.h5ad")
+    # The tutorial of the same page runs the real one.
+    harmony = types.ModuleType("harmonypy")
+    harmony.run_harmony = lambda embedding, obs, key: types.SimpleNamespace(Z_corr=embedding - embedding.mean(axis=0))
+    monkeypatch.setitem(sys.modules, "harmonypy", harmony)
+    found = {}
+    exec(compile(block, page, "exec"), found)
+    assert {"X_sccr", "X_integrated", "X_umap"} <= set(found["adata"].obsm) and "leiden" in found["adata"].obs
+
+
+def test_every_page_with_commands_is_run():
+    found = {page for page in LINKING if re.search(r"^(\$ )?\s*sccr [a-z-]+ ", "\n".join(commands(page)), re.MULTILINE)}
+    run = {"README.md", "docs/quickstart.md", "docs/howto/genes.md", "docs/howto/planning.md"}
+    run |= {"docs/evaluation.md", *SHELL_PAGES, *ELSEWHERE}
+    assert found - {"docs/reference/cli.md"} == run
 
 
 FIRST_PAGES = ("README.md", "docs/quickstart.md")

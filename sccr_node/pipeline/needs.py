@@ -43,6 +43,9 @@ START_SECONDS = 1.2
 REPORT_BYTES = 22
 """Per value of the cells that a report draws: its groups and genes are compared before and after, in dense blocks."""
 
+REPORT_LIBRARIES = 60_000_000
+"""Modules that only a report loads."""
+
 REPORT_SECONDS, SECONDS_PER_DRAWN = 2.0, 2e-3
 """To load what a report needs, and to place each cell that it draws; on one thread."""
 
@@ -238,6 +241,7 @@ def _of_report(imputing: Needs, data: Dataset, asked: ImputeParameters, extent: 
     return replace(
         imputing,
         memory=WORKING_BYTES
+        + REPORT_LIBRARIES
         + data.in_memory_bytes
         + 8 * extent.n_stored
         + in_memory * buffer_bytes(extent.n_cells, extent.n_genes)
