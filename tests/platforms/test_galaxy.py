@@ -477,5 +477,5 @@ def test_the_server_takes_the_workflow_and_our_step_of_it(planemo: Path, server:
     assert labels == expected
     (ours,) = (step for step in taken["steps"].values() if step["tool_id"] == "sccr_impute")
     assert ours["errors"] is None
-    assert set(ours["input_connections"]) == {"input", "batch_key"}
+    assert set(ours["input_connections"]) == {"input", "batch_key", "tune"}
     assert {output["name"] for output in ours["outputs"]} == {"imputed", "report", "numbers"}

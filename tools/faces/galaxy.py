@@ -358,7 +358,11 @@ def _advanced(
 ) -> ElementTree.Element:
     """Return the folded section with a method's own numbers, and with what all methods have."""
     title = f"Advanced: parameters of {METHODS[method].title}"
-    help_text = "The published values are part of the method: change them only with a reason."
+    help_text = "The values are the published ones."
+    if method in TUNABLE:
+        help_text += (
+            " They smoothed too strongly on all data that we tried: let the tool tune them, or change them yourself."
+        )
     section = ElementTree.Element("section", name="advanced", title=title, expanded="false", help=help_text)
     section.extend(_number(prefix, name, field, method) for name, field in numbers.items())
     section.extend(_parameter(prefix, name, fields[name]) for name in OF_ALL_METHODS)
