@@ -837,7 +837,8 @@ def test_after_a_merge_as_in_scdownstream(nextflow: Nextflow, tmp_path: Path) ->
     there = str(NEXTFLOW / "subworkflows" / "local" / "h5ad_impute_sccr")
     script = INTEGRATE % {"include": include.replace("../h5ad_impute_sccr", there), "lines": lines}
     (tmp_path / "main.nf").write_text(script)
-    (tmp_path / "nextflow.config").write_text(f"process {{\n    cpus = 1\n    memory = 2.GB\n{config}}}\n")
+    parameters = "params { outdir = 'results'; publish_dir_mode = 'copy' }\n"
+    (tmp_path / "nextflow.config").write_text(f"{parameters}process {{\n    cpus = 1\n    memory = 2.GB\n{config}}}\n")
     run = nextflow(tmp_path, "run", "main.nf", "--first", FIRST)
     assert run.returncode == 0, run.log
     (path,) = re.findall(r"^integration sccr (\S+)$", run.log, re.MULTILINE)
@@ -845,6 +846,9 @@ def test_after_a_merge_as_in_scdownstream(nextflow: Nextflow, tmp_path: Path) ->
     assert {"X_emb"} <= set(made.obsm)
     assert made.uns["emb"]["params"]["batch_key"] == "batch"
     assert (made.X != before.X).nnz == 0
+    published = [each.name for each in (tmp_path / "results").rglob("*") if each.is_file()]
+    assert published == [Path(path).name]
+    assert "emb" in anndata.read_h5ad(tmp_path / "results" / "imputation" / published[0]).layers
 
 
 ANOTHER_METHOD = """
