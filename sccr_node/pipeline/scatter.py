@@ -326,7 +326,8 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
         output_scale=asked.output_scale,
         n_components=n_components,
         noted=noted,
-        params=noted | asked.model_dump(mode="json"),
+        # What was decided, over what was asked for: n_components, left unset, is that of the parts.
+        params=asked.model_dump(mode="json") | noted,
         needs=Needs(
             # The largest part while it is read: its stored values with their column indices, and the dense rows.
             memory=WORKING_BYTES + data.in_memory_bytes + 12 * max(len(b.cells) for b in batches) * len(first.genes),

@@ -264,6 +264,27 @@ def test_the_record_fits_its_schema_and_its_run(counts, tmp_path):
     assert sum(resources_used["seconds"].values()) <= resources_used["total_seconds"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--low-rank-share", 0.3, "--low-rank", 10),
+        ("--method", "scfp", "--batch-key", "batch", "--n-components", 3),
+        ("--write", "both", "--output-scale", "counts", "--target-sum", 1000),
+        ("--genes", "genes.txt", "--genes-missing", "skip", "--neighbor-search", "clustered"),
+        ("--tune",),
+    ],
+)
+def test_the_report_knows_the_record_of_a_result(counts, tmp_path, monkeypatch, sccr, options):
+    monkeypatch.chdir(tmp_path)
+    genes = anndata.read_h5ad(counts, backed="r").var_names[:80]
+    (tmp_path / "genes.txt").write_text("\n".join([*genes, "absent"]))
+    impute(counts, tmp_path / "out.h5ad", "--provenance", "run.json", *options)
+    assert sccr("promote", "out.h5ad", "promoted.h5ad", "--layer", "sccr")[0] == 0
+    for result in ("out", "promoted"):
+        words = ("report", f"{result}.h5ad", "--provenance", "run.json", "--numbers", f"{result}.tsv")
+        assert sccr(*words)[0] == 0
+
+
 def test_log_record_and_report_say_the_same_time(counts, tmp_path, sccr):
     files = {name: tmp_path / name for name in ("out.h5ad", "run.json", "page.html")}
     code, _, said = sccr(
