@@ -1,6 +1,7 @@
 """Imputation from file to file: what it adds, what it leaves alone, and that one input gives one output."""
 
 import json
+import re
 from importlib import resources
 
 import anndata
@@ -294,7 +295,10 @@ def test_log_record_and_report_say_the_same_time(counts, tmp_path, sccr):
     took = json.loads(files["run.json"].read_text())["resources"]
     assert took["seconds"]["report"] > 0 and sum(took["seconds"].values()) <= took["total_seconds"]
     shown = f"{took['total_seconds']:.1f} s"
-    assert f"wrote {files['out.h5ad']} in {shown}: " in said
+    written = [line for line in said.splitlines() if "wrote " in line]
+    assert f"wrote {files['out.h5ad']}: " in written[0] and "also wrote" in written[1]
+    # No second total in these lines.
+    assert [re.findall(r"[\d.]+ s\b", line) for line in written] == [[shown], [shown]]
     page = files["page.html"].read_text()
     assert f"The run took {shown} on" in page and '<th scope="row">report</th>' in page
 
