@@ -183,7 +183,7 @@ def _apart(
     # How many of the dots are to the left of, and above, each whole coordinate.
     edges = [np.arange(size + 2) for size in canvas_size]
     dots_before = np.zeros([len(each) for each in edges], dtype=np.int64)
-    dots_before[1:, 1:] = np.histogram2d(*uncovered.T, bins=edges)[0].cumsum(axis=0).cumsum(axis=1)
+    dots_before[1:, 1:] = np.histogram2d(uncovered[:, 0], uncovered[:, 1], bins=edges)[0].cumsum(axis=0).cumsum(axis=1)
     last = canvas_size.astype(np.int64) + 1
     for label in range(len(places)):
         tried = places[label] + offsets
