@@ -6,21 +6,22 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from anndata import AnnData
-from pydantic import ValidationError
 
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.keys import possible_keys
 from sccr_node.contract.report import ReportParameters
-from sccr_node.contract.settings import first_problem
-from sccr_node.contract.shared import GENE_CHOICES
+from sccr_node.contract.settings import merge
+from sccr_node.contract.shared import GENE_CHOICES, WritingParameters
 from sccr_node.contract.tune import TuneParameters
 from sccr_node.data.dataset import Dataset, wrap_anndata
 from sccr_node.data.genes import ListedGene
+from sccr_node.data.guard import listing
 from sccr_node.data.output import check_keys
 from sccr_node.errors import SccrError, UsageProblem
 from sccr_node.evaluation.verdicts import Tuning
@@ -35,6 +36,7 @@ from sccr_node.pipeline.plan import (
 )
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.tune import check_before_tuning, tune_opened, tuned
+from sccr_node.pipeline.tuned_before import note_of, take_tuning_before, with_tuning_before
 from sccr_node.results import InMemory, result_in, write
 from sccr_node.runtime import scratch
 from sccr_node.runtime.console import Clock, Console
@@ -45,7 +47,8 @@ from sccr_node.storage.targets import Target, check_targets
 if TYPE_CHECKING:
     from sccr_node.reports.page import Page
 
-Asked = TypeVar("Asked", ImputeParameters, TuneParameters)
+Asked = TypeVar("Asked", bound=WritingParameters)
+Preparing = TypeVar("Preparing", ImputeParameters, TuneParameters)
 
 
 def impute(
@@ -87,6 +90,7 @@ def impute(
     max_memory: int | str | None = None,
     work_dir: str | os.PathLike[str] | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
@@ -170,6 +174,9 @@ def impute(
     checkpoint_dir
         Folder in which every finished stage is kept until the function has succeeded: called again after the process
         was killed, it goes on from there, to the same result.
+    config
+        Config file of the command, such as ``sccr tune`` writes (JSON or YAML). Keywords take precedence, unless they
+        have their default value.
     quiet
         Show only warnings.
     copy
@@ -248,6 +255,7 @@ def tune(
     max_memory: int | str | None = None,
     work_dir: str | os.PathLike[str] | None = None,
     checkpoint_dir: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> Tuning:
     """Tune scCR's parameters for a data set, and say whether imputing it helps, without labels.
@@ -271,7 +279,7 @@ def tune(
         Maximum number of cells to tune on, sampled at random in proportion to batch size (0: all).
     seed
         Which cells, molecules and genes are drawn.
-    threads, max_memory, work_dir, checkpoint_dir, quiet
+    threads, max_memory, work_dir, checkpoint_dir, config, quiet
         As for :func:`impute`.
 
     Returns
@@ -303,6 +311,8 @@ def report(
     key_added: str | None = None,
     label_key: str | None = None,
     batch_key: str | None = None,
+    tuning: Tuning | None = None,
+    config: str | os.PathLike[str] | None = None,
     sample: str = "AnnData object",
     force: bool = False,
     quiet: bool = False,
@@ -322,6 +332,11 @@ def report(
         the report).
     batch_key
         Column of ``obs`` for a second colouring of the cells, e.g. sample.
+    tuning
+        What :func:`tune` returned: the page has its verdicts if these are the data and the parameters that it is about.
+    config
+        Config file of the command. With the one that ``sccr tune`` wrote, the page has its verdicts, as with
+        ``tuning``.
     sample
         What the page calls the data.
     force
@@ -342,12 +357,13 @@ def report(
     --------
     >>> import scanpy as sc, sccr_node
     >>> adata = sc.read_h5ad("after_quality_control.h5ad")  # doctest: +SKIP
-    >>> sccr_node.impute(adata)  # doctest: +SKIP
-    >>> sccr_node.report(adata, label_key="cell_type")  # doctest: +SKIP
+    >>> tuning = sccr_node.tune(adata)  # doctest: +SKIP
+    >>> sccr_node.impute(adata, **tuning.parameters)  # doctest: +SKIP
+    >>> sccr_node.report(adata, tuning=tuning, label_key="cell_type")  # doctest: +SKIP
     """
-    given = {name: value for name, value in locals().items() if name not in ("adata", "output", "sample")}
+    given = {name: value for name, value in locals().items() if name not in ("adata", "output", "sample", "tuning")}
     with _messages_in_python(given):
-        return _report(adata, output, sample, given)
+        return _report(adata, output, sample, tuning, given)
 
 
 @contextmanager
@@ -403,13 +419,16 @@ def in_python(message: str, given: Mapping[str, Any] = MappingProxyType({})) -> 
 
 def _is_anndata(adata: object, doing: str, command: str) -> AnnData:
     """Return the object if it is one of AnnData."""
-    if not isinstance(adata, AnnData):
-        is_path = isinstance(adata, str | os.PathLike)
-        way_out = f"read the file first, or use the command {command}" if is_path else "put the matrix into one"
-        raise UsageProblem(
-            f"cannot {doing} an object of type {type(adata).__name__}: give an AnnData object; {way_out}"
-        )
-    return adata
+    if isinstance(adata, AnnData):
+        return adata
+    given, way_out = "an AnnData object", "put the matrix into one"
+    modalities = getattr(adata, "mod", None)
+    if isinstance(adata, str | os.PathLike):
+        way_out = f"read the file first, or use the command {command}"
+    elif isinstance(modalities, Mapping):  # MuData, which need not be installed
+        first = "rna" if "rna" in modalities else next(iter(modalities), "rna")
+        given, way_out = f"one of its modalities, such as mdata[{first!r}]", f"it has {listing(list(modalities))}"
+    raise UsageProblem(f"cannot {doing} an object of type {type(adata).__name__}: give {given}; {way_out}")
 
 
 def _checked(given: object, copy: bool) -> AnnData:
@@ -439,9 +458,9 @@ def _names(genes: object) -> list[ListedGene]:
 
 
 def _opened(
-    adata: AnnData, given: Mapping[str, Any], model: type[Asked]
-) -> tuple[Asked, Dataset, Sequence[ListedGene] | None]:
-    """Return the validated parameters, the opened data, and the genes, if they are listed."""
+    adata: AnnData, given: Mapping[str, Any], model: type[Preparing]
+) -> tuple[Preparing, Dataset, Sequence[ListedGene] | None, Console]:
+    """Return the validated parameters, the opened data, the genes, if they are listed, and the console."""
     listed = None
     for folder in ("work_dir", "checkpoint_dir"):
         if isinstance(given[folder], os.PathLike):
@@ -452,28 +471,44 @@ def _opened(
     if not isinstance(given["genes"], str):
         listed = _names(given["genes"])
         given = {**given, "genes": "the list"}
-    try:
-        # Values at their default count as not given: n_top_genes=2000 does not contradict genes="all".
-        fields = model.model_fields
-        asked = model(**{name: value for name, value in given.items() if value != fields[name].default})
-    except ValidationError as failure:
-        raise UsageProblem(first_problem(failure, model)) from None
-    return asked, wrap_anndata(adata, asked.layer), listed_genes(asked) if listed is None else listed
+    asked, console = _asked(given, model)
+    return asked, wrap_anndata(adata, asked.layer), listed_genes(asked) if listed is None else listed, console
+
+
+def _asked(given: Mapping[str, Any], model: type[Asked]) -> tuple[Asked, Console]:
+    """Return the parameters, of the keywords before those of the config file, and the console that they ask for."""
+    config = None if given["config"] is None else _path(given["config"], "config")
+    read = merge(model, {}, config=config, environ={})
+    fields = model.model_fields
+    # Values at their default count as not given: n_top_genes=2000 does not contradict genes="all".
+    keywords = {name: value for name, value in given.items() if name in fields and value != fields[name].default}
+    sources = {name: source for name, source in read.sources.items() if name not in keywords}
+    asked = replace(read, values=read.values | keywords, sources=sources).validated()
+    asked.refuse_without_effect(fields.keys() - given.keys(), "it is about the files and the log of the command")
+    console = Console(quiet=asked.quiet, redirectable=True)
+    for warning in read.warnings:
+        console.warn(warning)
+    return asked, console
 
 
 def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:
     adata = _checked(adata, copy)
-    asked, data, listed = _opened(adata, given, ImputeParameters)
+    asked, data, listed, console = _opened(adata, given, ImputeParameters)
     with scratch.work_dir(asked.work_dir):
-        return _imputed(adata, data, asked, listed, copy=copy)
+        return _imputed(adata, data, asked, listed, console, copy=copy)
 
 
 def _imputed(
-    adata: AnnData, data: Dataset, asked: ImputeParameters, listed: Sequence[ListedGene] | None, *, copy: bool
+    adata: AnnData,
+    data: Dataset,
+    asked: ImputeParameters,
+    listed: Sequence[ListedGene] | None,
+    console: Console,
+    *,
+    copy: bool,
 ) -> AnnData | None:
-    console = Console(quiet=asked.quiet, redirectable=True)
     check_keys(data, possible_keys(asked.key_added), overwrite=asked.overwrite_keys)
-    plan = make_plan(data, asked, console, listed=listed)
+    plan = with_tuning_before(make_plan(data, asked, console, listed=listed), asked, console)
     if asked.tune:
         check_before_tuning(plan.data, plan.preparation, plan.batches)
     check_needs(plan.needs, console)
@@ -495,8 +530,7 @@ def _imputed(
 
 
 def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
-    asked, data, listed = _opened(_checked(adata, copy=False), given, TuneParameters)
-    console = Console(quiet=asked.quiet, redirectable=True)
+    asked, data, listed, console = _opened(_is_anndata(adata, "tune on", "sccr tune"), given, TuneParameters)
     with scratch.work_dir(asked.work_dir):
         batches = batches_of(data, asked.batch_key)
         preparation = decide_and_show(data, console, **asked.preparation(), listed=listed)
@@ -516,22 +550,28 @@ def _tune(adata: AnnData, given: Mapping[str, Any]) -> Tuning:
         if checkpoints is not None:
             checkpoints.summarise()
             checkpoints.remove()
-        return tuning
+        return replace(tuning, note=note_of(tuning, data, preparation, batches, asked))
 
 
-def _report(adata: AnnData, output: str | os.PathLike[str] | None, sample: str, given: Mapping[str, Any]) -> Page:
+def _report(
+    adata: AnnData,
+    output: str | os.PathLike[str] | None,
+    sample: str,
+    tuning: Tuning | None,
+    given: Mapping[str, Any],
+) -> Page:
     from sccr_node.pipeline.report import report_page  # neither templates nor plots are needed to impute
     from sccr_node.reports.page import Page
 
-    try:
-        asked = ReportParameters(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as failure:
-        raise UsageProblem(first_problem(failure, ReportParameters)) from None
+    asked, console = _asked(given, ReportParameters)
+    if tuning is not None and not isinstance(tuning, Tuning):
+        kind = type(tuning).__name__
+        raise UsageProblem(f"tuning: expected what sccr_node.tune returned, not an object of type {kind}")
     page = None if output is None else _path(output, "output")
     if page is not None:
-        check_targets([Target(page)], [], force=asked.force)
-    console = Console(quiet=asked.quiet, redirectable=True)
+        check_targets([Target(page)], asked.files_read(), force=asked.force)
     result = result_in(_is_anndata(adata, "report on", "sccr report"), asked.key_added)
+    take_tuning_before(result, asked.tuned_before if tuning is None else tuning.note, console)
     html = report_page(result, sample=sample, label_key=asked.label_key, batch_key=asked.batch_key, console=console)
     if page is not None:
         write_text_atomically(page, html, replace=asked.force)

@@ -17,6 +17,7 @@ from sccr_node import __version__
 from sccr_node.contract.keys import OutputScale, ResultKeys, possible_keys
 from sccr_node.contract.methods import Output
 from sccr_node.contract.record import BatchRecord, SearchRecord
+from sccr_node.contract.tuned import TUNING_KEY
 from sccr_node.data.dataset import Dataset, open_dataset, wrap_anndata
 from sccr_node.data.features import choose_features
 from sccr_node.data.guard import among, listing, reading
@@ -115,7 +116,7 @@ class Imputation:
             "n_genes": self.n_genes_used,
             "messages": [finding.text for finding in self.findings],
             **searches_noted(self.searches),
-            **({} if self.tuning is None else {"tuning": dict(self.tuning)}),
+            **({} if self.tuning is None else {TUNING_KEY: dict(self.tuning)}),
         }
 
     def is_sparse(self, output: Output) -> bool:
@@ -303,6 +304,7 @@ class Result:
     genes: NDArray[np.intp]
     places: Mapping[str, str] = field(default_factory=dict)
     _made: tuple[ResultKeys, Imputation] | None = field(default=None, repr=False)
+    _prepared: Preparation | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of_run(cls, data: Dataset, keys: ResultKeys, imputation: Imputation) -> Result:
@@ -341,13 +343,24 @@ class Result:
         """Return the expression before imputation: cells x imputed genes, float32."""
         if self._made is not None:
             return self._made[1].expression
+        return sparse.csr_matrix(self.preparation(progress).read(self.data, progress).expression)
+
+    def preparation(self, progress: Progress | None = None) -> Preparation:
+        """Return how the matrix that was imputed became expression; the first time, every value is read."""
+        if self._made is not None:
+            return self._made[1].preparation
+        if self._prepared is None:
+            self._prepared = self._read_preparation(progress)
+        return self._prepared
+
+    def _read_preparation(self, progress: Progress | None) -> Preparation:
         with reading(self.data.path, f"uns[{self.key!r}]"):
             target = str(self.params.get("target_sum", "median"))
             target_sum: float | Literal["median"] = "median" if target == "median" else float(target)
             scaling = recorded_scaling(self.about["input"])
         features = choose_features(self.data, self.params.get("feature_type"))
         summary = scan(self.data, progress, counted=features.counted, convert=scaling.convert)
-        preparation = Preparation(
+        return Preparation(
             summary=summary,
             scaling=scaling,
             genes=self.genes,
@@ -357,7 +370,6 @@ class Result:
             target_sum=target_sum,
             findings=(),
         )
-        return sparse.csr_matrix(preparation.read(self.data, progress).expression)
 
     def blocks(self, output: Output, max_bytes: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
         """Yield the first cell and the imputed genes of each block of cells, as CSR."""

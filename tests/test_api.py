@@ -8,8 +8,10 @@ import typing
 from importlib import import_module
 
 import anndata
+import mudata
 import numpy as np
 import pytest
+import yaml
 from scipy import sparse
 
 import sccr_node
@@ -17,7 +19,7 @@ from sccr_node.__main__ import main
 from sccr_node.api import in_python
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.tune import TuneParameters
-from sccr_node.errors import InputProblem, OutputProblem, SccrError, UsageProblem
+from sccr_node.errors import InputMissing, InputProblem, OutputProblem, SccrError, UsageProblem
 from tests.support.simulated import simulated
 
 
@@ -110,7 +112,7 @@ OF_FILES = {
 def test_the_keywords_are_those_of_the_contract():
     parameters = inspect.signature(sccr_node.impute).parameters
     fields = ImputeParameters.model_fields
-    assert set(parameters) == {"adata", "copy", *fields} - OF_FILES
+    assert set(parameters) == {"adata", "copy", "config", *fields} - OF_FILES
     for name, parameter in parameters.items():
         if name in fields:
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -265,6 +267,17 @@ def test_other_objects_are_refused(what, words):
         sccr_node.impute(what, quiet=True)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_mudata_is_answered_with_its_modalities(adata):
+    both = mudata.MuData({"prot": adata.copy(), "rna": adata})
+    way_out = r"of type MuData: give one of its modalities, such as mdata\['rna'\]; it has 'prot', 'rna'"
+    for function, doing in ((sccr_node.impute, "impute"), (sccr_node.tune, "tune on"), (sccr_node.report, "report on")):
+        with pytest.raises(UsageProblem, match=f"cannot {doing} an object {way_out}"):
+            function(both, quiet=True)
+    sccr_node.impute(both["rna"], quiet=True)
+    assert "sccr" in adata.layers
+
+
 @pytest.mark.parametrize("kind", [list, tuple, np.array, iter])
 def test_genes_by_name(adata, tmp_path, kind):
     names = [str(name) for name in adata.var_names[[3, 5, 8, 13, 21, 34]]]
@@ -316,10 +329,68 @@ def test_tuning_is_that_of_the_command(tmp_path):
 def test_tuning_has_the_keywords_of_the_contract():
     keywords = inspect.signature(sccr_node.tune).parameters
     not_here = {"log_format", "debug", "force", "method", "log_base", "modality"}
-    assert set(keywords) - {"adata"} == set(TuneParameters.model_fields) - not_here
+    assert set(keywords) - {"adata", "config"} == set(TuneParameters.model_fields) - not_here
     for name, keyword in keywords.items():
-        if name != "adata":
+        if name not in ("adata", "config"):
             assert keyword.default == TuneParameters.model_fields[name].default
+
+
+# --- config files
+
+
+def sparse_counts():
+    """Counts so few that imputing them helps."""
+    return simulated(n_cells=160, n_genes=100, n_types=3, depth=150)
+
+
+@pytest.fixture
+def tuned_config(tmp_path):
+    """The config that sccr tune writes for these counts."""
+    sparse_counts().write_h5ad(tmp_path / "in.h5ad")
+    path = tmp_path / "tuned.yaml"
+    assert main(["tune", str(tmp_path / "in.h5ad"), "-o", str(path), "--quiet"]) == 0
+    return path
+
+
+def test_a_config_does_what_it_does_for_the_command(tuned_config, tmp_path, caplog):
+    output = tmp_path / "out.h5ad"
+    words = ["impute", str(tmp_path / "in.h5ad"), str(output), "--config", str(tuned_config), "--quiet"]
+    assert main([*words, "--k-cell", "9"]) == 0
+    adata = sparse_counts()
+    with caplog.at_level("INFO", logger="sccr_node"):
+        sccr_node.impute(adata, config=tuned_config)
+        assert any("parameters tuned on these data: values: closer to the truth" in line for line in caplog.messages)
+        caplog.clear()
+        # A keyword beats the config, as a flag does.
+        sccr_node.impute(adata, config=str(tuned_config), k_cell=9, overwrite_keys=True)
+        assert any("the verdicts of sccr tune do not hold" in line for line in caplog.messages)
+    written = anndata.read_h5ad(output)
+    assert same(adata.layers["sccr"], written.layers["sccr"])
+    assert adata.uns["sccr"]["params"] == written.uns["sccr"]["params"]
+    again = sccr_node.tune(adata, config=tuned_config, quiet=True)
+    assert again.parameters["beta"] == yaml.safe_load(tuned_config.read_text())["beta"]
+
+
+def test_configs_that_cannot_be_used_are_refused(adata, tmp_path, caplog):
+    config = tmp_path / "config.yaml"
+    for text, words in {
+        "report: x.html": "config file .*: report would have no effect: it is about the files",
+        "betta: 0.5": "config file .*: unknown key 'betta'; did you mean beta",
+        "beta: 2": "config file .*: beta: should be less than or equal to 1",
+        "tuning: 3": "tuning is not as sccr tune writes it",
+    }.items():
+        config.write_text(text)
+        with pytest.raises(UsageProblem, match=words):
+            sccr_node.impute(adata, config=config, quiet=True)
+    with pytest.raises(UsageProblem, match="config: expected a path, not an object of type dict"):
+        sccr_node.impute(adata, config={"beta": 0.5}, quiet=True)
+    for function in (sccr_node.impute, sccr_node.tune, sccr_node.report):
+        with pytest.raises(InputMissing, match="cannot read config file absent.yaml: no such file"):
+            function(adata, config="absent.yaml")
+    assert "sccr" not in adata.uns
+    config.write_text("")
+    sccr_node.impute(adata, config=config, quiet=True)
+    assert any("sets no parameter: was it cut off?" in line for line in caplog.messages)
 
 
 # --- the report
@@ -346,6 +417,24 @@ def test_the_report_is_that_of_the_command(adata, tmp_path, options):
     assert set(adata.uns) == set(before.uns) and set(adata.layers) == set(before.layers)
     read = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert sccr_node.report(read, label_key="cell_type", sample="lung.1", quiet=True).html == page.html
+
+
+def test_the_report_has_the_verdicts_of_tuning(tuned_config, tmp_path):
+    adata = sparse_counts()
+    tuning = sccr_node.tune(adata, quiet=True)
+    sccr_node.impute(adata, quiet=True, **tuning.parameters)
+    before = adata.uns["sccr"].copy()
+    assert "helps" not in sections(sccr_node.report(adata, quiet=True).html)
+    pages = [sccr_node.report(adata, quiet=True, **how).html for how in ({"tuning": tuning}, {"config": tuned_config})]
+    told = [sections(page)["helps"] for page in pages]
+    assert "Closer to the truth" in told[0] and told[0] == told[1]
+    assert adata.uns["sccr"].keys() == before.keys()
+    with pytest.raises(UsageProblem, match="tuning: expected what sccr_node.tune returned, not an object of type dict"):
+        sccr_node.report(adata, tuning=tuning.parameters, quiet=True)
+    with pytest.raises(SccrError, match=r"tuned\.yaml"):
+        sccr_node.report(adata, tuned_config, config=tuned_config, quiet=True, force=True)
+    adata.X[0, :] = 1
+    assert "helps" not in sections(sccr_node.report(adata, tuning=tuning, quiet=True).html)
 
 
 def test_a_notebook_shows_the_report_in_a_frame(adata):

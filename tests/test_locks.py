@@ -51,3 +51,14 @@ def test_the_tests_and_the_tutorials_run_on_what_the_image_has(name, python):
 def test_the_newest_versions_for_a_python_do_not_depend_on_what_an_older_one_can_have():
     old, new = (locked_versions("requirements.lock", python) for python in ("3.11.13", "3.13.0"))
     assert Version(new["anndata"]) > Version(old["anndata"])
+
+
+def test_the_page_on_installing_says_how_many_packages_and_which_bounds_there_are():
+    page = REPOSITORY.joinpath("docs", "install.md").read_text()
+    old, *newer = (len(locked_versions("requirements.lock", python)) for python in ("3.11.13", "3.12.4", "3.13.0"))
+    assert set(newer) == {newer[0]}
+    assert f"({old} packages with Python 3.11, {newer[0]} with newer ones; " in page
+    for requirement in asked(("full", "cloud")):
+        for bound in requirement.specifier:
+            if bound.operator in ("<", "<=", "=="):
+                assert f"{requirement.name} (below {bound.version}" in page

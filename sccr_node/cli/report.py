@@ -34,7 +34,8 @@ OPTIONS = (
     epilog=(
         "Cells are plotted by UMAP if igraph is installed (pip install 'sccr-node[full]'), otherwise by principal "
         "components. Without --label-key, clusters are found in the imputed data: by Leiden if igraph and scanpy are "
-        "installed, otherwise by k-means."
+        "installed, otherwise by k-means. If --config is the file that sccr tune wrote, the report shows its verdicts, "
+        "provided that data and parameters are those that were tuned."
     ),
 )
 def report(

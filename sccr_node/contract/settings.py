@@ -16,7 +16,9 @@ from pydantic_core import ErrorDetails
 
 from sccr_node.contract.environment import ENVIRONMENT_PREFIX, environment_name
 from sccr_node.contract.fields import extra_of, flag
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.imputing import MethodParameters
+from sccr_node.contract.report import ReportParameters
 from sccr_node.contract.shared import Parameters
 from sccr_node.contract.tuned import TUNING_KEY, TunedBefore
 from sccr_node.errors import InputMissing, UsageProblem, reason_of
@@ -221,8 +223,11 @@ def merge(
         read = read_config(config)
         if not read:
             warnings = (f"config file {config} sets no parameter: was it cut off?",)
-        if issubclass(model, MethodParameters) and TUNING_KEY in read:
+        if issubclass(model, MethodParameters | ReportParameters) and TUNING_KEY in read:
             tuned_before = _tuned_before(read.pop(TUNING_KEY), config)
+            if issubclass(model, ReportParameters):  # what else the file has, the result was made with
+                of_result = ImputeParameters.model_fields.keys() - model.model_fields.keys()
+                read = {name: value for name, value in read.items() if name not in of_result}
         take(read, lambda name: f"config file {config}: {name}")
     take(environment_values(model, os.environ if environ is None else environ), environment_name)
     take({name: value for name, value in flags.items() if value is not None}, flag)

@@ -21,6 +21,10 @@ PART_KEY = "sccr_part"
 """The key in ``uns`` where a part records its rows in the whole: cell names can repeat, row indices cannot."""
 
 
+WHOLE_KEY = "whole"
+"""What a part records the digest of the whole as, by which what ``sccr tune`` found for the whole is known."""
+
+
 def write_part(data: Dataset, rows: np.ndarray, path: Path, record: Mapping[str, Any]) -> None:
     """Write some cells of an input to an h5ad file.
 
@@ -64,6 +68,14 @@ def _write_cells(data: Dataset, place: Mapping[str, Any], path: Path) -> None:
     except BaseException:
         appender.abandon()
         raise
+
+
+def digest_of_whole(data: Dataset) -> str | None:
+    """Return the digest of the data set that a part was split from; None if the data are no part, or do not say."""
+    if not data.has_key("uns", PART_KEY):
+        return None
+    record = data.element("uns", PART_KEY)
+    return str(record[WHOLE_KEY]) if isinstance(record, Mapping) and WHOLE_KEY in record else None
 
 
 def part_record(data: Dataset) -> dict[str, Any]:

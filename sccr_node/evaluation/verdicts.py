@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sccr_node.contract.methods import Value
+from sccr_node.contract.tuned import TunedBefore
 from sccr_node.evaluation.tuning import Choice, Neighborhoods, ScoredSetting
 from sccr_node.runtime.console import Finding
 from sccr_node.runtime.words import quantity
@@ -100,6 +101,8 @@ class Tuning:
         How the neighbourhoods of cells compare before and after imputation.
     n_cells, n_cells_used, seed
         Cells of the data set, cells that were tuned on, and how they were drawn.
+    note
+        What a later run or report needs to know whether this holds for it; None until it is known.
     """
 
     choice: Choice
@@ -107,6 +110,7 @@ class Tuning:
     n_cells: int
     n_cells_used: int
     seed: int
+    note: TunedBefore | None = None
 
     @property
     def parameters(self) -> dict[str, Value]:

@@ -167,15 +167,10 @@ def produce(
     keys = ["/".join(key) for key in plan.keys.all()]
     # What the record and the report say, if there are any.
     seconds = clock.elapsed if record is None else record.resources.total_seconds
-    console.say(
-        f"wrote {output} in {seconds:.1f} s: {', '.join(keys)}",
-        output=str(output),
-        keys=keys,
-        total_seconds=round(seconds, 3),
-    )
+    console.done(f"wrote {output}: {', '.join(keys)}", seconds, output=str(output), keys=keys)
     if beside.paths:
         files = [str(path) for path in beside.paths]
-        console.say(f"also wrote {', '.join(files)}", files=files)
+        console.done(f"also wrote {', '.join(files)}", seconds, files=files)
     return record
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from sccr_node.contract.record import read_record
 from sccr_node.contract.report import ReportParameters
 from sccr_node.pipeline.tables import as_tsv
+from sccr_node.pipeline.tuned_before import take_tuning_before
 from sccr_node.reports.content import Content, readable
 from sccr_node.reports.multiqc import multiqc_files, multiqc_target
 from sccr_node.reports.numbers import COLUMNS, numbers_of
@@ -63,6 +64,7 @@ def report_file(
         noted = record.params.get("key_added")
         key = None if noted is None else str(noted)
     with open_result(result, key, modality=asked.modality) as opened:
+        take_tuning_before(opened, asked.tuned_before, console)
         content = content_of(
             opened,
             shown_as=result,

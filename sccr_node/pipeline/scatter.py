@@ -22,7 +22,7 @@ from sccr_node.data.elements import check_cells
 from sccr_node.data.genes import GeneChoice, gene_list_lines
 from sccr_node.data.guard import listing, reading
 from sccr_node.data.output import check_keys
-from sccr_node.data.parts import PART_KEY, part_record, write_part
+from sccr_node.data.parts import PART_KEY, WHOLE_KEY, part_record, write_part
 from sccr_node.data.written import results_in
 from sccr_node.errors import InputProblem
 from sccr_node.numerics.row_store import RowsOnDisk
@@ -41,6 +41,7 @@ from sccr_node.pipeline.plan import (
 )
 from sccr_node.pipeline.run import BatchResults, assemble, prepare
 from sccr_node.pipeline.side_files import SideFiles
+from sccr_node.pipeline.tuned_before import digest_of_data
 from sccr_node.results import Imputation, about_result, imputed_genes, open_result, plain, searches_in
 from sccr_node.runtime.console import Clock, Console, Finding
 from sccr_node.runtime.resources import memory_limit, usable_cpus
@@ -87,6 +88,7 @@ def split_file(source: Path, asked: SplitParameters, *, console: Console) -> Non
             "gene_messages": list(preparation.gene_messages),
             "scale": preparation.scale,
             "target_sum": depth,
+            WHOLE_KEY: digest_of_data(data, preparation, batches),
         }
         names = file_names([batch.name for batch in batches])
         with written_folder(target, replace=asked.force) as staged:
@@ -326,7 +328,8 @@ def _plan(data: Dataset, parts: Sequence[Part], asked: GatherParameters, console
         output_scale=asked.output_scale,
         n_components=n_components,
         noted=noted,
-        params=noted | asked.model_dump(mode="json"),
+        # What was decided, over what was asked for: n_components, left unset, is that of the parts.
+        params=asked.model_dump(mode="json") | noted,
         needs=Needs(
             # The largest part while it is read: its stored values with their column indices, and the dense rows.
             memory=WORKING_BYTES + data.in_memory_bytes + 12 * max(len(b.cells) for b in batches) * len(first.genes),

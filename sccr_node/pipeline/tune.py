@@ -135,8 +135,8 @@ def tune_file(
     if checkpoints is not None:
         checkpoints.remove()
     if wanted:
-        names, seconds = [str(path) for path in wanted], clock.elapsed
-        console.say(f"wrote {', '.join(names)} in {seconds:.1f} s", files=names, total_seconds=round(seconds, 3))
+        names = [str(path) for path in wanted]
+        console.done(f"wrote {', '.join(names)}", clock.elapsed, files=names)
     if files.config is not None:
         on_values, _ = tuning.verdicts
         how = "to impute all the same" if on_values.warns else "impute with"

@@ -30,8 +30,8 @@ LETTER, LINE = 11.0, 18.0
 LABEL_STEP = 4.0
 """Distance of the places that are tried for a label."""
 
-COMPACT = 12.0
-"""Half of the cells of a group are this near to its middle: a label there would cover it, and stands above it."""
+NEAR = 25.0
+"""The dots of a group that are this near to its label are what the label shows: it must not cover most of them."""
 
 FAR = 20.0
 """A label that had to move farther than this from its group has a line to it."""
@@ -114,11 +114,16 @@ def scatter(places: NDArray[np.float32], grouping: Grouping, embedding: Embeddin
     marks = [grouping.marks[group] for group in shown]
     middles = np.array([_middle(points[grouping.codes == group]) for group in shown]).reshape(-1, 2)
     rooms = np.array([(LETTER * len(mark) + 4, LINE) for mark in marks]).reshape(-1, 2)
-    compact = np.array([_is_compact(points[grouping.codes == group]) for group in shown], dtype=bool)
-    above = np.column_stack([np.zeros(len(shown)), np.where(compact, LINE, 0.0)])
-    labels = _apart(middles - above, rooms, np.array([width, height]))
-    for (x, y), (to_x, to_y) in zip(labels.tolist(), middles.tolist(), strict=True):
-        if np.hypot(x - to_x, y - to_y) > FAR:
+    dots_of = [points[grouping.codes == group] for group in shown]
+    clumps = [_clump(*each, radius) for each in zip(dots_of, middles, rooms, strict=True)]
+    # A tiny group is not to be covered by the label of another one either, wherever its cells are.
+    uncovered = [dots if tiny[group] else clump for group, dots, clump in zip(shown, dots_of, clumps, strict=True)]
+    size = np.array([width, height])
+    labels = _apart(middles, rooms, size, np.concatenate([np.empty((0, 2)), *uncovered]), radius)
+    for place, middle, clump in zip(labels, middles, clumps, strict=True):
+        gap = np.linalg.norm(clump - place, axis=1).min(initial=np.inf)
+        if np.linalg.norm(place - middle) > FAR and gap > LINE:
+            (x, y), (to_x, to_y) = place.tolist(), middle.tolist()
             put(numbers, "path", d=f"M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}")
     for mark, (x, y) in zip(marks, labels.tolist(), strict=True):
         put(numbers, "text", mark, x=x, y=y + 4.5)
@@ -137,8 +142,14 @@ def _middle(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(densest[np.square(densest - np.median(densest, axis=0)).sum(axis=1).argmin()])
 
 
-def _is_compact(points: NDArray[np.float64]) -> bool:
-    return bool(np.median(np.linalg.norm(points - np.median(points, axis=0), axis=1)) < COMPACT)
+def _clump(
+    points: NDArray[np.float64], middle: NDArray[np.float64], room: NDArray[np.float64], radius: float
+) -> NDArray[np.float64]:
+    """Return the dots around the middle of a group if a label there would cover most of them, otherwise none."""
+    away = np.abs(points - middle)
+    near = np.square(away).sum(axis=1) < NEAR**2
+    covered = (away[near] < room / 2 + radius).all(axis=1)
+    return points[near] if covered.mean() > 0.5 else points[:0]
 
 
 def _hue(group: int) -> str:
@@ -147,9 +158,13 @@ def _hue(group: int) -> str:
 
 
 def _apart(
-    wanted: NDArray[np.float64], rooms: NDArray[np.float64], canvas_size: NDArray[np.float64]
+    wanted: NDArray[np.float64],
+    rooms: NDArray[np.float64],
+    canvas_size: NDArray[np.float64],
+    uncovered: NDArray[np.float64],
+    radius: float,
 ) -> NDArray[np.float64]:
-    """Place labels where they are wanted, or as near to it as the labels before them leave room.
+    """Place labels where they are wanted, or as near to it as the labels before them and some dots leave room.
 
     Parameters
     ----------
@@ -157,19 +172,29 @@ def _apart(
         The middles of the labels, and their widths and heights (labels x 2 each).
     canvas_size
         Width and height of the figure, which no label leaves.
+    uncovered, radius
+        Dots that no label covers, unless there is no other room (dots x 2), and their radius.
     """
     low, high = rooms / 2, canvas_size - rooms / 2
     steps = [np.arange(-size, size + LABEL_STEP, LABEL_STEP) for size in canvas_size]
     offsets = np.stack(np.meshgrid(*steps), axis=-1).reshape(-1, 2)
     offsets = offsets[np.argsort(np.square(offsets).sum(axis=1), kind="stable")]
     places = np.clip(wanted, low, high)
-    for label in range(1, len(places)):
+    # How many of the dots are to the left of, and above, each whole coordinate.
+    edges = [np.arange(size + 2) for size in canvas_size]
+    dots_before = np.zeros([len(each) for each in edges], dtype=np.int64)
+    dots_before[1:, 1:] = np.histogram2d(uncovered[:, 0], uncovered[:, 1], bins=edges)[0].cumsum(axis=0).cumsum(axis=1)
+    last = canvas_size.astype(np.int64) + 1
+    for label in range(len(places)):
         tried = places[label] + offsets
         tried = tried[((tried >= low[label]) & (tried <= high[label])).all(axis=1)]
         needed = (rooms[:label] + rooms[label]) / 2
         free = ~(np.abs(tried[:, None] - places[:label]) < needed).all(axis=2).any(axis=1)
-        # A figure that is full: labels overlap.
-        places[label] = tried[free.argmax()]
+        x0, y0 = np.clip(np.floor(tried - rooms[label] / 2 - radius).astype(np.int64), 0, last).T
+        x1, y1 = np.clip(np.ceil(tried + rooms[label] / 2 + radius).astype(np.int64), 0, last).T
+        n_covered = dots_before[x1, y1] - dots_before[x0, y1] - dots_before[x1, y0] + dots_before[x0, y0]
+        # A figure that is full: labels cover dots, or overlap.
+        places[label] = tried[(2 * free + (free & (n_covered == 0))).argmax()]
     return places
 
 

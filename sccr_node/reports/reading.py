@@ -19,6 +19,7 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import METHODS
 from sccr_node.contract.record import RunRecord
 from sccr_node.contract.report import CELLS_DRAWN
+from sccr_node.contract.tuned import TUNING_KEY
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import listing, reading
 from sccr_node.errors import InputProblem
@@ -339,8 +340,8 @@ def resources_of(record: RunRecord) -> Resources:
 
 
 def _helps(result: Result, record: RunRecord | None) -> Helps | None:
-    if "tuning" in result.about:
-        noted, where = result.about["tuning"], f"uns[{result.key!r}]['tuning']"
+    if TUNING_KEY in result.about:
+        noted, where = result.about[TUNING_KEY], f"uns[{result.key!r}][{TUNING_KEY!r}]"
     elif record is not None and record.tuning is not None:
         noted, where = record.tuning, "the tuning in the record"
     else:

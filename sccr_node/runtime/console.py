@@ -202,6 +202,13 @@ class Console:
         """Show a line; its numbers and names are fields in logs that machines read."""
         self._line("info", message, **fields)
 
+    def done(self, message: str, total: float, /, **fields: Any) -> None:
+        """Show a line that says what a run has written, at the time of the run's total: a line has one time.
+
+        The record and the report have this total, and must be complete before they can be moved into place.
+        """
+        self._line("info", message, at=total, total_seconds=round(total, 3), **fields)
+
     def warn(self, message: str, /, **fields: Any) -> None:
         """Show a warning, even if the console is quiet."""
         self._line("warning", shortened(as_shown(message)), **fields)
@@ -279,7 +286,9 @@ class Console:
             fields["seconds_left"] = round(left, 1)
         self._line("info", message, **fields)
 
-    def _line(self, level: Literal["info", "warning"], message: str, /, **fields: Any) -> None:
+    def _line(
+        self, level: Literal["info", "warning"], message: str, /, *, at: float | None = None, **fields: Any
+    ) -> None:
         signals.check()
         message = as_shown(f"{self._about}{message}")
         if LOGGER.hasHandlers():
@@ -289,7 +298,7 @@ class Console:
         if level == "info" and self._quiet:
             return
         self._said_at = time.monotonic()
-        seconds = self._said_at - self._begin
+        seconds = self._said_at - self._begin if at is None else at
         if self._json:
             self._print(_json_line(seconds, level, message, **fields))
         elif level == "info":

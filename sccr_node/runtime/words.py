@@ -29,8 +29,9 @@ def quantity(n: int, singular: str, other: str | None = None) -> str:
 
 
 def time_left(seconds: float) -> str:
-    """Say how long something will still take, as exactly as an estimate deserves, such as ``about 1 h 20 min left``."""
-    return "a few seconds left" if seconds < 7.5 else f"about {_rough_time(seconds)} left"
+    """Say how long a stage will still take, as exactly as deserved, such as ``about 1 h 20 min left in this stage``."""
+    left = "a few seconds" if seconds < 7.5 else f"about {_rough_time(seconds)}"
+    return f"{left} left in this stage"
 
 
 def _rough_time(seconds: float) -> str:

@@ -127,7 +127,10 @@ def test_the_gathered_file_is_that_of_one_run(multi, tmp_path):
         depth = (parts / "target_sum.txt").read_text().strip()
         options = ["--genes", parts / "genes.txt", "--target-sum", depth, "--quiet"]
         imputed.append(str(impute(part, tmp_path / f"imputed_{part.name}", *options)))
-    assert main(["gather", str(multi), str(tmp_path / "gathered.h5mu"), *imputed, "--quiet"]) == 0
+    record = ["--provenance", str(tmp_path / "record.json"), "--quiet"]
+    assert main(["gather", str(multi), str(tmp_path / "gathered.h5mu"), *imputed, *record]) == 0
+    numbers = ["--modality", "rna", "--numbers", str(tmp_path / "numbers.tsv")]
+    assert main(["report", str(tmp_path / "gathered.h5mu"), *numbers, *record]) == 0
     one = impute(multi, tmp_path / "one.h5mu", *how)
     assert (tmp_path / "gathered.h5mu").read_bytes() == one.read_bytes()
 

@@ -1,6 +1,7 @@
 """Imputation from file to file: what it adds, what it leaves alone, and that one input gives one output."""
 
 import json
+import re
 from importlib import resources
 
 import anndata
@@ -264,6 +265,27 @@ def test_the_record_fits_its_schema_and_its_run(counts, tmp_path):
     assert sum(resources_used["seconds"].values()) <= resources_used["total_seconds"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--low-rank-share", 0.3, "--low-rank", 10),
+        ("--method", "scfp", "--batch-key", "batch", "--n-components", 3),
+        ("--write", "both", "--output-scale", "counts", "--target-sum", 1000),
+        ("--genes", "genes.txt", "--genes-missing", "skip", "--neighbor-search", "clustered"),
+        ("--tune",),
+    ],
+)
+def test_the_report_knows_the_record_of_a_result(counts, tmp_path, monkeypatch, sccr, options):
+    monkeypatch.chdir(tmp_path)
+    genes = anndata.read_h5ad(counts, backed="r").var_names[:80]
+    (tmp_path / "genes.txt").write_text("\n".join([*genes, "absent"]))
+    impute(counts, tmp_path / "out.h5ad", "--provenance", "run.json", *options)
+    assert sccr("promote", "out.h5ad", "promoted.h5ad", "--layer", "sccr")[0] == 0
+    for result in ("out", "promoted"):
+        words = ("report", f"{result}.h5ad", "--provenance", "run.json", "--numbers", f"{result}.tsv")
+        assert sccr(*words)[0] == 0
+
+
 def test_log_record_and_report_say_the_same_time(counts, tmp_path, sccr):
     files = {name: tmp_path / name for name in ("out.h5ad", "run.json", "page.html")}
     code, _, said = sccr(
@@ -273,7 +295,10 @@ def test_log_record_and_report_say_the_same_time(counts, tmp_path, sccr):
     took = json.loads(files["run.json"].read_text())["resources"]
     assert took["seconds"]["report"] > 0 and sum(took["seconds"].values()) <= took["total_seconds"]
     shown = f"{took['total_seconds']:.1f} s"
-    assert f"wrote {files['out.h5ad']} in {shown}: " in said
+    written = [line for line in said.splitlines() if "wrote " in line]
+    assert f"wrote {files['out.h5ad']}: " in written[0] and "also wrote" in written[1]
+    # No second total in these lines.
+    assert [re.findall(r"[\d.]+ s\b", line) for line in written] == [[shown], [shown]]
     page = files["page.html"].read_text()
     assert f"The run took {shown} on" in page and '<th scope="row">report</th>' in page
 

@@ -46,6 +46,14 @@ def scatter(source, folder, split_options=(), impute_options=()):
     return imputed
 
 
+def gather(source, output, imputed):
+    """Gather with a record, which the report on the result must know as its own."""
+    record, numbers = output.with_name("record.json"), output.with_name("numbers.tsv")
+    sccr("gather", source, output, *imputed, "--provenance", record)
+    sccr("report", output, "--provenance", record, "--numbers", numbers)
+    assert "peak memory" in numbers.read_text().lower()
+
+
 @pytest.mark.parametrize(
     ("split_options", "impute_options"),
     [
@@ -58,7 +66,7 @@ def scatter(source, folder, split_options=(), impute_options=()):
 )
 def test_the_gathered_file_is_that_of_one_run(source, tmp_path, split_options, impute_options):
     imputed = scatter(source, tmp_path / "parts", split_options, impute_options)
-    sccr("gather", source, tmp_path / "gathered.h5ad", *reversed(imputed))
+    gather(source, tmp_path / "gathered.h5ad", reversed(imputed))
     options = dict(zip(impute_options[::2], impute_options[1::2], strict=True))
     options |= dict(zip(split_options[::2], split_options[1::2], strict=True))
     flags = [part for option in options.items() for part in option]
@@ -74,7 +82,7 @@ def test_logs_and_zarr(tmp_path):
     adata.write_zarr(tmp_path / "logs.zarr")
     imputed = scatter(tmp_path / "logs.zarr", tmp_path / "parts")
     assert not (tmp_path / "parts" / "target_sum.txt").exists()
-    sccr("gather", tmp_path / "logs.zarr", tmp_path / "gathered.zarr", *imputed)
+    gather(tmp_path / "logs.zarr", tmp_path / "gathered.zarr", imputed)
     sccr("impute", tmp_path / "logs.zarr", tmp_path / "one.zarr", "--batch-key", "batch")
     files = {path.relative_to(tmp_path / "one.zarr") for path in (tmp_path / "one.zarr").rglob("*") if path.is_file()}
     assert files

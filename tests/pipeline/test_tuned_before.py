@@ -61,6 +61,94 @@ def test_verdicts_are_said_recorded_and_reported(sccr, source, config, tmp_path)
     assert (tmp_path / "plain.h5ad").read_bytes() == (tmp_path / "out.h5ad").read_bytes()
 
 
+def _split_and_imputed(sccr, source, folder, *options):
+    """Impute the parts of a data set; return them, and what was said."""
+    assert sccr("split", source, "--batch-key", "batch", "--outdir", folder / "parts")[0] == 0
+    imputed, said = [], []
+    depth = (folder / "parts" / "target_sum.txt").read_text().strip()
+    for part in sorted((folder / "parts").glob("*.h5ad")):
+        imputed.append(folder / f"imputed_{part.name}")
+        where = ("--genes", folder / "parts" / "genes.txt", "--target-sum", depth)
+        code, _, err = sccr("impute", part, imputed[-1], *where, *options)
+        assert code == 0
+        said.append(err)
+    return imputed, said
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr", "layer", "promoted", "gathered"])
+def test_the_config_brings_the_verdicts_to_a_report_on_a_result(sccr, source, config, tmp_path, kind):
+    adata, output, options = anndata.read_h5ad(source), tmp_path / "out.h5ad", []
+    if kind == "gathered":
+        config, options = tmp_path / "batches.yaml", ["--batch-key", "batch"]
+        assert sccr("tune", source, "-o", config, *options)[0] == 0
+        imputed, _ = _split_and_imputed(sccr, source, tmp_path, "--config", config)
+        assert sccr("gather", source, output, *imputed)[0] == 0
+    else:
+        if kind == "layer":
+            adata.layers["raw"], options = adata.X, ["--layer", "raw"]
+        output = output.with_suffix(".zarr") if kind == "zarr" else output
+        adata.write_h5ad(tmp_path / "in.h5ad")
+        assert sccr("impute", tmp_path / "in.h5ad", output, "--config", config, *options)[0] == 0
+    if kind == "promoted":
+        assert sccr("promote", output, tmp_path / "promoted.h5ad", "--layer", "sccr")[0] == 0
+        output = tmp_path / "promoted.h5ad"
+    code, _, err = sccr("report", output, "-o", tmp_path / "page.html", "--config", config)
+    assert code == 0 and "parameters tuned on these data: values: closer to the truth; neighbourhoods: " in err
+    page = (tmp_path / "page.html").read_text()
+    assert "Does it help?" in page and "Closer to the truth" in page and "made without its verdicts" not in page
+
+
+def test_a_report_without_verdicts_says_how_to_add_them(sccr, source, config, tmp_path):
+    page = tmp_path / "page.html"
+    out = tmp_path / "out.h5ad"
+    assert sccr("impute", source, out, "--config", config, "--beta", 0.123)[0] == 0
+    code, _, err = sccr("report", out, "-o", page, "--config", config)
+    assert code == 0 and "the verdicts of sccr tune do not hold for them" in err
+    assert 'id="helps"' not in page.read_text()
+    assert "this page was made without its verdicts: <code>sccr report</code> adds them" in page.read_text()
+    assert sccr("impute", source, tmp_path / "other.h5ad", "--config", config, "--n-top-genes", 60)[0] == 0
+    code, _, err = sccr("report", tmp_path / "other.h5ad", "-o", page, "--config", config, "--force")
+    assert code == 0 and "the parameters were tuned on other data (240 cells)" in err
+    options = ("--config", config, "--write", "recovered", "--key-added", "r")
+    assert sccr("impute", source, tmp_path / "recovered.h5ad", *options)[0] == 0
+    code, _, err = sccr("report", tmp_path / "recovered.h5ad", "-o", page, "--config", config, "--force")
+    assert code == 0 and "are about denoised expression, and this result contains none" in err
+
+
+def test_a_config_of_a_report_is_checked(refused, sccr, source, config, tmp_path):
+    assert sccr("impute", source, tmp_path / "out.h5ad", "--config", config)[0] == 0
+    values = yaml.safe_load(config.read_text())
+    command = ("report", tmp_path / "out.h5ad", "-o", tmp_path / "page.html", "--config", tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**values, "labels": "x"}))
+    refused(2, ["bad.yaml", "unknown key 'labels'"], *command)
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**values, "tuning": 3}))
+    refused(2, ["bad.yaml", "tuning is not as sccr tune writes it"], *command)
+    (tmp_path / "bad.yaml").write_text("beta: 0.5\n")
+    refused(2, ["bad.yaml", "unknown key 'beta'"], *command)
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump({**values, "batch_key": "batch", "n_top_genes": 2000}))
+    assert sccr(*command)[0] == 0
+    assert "Coloured by batch" in (tmp_path / "page.html").read_text()
+
+
+def test_parts_of_the_tuned_data_are_known(sccr, source, tmp_path):
+    config, record = tmp_path / "batches.yaml", tmp_path / "record.json"
+    assert sccr("tune", source, "-o", config, "--batch-key", "batch")[0] == 0
+    _, said = _split_and_imputed(sccr, source, tmp_path, "--config", config, "--provenance", record, "--force")
+    for err in said:
+        assert "parameters tuned on the whole data set that this part is of: values: closer to the truth" in err
+        assert "other data" not in err and "warning: the parameters" not in err
+    # What was judged is the mean over all parts: it is not said of one of them.
+    assert json.loads(record.read_text())["tuning"] is None
+    given = ("--config", config, "--beta", 0.123)
+    _, _, err = sccr("impute", tmp_path / "parts" / "batch_1.h5ad", tmp_path / "one.h5ad", *given)
+    assert "the verdicts of sccr tune do not hold for them" in err
+    other = anndata.read_h5ad(source)[20:].copy()
+    other.write_h5ad(tmp_path / "other.h5ad")
+    (tmp_path / "other").mkdir()
+    _, said = _split_and_imputed(sccr, tmp_path / "other.h5ad", tmp_path / "other", "--config", config)
+    assert all("the parameters were tuned on other data" in err for err in said)
+
+
 @pytest.mark.parametrize("kind", ["zarr", "layer", "a default given"])
 def test_the_same_counts_elsewhere_are_the_same_data(sccr, source, config, tmp_path, kind):
     adata, options = anndata.read_h5ad(source), []

@@ -44,7 +44,7 @@ def test_labels_are_pushed_apart_and_stay_inside(spread, letters):
     canvas = np.array([440.0, 400.0])
     places = np.clip(canvas * [0.5, 0.95] + spread * generator.standard_normal((figures.N_HUES, 2)), 0, canvas)
     rooms = np.full_like(places, [figures.LETTER * letters + 4, figures.LINE])
-    apart = figures._apart(places, rooms, canvas)
+    apart = figures._apart(places, rooms, canvas, places, 2.0)
     overlap = rooms[0] - np.abs(apart[:, None] - apart[None])[np.triu_indices(len(places), k=1)]
     assert overlap.min(axis=1).max() < 0.5
     assert (apart >= rooms / 2).all() and (apart <= canvas - rooms / 2).all()
@@ -64,17 +64,27 @@ def test_a_label_that_had_to_move_has_a_line_to_its_group():
 
 def test_a_label_does_not_cover_a_small_group():
     generator = np.random.default_rng(0)
-    codes = np.repeat([0, 1], [300, 30])
-    places = np.concatenate([generator.standard_normal((300, 2)), [9, -9] + 0.01 * generator.standard_normal((30, 2))])
-    places = places.astype(np.float32)
-    grouping = Grouping("g", ["a", "b"], [300, 30], codes)
+    codes = np.repeat([0, 1, 2, 3], [1200, 30, 30, 3])
+
+    def clump(n, x, y):
+        return [x, y] + 0.01 * generator.standard_normal((n, 2))
+
+    # The second group is in one place, and the third in three: a label would cover what is in any of them. The fourth
+    # is tiny, and where the label of the first is wanted.
+    places = [generator.standard_normal((1200, 2)), clump(30, 9, -9), clump(10, 9, 9), clump(10, 9, 0), clump(10, 0, 9)]
+    places = np.concatenate([*places, clump(3, 0, 0)]).astype(np.float32)
+    grouping = Grouping("g", list("abcd"), [1200, 30, 30, 3], codes)
     drawn = ElementTree.fromstring(figures.scatter(places, grouping, Embedding("PCA", places, places), "before"))
-    large, small = next(group for group in drawn.iter("g") if group.get("class") == "numbers").iter("text")
+    texts = list(next(group for group in drawn.iter("g") if group.get("class") == "numbers").iter("text"))
+    labels = np.array([[float(text.get("x")), float(text.get("y")) - 4.5] for text in texts])
     points = figures._fitted(places, 440, 400, 18)
-    (x, y), middle = (float(small.get("x")), float(small.get("y"))), points[codes == 1].mean(axis=0)
-    assert abs(x - middle[0]) < 8 and y < middle[1] - 8  # the base line of the text
+    for group, label in enumerate(labels):
+        away = np.abs(points - label)
+        assert not (away[codes > 0] < [figures.LETTER / 2, figures.LINE / 2]).all(axis=1).any(), group
+        # Near enough that one can see whose it is, without a line.
+        assert np.linalg.norm(away[codes == group], axis=1).min() < 16, group
     # The label of a large group is on it, wherever it is densest.
-    assert np.abs(points[codes == 0] - [float(large.get("x")), float(large.get("y")) - 4.5]).max(axis=1).min() < 1
+    assert np.abs(points[codes == 0] - labels[0]).max(axis=1).min() < 2
 
 
 def test_a_tiny_group_is_drawn_over_the_others():

@@ -215,7 +215,7 @@ def test_the_time_left_is_said_after_a_tenth(monkeypatch):
     timed = Timed(monkeypatch)
     for now, fraction in ((0, 0.0), (11, 0.05), (22, 0.1), (33, 0.5), (34, 0.51), (60, 1.0)):
         timed.progress(now, fraction)
-    said = ["search: 5%", "search: 10%, about 3 min left", "search: 50%, about 35 s left"]
+    said = ["search: 5%", "search: 10%, about 3 min left in this stage", "search: 50%, about 35 s left in this stage"]
     assert timed.lines() == said
 
 
@@ -231,10 +231,10 @@ def test_a_stage_that_goes_on_or_begins_again_is_timed_from_there(monkeypatch):
     timed = Timed(monkeypatch)
     for now, fraction in ((0, 0.6), (20, 0.65), (40, 0.8)):  # from a checkpoint
         timed.progress(now, fraction)
-    assert timed.lines() == ["search: 65%", "search: 80%, about 40 s left"]
+    assert timed.lines() == ["search: 65%", "search: 80%, about 40 s left in this stage"]
     for now, fraction in ((100, 0.0), (120, 0.5)):
         timed.progress(now, fraction)
-    assert timed.lines()[-1] == "search: 50%, about 20 s left"
+    assert timed.lines()[-1] == "search: 50%, about 20 s left in this stage"
 
 
 def test_a_terminal_is_told_the_time_left(monkeypatch):
@@ -245,5 +245,5 @@ def test_a_terminal_is_told_the_time_left(monkeypatch):
     assert "left" not in timed.stream.getvalue()
     timed.progress(30, 0.5)
     timed.console._bar.refresh()
-    assert "about 30 s left" in timed.stream.getvalue()
+    assert "about 30 s left in this stage" in timed.stream.getvalue()
     timed.console.close_bar()

@@ -59,4 +59,4 @@ def test_other_scripts_are_spelt_in_ascii(text, plain):
     ],
 )  # fmt: skip
 def test_times_are_as_rough_as_estimates(seconds, text):
-    assert time_left(seconds) == f"{text} left"
+    assert time_left(seconds) == f"{text} left in this stage"
