@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sccr_node import __version__
+from sccr_node.contract.impute import ImputeParameters
 from sccr_node.contract.methods import DEFAULT_METHOD, METHODS
 from sccr_node.errors import INTERRUPTED, KILLED, SccrError
 from sccr_node.methods import Shape
@@ -25,12 +26,12 @@ FOLDER = "containers/batch"
 N_ROWS = 4
 """Rows of the manifest in the examples."""
 
-N_CELLS, N_GENES, STORED = 50_000, 2_000, 0.15
-"""The data set that the resources are for, and the share of its values that are not zero."""
+N_CELLS, N_GENES, PER_CELL = 50_000, 20_000, 1_500
+"""The data set that the resources are for: cells, genes, and genes that a cell expresses."""
 
 THREADS = 4
 ROOM = 1.5
-"""Memory beyond the estimate: the whole input's own values, and what else is in the container."""
+"""Memory beyond the estimate, which a job is refused below: data sets that are somewhat larger fit, too."""
 
 SECONDS_AT_LEAST, SLOWER = 3600, 20
 """A job is ended after so long, or so many times the estimate: machines and disks differ."""
@@ -61,7 +62,9 @@ def worth_another_attempt() -> list[int]:
 def resources() -> tuple[int, int]:
     """Return the memory (GiB) and the time (seconds) of a job for the data set that the definitions are for."""
     method = METHODS[DEFAULT_METHOD]
-    shape = Shape(N_CELLS, N_GENES, int(N_CELLS * N_GENES * STORED))
+    # As a run estimates it from the header of its input: any value may be one of the selected genes'.
+    n_selected = min(N_GENES, ImputeParameters.model_fields["n_top_genes"].default)
+    shape = Shape(N_CELLS, n_selected, N_CELLS * min(PER_CELL, n_selected))
     estimated = estimate(DEFAULT_METHOD, [shape], method.complete({}), ["denoised"], THREADS)
     seconds = max(SECONDS_AT_LEAST, math.ceil(estimated.seconds * SLOWER / 3600) * 3600)
     return math.ceil(estimated.memory * ROOM / 2**30), seconds
@@ -209,8 +212,6 @@ def kubernetes() -> dict[str, Any]:
             "completions": N_ROWS,
             "parallelism": N_ROWS,
             "backoffLimitPerIndex": ATTEMPTS - 1,
-            "maxFailedIndexes": N_ROWS,
-            "activeDeadlineSeconds": seconds * ATTEMPTS,
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -224,6 +225,8 @@ def kubernetes() -> dict[str, Any]:
                 "metadata": {"labels": {"app.kubernetes.io/name": "sccr-node"}},
                 "spec": {
                     "restartPolicy": "Never",
+                    # Of a pod: that of the Job would end all rows, however many there are, when so much has passed.
+                    "activeDeadlineSeconds": seconds,
                     "terminationGracePeriodSeconds": 30,
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
@@ -296,7 +299,8 @@ exec srun --kill-on-bad-exit=1 \\
 
 
 def _written() -> str:
-    return f"Written by make faces (tools/faces/batch.py), for {N_CELLS:,} cells x {N_GENES:,} genes."
+    size = f"{N_CELLS:,} cells x {N_GENES:,} genes, {PER_CELL:,} of them per cell"
+    return f"Written by make faces (tools/faces/batch.py), for {size}."
 
 
 def derived_texts() -> Mapping[str, str]:

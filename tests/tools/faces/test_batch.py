@@ -6,10 +6,15 @@ import re
 import subprocess
 from pathlib import Path
 
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from sccr_node import __version__
+from sccr_node.__main__ import main
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.errors import InputMissing, InputProblem, NotEnoughResources, OutputProblem, SccrError, UsageProblem
 from sccr_node.runtime import signals
@@ -123,6 +128,19 @@ def faults_of(job):
     return found
 
 
+def rows_that_are_run(job, outcomes):
+    """Return how many rows a Job comes to, one after the other, with the seconds that each takes and its exit code."""
+    spec, seconds, failed = job["spec"], 0, 0
+    for row, (took, exit_code) in enumerate(outcomes):
+        seconds += min(took, spec["template"]["spec"].get("activeDeadlineSeconds", took))
+        if seconds > spec.get("activeDeadlineSeconds", seconds):
+            return row
+        failed += exit_code != 0
+        if failed > spec.get("maxFailedIndexes", failed):
+            return row + 1
+    return len(outcomes)
+
+
 def kubernetes_action(job, exit_code, *, disrupted=False):
     """Return what happens to a failed pod: the first rule that matches, or else it counts."""
     for rule in job["spec"]["podFailurePolicy"]["rules"]:
@@ -144,6 +162,19 @@ def test_kubernetes_gives_up_a_row_but_not_the_job():
     for code in AGAIN:
         assert kubernetes_action(job, code) == "Count"
         assert kubernetes_action(job, code, disrupted=True) == "Ignore"
+
+
+@pytest.mark.parametrize("n_rows", [2, 100])
+def test_nothing_but_the_number_of_rows_depends_on_the_number_of_rows(n_rows):
+    job = read("kubernetes.yaml")
+    job["spec"].update(completions=n_rows, parallelism=1)
+    assert faults_of(job) == []
+    # However many rows there are, each has its time, and none ends the others.
+    limit = job["spec"]["template"]["spec"]["activeDeadlineSeconds"]
+    assert limit == batch.resources()[1]
+    assert rows_that_are_run(job, [(limit, 66)] * n_rows) == n_rows
+    # A pod whose time is over is ended by SIGTERM, or else SIGKILL; it counts, and its row is tried again.
+    assert {kubernetes_action(job, code) for code in (143, 137)} == {"Count"}
 
 
 @pytest.mark.parametrize(
@@ -208,6 +239,31 @@ def test_a_job_may_do_no_more_than_it_must():
         assert not re.search(r"(?i)secret|password|access.?key|credential", text), path
 
 
+def header_only(path, n_cells, n_genes, per_cell):
+    """Write a file that says that it has so many values, which take no room: nobody has written any."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        x = file.create_group("X")
+        x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [n_cells, n_genes]})
+        for name, kind in (("data", "f4"), ("indices", "i4")):
+            x.create_dataset(name, (n_cells * per_cell,), kind, chunks=(2**20,))
+        x["indptr"] = np.arange(n_cells + 1, dtype="i8") * per_cell
+        for name, length in (("obs", n_cells), ("var", n_genes)):
+            names = pd.DataFrame(index=[f"{name}{number}" for number in range(length)])
+            ad.io.write_elem(file, name, names)
+
+
+def test_a_usual_data_set_fits_into_the_memory_of_a_job(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    header_only(tmp_path / "usual.h5ad", 50_000, 20_000, 1_500)
+    rows = ("usual.h5ad,plain.h5ad,,", "usual.h5ad,tuned.h5ad,true,", "usual.h5ad,shown.h5ad,true,shown.html")
+    (tmp_path / "rows.csv").write_text("\n".join(["input,output,tune,report", *rows, ""]))
+    memory, _ = batch.resources()
+    check = ["batch", "--manifest", "rows.csv", "--check", "--threads", str(batch.THREADS), "--max-memory"]
+    assert main([*check, f"{memory}GiB"]) == 0, capsys.readouterr().err
+    assert main([*check, f"{memory / 2}GiB"]) == 75
+
+
 def test_resources_are_those_of_the_estimate():
     memory, seconds = batch.resources()
     assert 1 <= memory <= 16 and seconds >= 3600
@@ -215,6 +271,9 @@ def test_resources_are_those_of_the_estimate():
         "resourceRequirements"
     ]
     assert f"#SBATCH --mem={memory}G" in batch.slurm()
+    page = (REPOSITORY / "docs" / "cloud" / "README.md").read_text(encoding="utf-8")
+    size = f"{batch.N_CELLS:,} cells × {batch.N_GENES:,} genes of which a cell expresses {batch.PER_CELL:,}"
+    assert size in page and f"{memory} GiB" in page
 
 
 def test_the_script_is_bash():
