@@ -1,5 +1,6 @@
 #!/bin/bash
-# Written by make faces (tools/faces/batch.py), for 50,000 cells x 20,000 genes, 1,500 of them per cell. Submit it with: sbatch slurm.sh
+# Written by make faces (tools/faces/batch.py), for 50,000 cells x 20,000 genes, 1,500 of them per cell.
+# Submit it with: sbatch slurm.sh
 #
 #SBATCH --job-name=sccr
 #SBATCH --array=0-3
