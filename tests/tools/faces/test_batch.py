@@ -19,6 +19,8 @@ from sccr_node.contract.impute import ImputeParameters
 from sccr_node.errors import InputMissing, InputProblem, NotEnoughResources, OutputProblem, SccrError, UsageProblem
 from sccr_node.runtime import signals
 from sccr_node.storage.places.address import Address, is_remote
+from sccr_node.storage.places.bucket import ANSWER_SECONDS_OF_A_STORE
+from sccr_node.storage.places.transfer import WAITS
 from tests.support import REPOSITORY
 from tools.faces import batch
 
@@ -61,6 +63,17 @@ def test_exit_codes_are_those_of_the_program():
     told = {int(code): retry.strip() for codes, retry in rows for code in codes.split(",")}
     assert {code for code, retry in told.items() if retry == "no"} == set(FOR_GOOD)
     assert {code for code, retry in told.items() if retry not in ("", "no")} == set(AGAIN) - {137}
+    # That of batch, too; a code that stands for several failures names all of them.
+    of_batch = (REPOSITORY / "docs" / "batch.md").read_text(encoding="utf-8")
+    (passing,) = re.findall(r"^\| 75 \| .*$", page, re.MULTILINE)
+    assert passing in of_batch and all(what in passing for what in ("memory", "disk", "file system", "store"))
+
+
+def test_how_long_a_store_is_waited_for_is_what_the_docs_say():
+    page = " ".join((REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8").split())
+    silent = (len(WAITS) + 1) * ANSWER_SECONDS_OF_A_STORE + sum(WAITS)
+    assert (len(WAITS) + 1, sum(WAITS), ANSWER_SECONDS_OF_A_STORE, round(silent / 60, 1)) == (6, 31, 60, 6.5)
+    assert "after six attempts for each stage: half a minute if it refuses, six and a half minutes if it" in page
 
 
 def aws_action(strategy, exit_code, status=""):
