@@ -5,7 +5,7 @@ SccrError              70   an internal error: a bug
 ├── InputProblem       65   bad input data: not what it claims to be, or cannot be imputed
 ├── InputMissing       66   the input does not exist, or permission to read it is denied
 ├── OutputProblem      73   the output already exists, or cannot be written to that place
-└── NotEnoughResources 75   not enough memory or disk now, or a transient failure: a scheduler may try again
+└── NotEnoughResources 75   not enough memory or disk; or a file system or a store failed for the moment
 """
 
 import errno
@@ -50,7 +50,7 @@ class OutputProblem(SccrError):
 
 
 class NotEnoughResources(SccrError):
-    """Not enough memory or disk now, or a transient failure of the file system: a scheduler may try again."""
+    """Not enough memory or disk now, or a file system that failed, or a store that was not reached: try again."""
 
     exit_code = 75
     passing = True

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Written by make faces (tools/faces/batch.py), for 50,000 cells x 2,000 genes. Submit it with: sbatch slurm.sh
+# Written by make faces (tools/faces/batch.py), for 50,000 cells x 20,000 genes, 1,500 of them per cell.
+# Submit it with: sbatch slurm.sh
 #
 #SBATCH --job-name=sccr
 #SBATCH --array=0-3
 #SBATCH --cpus-per-task=4
-#SBATCH --mem=2G
+#SBATCH --mem=4G
 #SBATCH --time=01:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append

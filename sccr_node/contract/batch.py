@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
-
-from pydantic import model_validator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sccr_node.contract.fields import MANIFEST, parameter
 from sccr_node.contract.impute import ImputeParameters
@@ -53,19 +51,9 @@ class BatchParameters(ImputeParameters):
         affects_result=False,
     )
 
-    # A cell can settle what the defaults alone leave contradictory: each row is checked as a whole.
-
-    @model_validator(mode="after")
-    def _no_contradictions(self) -> Self:
-        return self
-
-    @model_validator(mode="after")
-    def _numbers_belong_to_the_method(self) -> Self:
-        return self
-
-    @model_validator(mode="after")
-    def _preparation_fits(self) -> Self:
-        return self
+    def contradictions(self) -> Iterator[str]:
+        """Yield nothing: a cell can settle what the defaults alone leave contradictory; rows are checked as a whole."""
+        yield from ()
 
     def of_row(self, cells: Mapping[str, str], columns: Mapping[str, str]) -> Merged[ImputeParameters]:
         """Return the parameters of a row, not yet validated.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
 
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator
 
 from sccr_node.contract.fields import DATA, EVALUATION, parameter
 from sccr_node.contract.imputing import DEFAULT_RANK
@@ -197,11 +197,12 @@ class BenchmarkParameters(PreparationParameters, ClusteringParameters, ThreadedP
                 raise ValueError(f"{name} has no file")
         return given
 
-    @model_validator(mode="after")
-    def _layers_are_those_of_candidates(self) -> BenchmarkParameters:
-        if unknown := [name for name in self.candidate_layer if name not in self.candidate]:
-            raise ValueError(f"--candidate-layer names {unknown[0]}, for which there is no --candidate")
-        return self
+    def contradictions(self) -> Iterator[str]:
+        """Yield the layers of candidates that are not there."""
+        yield from super().contradictions()
+        for name in self.candidate_layer:
+            if name not in self.candidate:
+                yield f"--candidate-layer names {name}, for which there is no --candidate"
 
     def candidate_files(self) -> list[tuple[str, Path]]:
         """Return the name and the path of every candidate; a name can have several files."""

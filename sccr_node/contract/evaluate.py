@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
-
-from pydantic import model_validator
 
 from sccr_node.contract.fields import DATA, EVALUATION, METHOD, parameter
 from sccr_node.contract.imputing import RELATING, RelatingMethodName
@@ -79,11 +78,11 @@ class EvaluateSplitMoleculesParameters(PreparationParameters, WritingParameters)
         le=2**32 - 1,
     )
 
-    @model_validator(mode="after")
-    def _counts_only(self) -> EvaluateSplitMoleculesParameters:
+    def contradictions(self) -> Iterator[str]:
+        """Yield what only logarithms have."""
+        yield from super().contradictions()
         if self.log_base is not None:
-            raise ValueError("--log-base does not apply: only counts can be split")
-        return self
+            yield "--log-base does not apply: only counts can be split"
 
 
 class EvaluateScoreParameters(ModalityParameters, WritingParameters):
@@ -126,11 +125,11 @@ class EvaluateClusterParameters(PreparationParameters, ClusteringParameters):
         min_length=1,
     )
 
-    @model_validator(mode="after")
-    def _one_matrix(self) -> EvaluateClusterParameters:
+    def contradictions(self) -> Iterator[str]:
+        """Yield that two matrices are named."""
+        yield from super().contradictions()
         if self.layer is not None and self.obsm is not None:
-            raise ValueError("--layer and --obsm each name a matrix to cluster: give only one of them")
-        return self
+            yield "--layer and --obsm each name a matrix to cluster: give only one of them"
 
 
 class EvaluateRelationsParameters(PreparationParameters, WritingParameters, ThreadedParameters):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
-
-from pydantic import model_validator
 
 from sccr_node.contract.fields import METHOD, OUTPUT, REPORTING, RUNNING, fields_of_result, parameter
 from sccr_node.contract.imputing import MethodParameters
 from sccr_node.contract.keys import ResultKeys, possible_keys
 from sccr_node.contract.methods import METHODS, Output, Value
 from sccr_node.contract.shared import GENE_CHOICES, AppendingParameters, PreparationParameters, ResumableParameters
-from sccr_node.contract.tune import check_tunable
+from sccr_node.contract.tune import untunable
 
 
 def _having(output: Output) -> list[str]:
@@ -94,22 +92,22 @@ class ImputeParameters(MethodParameters, AppendingParameters, ResumableParameter
         affects_result=False,
     )
 
-    @model_validator(mode="after")
-    def _no_contradictions(self) -> ImputeParameters:
+    def contradictions(self) -> Iterator[str]:
+        """Yield what does not fit to what is written, or to tuning."""
+        yield from super().contradictions()
         if self.tune:
-            check_tunable(self)
+            yield from untunable(self)
             if self.write == "recovered":
-                raise ValueError("--tune has no effect on --write recovered: it tunes the denoised expression")
+                yield "--tune has no effect on --write recovered: it tunes the denoised expression"
         if self.output_scale != "log1p" and self.write == "embedding":
-            raise ValueError("--output-scale has no effect on --write embedding: no expression is written")
+            yield "--output-scale has no effect on --write embedding: no expression is written"
         if self.output_scale == "counts" and self.input_scale == "log1p":
-            raise ValueError("--output-scale counts requires counts: it contradicts --input-scale log1p")
+            yield "--output-scale counts requires counts: it contradicts --input-scale log1p"
         if ("layers", self.layer) in possible_keys(self.key_added):
-            raise ValueError(f"--key-added {self.key_added} would replace the layer to impute: choose another name")
+            yield f"--key-added {self.key_added} would replace the layer to impute: choose another name"
         if "recovered" in self.outputs and self.method not in _having("recovered"):
             having = " or ".join(_having("recovered"))
-            raise ValueError(f"--write {self.write} requires --method {having}: {self.method} has only one output")
-        return self
+            yield f"--write {self.write} requires --method {having}: {self.method} has only one output"
 
     @property
     def _tunes(self) -> bool:

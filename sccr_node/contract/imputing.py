@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import model_validator
 
 from sccr_node.contract.fields import DATA, METHOD, NUMBERS, extra_of, flag, parameter
 from sccr_node.contract.methods import CLUSTERED_FROM, COMMON_SETTINGS, DEFAULT_METHOD, METHODS, NeighborSearch, Value
@@ -195,16 +194,16 @@ class MethodParameters(RunningParameters):
         published=published_for("standardize"),
     )
 
-    @model_validator(mode="after")
-    def _numbers_belong_to_the_method(self) -> MethodParameters:
+    def contradictions(self) -> Iterator[str]:
+        """Yield the numbers that the method does not have."""
+        yield from super().contradictions()
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
         for name, methods in methods_by_setting().items():
             if name in given and self.method not in methods:
                 having = " or ".join(methods)
-                raise ValueError(f"{flag(name)} requires --method {having}: {self.method} does not have it")
+                yield f"{flag(name)} requires --method {having}: {self.method} does not have it"
         if "low_rank" in given and self.low_rank_share is None and not self._tunes:
-            raise ValueError("--low-rank requires --low-rank-share")
-        return self
+            yield "--low-rank requires --low-rank-share"
 
     @property
     def _tunes(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import field_validator, model_validator
+from collections.abc import Iterator
+
+from pydantic import field_validator
 
 from sccr_node.contract.fields import DATA, OUTPUT, parameter
 from sccr_node.contract.shared import LAYER_NAME, ModalityParameters, WritingParameters, not_of_zarr
@@ -28,8 +30,8 @@ class PromoteParameters(ModalityParameters, WritingParameters):
     def _former_is_free(cls, former: str) -> str:
         return not_of_zarr(former)
 
-    @model_validator(mode="after")
-    def _layers_differ(self) -> PromoteParameters:
+    def contradictions(self) -> Iterator[str]:
+        """Yield that two layers are one."""
+        yield from super().contradictions()
         if self.layer == self.former:
-            raise ValueError("--former and --layer must be different layers")
-        return self
+            yield "--former and --layer must be different layers"

@@ -75,6 +75,13 @@ class ResultRecord(_Record):
     path: str
     format: str = Field(description="h5ad, h5mu or zarr.")
     bytes: int | None = Field(default=None, description="Size of the output; of a folder, of all files in it.")
+    sha256: str | None = Field(
+        default=None, description="SHA-256 of the output; of a folder, of its sorted relative paths and contents."
+    )
+    identity: str | None = Field(
+        default=None,
+        description="Size and tag of a remote output of sccr batch; null for a local one, or if not known.",
+    )
     keys: list[str] = Field(description="The keys added, as slot/key.")
     zeros_before: float = Field(description="Fraction of zeros in the imputed genes before imputation.")
     zeros_after: float | None = Field(description="The same in the written layer; null if no layer was written.")

@@ -269,18 +269,18 @@ def first_problem(
 
 
 def all_problems(failure: ValidationError, model: type[Parameters], origin: Mapping[str, str]) -> list[str]:
-    """Return all errors of a validation, one line for each parameter; the parameters of :func:`first_problem`."""
+    """Return all errors of a validation, one line for each parameter or contradiction, as :func:`first_problem`."""
     # A parameter of several types (median|NUMBER) has one error per type: the message needs all of them.
     by_name: dict[str, list[ErrorDetails]] = {}
     for problem in failure.errors(include_url=False):
         by_name.setdefault(str(problem["loc"][0]) if problem["loc"] else "", []).append(problem)
-    return [_problem(name, problems, model, origin) for name, problems in by_name.items()]
+    # Contradictions are found only if every value is right: then there is one error, which has all of them.
+    contradictions = [str(each) for problem in by_name.pop("", ()) for each in problem["ctx"]["error"].args]
+    return [*contradictions, *(_problem(name, problems, model, origin) for name, problems in by_name.items())]
 
 
 def _problem(name: str, problems: list[ErrorDetails], model: type[Parameters], origin: Mapping[str, str]) -> str:
     first = problems[0]
-    if not name:
-        return str(first["ctx"]["error"])
     if first["type"] == "missing":
         return f"{flag(name)} is required"
     complaints = [_plain(problem, model) for problem in problems]

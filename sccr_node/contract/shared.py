@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -118,6 +118,16 @@ class Parameters(BaseModel):
     def files_read(self) -> list[Path]:
         """Return the files named by the parameters that the command reads, and must not write to."""
         return [] if self._config is None else [self._config]
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield what contradicts each other among the values, each of which is right by itself."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        if found := list(self.contradictions()):
+            raise ValueError(*found)
+        return self
 
     @field_validator("*", mode="before")
     @classmethod
@@ -439,20 +449,20 @@ class PreparationParameters(ModalityParameters):
         """Return the config file and the gene file."""
         return [*super().files_read(), *([] if self.genes in GENE_CHOICES else [Path(self.genes)])]
 
-    @model_validator(mode="after")
-    def _preparation_fits(self) -> PreparationParameters:
+    def contradictions(self) -> Iterator[str]:
+        """Yield what does not fit to how the genes are chosen, or to the scale of the input."""
+        yield from super().contradictions()
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
         if "n_top_genes" in given and self.genes != "top-variance":
-            raise ValueError(f"--n-top-genes requires --genes top-variance, not --genes {self.genes}")
+            yield f"--n-top-genes requires --genes top-variance, not --genes {self.genes}"
         if self.genes_missing == "skip" and self.genes in GENE_CHOICES:
-            raise ValueError(f"--genes-missing requires a list of genes, not --genes {self.genes}")
+            yield f"--genes-missing requires a list of genes, not --genes {self.genes}"
         if self.input_scale == "counts" and "log_base" in given:
-            raise ValueError("--log-base applies only to logarithms: it contradicts --input-scale counts")
+            yield "--log-base applies only to logarithms: it contradicts --input-scale counts"
         if self.input_scale == "log1p":
             for name in ("normalize_by", "target_sum"):
                 if name in given:
-                    raise ValueError(f"{flag(name)} applies only to counts: it contradicts --input-scale log1p")
-        return self
+                    yield f"{flag(name)} applies only to counts: it contradicts --input-scale log1p"
 
 
 class SeedsParameters(WritingParameters):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from collections.abc import Iterator
 
 from sccr_node.contract.fields import LARGEST_SIMULATED_DEPTH, SIMULATION, SMALLEST_SIMULATED_DEPTH, flag, parameter
 from sccr_node.contract.shared import WritingParameters
@@ -51,9 +51,9 @@ class SimulateParameters(WritingParameters):
         le=2**32 - 1,
     )
 
-    @model_validator(mode="after")
-    def _enough_cells(self) -> SimulateParameters:
+    def contradictions(self) -> Iterator[str]:
+        """Yield of what there would be more than cells."""
+        yield from super().contradictions()
         for name in ("n_types", "n_batches"):
             if getattr(self, name) > self.n_cells:
-                raise ValueError(f"{flag(name)} {getattr(self, name)} exceeds the number of cells ({self.n_cells})")
-        return self
+                yield f"{flag(name)} {getattr(self, name)} exceeds the number of cells ({self.n_cells})"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
-
-from pydantic import model_validator
 
 from sccr_node.contract.fields import EVALUATION, METHOD, parameter
 from sccr_node.contract.imputing import MethodName, MethodParameters
@@ -68,20 +67,18 @@ class TuneParameters(
     def _tunes(self) -> bool:
         return True
 
-    @model_validator(mode="after")
-    def _only_what_can_be_tuned(self) -> TuneParameters:
-        check_tunable(self)
-        return self
+    def contradictions(self) -> Iterator[str]:
+        """Yield why this cannot be tuned."""
+        yield from super().contradictions()
+        yield from untunable(self)
 
 
-def check_tunable(asked: MethodParameters) -> None:
-    """Raise ValueError for a method that is not tuned."""
+def untunable(asked: MethodParameters) -> Iterator[str]:
+    """Yield why a method cannot be tuned with these numbers."""
     if asked.method not in TUNABLE:
-        raise ValueError(f"tuning requires --method {' or '.join(TUNABLE)}: {asked.method} cannot be tuned")
-    if int(asked.method_parameters()["n_denoising_iterations"]) > MOST_DENOISING_ITERATIONS:
-        raise ValueError(
-            f"tuning requires at most {MOST_DENOISING_ITERATIONS} iterations for denoising: it keeps every step"
-        )
+        yield f"tuning requires --method {' or '.join(TUNABLE)}: {asked.method} cannot be tuned"
+    elif int(asked.method_parameters()["n_denoising_iterations"]) > MOST_DENOISING_ITERATIONS:
+        yield f"tuning requires at most {MOST_DENOISING_ITERATIONS} iterations for denoising: it keeps every step"
 
 
 def given_numbers(asked: MethodParameters) -> dict[str, Any]:

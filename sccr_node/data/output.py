@@ -89,6 +89,11 @@ class StagedOutput:
         """Size of the copy with what was appended to it."""
         return size_on_disk(self._staged.path)
 
+    def written_sha256(self) -> str:
+        """Return the SHA-256 of the finished copy, which is read once more for it."""
+        with reading(self.target, "the bytes"):
+            return sha256_of(self._staged.path)
+
     @property
     def target(self) -> Path:
         """The output's final path."""

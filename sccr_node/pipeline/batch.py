@@ -16,7 +16,7 @@ from sccr_node.contract.record import RunRecord
 from sccr_node.data.guard import listing
 from sccr_node.errors import OutputProblem, SccrError, UsageProblem, meaning_of
 from sccr_node.evaluation.verdicts import answer_of
-from sccr_node.pipeline.finished import is_finished, is_left_over
+from sccr_node.pipeline.finished import is_finished, is_left_over, note_identity
 from sccr_node.pipeline.impute import check_file, impute_file
 from sccr_node.pipeline.manifest import ManifestProblem, ManifestRow, read_manifest
 from sccr_node.pipeline.remote import brought_near
@@ -125,6 +125,8 @@ def _impute(row: ManifestRow, console: Console, command: Sequence[str]) -> str:
         if not _finished_meanwhile(row):
             raise
         return _skipped(row, console)
+    if record is not None:
+        note_identity(row.output, record, row.params, console)
     return AGAINST if _is_advised_against(record) else DONE
 
 

@@ -19,9 +19,9 @@ from sccr_node.errors import NotEnoughResources, OutputProblem, SccrError
 from sccr_node.pipeline.manifest import place_of
 from sccr_node.pipeline.plan import listed_genes
 from sccr_node.pipeline.remote import fetched
-from sccr_node.results import open_result
+from sccr_node.runtime.console import Console
 from sccr_node.storage.copying import sha256_of, size_on_disk
-from sccr_node.storage.formats import format_of_output
+from sccr_node.storage.files import write_text_atomically
 from sccr_node.storage.places import place
 from sccr_node.storage.places.address import Address
 
@@ -29,7 +29,8 @@ from sccr_node.storage.places.address import Address
 def is_finished(source: Path | Address, output: Path | Address, asked: ImputeParameters) -> bool:
     """Return whether an imputation was finished earlier: with this version, of these data, with these parameters.
 
-    Nothing is downloaded but the record and a list of genes: remote data are known by their size and tag.
+    Nothing is downloaded but the record and a list of genes: remote data are known by their size and tag. Only an
+    output that has not the tag of its record is downloaded, to compare its bytes.
 
     Parameters
     ----------
@@ -111,15 +112,39 @@ def _difference(record: RunRecord, source: Path | Address, output: Path | Addres
     missing = next((name for name in beside if not _is_there(place_of(name))), None)
     if missing is not None:
         return f"{missing} is missing"
+    return _damage(record, output) or ("" if _is_input_of(record, source) else "other data in the input")
+
+
+def _damage(record: RunRecord, output: Path | Address) -> str:
+    """Return in what an output differs from what was written; empty if in nothing.
+
+    Nothing is downloaded if the record has the tag of what is there. It has none if the run was killed just before it
+    could be noted, and what was copied within a store has another one: then the bytes decide.
+    """
+    if isinstance(output, Address) and record.result.identity == place(output).identity():
+        return ""
     if record.result.bytes != size_of(output):
         return "another size"
-    if isinstance(output, Path):
-        from sccr_node.reports.reading import check_record  # slow to import, and most rows have no output yet
+    if record.result.sha256 is None:
+        return "the record has no checksum of the output"
+    with _near(output) as path, reading(path, "the bytes"):
+        return "" if record.result.sha256 == sha256_of(path) else "other content than was written"
 
-        modality = asked.modality if format_of_output(output).only_from_itself else None
-        with open_result(output, asked.key_added, modality=modality) as result:
-            check_record(output, record, result)
-    return "" if _is_input_of(record, source) else "other data in the input"
+
+def note_identity(output: Path | Address, record: RunRecord, asked: ImputeParameters, console: Console) -> None:
+    """Note the tag of a remote output, known only now, in its record: nothing is then downloaded to compare it."""
+    if not isinstance(output, Address):
+        return
+    record_place = _record_of(asked)
+    try:
+        record.result.identity = place(output).identity()
+        text = record.as_json()
+        if isinstance(record_place, Address):
+            place(record_place).write([memoryview(text.encode())])
+        else:
+            write_text_atomically(record_place, text, replace=True)
+    except SccrError as problem:
+        console.warn(f"{output} is complete, but its tag could not be noted in {record_place}: {problem}")
 
 
 def size_of(what: Path | Address) -> int:

@@ -147,6 +147,7 @@ def produce(
         with clock.stage("write"):
             write(imputation, plan.keys, plan.data, copy, console.progress)
             copy.finish()
+            written = None if beside.record is None else copy.written_sha256()
         console.close_bar()
         record, texts = None, {}
         if beside.paths:
@@ -154,9 +155,8 @@ def produce(
                 plan,
                 imputation,
                 source=source,
-                sha256=copy.sha256,
-                output=output,
-                n_bytes=copy.bytes,
+                copy=copy,
+                written=written,
                 command=command,
                 clock=clock,
             )

@@ -6,8 +6,9 @@ import codecs
 import csv
 import errno
 import io
+import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sccr_node.contract.settings import closest_field
 from sccr_node.errors import InputMissing, UsageProblem, reason_of
 from sccr_node.pipeline.side_files import SideFiles
 from sccr_node.runtime.texts import read_small
-from sccr_node.runtime.words import quantity
+from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.claims import Claim, Meeting, as_path, collisions, with_addresses, within
 from sccr_node.storage.formats import format_of_output
 from sccr_node.storage.places.address import Address, is_remote
@@ -31,6 +32,8 @@ RECORD_SUFFIX = ".record.json"
 
 SEPARATORS = {"\t": "tabs (name the file .tsv)", ";": "semicolons (use commas)", ",": "commas (name the file .csv)"}
 """What else may stand between cells, and what to do about it."""
+
+_FLAG = re.compile(r"--[a-z][a-z-]*")
 
 LARGEST_MANIFEST = 2**25
 """Bytes; a real one of 10,000 rows has a few million."""
@@ -184,13 +187,25 @@ def _params(
     merged = asked.of_row(values, {name: f"column {name}" for name in values})
     wrong = merged.problems()
     if wrong:
-        return None, [f"{', ' if problem.startswith('column ') else ': '}{problem}" for problem in wrong]
+        return None, [_by_column(problem, values) for problem in wrong]
     params = merged.validated()
     for name, use in path_fields(ImputeParameters).items():
         value = getattr(params, name)
         if isinstance(value, str) and is_remote(value):
             wrong += _problems_of_place(value, written=use == "written", where=params.source_of(name))
     return (None if wrong else params), wrong
+
+
+def _by_column(problem: str, given: Collection[str]) -> str:
+    """Return what is wrong with a row, in which flags that are cells of it are called columns."""
+    if problem.startswith("column "):
+        return f", {problem}"
+    flags = dict.fromkeys(_FLAG.findall(problem))
+    columns = {each: name for each in flags if (name := each.removeprefix("--").replace("-", "_")) in given}
+    if not columns:
+        return f": {problem}"
+    said = _FLAG.sub(lambda found: columns.get(found[0], found[0]), problem)
+    return f", {plural(len(columns), 'column', 'columns')} {' and '.join(columns.values())}: {said}"
 
 
 def _surplus(cells: Sequence[str], header: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from sccr_node.contract.record import (
 )
 from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import one_line
+from sccr_node.data.output import StagedOutput
 from sccr_node.numerics import level
 from sccr_node.pipeline.plan import Plan
 from sccr_node.results import Imputation, Result
@@ -139,9 +140,8 @@ def make_record(
     imputation: Imputation,
     *,
     source: Dataset,
-    sha256: str,
-    output: Path,
-    n_bytes: int,
+    copy: StagedOutput,
+    written: str | None,
     command: Sequence[str],
     clock: Clock,
 ) -> RunRecord:
@@ -151,10 +151,10 @@ def make_record(
     ----------
     plan, imputation
         The plan and its result.
-    source, sha256
-        The input, and the digest of what was read from it.
-    output, n_bytes
-        The output's path and size.
+    source
+        The input.
+    copy, written
+        The finished output, and its SHA-256 if it was computed.
     command
         The command line; empty if called from Python.
     clock
@@ -173,7 +173,7 @@ def make_record(
         input=InputRecord(
             path=as_shown(source.path),
             format=source.format,
-            sha256=sha256,
+            sha256=copy.sha256,
             bytes=size_on_disk(source.path),
             identity=identity_of(source.path),
             layer=source.layer,
@@ -195,9 +195,10 @@ def make_record(
         batches=list(imputation.batches),
         searches=list(imputation.searches),
         result=ResultRecord(
-            path=as_shown(output),
-            format=format_of_output(output).name,
-            bytes=n_bytes,
+            path=as_shown(copy.target),
+            format=format_of_output(copy.target).name,
+            bytes=copy.bytes,
+            sha256=written,
             keys=["/".join(key) for key in plan.keys.all()],
             zeros_before=1 - imputation.expression.nnz / entries,
             zeros_after=_zeros_after(plan, imputation, entries),

@@ -42,14 +42,24 @@ def test_a_cell_settles_what_the_defaults_leave_contradictory():
 
 
 def test_no_check_of_contradictions_is_left_to_the_defaults():
-    """A check that only ImputeParameters has would refuse defaults that a cell settles."""
+    """A validator of its own would refuse defaults that a cell settles."""
     checks = {
         name
-        for model in ImputeParameters.__mro__
+        for model in BatchParameters.__mro__
         if issubclass(model, BaseModel)
         for name in getattr(model, "__pydantic_decorators__", BaseModel.__pydantic_decorators__).model_validators
     }
-    assert checks and checks <= set(vars(BatchParameters))
+    assert checks == {"_no_contradictions"}
+
+
+def test_all_contradictions_are_told():
+    asked = merge(BatchParameters, {"manifest": "m.csv"}, environ={}).validated()
+    cells = {"genes": "all", "n_top_genes": "5", "low_rank": "3", "input_scale": "log1p", "target_sum": "100"}
+    assert row_of(asked, **cells).problems() == [
+        "--n-top-genes requires --genes top-variance, not --genes all",
+        "--target-sum applies only to counts: it contradicts --input-scale log1p",
+        "--low-rank requires --low-rank-share",
+    ]
 
 
 def test_all_that_is_wrong_is_told_one_line_per_parameter():

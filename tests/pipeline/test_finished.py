@@ -5,13 +5,17 @@ import os
 import shutil
 
 import anndata
+import h5py
 import pytest
 
+from sccr_node.__main__ import main
 from sccr_node.contract.impute import ImputeParameters
 from sccr_node.errors import OutputProblem
 from sccr_node.pipeline.finished import is_finished, is_left_over
 from sccr_node.pipeline.impute import impute_file
 from sccr_node.runtime.console import Console
+from sccr_node.storage.places.bucket import Refused
+from tests.storage.test_places import Memory
 from tests.support.simulated import simulated
 
 
@@ -98,12 +102,24 @@ def grown(folder):
         file.write(b"more")
 
 
+def overwritten(folder):
+    """Change one imputed value: neither the size nor ``uns`` shows it."""
+    with h5py.File(folder / "out.h5ad") as file:
+        stored = file["layers/sccr"].id.get_chunk_info(0)
+    with (folder / "out.h5ad").open("r+b") as file:
+        file.seek(stored.byte_offset + stored.size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
 DAMAGE = {
     "other data in the input": other_input,
     "written by version 0.0.1": other_version,
     "another size": grown,
     "is not a run record of sccr impute": lambda folder: (folder / "out.h5ad.record.json").write_text("{"),
-    "another size|belongs to a different run": output_of_another,
+    "another size|other content than was written": output_of_another,
+    "other content": overwritten,
 }
 
 
@@ -167,3 +183,89 @@ def test_a_record_without_its_output_is_left_over_from_a_killed_run(folder):
     assert is_left_over(output, params)
     shutil.copy(folder / "out.h5ad.record.json", folder / "new.h5ad.record.json")
     assert not is_left_over(output, params)
+
+
+def test_a_store_of_which_one_file_was_overwritten(folder):
+    source, output, params = run_of(folder, "out.zarr")
+    largest = max(
+        (path for path in (output / "layers").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    largest.write_bytes(bytes(largest.stat().st_size))
+    with pytest.raises(OutputProblem, match="other content than was written"):
+        is_finished(source, output, params)
+
+
+def test_the_record_of_a_version_that_noted_no_checksum(folder):
+    path = folder / "out.h5ad.record.json"
+    record = json.loads(path.read_text())
+    del record["result"]["sha256"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(OutputProblem, match=r"\(the record has no checksum of the output\)"):
+        is_finished(*run_of(folder))
+
+
+@pytest.fixture
+def bucket(folder, monkeypatch):
+    """A bucket in memory, which counts what is read of it."""
+    made = Memory({})
+    made.seen = []
+    read = made.read
+    monkeypatch.setattr(made, "read", lambda key, *what: made.seen.append(key) or read(key, *what))
+    monkeypatch.setattr("sccr_node.storage.places.transfer.bucket_of", lambda address: made)
+    return made
+
+
+@pytest.mark.parametrize("record", ["s3://b/new.h5ad.record.json", "here.json"])
+@pytest.mark.parametrize("name", ["new.h5ad", "new.zarr"])
+def test_a_remote_output_is_known_by_its_tag_and_else_by_its_bytes(folder, bucket, monkeypatch, capsys, name, record):
+    monkeypatch.chdir(folder)
+    (folder / "m.csv").write_text(f"input,output,n_top_genes,provenance\nin.h5ad,s3://b/{name},20,{record}\n")
+
+    def run(code, said):
+        bucket.seen.clear()
+        assert main(["batch", "--manifest", "m.csv"]) == code
+        assert said in capsys.readouterr().err
+
+    def change_record(change):
+        if record.startswith("s3"):
+            key = record.removeprefix("s3://b/")
+            bucket.objects[key] = change(bucket.objects[key])
+        else:
+            (folder / record).write_bytes(change((folder / record).read_bytes()))
+
+    def without_tag(text):
+        told = json.loads(text)
+        assert told["result"]["identity"].startswith(f"{told['result']['bytes']} bytes, ")
+        told["result"]["identity"] = None
+        return json.dumps(told).encode()
+
+    run(0, "1 imputed")
+    data = [key for key in bucket.objects if key.startswith(name) and not key.endswith("record.json")]
+    run(0, "skipped")
+    assert not set(bucket.seen) & set(data)
+    change_record(without_tag)  # as if the run had been killed just before it noted the tag
+    run(0, "skipped")
+    assert set(data) <= set(bucket.seen)
+    largest = max(data, key=lambda key: len(bucket.objects[key]))
+    bucket.objects[largest] = bytes(len(bucket.objects[largest]))
+    run(73, "does not match its record")
+
+
+def test_a_tag_that_cannot_be_noted_is_a_warning(folder, bucket, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    (folder / "m.csv").write_text("input,output,n_top_genes\nin.h5ad,s3://b/new.h5ad,20\n")
+    begin, begun = bucket.begin, []
+
+    def once(key, *, replace):
+        begun.append(key)
+        if begun.count(key) > 1:
+            raise Refused("objects of this bucket are never replaced")
+        return begin(key, replace=replace)
+
+    monkeypatch.setattr(bucket, "begin", once)
+    assert main(["batch", "--manifest", "m.csv"]) == 0
+    said = capsys.readouterr().err
+    assert "s3://b/new.h5ad is complete, but its tag could not be noted in s3://b/new.h5ad.record.json" in said
+    assert "never replaced" in said
+    assert main(["batch", "--manifest", "m.csv"]) == 0
+    assert "skipped" in capsys.readouterr().err

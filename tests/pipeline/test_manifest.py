@@ -107,6 +107,24 @@ def test_every_mistake_of_the_table_at_once(csv):
     ]
 
 
+def test_every_contradiction_of_a_row_names_the_columns(csv):
+    text = (
+        "input,output,genes,n_top_genes,low_rank,k_gene\n"
+        "a.h5ad,x.h5ad,all,5,3,\n"
+        "b.h5ad,y.h5ad,,,,7\n"
+        "c.h5ad,z.h5ad,all,5,none,\n"
+    )
+    assert mistakes_of(csv, text, method="scfp", target_sum=100, input_scale="log1p") == [
+        "row 0 (x), columns n_top_genes and genes: n_top_genes requires genes top-variance, not genes all",
+        "row 0 (x): --target-sum applies only to counts: it contradicts --input-scale log1p",
+        "row 0 (x), column low_rank: low_rank requires --low-rank-share",
+        "row 1 (y): --target-sum applies only to counts: it contradicts --input-scale log1p",
+        "row 1 (y), column k_gene: k_gene requires --method sccr or scbfp: scfp does not have it",
+        # A value that is wrong comes first: what it is meant to be is not known.
+        "row 2 (z), column low_rank: should be a valid integer, unable to parse string as an integer (given: 'none')",
+    ]
+
+
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [

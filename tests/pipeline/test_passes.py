@@ -1,5 +1,7 @@
 """How often the input is read: once to look at it, once to copy it; side files add nothing."""
 
+from pathlib import Path
+
 import pytest
 
 from sccr_node.__main__ import main
@@ -60,6 +62,11 @@ def test_the_digest_is_taken_only_if_it_is_asked_for_and_while_copying(counts, t
     monkeypatch.setattr(copying.hashlib, "sha256", Counted)
     assert main(["impute", str(counts), str(tmp_path / "plain.h5ad"), "--quiet"]) == 0
     assert hashed == []
+    report = ["--report", str(tmp_path / "r.html")]
+    assert main(["impute", str(counts), str(tmp_path / "reported.h5ad"), "--quiet", *report]) == 0
+    assert hashed == ["copy"]
+    # A record has the output's digest as well, which is read once more for it.
+    hashed.clear()
     record = ["--provenance", str(tmp_path / "p.json")]
     assert main(["impute", str(counts), str(tmp_path / "recorded.h5ad"), "--quiet", *record]) == 0
-    assert hashed == ["copy"]
+    assert hashed[0] == "copy" and [Path(path).name.startswith(".recorded.h5ad") for path in hashed[1:]] == [True]

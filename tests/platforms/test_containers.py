@@ -16,6 +16,7 @@ from container_tools import HARDENED, Apptainer, Podman, host_sccr
 
 from tests.support import REPOSITORY
 from tests.support.locks import locked_versions
+from tools.faces import batch
 
 pytestmark = pytest.mark.platform
 
@@ -303,3 +304,10 @@ def test_apptainer_runs_the_shipped_definition_on_data_as_the_host_does(
 def test_both_images_are_built_from_the_same_packages(podman: Podman, apptainer: Apptainer, open_folder: Path) -> None:
     listing = ("sh", "-c", "ls /opt/sccr/lib/python*/site-packages; ls /opt/sccr/share/sccr-node/numba")
     assert apptainer.exec(*listing, bind=open_folder).stdout == podman.output(*listing)
+
+
+def test_what_jobs_for_an_object_store_are_given_has_scratch_for_everybody(podman: Podman) -> None:
+    options = (*batch.container_options(batch.Files("gs://BUCKET/FOLDER", "/tmp")).split(), "--network=none")
+    made = "sccr simulate /tmp/in.h5ad --n-cells 50 --n-genes 60 --quiet"
+    imputed = "sccr impute /tmp/in.h5ad /tmp/out.h5ad --work-dir /tmp --quiet"
+    podman.output("bash", "-c", f"{made} && {imputed} && ! touch /here && id -u | grep -x 1000", options=options)

@@ -58,7 +58,7 @@ NAMES = {
     "containerSettings": models.BatchTaskContainerSettings, "userIdentity": models.UserIdentity,
     "autoUser": models.AutoUserSpecification, "constraints": models.BatchTaskConstraints,
     "exitConditions": models.ExitConditions, "exitCodes": models.ExitCodeMapping, "exitOptions": models.ExitOptions,
-    "default": models.ExitOptions,
+    "default": models.ExitOptions, "environmentSettings": models.EnvironmentSetting,
 }
 
 def names(kind):
@@ -125,8 +125,15 @@ def changed(name: str, old: str, new: str) -> str:
     return read(name).replace(old, new)
 
 
-def test_aws(checked) -> None:
-    done = checked(AWS, read("aws.json"))
+def both(name: str) -> pytest.MarkDecorator:
+    """Run a test for the definition for a shared disk, and for that for an object store."""
+    stem, suffix = name.split(".")
+    return pytest.mark.parametrize("name", [name, f"{stem}-store.{suffix}"])
+
+
+@both("aws.json")
+def test_aws(checked, name: str) -> None:
+    done = checked(AWS, read(name))
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
     for old, new in (
         ('"jobDefinitionName"', '"jobName"'),
@@ -135,19 +142,21 @@ def test_aws(checked) -> None:
         ('"type": "container"', '"type": "pod"'),
         ('"type": "VCPU"', '"type": "CPU"'),
     ):
-        assert checked(AWS, changed("aws.json", old, new)).stdout.strip(), new
+        assert checked(AWS, changed(name, old, new)).stdout.strip(), new
 
 
-def test_google(checked) -> None:
-    done = checked(GOOGLE, read("google.json"))
+@both("google.json")
+def test_google(checked, name: str) -> None:
+    done = checked(GOOGLE, read(name))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:2] == ["RETRY_TASK", "75"]
     for old, new in (("RETRY_TASK", "RETRY"), ("maxRetryCount", "maxRetries"), ('"SPOT"', '"CHEAP"')):
-        assert checked(GOOGLE, changed("google.json", old, new)).returncode != 0, new
+        assert checked(GOOGLE, changed(name, old, new)).returncode != 0, new
 
 
-def test_azure(checked) -> None:
-    done = checked(AZURE, read("azure.json"))
+@both("azure.json")
+def test_azure(checked, name: str) -> None:
+    done = checked(AZURE, read(name))
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
     for old, new in (
         ("commandLine", "command"),
@@ -156,13 +165,14 @@ def test_azure(checked) -> None:
         ("containerImageDefault", "image"),
         ('"block"', '"wait"'),
     ):
-        assert checked(AZURE, changed("azure.json", old, new)).stdout.strip(), new
+        assert checked(AZURE, changed(name, old, new)).stdout.strip(), new
 
 
 KUBERNETES = "import sys; from kubernetes_validate.__main__ import main; sys.exit(main())"
 
 
-def test_kubernetes(checked, tmp_path: Path) -> None:
+@both("kubernetes.yaml")
+def test_kubernetes(checked, name: str, tmp_path: Path) -> None:
     def valid(text: str) -> bool:
         file = tmp_path / "job.yaml"
         file.write_text(text)
@@ -171,16 +181,17 @@ def test_kubernetes(checked, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode == 0
 
-    assert valid(read("kubernetes.yaml"))
-    assert not valid(changed("kubernetes.yaml", "backoffLimitPerIndex: 3", "backoffLimitPerIndices: 3"))
-    assert not valid(changed("kubernetes.yaml", "completions: 4", "completions: four"))
+    assert valid(read(name))
+    assert not valid(changed(name, "backoffLimitPerIndex: 3", "backoffLimitPerIndices: 3"))
+    assert not valid(changed(name, "completions: 4", "completions: four"))
 
 
-def test_the_script(checked) -> None:
+@both("slurm.sh")
+def test_the_script(checked, name: str) -> None:
     clients = set_up("cloud")["CLOUD_CLIENTS"]
-    subprocess.run([Path(clients) / "bin" / "shellcheck", "--severity=style", BATCH / "slurm.sh"], check=True)
+    subprocess.run([Path(clients) / "bin" / "shellcheck", "--severity=style", BATCH / name], check=True)
 
 
 def test_the_definitions_are_as_written() -> None:
-    for name in ("aws.json", "google.json", "azure.json"):
-        assert json.dumps(json.loads(read(name)), indent=2) + "\n" == read(name)
+    for path in BATCH.glob("*.json"):
+        assert json.dumps(json.loads(read(path.name)), indent=2) + "\n" == read(path.name)

@@ -648,6 +648,11 @@ def test_a_manifest_of_remote_rows(s3, counts, here, tmp_path, capfd, monkeypatc
     records = [key for key in read if key.endswith(".record.json")]
     assert set(read) - set(records) == {"batch/samples.csv"} and len(records) == 3
     assert s3.tags("batch/") == there
+    # What is as large but is not what was written is not finished.
+    s3.put("batch/out/a.h5ad", bytes(len(s3.get("batch/out/a.h5ad"))))
+    code, said = sccr(capfd, *command)
+    assert code == 73 and "a.h5ad already exists, and does not match its record" in said, said
+    assert "0 imputed, 2 skipped, 1 failed" in said
 
 
 def test_a_check_reads_the_headers_of_remote_rows(store, tmp_path, capfd, monkeypatch):
