@@ -18,7 +18,7 @@ from sccr_node.data.guard import listing, reading
 from sccr_node.errors import NotEnoughResources, OutputProblem, SccrError
 from sccr_node.pipeline.manifest import place_of
 from sccr_node.pipeline.plan import listed_genes
-from sccr_node.pipeline.remote import fetched
+from sccr_node.pipeline.remote import fetched, stand_ins
 from sccr_node.runtime.console import Console
 from sccr_node.storage.copying import sha256_of, size_on_disk
 from sccr_node.storage.files import write_text_atomically
@@ -139,10 +139,14 @@ def note_identity(output: Path | Address, record: RunRecord, asked: ImputeParame
     try:
         record.result.identity = place(output).identity()
         text = record.as_json()
-        if isinstance(record_place, Address):
-            place(record_place).write([memoryview(text.encode())])
-        else:
+        if isinstance(record_place, Path):
             write_text_atomically(record_place, text, replace=True)
+            return
+        # Published, not written: that begins an upload for trial, and no later run would end it if we were killed.
+        with stand_ins() as near:
+            path = near.of(record_place)
+            write_text_atomically(path, text, replace=True)
+            place(record_place).publish(path, force=True)
     except SccrError as problem:
         console.warn(f"{output} is complete, but its tag could not be noted in {record_place}: {problem}")
 

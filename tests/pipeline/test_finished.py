@@ -206,9 +206,10 @@ def test_the_record_of_a_version_that_noted_no_checksum(folder):
 
 @pytest.fixture
 def bucket(folder, monkeypatch):
-    """A bucket in memory, which counts what is read of it."""
+    """A bucket in memory, which notes what is read of it, and where uploads are begun for trial."""
     made = Memory({})
-    made.seen = []
+    made.seen, made.tried = [], []
+    monkeypatch.setattr(made, "prepare", made.tried.append)
     read = made.read
     monkeypatch.setattr(made, "read", lambda key, *what: made.seen.append(key) or read(key, *what))
     monkeypatch.setattr("sccr_node.storage.places.transfer.bucket_of", lambda address: made)
@@ -240,6 +241,8 @@ def test_a_remote_output_is_known_by_its_tag_and_else_by_its_bytes(folder, bucke
         return json.dumps(told).encode()
 
     run(0, "1 imputed")
+    # An upload for trial that a kill left open would stay, because a finished row is not written to again.
+    assert len(bucket.tried) == len(set(bucket.tried))
     data = [key for key in bucket.objects if key.startswith(name) and not key.endswith("record.json")]
     run(0, "skipped")
     assert not set(bucket.seen) & set(data)
