@@ -34,7 +34,7 @@ class Files(BaseHTTPRequestHandler):
     asked: list[tuple[int, int]] = []
 
     def do_GET(self):
-        data = self.files.get(self.path.partition("?")[0])
+        data = self.files.get(self.path, self.files.get(self.path.partition("?")[0]))
         failure = self.failures.pop() if self.failures else ""
         if failure.isdigit() or data is None:
             self.send_error(int(failure or 404))
@@ -153,6 +153,87 @@ def test_a_run_on_a_signed_url(web, counts_file, tmp_path, sccr):
     for text in (out, err, record):
         assert "secret" not in text and "sccr-remote" not in text
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_files_that_differ_in_the_query_are_not_one(web, counts_file, tmp_path, sccr):
+    masked, imputed = tmp_path / "masked.h5ad", tmp_path / "imputed.h5ad"
+    assert sccr("evaluate", "mask", counts_file, masked, "--quiet")[0] == 0
+    assert sccr("impute", counts_file, imputed, "--quiet", "--threads", 1)[0] == 0
+    Files.files["/download?file=train.h5ad&sig=secret"] = masked.read_bytes()
+    Files.files["/download?file=cand.h5ad&sig=secret"] = imputed.read_bytes()
+    urls = [f"{web}/download?file={name}.h5ad&sig=secret" for name in ("train", "cand")]
+    # Neither file could be both: one has no such layer, the other no masked entries.
+    _, local, _ = sccr("evaluate", "score", masked, imputed, "--layer", "sccr")
+    code, out, err = sccr("evaluate", "score", *urls, "--layer", "sccr")
+    assert (code, out.replace(f"{web}/download", str(imputed))) == (0, local), err
+    assert "secret" not in out + err
+    # Nor are they one where only headers are read, nor with the manifest.
+    rows = [f"{urls[0]},{tmp_path}/a.h5ad,", f"{web}/download?file=counts.h5ad,{tmp_path}/b.h5ad,other"]
+    Files.files["/download?file=counts.h5ad"] = counts_file.read_bytes()
+    Files.files["/download?file=rows.csv"] = "\n".join(["input,output,key_added", *rows]).encode()
+    code, _, err = sccr("batch", "--manifest", f"{web}/download?file=rows.csv", "--check", "--threads", 1)
+    assert code == 0 and "2 can be imputed" in err, err
+    assert "secret" not in err
+
+
+def test_a_finished_row_is_another_if_its_query_is(web, counts_file, tmp_path, sccr):
+    Files.files["/download"] = counts_file.read_bytes()
+    manifest, record = tmp_path / "rows.csv", tmp_path / "out.h5ad.record.json"
+
+    def batch(query):
+        manifest.write_text(f"input,output\n{web}/download?{query},{tmp_path}/out.h5ad\n")
+        return sccr("batch", "--manifest", manifest, "--threads", 1)
+
+    assert batch("file=a.h5ad&X-Amz-Signature=first&X-Amz-Date=1")[0] == 0
+    assert not any(word in record.read_text() for word in ("first", "X-Amz", "file=a"))
+    # Signed anew it is the same file.
+    code, _, err = batch("X-Amz-Date=2&X-Amz-Signature=other&file=a.h5ad")
+    assert code == 0 and "1 skipped" in err
+    code, _, err = batch("file=b.h5ad&X-Amz-Signature=first&X-Amz-Date=1")
+    assert code == 73 and "other data in the input" in err
+
+
+SIGNED = {
+    "S3": "X-Amz-Algorithm=AWS4&X-Amz-Credential=k%2F1&X-Amz-Date=1&X-Amz-Expires=9&X-Amz-Signature=f",
+    "S3, version 2": "AWSAccessKeyId=k&Expires=1&Signature=s%3D",
+    "CloudFront": "Expires=1&Signature=s&Key-Pair-Id=k",
+    "CloudFront, with a policy": "Policy=p&Signature=s&Key-Pair-Id=k",
+    "Google": "X-Goog-Algorithm=a&X-Goog-Credential=c&X-Goog-Date=d&X-Goog-Expires=e&X-Goog-Signature=s",
+    "Google, version 2": "GoogleAccessId=g&Expires=1&Signature=s",
+    "Azure": "sv=2024-11-04&ss=b&srt=o&st=1&se=2&sr=b&sp=r&sip=i&spr=https&sig=s%2B",
+    "Azure, by a user": "skoid=1&sktid=2&skt=3&ske=4&sks=b&skv=5&sv=6&sr=b&sp=r&se=7&sig=s",
+    "S3, for a role": "X-Amz-Security-Token=t&X-Amz-Signature=s",
+    "Swift": "temp_url_sig=s&temp_url_expires=1",
+    "a token": "access_token=t",
+    "a key": "api_key=t",
+}
+
+
+@pytest.mark.parametrize("signature", SIGNED.values(), ids=SIGNED)
+def test_a_signature_does_not_tell_files_apart(signature):
+    def told(query):
+        return Address.of(f"https://host/a?{query}").digest_of_query(lasting=True)
+
+    assert told(signature) == ""
+    assert told(f"versionId=1&{signature}") == told(f"{signature}&versionId=1") == told("versionId=1")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("file=a", "file=b"),
+        ("a", "b"),
+        ("file=%ff", "file=%fe"),
+        ("a=1&b=2", "a=2&b=1"),
+        ("x=1&x=2", "x=2&x=1"),
+        ("sp=mouse", "sp=human"),
+        ("sr=1", ""),
+        ("file=a%26b=1", "file=a&b=1"),
+    ],
+)
+def test_the_rest_of_a_query_does(first, second):
+    digests = [Address.of(f"https://host/a?{query}").digest_of_query(lasting=True) for query in (first, second)]
+    assert digests[0] != digests[1]
 
 
 def test_a_batch_makes_one_client_for_each_place(web, counts_file, tmp_path, sccr, monkeypatch):

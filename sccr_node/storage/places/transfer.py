@@ -131,7 +131,9 @@ class Place:
         self._inside = f"{address.key}/"
 
     def identity(self) -> str:
-        """Return what changes whenever the content does: size and tag; nothing is downloaded.
+        """Return what changes whenever the content does: size and tag, and the query if it is no signature.
+
+        Nothing is downloaded.
 
         Raises
         ------
@@ -145,7 +147,8 @@ class Place:
         else:
             lines = "".join(f"{name} {facts.size} {facts.tag}\n" for name, facts in sorted(found.items()))
             tag = hashlib.sha256(lines.encode()).hexdigest()
-        return f"{_size_of(found)} bytes, {tag}"
+        query = self.address.digest_of_query(lasting=True)
+        return f"{_size_of(found)} bytes, {tag}{f', query {query}' if query else ''}"
 
     def exists(self) -> bool:
         """Return whether there is a file or folder that may be looked at.
