@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import threading
+import traceback
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -613,20 +614,27 @@ def test_places_that_are_not_known_are_named(output, counts_file, refused, tmp_p
     refused(73, ["only s3://, gs:// and az://"], "impute", counts_file, output)
 
 
+def every_client_asks(monkeypatch, url):
+    """Have the clients of all stores ask one server, Azure's with a token in every address."""
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "STORAGE_EMULATOR_HOST": url,
+        "AZURE_STORAGE_ACCOUNT": "account",
+        "AZURE_STORAGE_ENDPOINT": f"{url}/account",
+        "AZURE_STORAGE_SAS_TOKEN": "sv=2024-11-04&sig=secret",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+
+
 @pytest.fixture
 def hangs_up(monkeypatch):
     """A server that takes connections and closes them at once, for every client; yields how many it took."""
     server = socket.create_server(("127.0.0.1", 0))
     host = f"127.0.0.1:{server.getsockname()[1]}"
-    for name, value in {
-        "AWS_ENDPOINT_URL_S3": f"http://{host}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "STORAGE_EMULATOR_HOST": f"http://{host}",
-        "AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=a2V5;"
-        f"BlobEndpoint=http://{host}/account;",
-    }.items():
-        monkeypatch.setenv(name, value)
+    every_client_asks(monkeypatch, f"http://{host}")
     taken = []
 
     def take():
@@ -678,3 +686,108 @@ def test_no_client_reads_again_by_itself(scheme, hangs_up):
     with pytest.raises(Passing), bucket.read("a", Facts(10, "1", None), 0) as blocks:
         list(blocks)
     assert len(taken) <= AT_ONCE[scheme]
+
+
+class Going(BaseHTTPRequestHandler):
+    """A store that accepts the beginning of an upload, whose number is a secret, and no more."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        number = b"<InitiateMultipartUploadResult><UploadId>secret</UploadId></InitiateMultipartUploadResult>"
+        self.send_response(200)
+        self.send_header("Location", f"http://{self.headers['Host']}/upload?upload_id=secret")
+        self.send_header("Content-Length", str(len(number)))
+        self.end_headers()
+        self.wfile.write(number)
+
+    def log_message(self, *_):
+        pass
+
+
+def never_answers():
+    """Return a server that takes connections and never says a word, and its URL."""
+    server = socket.create_server(("127.0.0.1", 0))
+    return f"http://127.0.0.1:{server.getsockname()[1]}", server.close
+
+
+def closed():
+    """Return the URL of a server that is gone."""
+    url, close = never_answers()
+    close()
+    return url, close
+
+
+def untrusted():
+    """Return a URL that is asked for by TLS, of a server that does not speak it."""
+    url, close = going_away()
+    return url.replace("http:", "https:"), close
+
+
+def going_away():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Going)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def close():
+        server.shutdown()
+        server.server_close()
+
+    return f"http://127.0.0.1:{server.server_port}", close
+
+
+REASONS = {
+    closed: "connection refused",
+    never_answers: "it did not answer in time",
+    untrusted: r"\[ssl.*|the connection ended early",  # of Google, whose library asks an emulator as it likes
+}
+
+
+@pytest.mark.parametrize("request_of", ["facts", "listing", "only part", "first part"])
+@pytest.mark.parametrize("server", REASONS, ids=[server.__name__ for server in REASONS])
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_no_error_shows_what_signs_a_request(scheme, server, request_of, monkeypatch):
+    """The text of the libraries' errors does: the address, and all that is in it."""
+    for module in ("s3", "gcs", "azure"):
+        monkeypatch.setattr(f"sccr_node.storage.places.{module}.ANSWER_SECONDS_OF_A_STORE", 0.2)
+    monkeypatch.setattr("sccr_node.storage.places.gcs._TIMES", {"timeout": (0.2, 0.2), "retry": None})
+    url, close = server()
+    every_client_asks(monkeypatch, url)
+    bucket = bucket_of(Address.of(f"{scheme}://bucket/a"))
+    try:
+        with pytest.raises(Passing) as caught:
+            REQUESTS[request_of](bucket)
+        assert re.fullmatch(REASONS[server], str(caught.value))
+        assert "secret" not in "".join(traceback.format_exception(caught.value))
+    finally:
+        close()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_no_error_shows_the_number_of_an_upload(scheme, monkeypatch):
+    """Whoever knows it can go on with an upload to Google, without credentials."""
+    url, close = going_away()
+    every_client_asks(monkeypatch, url)
+    sending = bucket_of(Address.of(f"{scheme}://bucket/a")).begin("a", replace=True)
+    with pytest.raises(Passing, match="501"):
+        sending.send(0, b"0" * 2**18, last=False)
+    close()
+    with pytest.raises(Passing) as caught:
+        sending.send(0, b"0" * 2**18, last=False)
+    assert str(caught.value) == "connection refused"
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "to", ["ftp://host/a?sig=secret", "file:///a?sig=secret", "https://[::1/?sig=secret", "https://h:x/?sig=secret"]
+)
+def test_no_error_shows_where_a_server_redirects_to(web, to, tmp_path, sccr, monkeypatch):
+    monkeypatch.setattr(Odd, "status", 302)
+    monkeypatch.setattr(Odd, "answer", {"Location": to})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/a.h5ad"
+        code, out, err = sccr("impute", url, tmp_path / "out.h5ad", "--debug")
+        assert code == 66 and "it redirects to" in err and "secret" not in out + err
+    finally:
+        server.shutdown()
+        server.server_close()

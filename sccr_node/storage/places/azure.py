@@ -19,6 +19,7 @@ from sccr_node.storage.places.bucket import (
     Refused,
     Sending,
     Taken,
+    cause_of,
     client_library,
     trouble_of,
 )
@@ -171,7 +172,7 @@ def _explained() -> Iterator[None]:
             raise Lost(_reason(failure)) from failure
         raise trouble_of(failure.status_code or 500, _reason(failure)) from failure
     except (exceptions.AzureError, OSError) as failure:
-        raise Passing(_reason(failure)) from failure
+        raise Passing(cause_of(failure)) from None  # also in a traceback there would be the token
     except ValueError as failure:  # a connection string, or a key, that is none
         raise Refused(_reason(failure)) from failure
 

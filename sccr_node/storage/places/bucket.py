@@ -61,6 +61,35 @@ def taken() -> Iterator[None]:
         raise Taken(str(failure)) from failure
 
 
+def cause_of(failure: BaseException) -> str:
+    """Return why a connection failed.
+
+    The text of the libraries' errors is never shown: it has the address of the request, with what signs it, or with the
+    number of an upload that whoever knows it can go on with.
+    """
+    chain = list(_behind(failure))
+    for each in chain:
+        if isinstance(each, OSError) and isinstance(each.errno, int) and isinstance(each.strerror, str):
+            return each.strerror.lower()
+    if any(isinstance(each, TimeoutError) or "Timeout" in type(each).__name__ for each in chain):
+        return "it did not answer in time"
+    return "the connection ended early"
+
+
+def _behind(failure: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all that it was made from, however a library keeps them."""
+    waiting, seen = [failure], set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        named = (getattr(each, name, None) for name in ("reason", "inner_exception"))  # by urllib3, and by Azure
+        kept = (each.__cause__, each.__context__, *named, *each.args)
+        waiting += [other for other in kept if isinstance(other, BaseException)]
+
+
 def byte_range(start: int, end: int | None) -> str:
     """Return an HTTP Range for the bytes from one position up to another one, or to the end."""
     return f"bytes={start}-{'' if end is None else end - 1}"

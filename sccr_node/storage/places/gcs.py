@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,6 +21,7 @@ from sccr_node.storage.places.bucket import (
     Sending,
     Taken,
     Trouble,
+    cause_of,
     client_library,
     taken,
     trouble_of,
@@ -28,6 +30,9 @@ from sccr_node.storage.places.bucket import (
 _TOKEN = "sccr-upload"
 _TIMES: dict[str, Any] = {"timeout": (CONNECT_SECONDS, ANSWER_SECONDS_OF_A_STORE), "retry": None}
 """The library would try again for two minutes, without answering signals: we do it ourselves."""
+
+_REQUEST = re.compile(r"^[A-Z]+ https?://\S+: ")
+"""What Google's messages begin with."""
 
 _BYTES_AT_A_TIME = 8 * 2**20
 
@@ -195,14 +200,12 @@ def _explained() -> Iterator[None]:
     except exceptions.GoogleAPICallError as failure:
         status = failure.code or 0
         raise trouble_of(int(status), f"{int(status)} {_first_line(failure.message)}") from failure
-    except credentials.TransportError as failure:
-        raise Passing(_first_line(failure)) from failure
+    except (credentials.TransportError, requests.RequestException, OSError) as failure:
+        raise Passing(cause_of(failure)) from None  # also in a traceback there would be the address of an upload
     except credentials.GoogleAuthError as failure:
         raise Refused(_first_line(failure)) from failure
-    except (requests.RequestException, OSError) as failure:
-        raise Passing(_first_line(failure)) from failure
 
 
 def _first_line(failure: object) -> str:
-    # Google's messages begin with the request: the method and the URL.
-    return str(failure).splitlines()[0].rpartition("prettyPrint=false: ")[2] if str(failure) else "no reason given"
+    lines = _REQUEST.sub("", str(failure)).splitlines()
+    return lines[0] if lines else "no reason given"

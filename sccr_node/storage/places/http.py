@@ -23,6 +23,7 @@ from sccr_node.storage.places.bucket import (
     Sending,
     Whole,
     byte_range,
+    cause_of,
     trouble_of,
 )
 
@@ -137,10 +138,14 @@ def _explained() -> Iterator[None]:
         yield
     except urllib.error.HTTPError as failure:
         failure.close()
-        raise trouble_of(failure.code, f"{failure.code} {failure.reason}") from failure
-    except urllib.error.URLError as failure:
-        raise Passing(str(failure.reason)) from failure
-    except ValueError as failure:  # an address, of a redirection, that is none
-        raise Refused(str(failure)) from failure
-    except (http.client.HTTPException, OSError) as failure:
-        raise Passing(str(failure) or type(failure).__name__) from failure
+        raise trouble_of(failure.code, _said(failure.code)) from None
+    except (ValueError, http.client.InvalidURL):
+        raise Refused("it redirects to what is not an address") from None
+    except (http.client.HTTPException, OSError) as failure:  # URLError is one
+        raise Passing(cause_of(failure)) from None
+
+
+def _said(status: int) -> str:
+    """Return a status in words; urllib's, of a redirection, are the address, with what signs it."""
+    words = f"{status} {http.client.responses.get(status, '')}".rstrip()
+    return f"{words}: it redirects to what is not a web address" if 300 <= status < 400 else words

@@ -19,6 +19,7 @@ from sccr_node.storage.places.bucket import (
     Sending,
     Trouble,
     byte_range,
+    cause_of,
     client_library,
     taken,
     trouble_of,
@@ -151,10 +152,7 @@ class _S3Sending(Sending):
 
 def _passing(exceptions: Any) -> tuple[type[Exception], ...]:
     """Return botocore's errors of the network; its ConnectionError is none of its HTTP client's, nor Python's."""
-    return (
-        exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError,
-        exceptions.ChecksumError, OSError,
-    )  # fmt: skip
+    return exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError, OSError
 
 
 @contextmanager
@@ -175,7 +173,9 @@ def _explained() -> Iterator[None]:
         raise (Passing(reason) if code in _PASSING_CODES else trouble_of(status, reason)) from failure
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as failure:
         raise Refused(str(failure)) from failure
+    except (exceptions.ChecksumError, exceptions.FlexibleChecksumError) as failure:
+        raise Passing("its checksum is not the one that the store keeps") from failure
     except _passing(exceptions) as failure:
-        raise Passing(str(failure)) from failure
+        raise Passing(cause_of(failure)) from None  # also in a traceback there would be the number of an upload
     except (exceptions.BotoCoreError, ValueError) as failure:  # ValueError: an endpoint that is no address
         raise Refused(str(failure)) from failure
