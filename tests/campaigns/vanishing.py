@@ -33,11 +33,12 @@ faulthandler.register(signal.SIGUSR1)
 from sccr_node.__main__ import main
 from sccr_node.storage.places import bucket, transfer
 transfer.WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)
+transfer.PART_BYTES = 2**14
 bucket.ANSWER_SECONDS_OF_A_STORE = 5  # the clients, which take it, are not imported yet
 sys.exit(main())
 """
-"""``sccr``, but with shorter waits between its attempts, and for a server that is back and still silent; SIGUSR1 asks
-it where it is."""
+"""``sccr``, but with parts so small that most objects are sent in several, with shorter waits between its attempts, and
+for a server that is back and still silent; SIGUSR1 asks it where it is."""
 
 EVENTS = {
     "s3": ("killed", "killed, back", "cut", "cut, back", "SIGTERM", "SIGKILL"),

@@ -16,6 +16,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+import zarr
 from container_tools import set_up
 from store_servers import Azurite, FakeGCS, SeaweedFS, Server, SlowLine, free_port
 
@@ -550,7 +551,7 @@ def ended_by(run, number):
 def large(tmp_path_factory) -> Path:
     """A file of four parts."""
     path = tmp_path_factory.mktemp("large") / "large.h5ad"
-    adata = simulated(n_cells=30, n_genes=40, n_types=2)
+    adata = simulated(n_cells=30, n_genes=40, n_types=2, n_batches=2)
     adata.layers["other"] = adata.X.copy()
     adata.uns["much"] = np.random.default_rng(0).random(7 * 2**20)
     adata.write_h5ad(path)
@@ -571,6 +572,30 @@ def test_signals_during_an_upload(s3, large):
     assert [path.name[:12] for path in scratch.iterdir()] == [".sccr-remote"]
     assert main([str(word) for word in promote] + ["--quiet"]) == 0
     assert (s3.keys("signal/"), s3.open_uploads(), list(scratch.iterdir())) == (["signal/out.h5ad"], [], [])
+
+
+@pytest.fixture(scope="module")
+def chunked(tmp_path_factory) -> Path:
+    """A zarr store with a chunk of three parts."""
+    path = tmp_path_factory.mktemp("chunked") / "chunked.zarr"
+    values = np.random.default_rng(0).random(5 * 2**20)
+    zarr.create_array(path, data=values, chunks=values.shape, compressors=None, zarr_format=2)
+    return path
+
+
+def test_a_killed_upload_of_a_folder_is_removed_by_the_next(s3, large, chunked):
+    for name, command in {
+        "folder/a.zarr": ["copy", chunked, s3.address("folder/a.zarr")],
+        "folder/split": ["split", large, "--batch-key", "batch", "--outdir", s3.address("folder/split")],
+    }.items():
+        s3.client.create_multipart_upload(Bucket="bucket", Key=f"{name}2/of-somebody-else")
+        with uploading(s3, 20e6, 18e6, *command) as (run, _):
+            assert ended_by(run, signal.SIGKILL)[0] == -9
+        left = s3.open_uploads()
+        assert len(left) > 1 and all(key.startswith(name) for key in left)
+        assert main([str(word) for word in command] + ["--quiet"]) == 0
+        assert s3.open_uploads() == [f"{name}2/of-somebody-else"]
+        bucket_of(Address.of(s3.address("a"))).abort(name)
 
 
 def test_sigterm_while_a_store_is_silent(s3, large, here):

@@ -406,6 +406,7 @@ class Memory(Bucket):
     def __init__(self, objects, changes_left=10**6):
         self.objects, self.changes_left = dict(objects), changes_left
         self.lost = 0
+        self.uploads: list[str] = []
 
     def changed(self):
         self.changes_left -= 1
@@ -434,6 +435,10 @@ class Memory(Bucket):
     def prepare(self, key):
         pass
 
+    def abort(self, prefix):
+        self.changed()
+        self.uploads = [key for key in self.uploads if not key.startswith(prefix)]
+
 
 class MemorySending(Sending):
     def __init__(self, bucket, key, replace):
@@ -444,6 +449,9 @@ class MemorySending(Sending):
         if number and self.bucket.lost:
             self.bucket.lost -= 1
             raise Lost("never heard of it")
+        if not last and not self.parts:
+            self.bucket.changed()
+            self.bucket.uploads.append(self.key)
         self.parts[number] = part
 
     def finish(self):
@@ -451,12 +459,19 @@ class MemorySending(Sending):
         if not self.replace and self.key in self.bucket.objects:
             raise Taken("it exists")
         self.bucket.objects[self.key] = b"".join(part for _, part in sorted(self.parts.items()))
+        self.end_upload()
 
     def arrived(self):
         return self.bucket.objects.get(self.key) == b"".join(self.parts.values())
 
     def abandon(self):
-        self.parts.clear()
+        if self.bucket.changes_left >= 0:  # or the process is gone
+            self.parts.clear()
+            self.end_upload()
+
+    def end_upload(self):
+        if self.key in self.bucket.uploads:
+            self.bucket.uploads.remove(self.key)
 
 
 def test_a_file_of_which_the_store_lost_parts_is_sent_again(tmp_path, monkeypatch):
@@ -474,7 +489,7 @@ def test_a_file_of_which_the_store_lost_parts_is_sent_again(tmp_path, monkeypatc
 
 
 def v2_store(data):
-    return dict.fromkeys([".zattrs", ".zgroup", ".zmetadata", "X/.zarray", "X/0.0", "X/0.1"], data)
+    return {**dict.fromkeys([".zattrs", ".zgroup", ".zmetadata", "X/.zarray", "X/0.0"], data), "X/0.1": data * 50}
 
 
 def v3_store(data):
@@ -485,6 +500,7 @@ def v3_store(data):
 @pytest.mark.parametrize("new", [v2_store(b"2"), v3_store(b"\n")], ids=["v2", "v3"])
 def test_a_folder_is_whole_or_no_store_whenever_the_process_dies(former, new, tmp_path, monkeypatch):
     monkeypatch.setattr("sccr_node.storage.places.transfer.OBJECTS_AT_A_TIME", 1)
+    monkeypatch.setattr("sccr_node.storage.places.transfer.PART_BYTES", 20)  # some objects are sent in parts
     for name, data in new.items():
         (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "new" / name).write_bytes(data)
@@ -495,6 +511,7 @@ def test_a_folder_is_whole_or_no_store_whenever_the_process_dies(former, new, tm
     around = {"a.zarr2/.zgroup": b"0", "a": b"0"}
     for changes in range(100):
         bucket = Memory(inside(former) | around, changes)
+        bucket.uploads = ["a.zarr2/X/0.0"]  # of somebody else
         there = Place(Address.of("s3://bucket/a.zarr"), bucket)
         with suppress(Dead):
             there.publish(tmp_path / "new", force=True)
@@ -515,6 +532,7 @@ def test_a_folder_is_whole_or_no_store_whenever_the_process_dies(former, new, tm
             StoreTarget(tmp_path / str(changes)).check(force=True)
         there.publish(tmp_path / "new", force=True)
         assert bucket.objects == inside(new) | around
+        assert bucket.uploads == ["a.zarr2/X/0.0"]
         if done:
             return
     raise AssertionError("it never ends")

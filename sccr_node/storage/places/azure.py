@@ -82,6 +82,9 @@ class AzureContainer(Bucket):
         with suppress(Absent), _explained():
             self._container.get_blob_client(key).delete_blob()
 
+    def abort(self, prefix: str) -> None:
+        """Do nothing: they cannot be listed, and go by themselves in a week."""
+
     def prepare(self, key: str) -> None:
         """Send a block to see whether that is allowed; blocks of no object go by themselves in a week."""
         with _explained():

@@ -179,6 +179,10 @@ class Bucket(ABC):
         """Delete an object, if it exists."""
 
     @abstractmethod
+    def abort(self, prefix: str) -> None:
+        """End the open uploads to all keys that begin with a prefix."""
+
+    @abstractmethod
     def prepare(self, key: str) -> None:
         """Remove what killed attempts to write an object left, and raise if it could not be written."""
 

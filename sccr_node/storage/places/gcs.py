@@ -88,6 +88,9 @@ class GoogleBucket(Bucket):
         with suppress(Absent), _explained():
             self._bucket.blob(key).delete(**_TIMES)
 
+    def abort(self, prefix: str) -> None:
+        """Do nothing: they cannot be listed, and go by themselves in a week."""
+
     def prepare(self, key: str) -> None:
         """Begin an upload and cancel it, to see whether that is allowed; unfinished ones go by themselves in a week."""
         blob = self._bucket.blob(key)

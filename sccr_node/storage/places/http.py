@@ -88,6 +88,10 @@ class WebHost(Bucket):
         """Refuse."""
         raise Refused("it can only be read")
 
+    def abort(self, prefix: str) -> None:
+        """Refuse."""
+        raise Refused("it can only be read")
+
     def prepare(self, key: str) -> None:
         """Refuse."""
         raise Refused("it can only be read")

@@ -92,19 +92,29 @@ class S3Bucket(Bucket):
         with _explained():
             self._client.delete_object(Bucket=self._name, Key=key)
 
+    def abort(self, prefix: str) -> None:
+        """End the open uploads to all keys that begin with a prefix, as far as they can be listed."""
+        for key, upload in self._open_uploads(prefix):
+            self._abort(key, upload)
+
     def prepare(self, key: str) -> None:
         """Abort the open uploads of a key, and begin one of our own to see whether that is allowed."""
-        where = {"Bucket": self._name, "Key": key}
-        with suppress(Refused), _explained():  # listing uploads is a permission of its own
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=key)
-            for upload in [each for page in pages for each in page.get("Uploads", ())]:
-                if upload["Key"] == key:
-                    with suppress(Absent, Lost, Refused), _explained():
-                        self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
+        for other, upload in self._open_uploads(key):
+            if other == key:
+                self._abort(key, upload)
         with _explained():
-            upload = self._client.create_multipart_upload(**where)
+            begun = self._client.create_multipart_upload(Bucket=self._name, Key=key)
+        self._abort(key, begun["UploadId"])
+
+    def _open_uploads(self, prefix: str) -> list[tuple[str, str]]:
+        with suppress(Refused), _explained():  # listing uploads is a permission of its own
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=prefix)
+            return [(each["Key"], each["UploadId"]) for page in pages for each in page.get("Uploads", ())]
+        return []
+
+    def _abort(self, key: str, upload: str) -> None:
         with suppress(Absent, Lost, Refused), _explained():
-            self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
+            self._client.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload)
 
 
 class _S3Sending(Sending):

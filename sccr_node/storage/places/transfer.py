@@ -433,7 +433,7 @@ class Place:
             raise Changed("its checksum is not the one that the store keeps")
 
     def _remove_leftovers(self) -> None:
-        """Remove what an attempt that was killed has left in a folder, if it left any."""
+        """Remove what an attempt that was killed has left in a folder, if it left any: then its claim is there."""
         with suppress(Refused):
             inside = {key.removeprefix(self._inside) for key, _ in self._bucket.listing(self._inside)}
             if CLAIM not in inside:
@@ -441,6 +441,7 @@ class Place:
             if inside.isdisjoint(_NODES):
                 _remove_claimed(self._bucket, self._inside)
             else:  # it was complete, or still is
+                self._bucket.abort(self._inside)
                 self._bucket.delete(self._inside + CLAIM)
 
 
@@ -551,7 +552,8 @@ class FolderUpload:
 
 
 def _remove_claimed(bucket: Bucket, inside: str) -> None:
-    """Remove everything in a folder: what makes it a store first, the claim last."""
+    """Remove everything in a folder, also what was on its way: what makes it a store first, the claim last."""
+    bucket.abort(inside)
     there = {key.removeprefix(inside) for key, _ in bucket.listing(inside)}
     first = [name for name in reversed(_ROOT) if name in there]
     for name in [*first, *sorted(there.difference(first, [CLAIM])), CLAIM]:
