@@ -32,6 +32,7 @@ class Files(BaseHTTPRequestHandler):
     files: dict[str, bytes] = {}
     failures: list[str] = []
     has_ranges = True
+    tag = "ETag"
     asked: list[tuple[int, int]] = []
 
     def do_GET(self):
@@ -48,7 +49,8 @@ class Files(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
             self.asked.append((start, stop))
         self.send_header("Content-Length", str(stop - start))
-        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        if self.tag:
+            self.send_header(self.tag, f'"{hashlib.sha256(data).hexdigest()}"')
         self.end_headers()
         end = (start + stop) // 2 if failure == "break off" else stop
         try:
@@ -127,6 +129,52 @@ def test_a_file_that_changes_is_fetched_again(web, tmp_path):
 
     place(f"{web}/a").fetch(tmp_path / "a", change)
     assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("tag", ["ETag", "Last-Modified", ""])
+def test_a_download_that_is_broken_off_is_never_a_mixture(web, tmp_path, monkeypatch, tag):
+    """Although the new file is as large as the old one, and the server may not say that it is another."""
+    monkeypatch.setattr(Files, "tag", tag)
+    old, new = os.urandom(2**22), os.urandom(2**22)
+    Files.files["/a"] = old
+    Files.failures += ["break off", ""]  # the first is for the size
+
+    def change(fraction):
+        Files.files["/a"] = new
+
+    place(f"{web}/a").fetch(tmp_path / "a", change)
+    assert (tmp_path / "a").read_bytes() == new
+    assert all(start == 0 for start, _ in Files.asked) or tag
+
+
+@pytest.mark.parametrize("tag", ["ETag", "Last-Modified", ""])
+def test_a_finished_row_is_skipped_only_if_the_input_is_the_same(web, counts_file, tmp_path, sccr, monkeypatch, tag):
+    monkeypatch.setattr(Files, "tag", tag)
+    counts = counts_file.read_bytes()
+    Files.files["/in.h5ad"] = counts
+    manifest = tmp_path / "rows.csv"
+    manifest.write_text(f"input,output\n{web}/in.h5ad,{tmp_path}/out.h5ad\n")
+    batch = ["batch", "--manifest", manifest, "--threads", 1]
+    code, _, err = sccr(*batch)
+    assert code == 0 and "1 imputed" in err
+    written = (tmp_path / "out.h5ad").stat().st_mtime_ns
+    code, _, err = sccr(*batch)
+    assert code == 0 and "1 skipped" in err
+    Files.files["/in.h5ad"] = counts[:-1] + bytes([counts[-1] ^ 1])  # of the same size
+    code, _, err = sccr(*batch)
+    assert code == 73 and "other data in the input" in err
+    assert (tmp_path / "out.h5ad").stat().st_mtime_ns == written
+
+
+def test_a_file_without_a_tag_is_checked_whole(web, large, tmp_path, sccr, monkeypatch):
+    """Its parts could be those of two versions."""
+    monkeypatch.setattr(Files, "tag", "")
+    Files.files["/large.h5ad"] = large.read_bytes()
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text(f"input,output\n{web}/large.h5ad,{tmp_path / 'out.h5ad'}\n")
+    code, _, err = sccr("batch", "--manifest", manifest, "--check", "--threads", 1)
+    assert code == 0 and "400 cells × 300 genes; values were not scanned" in err
+    assert Files.asked == []
 
 
 @pytest.mark.parametrize(

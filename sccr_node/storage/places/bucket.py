@@ -109,7 +109,10 @@ def trouble_of(status: int, reason: str) -> Trouble:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a store says about an object: its size, a tag that changes with its content, and its MD5 if known."""
+    """What a store says about an object: its size, a tag that changes with its content, and its MD5 if known.
+
+    The tag is empty if a web server has none: then nobody can tell two versions of a file apart.
+    """
 
     size: int
     tag: str

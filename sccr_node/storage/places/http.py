@@ -67,7 +67,7 @@ class WebHost(Bucket):
         with _explained():
             answer = self._open(request, timeout=ANSWER_SECONDS_OF_A_STORE)
         try:
-            if _tag_of(answer, _size_of(answer, facts.size, start)) != facts.tag:
+            if (_size_of(answer, facts.size, start), _tag_of(answer)) != (facts.size, facts.tag):
                 raise Changed("it changed while it was read")
             whole = answer.status != http.HTTPStatus.PARTIAL_CONTENT  # a server without ranges begins again
             if whole and end is not None and start:
@@ -102,8 +102,7 @@ class WebHost(Bucket):
 
 
 def _facts_of(answer: Any) -> Facts:
-    size = _size_of(answer)
-    return Facts(size, _tag_of(answer, size))
+    return Facts(_size_of(answer), _tag_of(answer))
 
 
 def _size_of(answer: Any, known: int | None = None, start: int = 0) -> int:
@@ -119,8 +118,8 @@ def _size_of(answer: Any, known: int | None = None, start: int = 0) -> int:
     return int(length)
 
 
-def _tag_of(answer: Any, size: int) -> str:
-    return f"{answer.headers.get('ETag') or answer.headers.get('Last-Modified') or ''} {size}"
+def _tag_of(answer: Any) -> str:
+    return answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
 
 
 def _blocks(answer: Any, skipped: int) -> Iterator[bytes]:

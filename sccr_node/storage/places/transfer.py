@@ -130,10 +130,10 @@ class Place:
         self._key = f"{address.key}?{address.query}" if address.query else address.key
         self._inside = f"{address.key}/"
 
-    def identity(self) -> str:
+    def identity(self) -> str | None:
         """Return what changes whenever the content does: size and tag, and the query if it is no signature.
 
-        Nothing is downloaded.
+        Nothing is downloaded. None if there is no such thing: some web servers name none.
 
         Raises
         ------
@@ -143,6 +143,8 @@ class Place:
         with _while("read", self.address):
             found = self._contents()
         if isinstance(found, Facts):
+            if not found.tag:
+                return None
             tag = found.tag
         else:
             lines = "".join(f"{name} {facts.size} {facts.tag}\n" for name, facts in sorted(found.items()))
@@ -230,7 +232,7 @@ class Place:
 
     def _has_parts(self, facts: Facts) -> bool:
         """Return whether some bytes of the object can be read without those before them."""
-        if not facts.size:
+        if not facts.size or not facts.tag:  # without a tag, they could be parts of two versions
             return False
         try:
             self._receive_part(facts, facts.size - 1, facts.size)
@@ -407,7 +409,7 @@ class Place:
                     if wait is None:
                         raise
                     _pause(wait)
-                    if isinstance(trouble, Changed):
+                    if isinstance(trouble, Changed) or not facts.tag:  # the rest could be that of another version
                         with in_scratch():
                             file.seek(0)
                             file.truncate()
@@ -427,7 +429,8 @@ class Place:
             file.flush()
         if file.tell() < facts.size:
             raise Passing("the connection ended early")
-        if file.tell() > facts.size or self._bucket.facts(key).tag != facts.tag:
+        now = self._bucket.facts(key)
+        if file.tell() > facts.size or (now.size, now.tag) != (facts.size, facts.tag):
             raise Changed("it changed while it was read")
         if facts.md5 is not None and _md5(Path(file.name)) != facts.md5:
             raise Changed("its checksum is not the one that the store keeps")
