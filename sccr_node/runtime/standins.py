@@ -32,7 +32,7 @@ def identify(path: Path, identity: str | None) -> None:
 
 
 def identity_of(path: Path) -> str | None:
-    """Return what a stand-in was fetched from; None for a file of this machine, or if nothing tells its versions apart."""
+    """Return what a stand-in was fetched from; None for a file of this machine, or one without a tag."""
     return _identities.get(str(path))
 
 
