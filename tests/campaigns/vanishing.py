@@ -40,7 +40,7 @@ transfer.PART_BYTES = int(os.environ["PART_BYTES"])
 bucket.ANSWER_SECONDS_OF_A_STORE = 5  # the clients, which take it, are not imported yet
 sys.exit(main())
 """
-"""``sccr``, but with parts so small that large objects are sent in several, with shorter waits between its attempts, and
+"""``sccr``, but with parts so small that large objects are sent in several, and shorter waits between its attempts and
 for a server that is back and still silent; SIGUSR1 asks it where it is."""
 
 PART_BYTES = {"s3": 5 * 2**20, "gs": 2**18, "az": 2**16}

@@ -18,7 +18,7 @@ from sccr_node.errors import InputMissing, NotEnoughResources, UsageProblem
 from sccr_node.runtime.standins import as_shown, stand_for
 from sccr_node.storage.places import is_remote, place
 from sccr_node.storage.places.address import Address
-from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Passing, Sending, Taken
+from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Passing, Refused, Sending, Taken
 from sccr_node.storage.places.http import WebHost
 from sccr_node.storage.places.transfer import CLAIM, Place, bucket_of
 from sccr_node.storage.places.window import BLOCK, Window
@@ -857,3 +857,82 @@ def test_no_error_shows_where_a_server_redirects_to(web, to, tmp_path, sccr, mon
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def nobody(monkeypatch, tmp_path_factory):
+    """A user without credentials for any store."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "STORAGE_", "CLOUDSDK_")):
+            monkeypatch.delenv(name)
+    elsewhere = str(tmp_path_factory.mktemp("home"))
+    monkeypatch.setattr("tempfile.tempdir", elsewhere)
+    for name, value in {
+        "HOME": elsewhere,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_GCE_CHECK": "true",
+        "AZURE_STORAGE_ACCOUNT": "account",
+        "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",  # others would look around on this machine
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+MISSING = {
+    "s3": "Unable to locate credentials",
+    "gs": "Your default credentials were not found",
+    "az": "there are no credentials: set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or ",
+}
+
+
+@pytest.mark.parametrize("scheme", MISSING)
+def test_without_credentials(scheme, nobody, counts_file, tmp_path, refused, caplog):
+    there = f"{scheme}://bucket/a.h5ad"
+    refused(66, [f"cannot read {there}: ", MISSING[scheme]], "impute", there, tmp_path / "out.h5ad")
+    refused(73, [f"cannot write {there}: ", MISSING[scheme]], "impute", counts_file, there)
+    manifest = tmp_path / "rows.csv"
+    manifest.write_text(f"input,output\n{there},{tmp_path}/out.h5ad\n")
+    refused(66, [f"cannot read {there}: "], "batch", "--manifest", manifest)
+    # Python writes what a library logs to standard error if nobody else takes it.
+    assert not [record for record in caplog.records if record.name.startswith("azure")]
+
+
+def test_checkpoints_without_credentials_are_done_without(nobody, counts_file, tmp_path, sccr):
+    options = ["--checkpoint-dir", "s3://bucket/kept", "--threads", 1]
+    code, _, err = sccr("impute", counts_file, tmp_path / "out.h5ad", *options)
+    assert code == 0
+    assert "cannot keep checkpoints in s3://bucket/kept: " in err and "the run goes on without them" in err
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("s3", "botocore"), ("gs", "google"), ("az", "azure")])
+def test_a_library_that_is_not_installed(scheme, package, nobody, counts_file, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr("sccr_node.storage.places.bucket.import_module", missing)
+    there, words = f"{scheme}://bucket/a", [f"{scheme}:// addresses require {package}, which is not installed"]
+    refused(2, words, "impute", there, tmp_path / "out.h5ad")
+    refused(2, words, "impute", counts_file, f"{there}.h5ad")
+    refused(2, words, "impute", counts_file, tmp_path / "out.h5ad", "--checkpoint-dir", there, "--quiet")
+
+
+def missing(name):
+    raise ImportError(name)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("EnvironmentCredential: Authentication failed: AADSTS7: Invalid secret. Trace ID: 1", ": AADSTS7: Invalid"),
+        ("AzureCliCredential: Azure CLI not found on path", "there are no credentials: set AZURE_STORAGE_KEY"),
+    ],
+)
+def test_why_nobody_could_sign_in_to_azure(said, reason, monkeypatch, hangs_up):
+    from azure.core.exceptions import ClientAuthenticationError
+
+    text = f"DefaultAzureCredential failed to retrieve a token.\nAttempted credentials:\n\t{said}\nTo mitigate"
+    bucket = bucket_of(Address.of("az://bucket/a"))
+
+    def fail(*_, **__):
+        raise ClientAuthenticationError(text)
+
+    monkeypatch.setattr(bucket._container, "get_blob_client", fail)
+    with pytest.raises(Refused) as caught:
+        bucket.facts("a")
+    assert reason in str(caught.value) and "\n" not in str(caught.value) and "Trace" not in str(caught.value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +28,14 @@ from sccr_node.storage.places.bucket import (
 
 _TOKEN = "sccrupload"
 """Names of metadata are identifiers there."""
+
+
+_REMEDY = (
+    "set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING, or sign in as for Azure's tools"
+)
+
+_OF_LOGIN = re.compile(r"AADSTS\d+: [^\n]*?(?=\. |\.?\n|\.?$)")
+"""The reason of a sign-in that was refused; then come the numbers of the request."""
 
 
 class AzureContainer(Bucket):
@@ -136,7 +146,11 @@ def _credential() -> Any:
     for name in ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN"):
         if value := os.environ.get(name):
             return value
-    return client_library("azure.identity", "az", "azure").DefaultAzureCredential()
+    identity = client_library("azure.identity", "az", "azure")
+    log = logging.getLogger(identity.__name__)
+    if log.level == logging.NOTSET:  # without a handler, Python writes warnings to standard error: a dozen lines here
+        log.setLevel(logging.CRITICAL)
+    return identity.DefaultAzureCredential()
 
 
 def _block_id(token: str, number: int) -> str:
@@ -184,4 +198,8 @@ def _reason(failure: Exception) -> str:
     """Return the code and the first line of a message: the rest are the request's number and time."""
     code = getattr(failure, "error_code", None)
     said = (str(failure).splitlines() or ["no reason given"])[0]
+    if said.startswith("DefaultAzureCredential failed"):
+        # It has tried everything that could be on a machine; of all its reasons, one is that of a login that is set up.
+        found = _OF_LOGIN.search(str(failure))
+        return f"signing in failed: {found[0]}" if found else f"there are no credentials: {_REMEDY}"
     return f"{getattr(code, 'value', code)}: {said}" if code else said

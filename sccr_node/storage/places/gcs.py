@@ -206,7 +206,7 @@ def _explained() -> Iterator[None]:
     except (credentials.TransportError, requests.RequestException, OSError) as failure:
         raise Passing(cause_of(failure)) from None  # also in a traceback there would be the address of an upload
     except credentials.GoogleAuthError as failure:
-        raise Refused(_first_line(failure)) from failure
+        raise Refused(_first_line(failure.args[0] if failure.args else failure)) from failure  # then comes the answer
 
 
 def _first_line(failure: object) -> str:

@@ -99,6 +99,8 @@ def bucket_of(address: Address) -> Bucket:
     ------
     UsageProblem
         The library for it is not installed.
+    Trouble
+        There are no credentials, or they are none.
     """
     kept = _KEPT.get()
     named = address.scheme, address.bucket
@@ -106,8 +108,7 @@ def bucket_of(address: Address) -> Bucket:
         return kept[named]
     module, name = _CLIENTS[address.scheme]
     client = getattr(import_module(f"{__package__}.{module}"), name)
-    with _while("read" if address.scheme in WEB else "reach", address):
-        made = client(f"{address.scheme}://{address.bucket}" if address.scheme in WEB else address.bucket)
+    made = client(f"{address.scheme}://{address.bucket}" if address.scheme in WEB else address.bucket)
     assert isinstance(made, Bucket)
     if kept is not None:
         kept[named] = made
@@ -122,13 +123,20 @@ class Place:
     address
         Its address.
     bucket
-        The client of what it is in.
+        The client of what it is in; by default it is made when it is needed first: whether trouble with credentials
+        is one of reading or of writing is known only then.
     """
 
-    def __init__(self, address: Address, bucket: Bucket) -> None:
-        self.address, self._bucket = address, bucket
+    def __init__(self, address: Address, bucket: Bucket | None = None) -> None:
+        self.address, self._client = address, bucket
         self._key = f"{address.key}?{address.query}" if address.query else address.key
         self._inside = f"{address.key}/"
+
+    @property
+    def _bucket(self) -> Bucket:
+        if self._client is None:
+            self._client = bucket_of(self.address)
+        return self._client
 
     def identity(self) -> str | None:
         """Return what changes whenever the content does: size and tag, and the query if it is no signature.
@@ -308,7 +316,8 @@ class Place:
             Writing is refused; the store cannot be reached.
         """
         kind = FolderUpload if source.is_dir() else FileUpload
-        made = kind(self.address, self._bucket, self._key, source, force)
+        with _while("write", self.address):
+            made = kind(self.address, self._bucket, self._key, source, force)
         try:
             with _while("write", self.address):
                 made.send(progress)
@@ -323,7 +332,7 @@ class Place:
 
     def inside(self, name: str) -> Place:
         """Return the place of an object in this folder."""
-        return Place(replace(self.address, key=self._inside + name), self._bucket)
+        return Place(replace(self.address, key=self._inside + name), self._client)
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the objects in this folder that begin so.
