@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import anndata
@@ -404,6 +405,33 @@ def test_a_change_while_it_is_read_is_never_a_mixture(store, tmp_path):
         changes[0].join()
         got = (tmp_path / "a").read_bytes()
         assert same_file(got, new) or (when < 1.0 and same_file(got, PARTS))
+
+
+def test_bytes_that_change_on_the_way_are_noticed(store, tmp_path, monkeypatch):
+    """Of what others put there, in a single request, and of what came from here; S3 has no checksum of parts."""
+    source = tmp_path / "source"
+    source.write_bytes(PARTS)
+    place(store.address("flipped/folder/in-parts")).publish(source, force=False)
+    for key in ("flipped/one", "flipped/folder/one"):
+        store.put(key, PARTS[:1000])
+    bucket = type(bucket_of(Address.of(store.address("flipped"))))
+    reader, flipped = bucket.read, []
+
+    @contextmanager
+    def flipping(self, key, *where):
+        with reader(self, key, *where) as blocks:
+            if key not in flipped:
+                flipped.append(key)
+                first = next(blocks)
+                blocks = chain([first[:-1] + bytes([first[-1] ^ 1])], blocks)
+            yield blocks
+
+    monkeypatch.setattr(bucket, "read", flipping)
+    place(store.address("flipped/one")).fetch(tmp_path / "one")
+    place(store.address("flipped/folder")).fetch(tmp_path / "folder")
+    assert len(flipped) == 3
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "folder" / "one").read_bytes() == PARTS[:1000]
+    assert same_file((tmp_path / "folder" / "in-parts").read_bytes(), PARTS) or store.scheme == "s3"
 
 
 def test_an_identity_changes_with_the_content(store):

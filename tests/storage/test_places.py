@@ -536,6 +536,65 @@ def test_a_file_of_which_the_store_lost_parts_is_sent_again(tmp_path, monkeypatc
     assert "b" not in bucket.objects
 
 
+class Flipping(Memory):
+    """Keeps MD5s, which listings may not tell; of what is read, a byte is another one, as often as it is told to be."""
+
+    flips = 0
+    listed = True
+
+    def facts(self, key):
+        found = super().facts(key)
+        return Facts(found.size, found.tag, hashlib.md5(self.objects[key]).digest())
+
+    def listing(self, prefix):
+        for key, facts in list(super().listing(prefix)):
+            yield key, facts if self.listed else Facts(facts.size, facts.tag)
+
+    @contextmanager
+    def read(self, key, facts, start):
+        content = bytearray(self.objects[key][start:])
+        if self.flips:
+            self.flips -= 1
+            content[len(content) // 2] ^= 1
+        yield iter([bytes(content)])
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("key", ["a", "a/b"])
+def test_bytes_that_changed_on_the_way_are_fetched_again(key, listed, tmp_path, monkeypatch):
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", (0.01,) * 4)
+    bucket = Flipping({key: os.urandom(1000)})
+    bucket.flips, bucket.listed = 2, listed
+    there = Place(Address.of("gs://bucket/a"), bucket)
+    there.fetch(tmp_path / "a")
+    assert (tmp_path / key).read_bytes() == bucket.objects[key]
+    bucket.flips = 100
+    with pytest.raises(NotEnoughResources, match="cannot read gs://bucket/a: its checksum is not the one that"):
+        there.fetch(tmp_path / "a")
+
+
+MD5 = '"0123456789abcdef0123456789abcdef"'
+
+
+@pytest.mark.parametrize(
+    ("bucket", "found", "is_md5"),
+    [
+        ("bucket", {"ETag": MD5}, True),
+        ("bucket", {"ETag": MD5, "ServerSideEncryption": "AES256"}, True),
+        ("bucket", {"ETag": MD5[:-1] + '-3"'}, False),
+        ("bucket", {"ETag": '"of-another-kind"'}, False),
+        ("bucket", {"ETag": MD5, "ServerSideEncryption": "aws:kms"}, False),
+        ("bucket", {"ETag": MD5, "ServerSideEncryption": "aws:kms:dsse"}, False),
+        ("bucket", {"ETag": MD5, "SSECustomerAlgorithm": "AES256"}, False),
+        ("bucket--use1-az4--x-s3", {"ETag": MD5}, False),
+    ],
+)
+def test_which_tags_of_s3_are_checksums(bucket, found, is_md5, hangs_up, monkeypatch):
+    there = bucket_of(Address.of(f"s3://{bucket}/a"))
+    monkeypatch.setattr(there._client, "head_object", lambda **_: {"ContentLength": 1, **found})
+    assert there.facts("a").md5 == (bytes.fromhex(MD5[1:-1]) if is_md5 else None)
+
+
 def v2_store(data):
     return {**dict.fromkeys([".zattrs", ".zgroup", ".zmetadata", "X/.zarray", "X/0.0"], data), "X/0.1": data * 50}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -108,22 +109,30 @@ class _AzureSending(Sending):
         super().__init__()
         self._client, self._replace = client, replace
         self._blocks: dict[int, str] = {}
+        self._md5 = hashlib.md5(usedforsecurity=False)
 
     def send(self, number: int, part: bytes, *, last: bool) -> None:
         block = _block_id(self.token, number)
         if part:
             with _explained():
-                self._client.stage_block(block, part)
+                self._client.stage_block(block, part, validate_content=True)
+            if number not in self._blocks:
+                self._md5.update(part)
             self._blocks[number] = block
 
     def finish(self) -> None:
         from azure.core import MatchConditions
-        from azure.storage.blob import BlobBlock
+        from azure.storage.blob import BlobBlock, ContentSettings
 
         condition = {} if self._replace else {"match_condition": MatchConditions.IfMissing}
         blocks = [BlobBlock(block) for _, block in sorted(self._blocks.items())]
         with _explained():
-            self._client.commit_block_list(blocks, metadata={_TOKEN: self.token}, **condition)
+            self._client.commit_block_list(
+                blocks,
+                metadata={_TOKEN: self.token},
+                content_settings=ContentSettings(content_md5=self._md5.digest()),  # kept as it is told
+                **condition,
+            )
 
     def arrived(self) -> bool:
         with _explained():
@@ -185,8 +194,11 @@ def _explained() -> Iterator[None]:
     except exceptions.ClientAuthenticationError as failure:
         raise Refused(_reason(failure)) from failure
     except exceptions.HttpResponseError as failure:
-        if getattr(failure, "error_code", None) == "InvalidBlockList":
+        code = getattr(failure, "error_code", None)
+        if code == "InvalidBlockList":
             raise Lost(_reason(failure)) from failure
+        if code == "Md5Mismatch":  # bytes changed on the way
+            raise Passing(_reason(failure)) from failure
         raise trouble_of(failure.status_code or 500, _reason(failure)) from failure
     except (exceptions.AzureError, OSError) as failure:
         raise Passing(cause_of(failure)) from None  # also in a traceback there would be the token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -109,6 +110,7 @@ class _GoogleSending(Sending):
         self._condition = {} if replace else {"if_generation_match": 0}
         self._session: str | None = None
         self._sent = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
         self._rest = (0, b"")
 
     def send(self, number: int, part: bytes, *, last: bool) -> None:
@@ -119,6 +121,7 @@ class _GoogleSending(Sending):
             self._session = self._begun()
         self._put(self._sent, part, "*")
         self._sent += len(part)
+        self._md5.update(part)
 
     def finish(self) -> None:
         start, part = self._rest
@@ -130,9 +133,12 @@ class _GoogleSending(Sending):
         if self._session is None:
             blob = self._blob()
             with taken(), _explained():
-                blob.upload_from_string(part, content_type="application/octet-stream", **self._condition, **_TIMES)
+                kind = {"content_type": "application/octet-stream", "checksum": "md5"}
+                blob.upload_from_string(part, **kind, **self._condition, **_TIMES)
             return
-        self._put(start, part, str(start + len(part)))
+        whole = self._md5.copy()
+        whole.update(part)
+        self._put(start, part, str(start + len(part)), md5=base64.b64encode(whole.digest()).decode())
 
     def arrived(self) -> bool:
         blob = self._bucket.blob(self._key)
@@ -158,14 +164,17 @@ class _GoogleSending(Sending):
                 )
             )
 
-    def _put(self, start: int, part: bytes, total: str) -> None:
-        """Send bytes to the session: those that arrived in an earlier attempt are ignored there."""
+    def _put(self, start: int, part: bytes, total: str, md5: str | None = None) -> None:
+        """Send bytes to the session: those that arrived in an earlier attempt are ignored there.
+
+        With the last of them goes the MD5 of the whole, which Google compares before the object appears.
+        """
         end = start + len(part)
-        what = f"bytes {start}-{end - 1}/{total}"
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{total}"}
+        if md5 is not None:
+            headers["X-Goog-Hash"] = f"md5={md5}"
         with _explained():
-            answer = self._web.request(
-                "PUT", self._session, data=part, headers={"Content-Range": what}, timeout=_TIMES["timeout"]
-            )
+            answer = self._web.request("PUT", self._session, data=part, headers=headers, timeout=_TIMES["timeout"])
         if answer.status_code == 412:
             raise Taken(answer.reason)
         if answer.status_code in (404, 410):

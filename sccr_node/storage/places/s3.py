@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -27,10 +28,18 @@ from sccr_node.storage.places.bucket import (
 
 _TOKEN = "sccr-upload"
 
-_PASSING_CODES = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling"}
-"""Some of these come with a status that says otherwise."""
+_PASSING_CODES = {
+    "RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling",
+    "BadDigest", "XAmzContentChecksumMismatch",
+}  # fmt: skip
+"""Some of these come with a status that says otherwise; the last two are bytes that changed on the way."""
 
 _LOST_CODES = {"NoSuchUpload", "InvalidPart"}
+
+_PLAIN_MD5 = re.compile(r'"?([0-9a-fA-F]{32})"?')
+
+_RANDOM_TAGS = "--x-s3"
+"""How names of directory buckets (S3 Express) end, whose ETags are nothing but random."""
 
 
 class S3Bucket(Bucket):
@@ -53,12 +62,12 @@ class S3Bucket(Bucket):
         """Return the facts of an object."""
         with _explained():
             found = self._client.head_object(Bucket=self._name, Key=key)
-        return Facts(found["ContentLength"], found["ETag"])
+        return Facts(found["ContentLength"], found["ETag"], _md5_of(found, self._name))
 
     @contextmanager
     def read(self, key: str, facts: Facts, start: int, end: int | None = None) -> Iterator[Iterator[bytes]]:
         """Read an object from a byte on."""
-        # botocore compares the checksum that S3 keeps, if an object is read whole.
+        # botocore compares the checksum that S3 keeps, if there is one, and if an object is read whole.
         part = {"Range": byte_range(start, end)} if start or end is not None else {}
         with _explained():
             body = self._client.get_object(Bucket=self._name, Key=key, IfMatch=facts.tag, **part)["Body"]
@@ -158,6 +167,13 @@ class _S3Sending(Sending):
         if self._upload is not None:
             with suppress(Trouble), _explained():
                 self._client.abort_multipart_upload(**self._where, UploadId=self._upload)
+
+
+def _md5_of(found: dict[str, Any], bucket: str) -> bytes | None:
+    """Return the MD5 of an object if its ETag is one: it came in one request, and is under no keys but S3's."""
+    encrypted = found.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in found
+    tag = _PLAIN_MD5.fullmatch(found["ETag"])
+    return None if tag is None or encrypted or bucket.endswith(_RANDOM_TAGS) else bytes.fromhex(tag[1])
 
 
 def _passing(exceptions: Any) -> tuple[type[Exception], ...]:

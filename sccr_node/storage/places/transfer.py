@@ -441,7 +441,7 @@ class Place:
         now = self._bucket.facts(key)
         if file.tell() > facts.size or (now.size, now.tag) != (facts.size, facts.tag):
             raise Changed("it changed while it was read")
-        if facts.md5 is not None and _md5(Path(file.name)) != facts.md5:
+        if now.md5 is not None and _md5(Path(file.name)) != now.md5:  # listings of S3 do not say how it is encrypted
             raise Changed("its checksum is not the one that the store keeps")
 
     def _remove_leftovers(self) -> None:
