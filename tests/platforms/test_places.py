@@ -672,6 +672,27 @@ def test_large_files_take_little_memory(kind, size, servers, monkeypatch, tmp_pa
     bucket_of(Address.of(store.address("memory/a"))).delete("memory/a")
 
 
+def test_folders_of_large_files_take_little_memory(store, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(6):
+        with (source / str(number)).open("wb") as file:
+            file.truncate(2**25)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom sccr_node.runtime.resources import peak_memory\n"
+        "from sccr_node.storage.places import place\n"
+        "there, source = place(sys.argv[1]), Path(sys.argv[2])\n"
+        "there.publish(source, force=False) if sys.argv[3] == 'up' else there.fetch(source.with_name('back'))\n"
+        "print(peak_memory())\n"
+    )
+    for way in ("up", "down"):
+        words = [sys.executable, "-c", program, store.address("memory/folder"), str(source), way]
+        assert int(subprocess.run(words, capture_output=True, text=True, check=True).stdout) < 300e6
+    assert sum(path.stat().st_size for path in (tmp_path / "back").iterdir()) == 6 * 2**25
+    for key in store.keys("memory/folder/"):
+        bucket_of(Address.of(store.address(key))).delete(key)
+
+
 # --- job arrays
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import threading
+import time
 import traceback
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -593,6 +594,30 @@ def test_which_tags_of_s3_are_checksums(bucket, found, is_md5, hangs_up, monkeyp
     there = bucket_of(Address.of(f"s3://{bucket}/a"))
     monkeypatch.setattr(there._client, "head_object", lambda **_: {"ContentLength": 1, **found})
     assert there.facts("a").md5 == (bytes.fromhex(MD5[1:-1]) if is_md5 else None)
+
+
+def test_few_large_objects_are_under_way_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("sccr_node.storage.places.transfer.LARGE_OBJECT", 10)
+    objects = {f"a/{number}": bytes(10 + number % 2) for number in range(20)}
+    bucket, under_way, most = Memory(objects), [], {10: 0, 11: 0}
+    reader = bucket.read
+
+    @contextmanager
+    def read(key, *where):
+        size = len(objects[key])
+        under_way.append(size)
+        most[size] = max(most[size], under_way.count(size))
+        time.sleep(0.05)
+        with reader(key, *where) as blocks:
+            yield blocks
+        under_way.remove(size)
+
+    monkeypatch.setattr(bucket, "read", read)
+    shown: list[float] = []
+    Place(Address.of("s3://bucket/a"), bucket).fetch(tmp_path / "a", shown.append)
+    assert len(list((tmp_path / "a").iterdir())) == 20
+    assert most == {10: 8, 11: 2}
+    assert shown == sorted(shown) and len(shown) == 20 and shown[-1] == 1.0
 
 
 def v2_store(data):

@@ -31,6 +31,9 @@ _TOKEN = "sccrupload"
 """Names of metadata are identifiers there."""
 
 
+_BYTES_AT_A_TIME = 4 * 2**20
+"""Read in a request; the library keeps several copies of each."""
+
 _REMEDY = (
     "set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING, or sign in as for Azure's tools"
 )
@@ -48,6 +51,8 @@ class AzureContainer(Bucket):
             "retry_total": 0,  # we try again ourselves, and answer signals meanwhile
             "connection_timeout": CONNECT_SECONDS,
             "read_timeout": ANSWER_SECONDS_OF_A_STORE,
+            "max_single_get_size": _BYTES_AT_A_TIME,
+            "max_chunk_get_size": _BYTES_AT_A_TIME,
         }
         with _explained():
             connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
@@ -130,7 +135,7 @@ class _AzureSending(Sending):
             self._client.commit_block_list(
                 blocks,
                 metadata={_TOKEN: self.token},
-                content_settings=ContentSettings(content_md5=self._md5.digest()),  # kept as it is told
+                content_settings=ContentSettings(content_md5=bytearray(self._md5.digest())),  # kept as it is told
                 **condition,
             )
 

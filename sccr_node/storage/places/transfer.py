@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
@@ -45,7 +45,11 @@ MOST_PARTS = 10_000
 """That S3 allows in an upload."""
 
 OBJECTS_AT_A_TIME = 8
-"""Of a folder; each takes the memory of a part."""
+"""Of a folder."""
+
+LARGE_OBJECT = 4 * 2**20
+LARGE_AT_A_TIME = 2
+"""Objects of more bytes than this: each thread keeps the memory of the parts that it has sent."""
 
 LARGEST_OUTLINE = 2**20
 """Bytes of a small file that is fetched to find out what a folder is."""
@@ -396,8 +400,8 @@ class Place:
     def _fetch_objects(self, found: Mapping[str, Facts], to: Path, progress: Shown) -> None:
         """Fetch objects in the folder."""
         _each(
-            list(found.items()),
-            lambda item: self._fetch_object(self._inside + item[0], item[1], to / item[0], _unseen),
+            {name: facts.size for name, facts in found.items()},
+            lambda name: self._fetch_object(self._inside + name, found[name], to / name, _unseen),
             progress,
         )
 
@@ -515,7 +519,7 @@ class FolderUpload:
         of_the_root = [name for name in reversed(_ROOT) if name in former]
         for name in [*of_the_root, *sorted(former.difference(of_the_root, self._names))]:
             _retried(partial(self._bucket.delete, self._inside + name))
-        _each(self._names, self._put, progress)
+        _each({name: (self._source / name).stat().st_size for name in self._names}, self._put, progress)
 
     def commit(self) -> None:
         """Send the metadata of the root, if all the rest is there and ours."""
@@ -576,18 +580,23 @@ def _unseen(fraction: float) -> None:
     """Show no progress: of one of many objects."""
 
 
-def _each(items: Sequence[T], action: Callable[[T], None], progress: Shown) -> None:
+def _each(sizes: Mapping[str, int], action: Callable[[str], None], progress: Shown) -> None:
     """Do something with each of many objects, several at a time: most of the time goes by waiting for answers."""
-    with ThreadPoolExecutor(OBJECTS_AT_A_TIME) as pool:
-        # The threads know the folder for scratch.
-        running = [pool.submit(copy_context().run, action, item) for item in items]
-        try:
-            for number, each in enumerate(running):
-                each.result()
-                progress((number + 1) / len(items))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    done = 0
+    small = [name for name, size in sizes.items() if size <= LARGE_OBJECT]
+    large = [name for name, size in sizes.items() if size > LARGE_OBJECT]
+    for names, at_a_time in ((small, OBJECTS_AT_A_TIME), (large, LARGE_AT_A_TIME)):
+        with ThreadPoolExecutor(at_a_time) as pool:
+            # The threads know the folder for scratch.
+            running = [pool.submit(copy_context().run, action, name) for name in names]
+            try:
+                for each in running:
+                    each.result()
+                    done += 1
+                    progress(done / len(sizes))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 def _send(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown) -> Sending:
