@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sccr_node
 from sccr_node.errors import InputMissing, NotEnoughResources, UsageProblem
 from sccr_node.runtime.standins import as_shown, stand_for
 from sccr_node.storage.places import is_remote, place
@@ -1020,3 +1021,20 @@ def test_why_nobody_could_sign_in_to_azure(said, reason, monkeypatch, hangs_up):
     with pytest.raises(Refused) as caught:
         bucket.facts("a")
     assert reason in str(caught.value) and "\n" not in str(caught.value) and "Trace" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/x", "gs://bucket/x", "az://box/x", "https://host/x"])
+def test_temporary_files_are_local(address, counts_file, tmp_path, refused):
+    words = ["--work-dir", "should be a folder of this machine"]
+    refused(2, words, "impute", counts_file, tmp_path / "out.h5ad", "--work-dir", address)
+
+
+def test_python_fetches_a_list_of_genes(web, few_cells):
+    Files.files["/genes.txt"] = "\n".join(few_cells.var_names[:20]).encode()
+    near, far = few_cells.copy(), few_cells.copy()
+    sccr_node.impute(near, genes=list(few_cells.var_names[:20]))
+    sccr_node.impute(far, genes=f"{web}/genes.txt?sig=secret")
+    assert np.array_equal(near.var["sccr_imputed"], far.var["sccr_imputed"]) and far.var["sccr_imputed"].sum() == 20
+    assert "secret" not in str(far.uns["sccr"])
+    with pytest.raises(InputMissing, match=f"cannot read {web}/none.txt: there is no such object"):
+        sccr_node.impute(few_cells.copy(), genes=f"{web}/none.txt")
