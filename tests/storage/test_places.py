@@ -1038,3 +1038,18 @@ def test_python_fetches_a_list_of_genes(web, few_cells):
     assert "secret" not in str(far.uns["sccr"])
     with pytest.raises(InputMissing, match=f"cannot read {web}/none.txt: there is no such object"):
         sccr_node.impute(few_cells.copy(), genes=f"{web}/none.txt")
+
+
+def test_blocks_that_another_program_left_on_azure(monkeypatch, hangs_up):
+    from azure.core.exceptions import HttpResponseError
+
+    bucket = bucket_of(Address.of("az://bucket/a"))
+
+    def fail(*_, **__):
+        failure = HttpResponseError("The specified blob or block content is invalid.\nRequestId:1")
+        failure.error_code, failure.status_code = "InvalidBlobOrBlock", 400
+        raise failure
+
+    monkeypatch.setattr(bucket._container, "get_blob_client", fail)
+    with pytest.raises(Refused, match="content is invalid: another program has left an unfinished upload to it"):
+        bucket.prepare("a")

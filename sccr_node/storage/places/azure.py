@@ -38,6 +38,11 @@ _REMEDY = (
     "set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING, or sign in as for Azure's tools"
 )
 
+_BLOCKS_IN_THE_WAY = (
+    "another program has left an unfinished upload to it; upload any small file under this name and delete it, give "
+    "another name, or wait a week"
+)
+
 _OF_LOGIN = re.compile(r"AADSTS\d+: [^\n]*?(?=\. |\.?\n|\.?$)")
 """The reason of a sign-in that was refused; then come the numbers of the request."""
 
@@ -202,6 +207,8 @@ def _explained() -> Iterator[None]:
         code = getattr(failure, "error_code", None)
         if code == "InvalidBlockList":
             raise Lost(_reason(failure)) from failure
+        if code == "InvalidBlobOrBlock":  # the names of all blocks of a blob must be of one length
+            raise Refused(f"{_reason(failure).removesuffix('.')}: {_BLOCKS_IN_THE_WAY}") from failure
         if code == "Md5Mismatch":  # bytes changed on the way
             raise Passing(_reason(failure)) from failure
         raise trouble_of(failure.status_code or 500, _reason(failure)) from failure
