@@ -24,7 +24,9 @@ class InputRecord(_Record):
     sha256: str = Field(description="SHA-256 of the file; for a folder, of its sorted relative paths and contents.")
     bytes: int
     identity: str | None = Field(
-        default=None, description="Size and tag (ETag or generation) of a remote input; null for a local one."
+        default=None,
+        description="Size and tag (ETag or generation) of a remote input, and a digest of what in its URL's query is "
+        "not a signature; null for a local one.",
     )
     layer: str | None = Field(description="null for X.")
     scale: Literal["counts", "log1p"]

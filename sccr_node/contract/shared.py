@@ -162,6 +162,14 @@ class RunningParameters(Parameters):
         metavar="DIR",
         min_length=1,
     )
+
+    @field_validator("work_dir")
+    @classmethod
+    def _work_dir_is_local(cls, given: str | None) -> str | None:
+        if given is not None and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", given):
+            raise ValueError("should be a folder of this machine: temporary files cannot be kept at an address")
+        return given
+
     log_format: Literal["text", "json"] = parameter(
         "text",
         title="Log format",

@@ -30,7 +30,8 @@ def is_finished(source: Path | Address, output: Path | Address, asked: ImputePar
     """Return whether an imputation was finished earlier: with this version, of these data, with these parameters.
 
     Nothing is downloaded but the record and a list of genes: remote data are known by their size and tag. Only an
-    output that has not the tag of its record is downloaded, to compare its bytes.
+    output that has not the tag of its record, and an input of a web server without tags, are downloaded, to compare
+    their bytes.
 
     Parameters
     ----------
@@ -157,11 +158,18 @@ def size_of(what: Path | Address) -> int:
 
 
 def _is_input_of(record: RunRecord, source: Path | Address) -> bool:
-    """Return whether the input is that of a record: by its digest; a remote one by its address, size and tag."""
+    """Return whether the input is that of a record: by its digest; a remote one by its address, size and tag.
+
+    A remote one without a tag has to be fetched: its size alone says nothing.
+    """
     if isinstance(source, Address):
-        return record.input.path == str(source) and record.input.identity == place(source).identity()
-    with reading(source, "the bytes"):
-        return record.input.sha256 == sha256_of(source)
+        if record.input.path != str(source):
+            return False
+        identity = place(source).identity()
+        if identity is not None:
+            return record.input.identity == identity
+    with _near(source) as path, reading(path, "the bytes"):
+        return record.input.sha256 == sha256_of(path)
 
 
 def _changed_parameters(record: RunRecord, asked: ImputeParameters) -> list[str]:

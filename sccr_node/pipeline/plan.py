@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from sccr_node.errors import InputProblem, UsageProblem
 from sccr_node.evaluation.verdicts import Tuning
 from sccr_node.methods import Blend
 from sccr_node.pipeline.needs import Extent, Needs, needs_of
+from sccr_node.pipeline.remote import fetched
 from sccr_node.runtime.console import Console, Finding
 from sccr_node.runtime.words import plural, quantity
 from sccr_node.storage.checkpoints import CheckpointPlace, Checkpoints
+from sccr_node.storage.places.address import Address, is_remote
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,11 @@ class Plan:
 
 
 def listed_genes(asked: PreparationParameters) -> Sequence[ListedGene] | None:
-    """Read the list of genes, if they are chosen by one."""
-    return None if asked.genes in GENE_CHOICES else read_gene_list(Path(asked.genes), asked.from_config("genes"))
+    """Read the list of genes, if they are chosen by one; the command line has fetched it, Python has not."""
+    if asked.genes in GENE_CHOICES:
+        return None
+    with fetched(Address.of(asked.genes)) if is_remote(asked.genes) else nullcontext(Path(asked.genes)) as path:
+        return read_gene_list(path, asked.from_config("genes"))
 
 
 @contextmanager

@@ -47,7 +47,9 @@ class StandIns:
 
     def of(self, address: Address) -> Path:
         """Return the stand-in of an address, which need not exist yet."""
-        folder = self._root / address.scheme / address.bucket
+        # A query can be what tells two files of a server apart; it can be a signature, too: no path shows it.
+        kind = f"{address.scheme}-{address.digest_of_query()}" if address.query else address.scheme
+        folder = self._root / kind / address.bucket
         stand_for(folder, f"{address.scheme}://{address.bucket}")
         with in_scratch():
             folder.joinpath(address.key).parent.mkdir(parents=True, exist_ok=True)

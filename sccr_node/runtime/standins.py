@@ -11,7 +11,7 @@ from pathlib import Path
 _addresses: dict[str, str] = {}
 """Folders of stand-ins, and what they stand for. Kept to the end: a failure is reported when its scratch is gone."""
 
-_identities: dict[str, str] = {}
+_identities: dict[str, str | None] = {}
 """What the remote files were that were fetched, by their stand-ins."""
 
 _open: dict[str, RawIOBase] = {}
@@ -26,13 +26,13 @@ def stand_for(folder: Path, address: str) -> None:
     _addresses[str(folder)] = address
 
 
-def identify(path: Path, identity: str) -> None:
-    """Note what a stand-in was fetched from: size and tag of the remote file."""
+def identify(path: Path, identity: str | None) -> None:
+    """Note what a stand-in was fetched from: size and tag of the remote file, if it has one."""
     _identities[str(path)] = identity
 
 
 def identity_of(path: Path) -> str | None:
-    """Return what a stand-in was fetched from; None for a file of this machine."""
+    """Return what a stand-in was fetched from; None for a file of this machine, or one without a tag."""
     return _identities.get(str(path))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sccr_node import __version__
-from sccr_node.errors import InputMissing, NotEnoughResources, SccrError, reason_of
+from sccr_node.errors import InputMissing, NotEnoughResources, SccrError, UsageProblem, reason_of
 from sccr_node.numerics import level
 from sccr_node.runtime import signals
 from sccr_node.runtime.resources import readable_bytes
@@ -166,6 +166,8 @@ class Checkpoints:
         try:
             blobs.prepare()
             self.usable = True
+        except UsageProblem:  # the library for it is not installed
+            raise
         except (SccrError, OSError) as problem:
             self.usable = False
             warn(f"cannot keep checkpoints in {blobs}: {_reason(problem)}; the run goes on without them")

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pytest
+import zarr
 from container_tools import set_up
 from store_servers import Azurite, FakeGCS, SeaweedFS, Server, SlowLine, free_port
 
@@ -30,7 +33,7 @@ from tests.support.simulated import simulated
 pytestmark = pytest.mark.platform
 
 KINDS = {"s3": SeaweedFS, "gs": FakeGCS, "az": Azurite}
-SECRETS = ("testsecret", "testkey", "AccountKey", "Eby8vdM0")
+SECRETS = ("testsecret", "testkey", "AccountKey", "Eby8vdM0", "upload_id", "uploadId", "sig=")
 PARTS = np.random.default_rng(0).bytes(40 * 2**20)
 """An object of three parts."""
 
@@ -404,6 +407,33 @@ def test_a_change_while_it_is_read_is_never_a_mixture(store, tmp_path):
         assert same_file(got, new) or (when < 1.0 and same_file(got, PARTS))
 
 
+def test_bytes_that_change_on_the_way_are_noticed(store, tmp_path, monkeypatch):
+    """Of what others put there, in a single request, and of what came from here; S3 has no checksum of parts."""
+    source = tmp_path / "source"
+    source.write_bytes(PARTS)
+    place(store.address("flipped/folder/in-parts")).publish(source, force=False)
+    for key in ("flipped/one", "flipped/folder/one"):
+        store.put(key, PARTS[:1000])
+    bucket = type(bucket_of(Address.of(store.address("flipped"))))
+    reader, flipped = bucket.read, []
+
+    @contextmanager
+    def flipping(self, key, *where):
+        with reader(self, key, *where) as blocks:
+            if key not in flipped:
+                flipped.append(key)
+                first = next(blocks)
+                blocks = chain([first[:-1] + bytes([first[-1] ^ 1])], blocks)
+            yield blocks
+
+    monkeypatch.setattr(bucket, "read", flipping)
+    place(store.address("flipped/one")).fetch(tmp_path / "one")
+    place(store.address("flipped/folder")).fetch(tmp_path / "folder")
+    assert len(flipped) == 3
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "folder" / "one").read_bytes() == PARTS[:1000]
+    assert same_file((tmp_path / "folder" / "in-parts").read_bytes(), PARTS) or store.scheme == "s3"
+
+
 def test_an_identity_changes_with_the_content(store):
     there = place(store.address("identity/a"))
     store.put("identity/a", b"first")
@@ -490,9 +520,10 @@ def test_an_upload_whose_server_stays_away(store, tmp_path):
     source.write_bytes(PARTS)
     there = place(store.address("gone/a"))
     killed = Killed(store, 0.1)
-    with pytest.raises(NotEnoughResources, match="cannot write .*/gone/a: .*try again later"):
+    with pytest.raises(NotEnoughResources, match="cannot write .*/gone/a: .*try again later") as caught:
         there.publish(source, force=False, progress=killed)
     killed.over()
+    assert not any(secret in "".join(traceback.format_exception(caught.value)) for secret in SECRETS)
     assert store.keys("gone/") == []
     # What the dead server kept of it goes with the next attempt.
     there.prepare(folder=False)
@@ -548,7 +579,7 @@ def ended_by(run, number):
 def large(tmp_path_factory) -> Path:
     """A file of four parts."""
     path = tmp_path_factory.mktemp("large") / "large.h5ad"
-    adata = simulated(n_cells=30, n_genes=40, n_types=2)
+    adata = simulated(n_cells=30, n_genes=40, n_types=2, n_batches=2)
     adata.layers["other"] = adata.X.copy()
     adata.uns["much"] = np.random.default_rng(0).random(7 * 2**20)
     adata.write_h5ad(path)
@@ -569,6 +600,30 @@ def test_signals_during_an_upload(s3, large):
     assert [path.name[:12] for path in scratch.iterdir()] == [".sccr-remote"]
     assert main([str(word) for word in promote] + ["--quiet"]) == 0
     assert (s3.keys("signal/"), s3.open_uploads(), list(scratch.iterdir())) == (["signal/out.h5ad"], [], [])
+
+
+@pytest.fixture(scope="module")
+def chunked(tmp_path_factory) -> Path:
+    """A zarr store with a chunk of three parts."""
+    path = tmp_path_factory.mktemp("chunked") / "chunked.zarr"
+    values = np.random.default_rng(0).random(5 * 2**20)
+    zarr.create_array(path, data=values, chunks=values.shape, compressors=None, zarr_format=2)
+    return path
+
+
+def test_a_killed_upload_of_a_folder_is_removed_by_the_next(s3, large, chunked):
+    for name, command in {
+        "folder/a.zarr": ["copy", chunked, s3.address("folder/a.zarr")],
+        "folder/split": ["split", large, "--batch-key", "batch", "--outdir", s3.address("folder/split")],
+    }.items():
+        s3.client.create_multipart_upload(Bucket="bucket", Key=f"{name}2/of-somebody-else")
+        with uploading(s3, 20e6, 18e6, *command) as (run, _):
+            assert ended_by(run, signal.SIGKILL)[0] == -9
+        left = s3.open_uploads()
+        assert len(left) > 1 and all(key.startswith(name) for key in left)
+        assert main([str(word) for word in command] + ["--quiet"]) == 0
+        assert s3.open_uploads() == [f"{name}2/of-somebody-else"]
+        bucket_of(Address.of(s3.address("a"))).abort(name)
 
 
 def test_sigterm_while_a_store_is_silent(s3, large, here):
@@ -615,6 +670,27 @@ def test_large_files_take_little_memory(kind, size, servers, monkeypatch, tmp_pa
     assert (tmp_path / "back").stat().st_size == size
     (tmp_path / "back").unlink()
     bucket_of(Address.of(store.address("memory/a"))).delete("memory/a")
+
+
+def test_folders_of_large_files_take_little_memory(store, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(6):
+        with (source / str(number)).open("wb") as file:
+            file.truncate(2**25)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom sccr_node.runtime.resources import peak_memory\n"
+        "from sccr_node.storage.places import place\n"
+        "there, source = place(sys.argv[1]), Path(sys.argv[2])\n"
+        "there.publish(source, force=False) if sys.argv[3] == 'up' else there.fetch(source.with_name('back'))\n"
+        "print(peak_memory())\n"
+    )
+    for way in ("up", "down"):
+        words = [sys.executable, "-c", program, store.address("memory/folder"), str(source), way]
+        assert int(subprocess.run(words, capture_output=True, text=True, check=True).stdout) < 300e6
+    assert sum(path.stat().st_size for path in (tmp_path / "back").iterdir()) == 6 * 2**25
+    for key in store.keys("memory/folder/"):
+        bucket_of(Address.of(store.address(key))).delete(key)
 
 
 # --- job arrays

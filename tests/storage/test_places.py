@@ -5,6 +5,8 @@ import os
 import re
 import socket
 import threading
+import time
+import traceback
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -13,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sccr_node
 from sccr_node.errors import InputMissing, NotEnoughResources, UsageProblem
 from sccr_node.runtime.standins import as_shown, stand_for
 from sccr_node.storage.places import is_remote, place
 from sccr_node.storage.places.address import Address
-from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Passing, Sending, Taken
+from sccr_node.storage.places.bucket import Absent, Bucket, Facts, Lost, Passing, Refused, Sending, Taken
 from sccr_node.storage.places.http import WebHost
 from sccr_node.storage.places.transfer import CLAIM, Place, bucket_of
 from sccr_node.storage.places.window import BLOCK, Window
@@ -31,10 +34,11 @@ class Files(BaseHTTPRequestHandler):
     files: dict[str, bytes] = {}
     failures: list[str] = []
     has_ranges = True
+    tag = "ETag"
     asked: list[tuple[int, int]] = []
 
     def do_GET(self):
-        data = self.files.get(self.path.partition("?")[0])
+        data = self.files.get(self.path, self.files.get(self.path.partition("?")[0]))
         failure = self.failures.pop() if self.failures else ""
         if failure.isdigit() or data is None:
             self.send_error(int(failure or 404))
@@ -47,7 +51,8 @@ class Files(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
             self.asked.append((start, stop))
         self.send_header("Content-Length", str(stop - start))
-        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        if self.tag:
+            self.send_header(self.tag, f'"{hashlib.sha256(data).hexdigest()}"')
         self.end_headers()
         end = (start + stop) // 2 if failure == "break off" else stop
         try:
@@ -128,6 +133,52 @@ def test_a_file_that_changes_is_fetched_again(web, tmp_path):
     assert (tmp_path / "a").read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("tag", ["ETag", "Last-Modified", ""])
+def test_a_download_that_is_broken_off_is_never_a_mixture(web, tmp_path, monkeypatch, tag):
+    """Although the new file is as large as the old one, and the server may not say that it is another."""
+    monkeypatch.setattr(Files, "tag", tag)
+    old, new = os.urandom(2**22), os.urandom(2**22)
+    Files.files["/a"] = old
+    Files.failures += ["break off", ""]  # the first is for the size
+
+    def change(fraction):
+        Files.files["/a"] = new
+
+    place(f"{web}/a").fetch(tmp_path / "a", change)
+    assert (tmp_path / "a").read_bytes() == new
+    assert all(start == 0 for start, _ in Files.asked) or tag
+
+
+@pytest.mark.parametrize("tag", ["ETag", "Last-Modified", ""])
+def test_a_finished_row_is_skipped_only_if_the_input_is_the_same(web, counts_file, tmp_path, sccr, monkeypatch, tag):
+    monkeypatch.setattr(Files, "tag", tag)
+    counts = counts_file.read_bytes()
+    Files.files["/in.h5ad"] = counts
+    manifest = tmp_path / "rows.csv"
+    manifest.write_text(f"input,output\n{web}/in.h5ad,{tmp_path}/out.h5ad\n")
+    batch = ["batch", "--manifest", manifest, "--threads", 1]
+    code, _, err = sccr(*batch)
+    assert code == 0 and "1 imputed" in err
+    written = (tmp_path / "out.h5ad").stat().st_mtime_ns
+    code, _, err = sccr(*batch)
+    assert code == 0 and "1 skipped" in err
+    Files.files["/in.h5ad"] = counts[:-1] + bytes([counts[-1] ^ 1])  # of the same size
+    code, _, err = sccr(*batch)
+    assert code == 73 and "other data in the input" in err
+    assert (tmp_path / "out.h5ad").stat().st_mtime_ns == written
+
+
+def test_a_file_without_a_tag_is_checked_whole(web, large, tmp_path, sccr, monkeypatch):
+    """Its parts could be those of two versions."""
+    monkeypatch.setattr(Files, "tag", "")
+    Files.files["/large.h5ad"] = large.read_bytes()
+    manifest = tmp_path / "samples.csv"
+    manifest.write_text(f"input,output\n{web}/large.h5ad,{tmp_path / 'out.h5ad'}\n")
+    code, _, err = sccr("batch", "--manifest", manifest, "--check", "--threads", 1)
+    assert code == 0 and "400 cells × 300 genes; values were not scanned" in err
+    assert Files.asked == []
+
+
 @pytest.mark.parametrize(
     ("failure", "problem", "words"),
     [
@@ -153,6 +204,87 @@ def test_a_run_on_a_signed_url(web, counts_file, tmp_path, sccr):
     for text in (out, err, record):
         assert "secret" not in text and "sccr-remote" not in text
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_files_that_differ_in_the_query_are_not_one(web, counts_file, tmp_path, sccr):
+    masked, imputed = tmp_path / "masked.h5ad", tmp_path / "imputed.h5ad"
+    assert sccr("evaluate", "mask", counts_file, masked, "--quiet")[0] == 0
+    assert sccr("impute", counts_file, imputed, "--quiet", "--threads", 1)[0] == 0
+    Files.files["/download?file=train.h5ad&sig=secret"] = masked.read_bytes()
+    Files.files["/download?file=cand.h5ad&sig=secret"] = imputed.read_bytes()
+    urls = [f"{web}/download?file={name}.h5ad&sig=secret" for name in ("train", "cand")]
+    # Neither file could be both: one has no such layer, the other no masked entries.
+    _, local, _ = sccr("evaluate", "score", masked, imputed, "--layer", "sccr")
+    code, out, err = sccr("evaluate", "score", *urls, "--layer", "sccr")
+    assert (code, out.replace(f"{web}/download", str(imputed))) == (0, local), err
+    assert "secret" not in out + err
+    # Nor are they one where only headers are read, nor with the manifest.
+    rows = [f"{urls[0]},{tmp_path}/a.h5ad,", f"{web}/download?file=counts.h5ad,{tmp_path}/b.h5ad,other"]
+    Files.files["/download?file=counts.h5ad"] = counts_file.read_bytes()
+    Files.files["/download?file=rows.csv"] = "\n".join(["input,output,key_added", *rows]).encode()
+    code, _, err = sccr("batch", "--manifest", f"{web}/download?file=rows.csv", "--check", "--threads", 1)
+    assert code == 0 and "2 can be imputed" in err, err
+    assert "secret" not in err
+
+
+def test_a_finished_row_is_another_if_its_query_is(web, counts_file, tmp_path, sccr):
+    Files.files["/download"] = counts_file.read_bytes()
+    manifest, record = tmp_path / "rows.csv", tmp_path / "out.h5ad.record.json"
+
+    def batch(query):
+        manifest.write_text(f"input,output\n{web}/download?{query},{tmp_path}/out.h5ad\n")
+        return sccr("batch", "--manifest", manifest, "--threads", 1)
+
+    assert batch("file=a.h5ad&X-Amz-Signature=first&X-Amz-Date=1")[0] == 0
+    assert not any(word in record.read_text() for word in ("first", "X-Amz", "file=a"))
+    # Signed anew it is the same file.
+    code, _, err = batch("X-Amz-Date=2&X-Amz-Signature=other&file=a.h5ad")
+    assert code == 0 and "1 skipped" in err
+    code, _, err = batch("file=b.h5ad&X-Amz-Signature=first&X-Amz-Date=1")
+    assert code == 73 and "other data in the input" in err
+
+
+SIGNED = {
+    "S3": "X-Amz-Algorithm=AWS4&X-Amz-Credential=k%2F1&X-Amz-Date=1&X-Amz-Expires=9&X-Amz-Signature=f",
+    "S3, version 2": "AWSAccessKeyId=k&Expires=1&Signature=s%3D",
+    "CloudFront": "Expires=1&Signature=s&Key-Pair-Id=k",
+    "CloudFront, with a policy": "Policy=p&Signature=s&Key-Pair-Id=k",
+    "Google": "X-Goog-Algorithm=a&X-Goog-Credential=c&X-Goog-Date=d&X-Goog-Expires=e&X-Goog-Signature=s",
+    "Google, version 2": "GoogleAccessId=g&Expires=1&Signature=s",
+    "Azure": "sv=2024-11-04&ss=b&srt=o&st=1&se=2&sr=b&sp=r&sip=i&spr=https&sig=s%2B",
+    "Azure, by a user": "skoid=1&sktid=2&skt=3&ske=4&sks=b&skv=5&sv=6&sr=b&sp=r&se=7&sig=s",
+    "S3, for a role": "X-Amz-Security-Token=t&X-Amz-Signature=s",
+    "Swift": "temp_url_sig=s&temp_url_expires=1",
+    "a token": "access_token=t",
+    "a key": "api_key=t",
+}
+
+
+@pytest.mark.parametrize("signature", SIGNED.values(), ids=SIGNED)
+def test_a_signature_does_not_tell_files_apart(signature):
+    def told(query):
+        return Address.of(f"https://host/a?{query}").digest_of_query(lasting=True)
+
+    assert told(signature) == ""
+    assert told(f"versionId=1&{signature}") == told(f"{signature}&versionId=1") == told("versionId=1")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("file=a", "file=b"),
+        ("a", "b"),
+        ("file=%ff", "file=%fe"),
+        ("a=1&b=2", "a=2&b=1"),
+        ("x=1&x=2", "x=2&x=1"),
+        ("sp=mouse", "sp=human"),
+        ("sr=1", ""),
+        ("file=a%26b=1", "file=a&b=1"),
+    ],
+)
+def test_the_rest_of_a_query_does(first, second):
+    digests = [Address.of(f"https://host/a?{query}").digest_of_query(lasting=True) for query in (first, second)]
+    assert digests[0] != digests[1]
 
 
 def test_a_batch_makes_one_client_for_each_place(web, counts_file, tmp_path, sccr, monkeypatch):
@@ -324,6 +456,7 @@ class Memory(Bucket):
     def __init__(self, objects, changes_left=10**6):
         self.objects, self.changes_left = dict(objects), changes_left
         self.lost = 0
+        self.uploads: list[str] = []
 
     def changed(self):
         self.changes_left -= 1
@@ -352,6 +485,10 @@ class Memory(Bucket):
     def prepare(self, key):
         pass
 
+    def abort(self, prefix):
+        self.changed()
+        self.uploads = [key for key in self.uploads if not key.startswith(prefix)]
+
 
 class MemorySending(Sending):
     def __init__(self, bucket, key, replace):
@@ -362,6 +499,9 @@ class MemorySending(Sending):
         if number and self.bucket.lost:
             self.bucket.lost -= 1
             raise Lost("never heard of it")
+        if not last and not self.parts:
+            self.bucket.changed()
+            self.bucket.uploads.append(self.key)
         self.parts[number] = part
 
     def finish(self):
@@ -369,12 +509,19 @@ class MemorySending(Sending):
         if not self.replace and self.key in self.bucket.objects:
             raise Taken("it exists")
         self.bucket.objects[self.key] = b"".join(part for _, part in sorted(self.parts.items()))
+        self.end_upload()
 
     def arrived(self):
         return self.bucket.objects.get(self.key) == b"".join(self.parts.values())
 
     def abandon(self):
-        self.parts.clear()
+        if self.bucket.changes_left >= 0:  # or the process is gone
+            self.parts.clear()
+            self.end_upload()
+
+    def end_upload(self):
+        if self.key in self.bucket.uploads:
+            self.bucket.uploads.remove(self.key)
 
 
 def test_a_file_of_which_the_store_lost_parts_is_sent_again(tmp_path, monkeypatch):
@@ -391,8 +538,91 @@ def test_a_file_of_which_the_store_lost_parts_is_sent_again(tmp_path, monkeypatc
     assert "b" not in bucket.objects
 
 
+class Flipping(Memory):
+    """Keeps MD5s, which listings may not tell; of what is read, a byte is another one, as often as it is told to be."""
+
+    flips = 0
+    listed = True
+
+    def facts(self, key):
+        found = super().facts(key)
+        return Facts(found.size, found.tag, hashlib.md5(self.objects[key]).digest())
+
+    def listing(self, prefix):
+        for key, facts in list(super().listing(prefix)):
+            yield key, facts if self.listed else Facts(facts.size, facts.tag)
+
+    @contextmanager
+    def read(self, key, facts, start):
+        content = bytearray(self.objects[key][start:])
+        if self.flips:
+            self.flips -= 1
+            content[len(content) // 2] ^= 1
+        yield iter([bytes(content)])
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("key", ["a", "a/b"])
+def test_bytes_that_changed_on_the_way_are_fetched_again(key, listed, tmp_path, monkeypatch):
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", (0.01,) * 4)
+    bucket = Flipping({key: os.urandom(1000)})
+    bucket.flips, bucket.listed = 2, listed
+    there = Place(Address.of("gs://bucket/a"), bucket)
+    there.fetch(tmp_path / "a")
+    assert (tmp_path / key).read_bytes() == bucket.objects[key]
+    bucket.flips = 100
+    with pytest.raises(NotEnoughResources, match="cannot read gs://bucket/a: its checksum is not the one that"):
+        there.fetch(tmp_path / "a")
+
+
+MD5 = '"0123456789abcdef0123456789abcdef"'
+
+
+@pytest.mark.parametrize(
+    ("bucket", "found", "is_md5"),
+    [
+        ("bucket", {"ETag": MD5}, True),
+        ("bucket", {"ETag": MD5, "ServerSideEncryption": "AES256"}, True),
+        ("bucket", {"ETag": MD5[:-1] + '-3"'}, False),
+        ("bucket", {"ETag": '"of-another-kind"'}, False),
+        ("bucket", {"ETag": MD5, "ServerSideEncryption": "aws:kms"}, False),
+        ("bucket", {"ETag": MD5, "ServerSideEncryption": "aws:kms:dsse"}, False),
+        ("bucket", {"ETag": MD5, "SSECustomerAlgorithm": "AES256"}, False),
+        ("bucket--use1-az4--x-s3", {"ETag": MD5}, False),
+    ],
+)
+def test_which_tags_of_s3_are_checksums(bucket, found, is_md5, hangs_up, monkeypatch):
+    there = bucket_of(Address.of(f"s3://{bucket}/a"))
+    monkeypatch.setattr(there._client, "head_object", lambda **_: {"ContentLength": 1, **found})
+    assert there.facts("a").md5 == (bytes.fromhex(MD5[1:-1]) if is_md5 else None)
+
+
+def test_few_large_objects_are_under_way_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("sccr_node.storage.places.transfer.LARGE_OBJECT", 10)
+    objects = {f"a/{number}": bytes(10 + number % 2) for number in range(20)}
+    bucket, under_way, most = Memory(objects), [], {10: 0, 11: 0}
+    reader = bucket.read
+
+    @contextmanager
+    def read(key, *where):
+        size = len(objects[key])
+        under_way.append(size)
+        most[size] = max(most[size], under_way.count(size))
+        time.sleep(0.05)
+        with reader(key, *where) as blocks:
+            yield blocks
+        under_way.remove(size)
+
+    monkeypatch.setattr(bucket, "read", read)
+    shown: list[float] = []
+    Place(Address.of("s3://bucket/a"), bucket).fetch(tmp_path / "a", shown.append)
+    assert len(list((tmp_path / "a").iterdir())) == 20
+    assert most == {10: 8, 11: 2}
+    assert shown == sorted(shown) and len(shown) == 20 and shown[-1] == 1.0
+
+
 def v2_store(data):
-    return dict.fromkeys([".zattrs", ".zgroup", ".zmetadata", "X/.zarray", "X/0.0", "X/0.1"], data)
+    return {**dict.fromkeys([".zattrs", ".zgroup", ".zmetadata", "X/.zarray", "X/0.0"], data), "X/0.1": data * 50}
 
 
 def v3_store(data):
@@ -403,6 +633,7 @@ def v3_store(data):
 @pytest.mark.parametrize("new", [v2_store(b"2"), v3_store(b"\n")], ids=["v2", "v3"])
 def test_a_folder_is_whole_or_no_store_whenever_the_process_dies(former, new, tmp_path, monkeypatch):
     monkeypatch.setattr("sccr_node.storage.places.transfer.OBJECTS_AT_A_TIME", 1)
+    monkeypatch.setattr("sccr_node.storage.places.transfer.PART_BYTES", 20)  # some objects are sent in parts
     for name, data in new.items():
         (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "new" / name).write_bytes(data)
@@ -413,6 +644,7 @@ def test_a_folder_is_whole_or_no_store_whenever_the_process_dies(former, new, tm
     around = {"a.zarr2/.zgroup": b"0", "a": b"0"}
     for changes in range(100):
         bucket = Memory(inside(former) | around, changes)
+        bucket.uploads = ["a.zarr2/X/0.0"]  # of somebody else
         there = Place(Address.of("s3://bucket/a.zarr"), bucket)
         with suppress(Dead):
             there.publish(tmp_path / "new", force=True)
@@ -433,6 +665,7 @@ def test_a_folder_is_whole_or_no_store_whenever_the_process_dies(former, new, tm
             StoreTarget(tmp_path / str(changes)).check(force=True)
         there.publish(tmp_path / "new", force=True)
         assert bucket.objects == inside(new) | around
+        assert bucket.uploads == ["a.zarr2/X/0.0"]
         if done:
             return
     raise AssertionError("it never ends")
@@ -532,20 +765,27 @@ def test_places_that_are_not_known_are_named(output, counts_file, refused, tmp_p
     refused(73, ["only s3://, gs:// and az://"], "impute", counts_file, output)
 
 
+def every_client_asks(monkeypatch, url):
+    """Have the clients of all stores ask one server, Azure's with a token in every address."""
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "STORAGE_EMULATOR_HOST": url,
+        "AZURE_STORAGE_ACCOUNT": "account",
+        "AZURE_STORAGE_ENDPOINT": f"{url}/account",
+        "AZURE_STORAGE_SAS_TOKEN": "sv=2024-11-04&sig=secret",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
+
+
 @pytest.fixture
 def hangs_up(monkeypatch):
     """A server that takes connections and closes them at once, for every client; yields how many it took."""
     server = socket.create_server(("127.0.0.1", 0))
     host = f"127.0.0.1:{server.getsockname()[1]}"
-    for name, value in {
-        "AWS_ENDPOINT_URL_S3": f"http://{host}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "STORAGE_EMULATOR_HOST": f"http://{host}",
-        "AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=a2V5;"
-        f"BlobEndpoint=http://{host}/account;",
-    }.items():
-        monkeypatch.setenv(name, value)
+    every_client_asks(monkeypatch, f"http://{host}")
     taken = []
 
     def take():
@@ -597,3 +837,219 @@ def test_no_client_reads_again_by_itself(scheme, hangs_up):
     with pytest.raises(Passing), bucket.read("a", Facts(10, "1", None), 0) as blocks:
         list(blocks)
     assert len(taken) <= AT_ONCE[scheme]
+
+
+class Going(BaseHTTPRequestHandler):
+    """A store that accepts the beginning of an upload, whose number is a secret, and no more."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        number = b"<InitiateMultipartUploadResult><UploadId>secret</UploadId></InitiateMultipartUploadResult>"
+        self.send_response(200)
+        self.send_header("Location", f"http://{self.headers['Host']}/upload?upload_id=secret")
+        self.send_header("Content-Length", str(len(number)))
+        self.end_headers()
+        self.wfile.write(number)
+
+    def log_message(self, *_):
+        pass
+
+
+def never_answers():
+    """Return a server that takes connections and never says a word, and its URL."""
+    server = socket.create_server(("127.0.0.1", 0))
+    return f"http://127.0.0.1:{server.getsockname()[1]}", server.close
+
+
+def closed():
+    """Return the URL of a server that is gone."""
+    url, close = never_answers()
+    close()
+    return url, close
+
+
+def untrusted():
+    """Return a URL that is asked for by TLS, of a server that does not speak it."""
+    url, close = going_away()
+    return url.replace("http:", "https:"), close
+
+
+def going_away():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Going)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def close():
+        server.shutdown()
+        server.server_close()
+
+    return f"http://127.0.0.1:{server.server_port}", close
+
+
+REASONS = {
+    closed: "connection refused",
+    never_answers: "it did not answer in time",
+    untrusted: r"\[ssl.*|the connection ended early",  # of Google, whose library asks an emulator as it likes
+}
+
+
+@pytest.mark.parametrize("request_of", ["facts", "listing", "only part", "first part"])
+@pytest.mark.parametrize("server", REASONS, ids=[server.__name__ for server in REASONS])
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_no_error_shows_what_signs_a_request(scheme, server, request_of, monkeypatch):
+    """The text of the libraries' errors does: the address, and all that is in it."""
+    for module in ("s3", "gcs", "azure"):
+        monkeypatch.setattr(f"sccr_node.storage.places.{module}.ANSWER_SECONDS_OF_A_STORE", 0.2)
+    monkeypatch.setattr("sccr_node.storage.places.gcs._TIMES", {"timeout": (0.2, 0.2), "retry": None})
+    url, close = server()
+    every_client_asks(monkeypatch, url)
+    bucket = bucket_of(Address.of(f"{scheme}://bucket/a"))
+    try:
+        with pytest.raises(Passing) as caught:
+            REQUESTS[request_of](bucket)
+        assert re.fullmatch(REASONS[server], str(caught.value))
+        assert "secret" not in "".join(traceback.format_exception(caught.value))
+    finally:
+        close()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_no_error_shows_the_number_of_an_upload(scheme, monkeypatch):
+    """Whoever knows it can go on with an upload to Google, without credentials."""
+    url, close = going_away()
+    every_client_asks(monkeypatch, url)
+    sending = bucket_of(Address.of(f"{scheme}://bucket/a")).begin("a", replace=True)
+    with pytest.raises(Passing, match="501"):
+        sending.send(0, b"0" * 2**18, last=False)
+    close()
+    with pytest.raises(Passing) as caught:
+        sending.send(0, b"0" * 2**18, last=False)
+    assert str(caught.value) == "connection refused"
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "to", ["ftp://host/a?sig=secret", "file:///a?sig=secret", "https://[::1/?sig=secret", "https://h:x/?sig=secret"]
+)
+def test_no_error_shows_where_a_server_redirects_to(web, to, tmp_path, sccr, monkeypatch):
+    monkeypatch.setattr(Odd, "status", 302)
+    monkeypatch.setattr(Odd, "answer", {"Location": to})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/a.h5ad"
+        code, out, err = sccr("impute", url, tmp_path / "out.h5ad", "--debug")
+        assert code == 66 and "it redirects to" in err and "secret" not in out + err
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def nobody(monkeypatch, tmp_path_factory):
+    """A user without credentials for any store."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "STORAGE_", "CLOUDSDK_")):
+            monkeypatch.delenv(name)
+    elsewhere = str(tmp_path_factory.mktemp("home"))
+    monkeypatch.setattr("tempfile.tempdir", elsewhere)
+    for name, value in {
+        "HOME": elsewhere,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_GCE_CHECK": "true",
+        "AZURE_STORAGE_ACCOUNT": "account",
+        "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",  # others would look around on this machine
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+MISSING = {
+    "s3": "Unable to locate credentials",
+    "gs": "Your default credentials were not found",
+    "az": "there are no credentials: set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or ",
+}
+
+
+@pytest.mark.parametrize("scheme", MISSING)
+def test_without_credentials(scheme, nobody, counts_file, tmp_path, refused, caplog):
+    there = f"{scheme}://bucket/a.h5ad"
+    refused(66, [f"cannot read {there}: ", MISSING[scheme]], "impute", there, tmp_path / "out.h5ad")
+    refused(73, [f"cannot write {there}: ", MISSING[scheme]], "impute", counts_file, there)
+    manifest = tmp_path / "rows.csv"
+    manifest.write_text(f"input,output\n{there},{tmp_path}/out.h5ad\n")
+    refused(66, [f"cannot read {there}: "], "batch", "--manifest", manifest)
+    # Python writes what a library logs to standard error if nobody else takes it.
+    assert not [record for record in caplog.records if record.name.startswith("azure")]
+
+
+def test_checkpoints_without_credentials_are_done_without(nobody, counts_file, tmp_path, sccr):
+    options = ["--checkpoint-dir", "s3://bucket/kept", "--threads", 1]
+    code, _, err = sccr("impute", counts_file, tmp_path / "out.h5ad", *options)
+    assert code == 0
+    assert "cannot keep checkpoints in s3://bucket/kept: " in err and "the run goes on without them" in err
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("s3", "botocore"), ("gs", "google"), ("az", "azure")])
+def test_a_library_that_is_not_installed(scheme, package, nobody, counts_file, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr("sccr_node.storage.places.bucket.import_module", missing)
+    there, words = f"{scheme}://bucket/a", [f"{scheme}:// addresses require {package}, which is not installed"]
+    refused(2, words, "impute", there, tmp_path / "out.h5ad")
+    refused(2, words, "impute", counts_file, f"{there}.h5ad")
+    refused(2, words, "impute", counts_file, tmp_path / "out.h5ad", "--checkpoint-dir", there, "--quiet")
+
+
+def missing(name):
+    raise ImportError(name)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("EnvironmentCredential: Authentication failed: AADSTS7: Invalid secret. Trace ID: 1", ": AADSTS7: Invalid"),
+        ("AzureCliCredential: Azure CLI not found on path", "there are no credentials: set AZURE_STORAGE_KEY"),
+    ],
+)
+def test_why_nobody_could_sign_in_to_azure(said, reason, monkeypatch, hangs_up):
+    from azure.core.exceptions import ClientAuthenticationError
+
+    text = f"DefaultAzureCredential failed to retrieve a token.\nAttempted credentials:\n\t{said}\nTo mitigate"
+    bucket = bucket_of(Address.of("az://bucket/a"))
+
+    def fail(*_, **__):
+        raise ClientAuthenticationError(text)
+
+    monkeypatch.setattr(bucket._container, "get_blob_client", fail)
+    with pytest.raises(Refused) as caught:
+        bucket.facts("a")
+    assert reason in str(caught.value) and "\n" not in str(caught.value) and "Trace" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/x", "gs://bucket/x", "az://box/x", "https://host/x"])
+def test_temporary_files_are_local(address, counts_file, tmp_path, refused):
+    words = ["--work-dir", "should be a folder of this machine"]
+    refused(2, words, "impute", counts_file, tmp_path / "out.h5ad", "--work-dir", address)
+
+
+def test_python_fetches_a_list_of_genes(web, few_cells):
+    Files.files["/genes.txt"] = "\n".join(few_cells.var_names[:20]).encode()
+    near, far = few_cells.copy(), few_cells.copy()
+    sccr_node.impute(near, genes=list(few_cells.var_names[:20]))
+    sccr_node.impute(far, genes=f"{web}/genes.txt?sig=secret")
+    assert np.array_equal(near.var["sccr_imputed"], far.var["sccr_imputed"]) and far.var["sccr_imputed"].sum() == 20
+    assert "secret" not in str(far.uns["sccr"])
+    with pytest.raises(InputMissing, match=f"cannot read {web}/none.txt: there is no such object"):
+        sccr_node.impute(few_cells.copy(), genes=f"{web}/none.txt")
+
+
+def test_blocks_that_another_program_left_on_azure(monkeypatch, hangs_up):
+    from azure.core.exceptions import HttpResponseError
+
+    bucket = bucket_of(Address.of("az://bucket/a"))
+
+    def fail(*_, **__):
+        failure = HttpResponseError("The specified blob or block content is invalid.\nRequestId:1")
+        failure.error_code, failure.status_code = "InvalidBlobOrBlock", 400
+        raise failure
+
+    monkeypatch.setattr(bucket._container, "get_blob_client", fail)
+    with pytest.raises(Refused, match="content is invalid: another program has left an unfinished upload to it"):
+        bucket.prepare("a")

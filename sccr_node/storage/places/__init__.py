@@ -13,14 +13,14 @@ __all__ = ["is_remote", "place"]
 
 
 def place(address: str | Address) -> Place:
-    """Return the place with an address.
+    """Return the place with an address; its store is not asked for anything yet.
 
     Raises
     ------
     UsageProblem
-        It is not the address of a file, or the library for it is not installed.
+        It is not the address of a file.
     """
-    from sccr_node.storage.places.transfer import Place, bucket_of  # only now: the command line asks what is remote
+    from sccr_node.storage.places.transfer import Place  # only now: the command line asks what is remote
 
     found = address if isinstance(address, Address) else Address.of(address)
-    return Place(found, bucket_of(found))
+    return Place(found)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from sccr_node.errors import UsageProblem
 from sccr_node.runtime.standins import as_shown
@@ -20,6 +21,20 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
 WEB = ("https", "http")
 """Can only be read."""
+
+_OF_SIGNATURES = re.compile(
+    r"x-(amz|goog|oss|ms)-.*|temp_url_.*|.*(signature|token|secret|passw|auth|credential|api[-_]?key|access_?key).*"
+    r"|sig|hmac|jwt|key|pwd|rlkey|session(id)?"
+)
+"""Names, in lower case, of what in a query says who may read, and not what is read."""
+
+_BESIDE_SIGNATURES = re.compile(
+    r"expires?|exp|policy|key-pair-id|hash-algorithm|(aws|oss)accesskeyid|googleaccessid"
+    r"|sv|ss|srt|sp|se|st|spr|sip|si|sr|sdd|skoid|sktid|skt|ske|sks|skv|saoid|suoid|scid"
+)
+"""Short names, which can mean anything else in a query without a signature."""
+
+_IS_SIGNED = re.compile(r"sig|signature|hmac|.*token|.*_sig")
 
 
 def is_remote(address: str) -> bool:
@@ -81,6 +96,24 @@ class Address:
     def can_be_written(self) -> bool:
         """Whether places of this kind can be written to."""
         return self.scheme not in WEB
+
+    def digest_of_query(self, *, lasting: bool = False) -> str:
+        """Return what tells the query from others, and cannot be turned back into it.
+
+        Parameters
+        ----------
+        lasting
+            Of those parts alone that are no signature, which would be another one every day; empty if there are none.
+        """
+        query = self._lasting_query() if lasting else self.query
+        return hashlib.sha256(query.encode(errors="surrogateescape")).hexdigest()[:16] if query else ""
+
+    def _lasting_query(self) -> str:
+        parts = parse_qsl(self.query, keep_blank_values=True, errors="surrogateescape")
+        signed = any(_IS_SIGNED.fullmatch(name.lower()) for name, _ in parts)
+        passing = [_OF_SIGNATURES, *([_BESIDE_SIGNATURES] if signed else [])]
+        kept = [part for part in parts if not any(pattern.fullmatch(part[0].lower()) for pattern in passing)]
+        return urlencode(sorted(kept, key=lambda part: part[0]), errors="surrogateescape")
 
     def __str__(self) -> str:
         """Return the address without its query."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,12 +22,29 @@ from sccr_node.storage.places.bucket import (
     Refused,
     Sending,
     Taken,
+    cause_of,
     client_library,
     trouble_of,
 )
 
 _TOKEN = "sccrupload"
 """Names of metadata are identifiers there."""
+
+
+_BYTES_AT_A_TIME = 4 * 2**20
+"""Read in a request; the library keeps several copies of each."""
+
+_REMEDY = (
+    "set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING, or sign in as for Azure's tools"
+)
+
+_BLOCKS_IN_THE_WAY = (
+    "another program has left an unfinished upload to it; upload any small file under this name and delete it, give "
+    "another name, or wait a week"
+)
+
+_OF_LOGIN = re.compile(r"AADSTS\d+: [^\n]*?(?=\. |\.?\n|\.?$)")
+"""The reason of a sign-in that was refused; then come the numbers of the request."""
 
 
 class AzureContainer(Bucket):
@@ -36,6 +56,8 @@ class AzureContainer(Bucket):
             "retry_total": 0,  # we try again ourselves, and answer signals meanwhile
             "connection_timeout": CONNECT_SECONDS,
             "read_timeout": ANSWER_SECONDS_OF_A_STORE,
+            "max_single_get_size": _BYTES_AT_A_TIME,
+            "max_chunk_get_size": _BYTES_AT_A_TIME,
         }
         with _explained():
             connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
@@ -81,6 +103,9 @@ class AzureContainer(Bucket):
         with suppress(Absent), _explained():
             self._container.get_blob_client(key).delete_blob()
 
+    def abort(self, prefix: str) -> None:
+        """Do nothing: they cannot be listed, and go by themselves in a week."""
+
     def prepare(self, key: str) -> None:
         """Send a block to see whether that is allowed; blocks of no object go by themselves in a week."""
         with _explained():
@@ -94,22 +119,30 @@ class _AzureSending(Sending):
         super().__init__()
         self._client, self._replace = client, replace
         self._blocks: dict[int, str] = {}
+        self._md5 = hashlib.md5(usedforsecurity=False)
 
     def send(self, number: int, part: bytes, *, last: bool) -> None:
         block = _block_id(self.token, number)
         if part:
             with _explained():
-                self._client.stage_block(block, part)
+                self._client.stage_block(block, part, validate_content=True)
+            if number not in self._blocks:
+                self._md5.update(part)
             self._blocks[number] = block
 
     def finish(self) -> None:
         from azure.core import MatchConditions
-        from azure.storage.blob import BlobBlock
+        from azure.storage.blob import BlobBlock, ContentSettings
 
         condition = {} if self._replace else {"match_condition": MatchConditions.IfMissing}
         blocks = [BlobBlock(block) for _, block in sorted(self._blocks.items())]
         with _explained():
-            self._client.commit_block_list(blocks, metadata={_TOKEN: self.token}, **condition)
+            self._client.commit_block_list(
+                blocks,
+                metadata={_TOKEN: self.token},
+                content_settings=ContentSettings(content_md5=bytearray(self._md5.digest())),  # kept as it is told
+                **condition,
+            )
 
     def arrived(self) -> bool:
         with _explained():
@@ -132,7 +165,11 @@ def _credential() -> Any:
     for name in ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN"):
         if value := os.environ.get(name):
             return value
-    return client_library("azure.identity", "az", "azure").DefaultAzureCredential()
+    identity = client_library("azure.identity", "az", "azure")
+    log = logging.getLogger(identity.__name__)
+    if log.level == logging.NOTSET:  # without a handler, Python writes warnings to standard error: a dozen lines here
+        log.setLevel(logging.CRITICAL)
+    return identity.DefaultAzureCredential()
 
 
 def _block_id(token: str, number: int) -> str:
@@ -167,11 +204,16 @@ def _explained() -> Iterator[None]:
     except exceptions.ClientAuthenticationError as failure:
         raise Refused(_reason(failure)) from failure
     except exceptions.HttpResponseError as failure:
-        if getattr(failure, "error_code", None) == "InvalidBlockList":
+        code = getattr(failure, "error_code", None)
+        if code == "InvalidBlockList":
             raise Lost(_reason(failure)) from failure
+        if code == "InvalidBlobOrBlock":  # the names of all blocks of a blob must be of one length
+            raise Refused(f"{_reason(failure).removesuffix('.')}: {_BLOCKS_IN_THE_WAY}") from failure
+        if code == "Md5Mismatch":  # bytes changed on the way
+            raise Passing(_reason(failure)) from failure
         raise trouble_of(failure.status_code or 500, _reason(failure)) from failure
     except (exceptions.AzureError, OSError) as failure:
-        raise Passing(_reason(failure)) from failure
+        raise Passing(cause_of(failure)) from None  # also in a traceback there would be the token
     except ValueError as failure:  # a connection string, or a key, that is none
         raise Refused(_reason(failure)) from failure
 
@@ -180,4 +222,8 @@ def _reason(failure: Exception) -> str:
     """Return the code and the first line of a message: the rest are the request's number and time."""
     code = getattr(failure, "error_code", None)
     said = (str(failure).splitlines() or ["no reason given"])[0]
+    if said.startswith("DefaultAzureCredential failed"):
+        # It has tried everything that could be on a machine; of all its reasons, one is that of a login that is set up.
+        found = _OF_LOGIN.search(str(failure))
+        return f"signing in failed: {found[0]}" if found else f"there are no credentials: {_REMEDY}"
     return f"{getattr(code, 'value', code)}: {said}" if code else said

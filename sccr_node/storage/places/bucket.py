@@ -61,6 +61,35 @@ def taken() -> Iterator[None]:
         raise Taken(str(failure)) from failure
 
 
+def cause_of(failure: BaseException) -> str:
+    """Return why a connection failed.
+
+    The text of the libraries' errors is never shown: it has the address of the request, with what signs it, or with the
+    number of an upload that whoever knows it can go on with.
+    """
+    chain = list(_behind(failure))
+    for each in chain:
+        if isinstance(each, OSError) and isinstance(each.errno, int) and isinstance(each.strerror, str):
+            return each.strerror.lower()
+    if any(isinstance(each, TimeoutError) or "Timeout" in type(each).__name__ for each in chain):
+        return "it did not answer in time"
+    return "the connection ended early"
+
+
+def _behind(failure: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all that it was made from, however a library keeps them."""
+    waiting, seen = [failure], set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        named = (getattr(each, name, None) for name in ("reason", "inner_exception"))  # by urllib3, and by Azure
+        kept = (each.__cause__, each.__context__, *named, *each.args)
+        waiting += [other for other in kept if isinstance(other, BaseException)]
+
+
 def byte_range(start: int, end: int | None) -> str:
     """Return an HTTP Range for the bytes from one position up to another one, or to the end."""
     return f"bytes={start}-{'' if end is None else end - 1}"
@@ -80,7 +109,10 @@ def trouble_of(status: int, reason: str) -> Trouble:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a store says about an object: its size, a tag that changes with its content, and its MD5 if known."""
+    """What a store says about an object: its size, a tag that changes with its content, and its MD5 if known.
+
+    The tag is empty if a web server has none: then nobody can tell two versions of a file apart.
+    """
 
     size: int
     tag: str
@@ -148,6 +180,10 @@ class Bucket(ABC):
     @abstractmethod
     def delete(self, key: str) -> None:
         """Delete an object, if it exists."""
+
+    @abstractmethod
+    def abort(self, prefix: str) -> None:
+        """End the open uploads to all keys that begin with a prefix."""
 
     @abstractmethod
     def prepare(self, key: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,6 +22,7 @@ from sccr_node.storage.places.bucket import (
     Sending,
     Taken,
     Trouble,
+    cause_of,
     client_library,
     taken,
     trouble_of,
@@ -28,6 +31,9 @@ from sccr_node.storage.places.bucket import (
 _TOKEN = "sccr-upload"
 _TIMES: dict[str, Any] = {"timeout": (CONNECT_SECONDS, ANSWER_SECONDS_OF_A_STORE), "retry": None}
 """The library would try again for two minutes, without answering signals: we do it ourselves."""
+
+_REQUEST = re.compile(r"^[A-Z]+ https?://\S+: ")
+"""What Google's messages begin with."""
 
 _BYTES_AT_A_TIME = 8 * 2**20
 
@@ -83,6 +89,9 @@ class GoogleBucket(Bucket):
         with suppress(Absent), _explained():
             self._bucket.blob(key).delete(**_TIMES)
 
+    def abort(self, prefix: str) -> None:
+        """Do nothing: they cannot be listed, and go by themselves in a week."""
+
     def prepare(self, key: str) -> None:
         """Begin an upload and cancel it, to see whether that is allowed; unfinished ones go by themselves in a week."""
         blob = self._bucket.blob(key)
@@ -101,6 +110,7 @@ class _GoogleSending(Sending):
         self._condition = {} if replace else {"if_generation_match": 0}
         self._session: str | None = None
         self._sent = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
         self._rest = (0, b"")
 
     def send(self, number: int, part: bytes, *, last: bool) -> None:
@@ -111,6 +121,7 @@ class _GoogleSending(Sending):
             self._session = self._begun()
         self._put(self._sent, part, "*")
         self._sent += len(part)
+        self._md5.update(part)
 
     def finish(self) -> None:
         start, part = self._rest
@@ -122,9 +133,12 @@ class _GoogleSending(Sending):
         if self._session is None:
             blob = self._blob()
             with taken(), _explained():
-                blob.upload_from_string(part, content_type="application/octet-stream", **self._condition, **_TIMES)
+                kind = {"content_type": "application/octet-stream", "checksum": "md5"}
+                blob.upload_from_string(part, **kind, **self._condition, **_TIMES)
             return
-        self._put(start, part, str(start + len(part)))
+        whole = self._md5.copy()
+        whole.update(part)
+        self._put(start, part, str(start + len(part)), md5=base64.b64encode(whole.digest()).decode())
 
     def arrived(self) -> bool:
         blob = self._bucket.blob(self._key)
@@ -150,14 +164,17 @@ class _GoogleSending(Sending):
                 )
             )
 
-    def _put(self, start: int, part: bytes, total: str) -> None:
-        """Send bytes to the session: those that arrived in an earlier attempt are ignored there."""
+    def _put(self, start: int, part: bytes, total: str, md5: str | None = None) -> None:
+        """Send bytes to the session: those that arrived in an earlier attempt are ignored there.
+
+        With the last of them goes the MD5 of the whole, which Google compares before the object appears.
+        """
         end = start + len(part)
-        what = f"bytes {start}-{end - 1}/{total}"
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{total}"}
+        if md5 is not None:
+            headers["X-Goog-Hash"] = f"md5={md5}"
         with _explained():
-            answer = self._web.request(
-                "PUT", self._session, data=part, headers={"Content-Range": what}, timeout=_TIMES["timeout"]
-            )
+            answer = self._web.request("PUT", self._session, data=part, headers=headers, timeout=_TIMES["timeout"])
         if answer.status_code == 412:
             raise Taken(answer.reason)
         if answer.status_code in (404, 410):
@@ -195,14 +212,12 @@ def _explained() -> Iterator[None]:
     except exceptions.GoogleAPICallError as failure:
         status = failure.code or 0
         raise trouble_of(int(status), f"{int(status)} {_first_line(failure.message)}") from failure
-    except credentials.TransportError as failure:
-        raise Passing(_first_line(failure)) from failure
+    except (credentials.TransportError, requests.RequestException, OSError) as failure:
+        raise Passing(cause_of(failure)) from None  # also in a traceback there would be the address of an upload
     except credentials.GoogleAuthError as failure:
-        raise Refused(_first_line(failure)) from failure
-    except (requests.RequestException, OSError) as failure:
-        raise Passing(_first_line(failure)) from failure
+        raise Refused(_first_line(failure.args[0] if failure.args else failure)) from failure  # then comes the answer
 
 
 def _first_line(failure: object) -> str:
-    # Google's messages begin with the request: the method and the URL.
-    return str(failure).splitlines()[0].rpartition("prettyPrint=false: ")[2] if str(failure) else "no reason given"
+    lines = _REQUEST.sub("", str(failure)).splitlines()
+    return lines[0] if lines else "no reason given"

@@ -23,6 +23,7 @@ from sccr_node.storage.places.bucket import (
     Sending,
     Whole,
     byte_range,
+    cause_of,
     trouble_of,
 )
 
@@ -66,7 +67,7 @@ class WebHost(Bucket):
         with _explained():
             answer = self._open(request, timeout=ANSWER_SECONDS_OF_A_STORE)
         try:
-            if _tag_of(answer, _size_of(answer, facts.size, start)) != facts.tag:
+            if (_size_of(answer, facts.size, start), _tag_of(answer)) != (facts.size, facts.tag):
                 raise Changed("it changed while it was read")
             whole = answer.status != http.HTTPStatus.PARTIAL_CONTENT  # a server without ranges begins again
             if whole and end is not None and start:
@@ -87,6 +88,10 @@ class WebHost(Bucket):
         """Refuse."""
         raise Refused("it can only be read")
 
+    def abort(self, prefix: str) -> None:
+        """Refuse."""
+        raise Refused("it can only be read")
+
     def prepare(self, key: str) -> None:
         """Refuse."""
         raise Refused("it can only be read")
@@ -97,8 +102,7 @@ class WebHost(Bucket):
 
 
 def _facts_of(answer: Any) -> Facts:
-    size = _size_of(answer)
-    return Facts(size, _tag_of(answer, size))
+    return Facts(_size_of(answer), _tag_of(answer))
 
 
 def _size_of(answer: Any, known: int | None = None, start: int = 0) -> int:
@@ -114,8 +118,8 @@ def _size_of(answer: Any, known: int | None = None, start: int = 0) -> int:
     return int(length)
 
 
-def _tag_of(answer: Any, size: int) -> str:
-    return f"{answer.headers.get('ETag') or answer.headers.get('Last-Modified') or ''} {size}"
+def _tag_of(answer: Any) -> str:
+    return answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
 
 
 def _blocks(answer: Any, skipped: int) -> Iterator[bytes]:
@@ -137,10 +141,14 @@ def _explained() -> Iterator[None]:
         yield
     except urllib.error.HTTPError as failure:
         failure.close()
-        raise trouble_of(failure.code, f"{failure.code} {failure.reason}") from failure
-    except urllib.error.URLError as failure:
-        raise Passing(str(failure.reason)) from failure
-    except ValueError as failure:  # an address, of a redirection, that is none
-        raise Refused(str(failure)) from failure
-    except (http.client.HTTPException, OSError) as failure:
-        raise Passing(str(failure) or type(failure).__name__) from failure
+        raise trouble_of(failure.code, _said(failure.code)) from None
+    except (ValueError, http.client.InvalidURL):
+        raise Refused("it redirects to what is not an address") from None
+    except (http.client.HTTPException, OSError) as failure:  # URLError is one
+        raise Passing(cause_of(failure)) from None
+
+
+def _said(status: int) -> str:
+    """Return a status in words; urllib's, of a redirection, are the address, with what signs it."""
+    words = f"{status} {http.client.responses.get(status, '')}".rstrip()
+    return f"{words}: it redirects to what is not a web address" if 300 <= status < 400 else words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,6 +20,7 @@ from sccr_node.storage.places.bucket import (
     Sending,
     Trouble,
     byte_range,
+    cause_of,
     client_library,
     taken,
     trouble_of,
@@ -26,10 +28,18 @@ from sccr_node.storage.places.bucket import (
 
 _TOKEN = "sccr-upload"
 
-_PASSING_CODES = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling"}
-"""Some of these come with a status that says otherwise."""
+_PASSING_CODES = {
+    "RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "Throttling",
+    "BadDigest", "XAmzContentChecksumMismatch",
+}  # fmt: skip
+"""Some of these come with a status that says otherwise; the last two are bytes that changed on the way."""
 
 _LOST_CODES = {"NoSuchUpload", "InvalidPart"}
+
+_PLAIN_MD5 = re.compile(r'"?([0-9a-fA-F]{32})"?')
+
+_RANDOM_TAGS = "--x-s3"
+"""How names of directory buckets (S3 Express) end, whose ETags are nothing but random."""
 
 
 class S3Bucket(Bucket):
@@ -52,12 +62,12 @@ class S3Bucket(Bucket):
         """Return the facts of an object."""
         with _explained():
             found = self._client.head_object(Bucket=self._name, Key=key)
-        return Facts(found["ContentLength"], found["ETag"])
+        return Facts(found["ContentLength"], found["ETag"], _md5_of(found, self._name))
 
     @contextmanager
     def read(self, key: str, facts: Facts, start: int, end: int | None = None) -> Iterator[Iterator[bytes]]:
         """Read an object from a byte on."""
-        # botocore compares the checksum that S3 keeps, if an object is read whole.
+        # botocore compares the checksum that S3 keeps, if there is one, and if an object is read whole.
         part = {"Range": byte_range(start, end)} if start or end is not None else {}
         with _explained():
             body = self._client.get_object(Bucket=self._name, Key=key, IfMatch=facts.tag, **part)["Body"]
@@ -91,19 +101,29 @@ class S3Bucket(Bucket):
         with _explained():
             self._client.delete_object(Bucket=self._name, Key=key)
 
+    def abort(self, prefix: str) -> None:
+        """End the open uploads to all keys that begin with a prefix, as far as they can be listed."""
+        for key, upload in self._open_uploads(prefix):
+            self._abort(key, upload)
+
     def prepare(self, key: str) -> None:
         """Abort the open uploads of a key, and begin one of our own to see whether that is allowed."""
-        where = {"Bucket": self._name, "Key": key}
-        with suppress(Refused), _explained():  # listing uploads is a permission of its own
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=key)
-            for upload in [each for page in pages for each in page.get("Uploads", ())]:
-                if upload["Key"] == key:
-                    with suppress(Absent, Lost, Refused), _explained():
-                        self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
+        for other, upload in self._open_uploads(key):
+            if other == key:
+                self._abort(key, upload)
         with _explained():
-            upload = self._client.create_multipart_upload(**where)
+            begun = self._client.create_multipart_upload(Bucket=self._name, Key=key)
+        self._abort(key, begun["UploadId"])
+
+    def _open_uploads(self, prefix: str) -> list[tuple[str, str]]:
+        with suppress(Refused), _explained():  # listing uploads is a permission of its own
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=prefix)
+            return [(each["Key"], each["UploadId"]) for page in pages for each in page.get("Uploads", ())]
+        return []
+
+    def _abort(self, key: str, upload: str) -> None:
         with suppress(Absent, Lost, Refused), _explained():
-            self._client.abort_multipart_upload(**where, UploadId=upload["UploadId"])
+            self._client.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload)
 
 
 class _S3Sending(Sending):
@@ -149,12 +169,16 @@ class _S3Sending(Sending):
                 self._client.abort_multipart_upload(**self._where, UploadId=self._upload)
 
 
+def _md5_of(found: dict[str, Any], bucket: str) -> bytes | None:
+    """Return the MD5 of an object if its ETag is one: it came in one request, and is under no keys but S3's."""
+    encrypted = found.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in found
+    tag = _PLAIN_MD5.fullmatch(found["ETag"])
+    return None if tag is None or encrypted or bucket.endswith(_RANDOM_TAGS) else bytes.fromhex(tag[1])
+
+
 def _passing(exceptions: Any) -> tuple[type[Exception], ...]:
     """Return botocore's errors of the network; its ConnectionError is none of its HTTP client's, nor Python's."""
-    return (
-        exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError,
-        exceptions.ChecksumError, OSError,
-    )  # fmt: skip
+    return exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.IncompleteReadError, OSError
 
 
 @contextmanager
@@ -175,7 +199,9 @@ def _explained() -> Iterator[None]:
         raise (Passing(reason) if code in _PASSING_CODES else trouble_of(status, reason)) from failure
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as failure:
         raise Refused(str(failure)) from failure
+    except (exceptions.ChecksumError, exceptions.FlexibleChecksumError) as failure:
+        raise Passing("its checksum is not the one that the store keeps") from failure
     except _passing(exceptions) as failure:
-        raise Passing(str(failure)) from failure
+        raise Passing(cause_of(failure)) from None  # also in a traceback there would be the number of an upload
     except (exceptions.BotoCoreError, ValueError) as failure:  # ValueError: an endpoint that is no address
         raise Refused(str(failure)) from failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
@@ -45,7 +45,11 @@ MOST_PARTS = 10_000
 """That S3 allows in an upload."""
 
 OBJECTS_AT_A_TIME = 8
-"""Of a folder; each takes the memory of a part."""
+"""Of a folder."""
+
+LARGE_OBJECT = 4 * 2**20
+LARGE_AT_A_TIME = 2
+"""Objects of more bytes than this: each thread keeps the memory of the parts that it has sent."""
 
 LARGEST_OUTLINE = 2**20
 """Bytes of a small file that is fetched to find out what a folder is."""
@@ -99,6 +103,8 @@ def bucket_of(address: Address) -> Bucket:
     ------
     UsageProblem
         The library for it is not installed.
+    Trouble
+        There are no credentials, or they are none.
     """
     kept = _KEPT.get()
     named = address.scheme, address.bucket
@@ -106,8 +112,7 @@ def bucket_of(address: Address) -> Bucket:
         return kept[named]
     module, name = _CLIENTS[address.scheme]
     client = getattr(import_module(f"{__package__}.{module}"), name)
-    with _while("read" if address.scheme in WEB else "reach", address):
-        made = client(f"{address.scheme}://{address.bucket}" if address.scheme in WEB else address.bucket)
+    made = client(f"{address.scheme}://{address.bucket}" if address.scheme in WEB else address.bucket)
     assert isinstance(made, Bucket)
     if kept is not None:
         kept[named] = made
@@ -122,16 +127,25 @@ class Place:
     address
         Its address.
     bucket
-        The client of what it is in.
+        The client of what it is in; by default it is made when it is needed first: whether trouble with credentials
+        is one of reading or of writing is known only then.
     """
 
-    def __init__(self, address: Address, bucket: Bucket) -> None:
-        self.address, self._bucket = address, bucket
+    def __init__(self, address: Address, bucket: Bucket | None = None) -> None:
+        self.address, self._client = address, bucket
         self._key = f"{address.key}?{address.query}" if address.query else address.key
         self._inside = f"{address.key}/"
 
-    def identity(self) -> str:
-        """Return what changes whenever the content does: size and tag; nothing is downloaded.
+    @property
+    def _bucket(self) -> Bucket:
+        if self._client is None:
+            self._client = bucket_of(self.address)
+        return self._client
+
+    def identity(self) -> str | None:
+        """Return what changes whenever the content does: size and tag, and the query if it is no signature.
+
+        Nothing is downloaded. None if there is no such thing: some web servers name none.
 
         Raises
         ------
@@ -141,11 +155,14 @@ class Place:
         with _while("read", self.address):
             found = self._contents()
         if isinstance(found, Facts):
+            if not found.tag:
+                return None
             tag = found.tag
         else:
             lines = "".join(f"{name} {facts.size} {facts.tag}\n" for name, facts in sorted(found.items()))
             tag = hashlib.sha256(lines.encode()).hexdigest()
-        return f"{_size_of(found)} bytes, {tag}"
+        query = self.address.digest_of_query(lasting=True)
+        return f"{_size_of(found)} bytes, {tag}{f', query {query}' if query else ''}"
 
     def exists(self) -> bool:
         """Return whether there is a file or folder that may be looked at.
@@ -227,7 +244,7 @@ class Place:
 
     def _has_parts(self, facts: Facts) -> bool:
         """Return whether some bytes of the object can be read without those before them."""
-        if not facts.size:
+        if not facts.size or not facts.tag:  # without a tag, they could be parts of two versions
             return False
         try:
             self._receive_part(facts, facts.size - 1, facts.size)
@@ -303,7 +320,8 @@ class Place:
             Writing is refused; the store cannot be reached.
         """
         kind = FolderUpload if source.is_dir() else FileUpload
-        made = kind(self.address, self._bucket, self._key, source, force)
+        with _while("write", self.address):
+            made = kind(self.address, self._bucket, self._key, source, force)
         try:
             with _while("write", self.address):
                 made.send(progress)
@@ -318,7 +336,7 @@ class Place:
 
     def inside(self, name: str) -> Place:
         """Return the place of an object in this folder."""
-        return Place(replace(self.address, key=self._inside + name), self._bucket)
+        return Place(replace(self.address, key=self._inside + name), self._client)
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the objects in this folder that begin so.
@@ -382,8 +400,8 @@ class Place:
     def _fetch_objects(self, found: Mapping[str, Facts], to: Path, progress: Shown) -> None:
         """Fetch objects in the folder."""
         _each(
-            list(found.items()),
-            lambda item: self._fetch_object(self._inside + item[0], item[1], to / item[0], _unseen),
+            {name: facts.size for name, facts in found.items()},
+            lambda name: self._fetch_object(self._inside + name, found[name], to / name, _unseen),
             progress,
         )
 
@@ -404,7 +422,7 @@ class Place:
                     if wait is None:
                         raise
                     _pause(wait)
-                    if isinstance(trouble, Changed):
+                    if isinstance(trouble, Changed) or not facts.tag:  # the rest could be that of another version
                         with in_scratch():
                             file.seek(0)
                             file.truncate()
@@ -424,13 +442,14 @@ class Place:
             file.flush()
         if file.tell() < facts.size:
             raise Passing("the connection ended early")
-        if file.tell() > facts.size or self._bucket.facts(key).tag != facts.tag:
+        now = self._bucket.facts(key)
+        if file.tell() > facts.size or (now.size, now.tag) != (facts.size, facts.tag):
             raise Changed("it changed while it was read")
-        if facts.md5 is not None and _md5(Path(file.name)) != facts.md5:
+        if now.md5 is not None and _md5(Path(file.name)) != now.md5:  # listings of S3 do not say how it is encrypted
             raise Changed("its checksum is not the one that the store keeps")
 
     def _remove_leftovers(self) -> None:
-        """Remove what an attempt that was killed has left in a folder, if it left any."""
+        """Remove what an attempt that was killed has left in a folder, if it left any: then its claim is there."""
         with suppress(Refused):
             inside = {key.removeprefix(self._inside) for key, _ in self._bucket.listing(self._inside)}
             if CLAIM not in inside:
@@ -438,6 +457,7 @@ class Place:
             if inside.isdisjoint(_NODES):
                 _remove_claimed(self._bucket, self._inside)
             else:  # it was complete, or still is
+                self._bucket.abort(self._inside)
                 self._bucket.delete(self._inside + CLAIM)
 
 
@@ -499,7 +519,7 @@ class FolderUpload:
         of_the_root = [name for name in reversed(_ROOT) if name in former]
         for name in [*of_the_root, *sorted(former.difference(of_the_root, self._names))]:
             _retried(partial(self._bucket.delete, self._inside + name))
-        _each(self._names, self._put, progress)
+        _each({name: (self._source / name).stat().st_size for name in self._names}, self._put, progress)
 
     def commit(self) -> None:
         """Send the metadata of the root, if all the rest is there and ours."""
@@ -548,7 +568,8 @@ class FolderUpload:
 
 
 def _remove_claimed(bucket: Bucket, inside: str) -> None:
-    """Remove everything in a folder: what makes it a store first, the claim last."""
+    """Remove everything in a folder, also what was on its way: what makes it a store first, the claim last."""
+    bucket.abort(inside)
     there = {key.removeprefix(inside) for key, _ in bucket.listing(inside)}
     first = [name for name in reversed(_ROOT) if name in there]
     for name in [*first, *sorted(there.difference(first, [CLAIM])), CLAIM]:
@@ -559,18 +580,23 @@ def _unseen(fraction: float) -> None:
     """Show no progress: of one of many objects."""
 
 
-def _each(items: Sequence[T], action: Callable[[T], None], progress: Shown) -> None:
+def _each(sizes: Mapping[str, int], action: Callable[[str], None], progress: Shown) -> None:
     """Do something with each of many objects, several at a time: most of the time goes by waiting for answers."""
-    with ThreadPoolExecutor(OBJECTS_AT_A_TIME) as pool:
-        # The threads know the folder for scratch.
-        running = [pool.submit(copy_context().run, action, item) for item in items]
-        try:
-            for number, each in enumerate(running):
-                each.result()
-                progress((number + 1) / len(items))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    done = 0
+    small = [name for name, size in sizes.items() if size <= LARGE_OBJECT]
+    large = [name for name, size in sizes.items() if size > LARGE_OBJECT]
+    for names, at_a_time in ((small, OBJECTS_AT_A_TIME), (large, LARGE_AT_A_TIME)):
+        with ThreadPoolExecutor(at_a_time) as pool:
+            # The threads know the folder for scratch.
+            running = [pool.submit(copy_context().run, action, name) for name in names]
+            try:
+                for each in running:
+                    each.result()
+                    done += 1
+                    progress(done / len(sizes))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 def _send(bucket: Bucket, key: str, source: Path, replace: bool, progress: Shown) -> Sending:
