@@ -95,7 +95,7 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, checkout, sccr):
     assert lines, "no command was recognised"
     said = ""
     for line in lines:
-        code, _, errors = sccr(*shlex.split(line)[1:])
+        code, _, errors = sccr(*shlex.split(line, comments=True)[1:])
         assert code == 0, f"{line}: {errors}"
         said += errors
     for name in outputs(page):
@@ -264,7 +264,7 @@ def test_the_first_pages_need_only_what_is_in_a_checkout():
     written = Counter()
     for page in FIRST_PAGES:
         for line in sccr_commands(page):
-            read = [word for word in shlex.split(line) if "." in word and word not in outputs(page)]
+            read = [word for word in shlex.split(line, comments=True) if "." in word and word not in outputs(page)]
             assert all((REPOSITORY / word).exists() for word in read), line
         written.update(outputs(page))
     # Whoever has followed the first is not stopped in the second because a file exists.

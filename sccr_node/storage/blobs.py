@@ -21,7 +21,7 @@ _WRITTEN_BYTES = 4 * 2**20
 _FLUSHED_BYTES = 64 * 2**20
 """How much may wait for the disk: a process that is asked to end cannot do so before a flush is over."""
 
-_ATTEMPTS = 3
+_ATTEMPTS = 10
 """To begin a file, if its folder disappears."""
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.sccr-tmp", re.DOTALL)
@@ -155,14 +155,16 @@ class FolderBlobs:
     def _begun(self, target: Path) -> Iterator[Staged]:
         """Create the temporary of a file. Another run that ends may have removed the folder, if it was empty."""
         with ExitStack() as opened:
-            for attempts_left in reversed(range(_ATTEMPTS)):
+            for attempt in range(1, _ATTEMPTS + 1):
                 try:
+                    if attempt > 1:
+                        self.prepare()
                     temporary = opened.enter_context(staged(target, replace=True))
                     break
-                except OutputProblem:
-                    if not attempts_left or self._folder.is_dir():
+                except OutputProblem as problem:
+                    # It may be there again by now: a third run has made it.
+                    if attempt == _ATTEMPTS or not isinstance(problem.__cause__, FileNotFoundError):
                         raise
-                    self.prepare()
             yield temporary
 
     def remove(self, name: str) -> None:

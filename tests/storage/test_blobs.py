@@ -10,6 +10,7 @@ import pytest
 
 from sccr_node.errors import InputMissing, InputProblem, NotEnoughResources, OutputProblem
 from sccr_node.runtime import signals
+from sccr_node.storage import blobs
 from sccr_node.storage.blobs import FolderBlobs
 
 
@@ -61,6 +62,31 @@ def test_a_folder_that_another_run_has_removed_is_made_again(tmp_path):
     ours.remove("one")
     ours.close()
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_a_folder_that_is_there_again_is_tried_again(tmp_path, monkeypatch, error):
+    """Removed by another run, and made by a third one before we look."""
+    begin, calls = blobs.staged, []
+
+    def staged(target, *, replace):
+        calls.append(target)
+        if len(calls) < 4:
+            try:
+                raise error(2, "not now")
+            except OSError as cause:
+                raise OutputProblem("not now") from cause
+        return begin(target, replace=replace)
+
+    monkeypatch.setattr(blobs, "staged", staged)
+    kept = FolderBlobs(tmp_path)
+    if error is PermissionError:
+        with pytest.raises(OutputProblem, match="not now"):
+            kept.write("one", parts(b"1"))
+        assert len(calls) == 1
+    else:
+        kept.write("one", parts(b"1"))
+        assert len(calls) == 4 and kept.names("") == ["one"]
 
 
 def test_a_file_is_not_a_folder(tmp_path):

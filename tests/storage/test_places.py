@@ -1053,3 +1053,22 @@ def test_blocks_that_another_program_left_on_azure(monkeypatch, hangs_up):
     monkeypatch.setattr(bucket._container, "get_blob_client", fail)
     with pytest.raises(Refused, match="content is invalid: another program has left an unfinished upload to it"):
         bucket.prepare("a")
+
+
+@pytest.mark.parametrize(
+    ("variables", "region"),
+    [
+        ({}, "us-east-1"),
+        ({"AWS_REGION": "eu-north-1"}, "eu-north-1"),
+        ({"AWS_REGION": "eu-north-1", "AWS_DEFAULT_REGION": "eu-west-3"}, "eu-west-3"),
+    ],
+)
+def test_the_region_is_found_in_either_variable(monkeypatch, variables, region):
+    from sccr_node.storage.places.s3 import S3Bucket
+
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert S3Bucket("lab")._client.meta.region_name == region

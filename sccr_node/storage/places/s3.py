@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,7 +56,8 @@ class S3Bucket(Bucket):
         self._name = name
         with _explained():
             # A region is part of every signature; where none is set, S3 itself accepts this one and redirects.
-            region = session.get_config_variable("region") or "us-east-1"
+            # AWS_REGION, which other SDKs and the containers of AWS set, is none of botocore's variables.
+            region = session.get_config_variable("region") or os.environ.get("AWS_REGION") or "us-east-1"
             self._client = session.create_client("s3", region_name=region, config=config)
 
     def facts(self, key: str) -> Facts:
