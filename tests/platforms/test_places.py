@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 import zarr
 from container_tools import set_up
-from store_servers import Azurite, FakeGCS, SeaweedFS, Server, SlowLine, free_port
+from store_servers import AZURITE_KEY, Azurite, FakeGCS, SeaweedFS, Server, SlowLine, free_port
 
 from sccr_node.__main__ import main
 from sccr_node.errors import NotEnoughResources, OutputProblem
@@ -365,6 +366,34 @@ def test_wrong_keys_and_read_only_keys(s3, counts, here, tmp_path, capfd, monkey
     assert s3.keys("secret/out") == []
 
 
+def test_wrong_keys_and_read_only_tokens_of_azure(servers, counts, here, tmp_path, capfd, monkeypatch):
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+    store = entered(servers["az"], monkeypatch, tmp_path)
+    store.put("secret/in.h5ad", counts)
+    source, output = store.address("secret/in.h5ad"), store.address("secret/out.h5ad")
+    connection = store.environment()["AZURE_STORAGE_CONNECTION_STRING"]
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING", connection.replace(AZURITE_KEY, AZURITE_KEY[::-1].lstrip("=") + "==")
+    )
+    refused(capfd, 66, ["cannot read", source], "impute", source, tmp_path / "o.h5ad")
+    refused(capfd, 73, ["cannot write", output], "impute", here, output)
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    token = generate_account_sas(
+        "devstoreaccount1",
+        AZURITE_KEY,
+        resource_types=ResourceTypes(container=True, object=True),
+        permission=AccountSasPermissions(read=True, list=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "devstoreaccount1")
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", f"{store.url}/devstoreaccount1")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", token)
+    refused(capfd, 73, ["cannot write", output, "AuthorizationPermissionMismatch"], "impute", source, output)
+    assert sccr(capfd, "impute", source, tmp_path / "o.h5ad", "--quiet", "--threads", 1)[0] == 0
+    assert store.keys("secret/out") == []
+
+
 def test_a_store_that_cannot_be_reached(store, here, tmp_path, capfd, monkeypatch):
     port = free_port()  # where nobody listens
     for name, value in store.environment().items():
@@ -600,6 +629,31 @@ def test_signals_during_an_upload(s3, large):
     assert [path.name[:12] for path in scratch.iterdir()] == [".sccr-remote"]
     assert main([str(word) for word in promote] + ["--quiet"]) == 0
     assert (s3.keys("signal/"), s3.open_uploads(), list(scratch.iterdir())) == (["signal/out.h5ad"], [], [])
+
+
+KILLED_HALF_WAY = """
+import os, signal, sys
+from pathlib import Path
+from sccr_node.storage.places import place
+from sccr_node.storage.places.address import Address
+
+def half_way(fraction):
+    if fraction > 0.5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+place(Address.of(sys.argv[2])).publish(Path(sys.argv[1]), force=False, progress=half_way)
+"""
+
+
+def test_a_process_that_is_killed_during_an_upload(store, large, capfd):
+    """On all stores; on a slow line, S3 alone: Google's emulator takes uploads at another address."""
+    address = store.address("killed/large.h5ad")
+    killed = subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, large, address], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert store.keys("killed/") == []
+    assert sccr(capfd, "copy", large, address, "--quiet") == (0, "")
+    assert same_file(store.get("killed/large.h5ad"), large.read_bytes())
+    assert (store.keys("killed/"), store.open_uploads()) == (["killed/large.h5ad"], [])
 
 
 @pytest.fixture(scope="module")
