@@ -471,7 +471,7 @@ def open_result(path: Path, key: str | None = None, *, modality: str | None = No
     InputProblem
         The file contains no result, not the one asked for, or several if none was asked for.
     """
-    with open_dataset(path, modality=modality) as data:
+    with open_dataset(path, or_any=True, modality=modality) as data:
         key = _the_result(data, key)
         layer = _layer_imputed(data, key)
     with open_dataset(path, layer, modality=modality) as data:

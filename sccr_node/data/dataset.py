@@ -341,7 +341,12 @@ class Dataset:
 
 @contextmanager
 def open_dataset(
-    path: str | os.PathLike[str], layer: str | None = None, *, or_raw: bool = True, modality: str | None = None
+    path: str | os.PathLike[str],
+    layer: str | None = None,
+    *,
+    or_raw: bool = True,
+    or_any: bool = False,
+    modality: str | None = None,
 ) -> Iterator[Dataset]:
     """Open an input and check that it is what it claims to be; its content decides, not its name.
 
@@ -355,6 +360,8 @@ def open_dataset(
         Layer to read (default: X).
     or_raw
         Whether "raw" stands for ``.raw.X`` if no layer has that name.
+    or_any
+        Whether any layer will do if none is named and there is no X: for those who do not read the matrix.
     modality
         Modality of a MuData file to read (default: the only one).
 
@@ -367,7 +374,7 @@ def open_dataset(
     """
     path = Path(path)
     with ExitStack() as opened:
-        data = _open(path, layer, opened, or_raw, modality)
+        data = _open(path, layer, opened, or_raw, or_any, modality)
         if modality is not None and data.modality is None:
             raise InputProblem(f"{path} has no modality {modality!r}: it is not a MuData file; leave out --modality")
         if not data.n_cells or not data.n_genes:
@@ -379,7 +386,9 @@ def _size(n_cells: int, n_genes: int) -> str:
     return f"{quantity(n_cells, 'cell')} and {quantity(n_genes, 'gene')}"
 
 
-def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool, modality: str | None) -> Dataset:
+def _open(
+    path: Path, layer: str | None, opened: ExitStack, or_raw: bool, or_any: bool, modality: str | None
+) -> Dataset:
     try:
         mode = path.stat().st_mode
         is_folder = stat.S_ISDIR(mode)
@@ -403,14 +412,20 @@ def _open(path: Path, layer: str | None, opened: ExitStack, or_raw: bool, modali
     with reading(path, "the contents"):
         for store in FORMATS:
             if store.matches(path):
-                return _open_store(path, store, layer, opened, or_raw, modality)
+                return _open_store(path, store, layer, opened, or_raw, or_any, modality)
         if is_folder and tenx.is_folder(path):
             return _in_memory(path, "10x_mtx", layer, lambda: tenx.read_folder(path))
         raise InputProblem(f"{path} is {foreign.folder(path) if is_folder else foreign.file(path)}")
 
 
 def _open_store(
-    path: Path, store: StoreFormat, layer: str | None, opened: ExitStack, or_raw: bool, modality: str | None
+    path: Path,
+    store: StoreFormat,
+    layer: str | None,
+    opened: ExitStack,
+    or_raw: bool,
+    or_any: bool,
+    modality: str | None,
 ) -> Dataset:
     whole = root = opened.enter_context(store.opened(path))
     modalities = store.modalities(root)
@@ -429,7 +444,7 @@ def _open_store(
             "anndata"
         )
     if is_anndata:
-        return _stored(path, store, layer, root, or_raw)
+        return _stored(path, store, layer, root, or_raw, or_any)
     if isinstance(root, h5py.File) and tenx.matrices(root):
         return _in_memory(path, "10x_h5", layer, lambda: tenx.read_hdf5(path, root))
     what = foreign.stored(keys)
@@ -447,13 +462,13 @@ def _one_of(modalities: list[str], asked: str | None, path: Path) -> str:
     return modalities[0] if asked is None else asked
 
 
-def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw: bool) -> Dataset:
+def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw: bool, or_any: bool) -> Dataset:
     layers = sorted(str(key) for key in root["layers"]) if "layers" in root else []
+    if layer is None and or_any and layers and _is_nothing(root.get("X")):
+        layer = layers[0]
     if layer is None:
         element = root.get("X")
-        # AnnData without X has no such key or (zarr and older files) an empty one.
-        encoding = "null" if element is None else text_of(element.attrs.get("encoding-type", ""))
-        if encoding == "null" or getattr(element, "shape", ()) is None:
+        if _is_nothing(element):
             raise InputProblem(f"{path} has no X: choose a layer with --layer; its layers: {listing(layers)}")
     elif layer in layers:
         element = root["layers"][layer]
@@ -483,6 +498,13 @@ def _stored(path: Path, store: StoreFormat, layer: str | None, root: Any, or_raw
             f"{quantity(frames[0].n_rows, 'row')} and var has {quantity(frames[1].n_rows, 'row')}"
         )
     return Dataset(path, store.name, layer, root, matrix, frames[0], frames[1], store)._as_logs()
+
+
+def _is_nothing(element: Any) -> bool:
+    """Return whether an element is no matrix: AnnData without X has none or (zarr and older files) an empty one."""
+    if element is None or getattr(element, "shape", ()) is None:
+        return True
+    return bool(text_of(element.attrs.get("encoding-type", "")) == "null")
 
 
 def _no_layer(path: Path, layer: str, layers: list[str], has_raw: bool) -> InputProblem:

@@ -229,7 +229,7 @@ class Part:
         InputProblem
             It is not a part, or contains no result of that name.
         """
-        with open_dataset(path) as data:
+        with open_dataset(path, or_any=True) as data:
             record = part_record(data)
             if key not in results_in(data):
                 raise InputProblem(
@@ -403,7 +403,7 @@ def _check_as_split(part: Part) -> None:
 
 def _check_same_cells(data: Dataset, parts: Sequence[Part]) -> None:
     for part in parts:
-        with open_dataset(part.path) as opened:
+        with open_dataset(part.path, or_any=True) as opened:
             cells, genes = opened.cell_names, opened.gene_names
         if part.n_cells_whole != data.n_cells or not np.array_equal(data.cell_names[part.rows], cells):
             raise InputProblem(f"{part.path} was not split from {data.path}: its cells are different")

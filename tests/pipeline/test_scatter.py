@@ -203,3 +203,29 @@ def test_gather_needs_the_denoised_expression(source, tmp_path, capsys):
     imputed = scatter(source, tmp_path / "parts", (), ["--write", "recovered"])
     line = refused(capsys, 65, "gather", source, tmp_path / "out.h5ad", *imputed)
     assert "--write denoised or both" in line
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_results_of_data_without_x_are_read(tmp_path, suffix):
+    """By all who need its results, not its matrix: report, export, gather."""
+    whole, source = data_set(), tmp_path / f"whole.{suffix}"
+    layers = {"another": whole.X * 2, "counts": whole.X}
+    without = anndata.AnnData(None, obs=whole.obs, var=whole.var, layers=layers)
+    without.write_h5ad(source) if suffix == "h5ad" else without.write_zarr(source)
+    one = tmp_path / f"one.{suffix}"
+    sccr("impute", source, one, "--layer", "counts", "--batch-key", "batch")
+    imputed = scatter(source, tmp_path / "parts", ["--layer", "counts"], ["--layer", "counts"])
+    gathered = tmp_path / f"gathered.{suffix}"
+    gather(source, gathered, imputed)
+    if suffix == "h5ad":
+        assert gathered.read_bytes() == one.read_bytes()
+    sccr("export", one, tmp_path / "one.tsv")
+    sccr("report", one, "-o", tmp_path / "one.html")
+    assert (tmp_path / "one.tsv").read_text().count("\n") == 121
+
+
+def test_data_without_x_are_imputed_by_layer(tmp_path, capsys):
+    whole = data_set()
+    anndata.AnnData(None, obs=whole.obs, var=whole.var, layers={"counts": whole.X}).write_h5ad(tmp_path / "in.h5ad")
+    sccr("impute", tmp_path / "in.h5ad", tmp_path / "out.h5ad", code=65)
+    assert "has no X: choose a layer with --layer; its layers: 'counts'" in capsys.readouterr().err
