@@ -26,6 +26,11 @@ def stand_for(folder: Path, address: str) -> None:
     _addresses[str(folder)] = address
 
 
+def is_stand_in(path: Path) -> bool:
+    """Return whether a file stands for a remote one."""
+    return any(path.is_relative_to(folder) for folder in _addresses)
+
+
 def identify(path: Path, identity: str | None) -> None:
     """Note what a stand-in was fetched from: size and tag of the remote file, if it has one."""
     _identities[str(path)] = identity

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from sccr_node.errors import NotEnoughResources, writing
 from sccr_node.runtime.resources import free_bytes
+from sccr_node.runtime.scratch import check_scratch
+from sccr_node.runtime.standins import is_stand_in
 from sccr_node.storage.atomic import Staged, commit_all, staged
 from sccr_node.storage.targets import PartsTarget
 
@@ -63,7 +65,10 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def check_room(output: Path, needed: int) -> None:
-    """Raise NotEnoughResources if the disk of an output has fewer bytes left than are needed."""
+    """Raise NotEnoughResources if the disk that an output is written to has fewer bytes left than are needed."""
+    if is_stand_in(output):  # for an address, and in scratch
+        check_scratch(needed)
+        return
     free = free_bytes(output.parent)
     if free is not None and free < needed:
         raise NotEnoughResources(
