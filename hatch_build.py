@@ -19,7 +19,9 @@ X86_LEVELS = {
 }
 
 
-OTHER_NAMES = {"amd64": "x86_64", "arm64": "aarch64"}
+OTHER_NAMES = {"amd64": "x86_64", "arm64": "aarch64", "powerpc64le": "ppc64le"}
+MACHINES = {"x86_64", "aarch64", "ppc64le", "s390x", "riscv64"}
+"""Whose names in a compiler's target are those of wheels; of arm or i586, for example, the target says too little."""
 
 MACOS_TARGET = "11.0"
 """The oldest macOS that the libraries run on, unless MACOSX_DEPLOYMENT_TARGET says otherwise."""
@@ -54,7 +56,7 @@ def platform_tag(machine: str) -> str:
         major, minor, *_ = os.environ.get("MACOSX_DEPLOYMENT_TARGET", MACOS_TARGET).split(".") + ["0"]
         return next(iter(mac_platforms((int(major), int(minor)), machine.replace("aarch64", "arm64"))))
     here, there = (OTHER_NAMES.get(name, name) for name in (platform.machine().lower(), machine))
-    return next(iter(platform_tags())) if here == there else f"linux_{there}"
+    return f"linux_{there}" if here != there and {here, there} <= MACHINES else next(iter(platform_tags()))
 
 
 def from_environment(*names: str) -> list[str]:

@@ -34,6 +34,7 @@ from sccr_node.pipeline.plan import (
     opened_checkpoints,
     with_checkpoints,
 )
+from sccr_node.pipeline.remote import fetched
 from sccr_node.pipeline.run import run_plan
 from sccr_node.pipeline.tune import check_before_tuning, tune_opened, tuned
 from sccr_node.pipeline.tuned_before import note_of, take_tuning_before, with_tuning_before
@@ -42,6 +43,7 @@ from sccr_node.runtime import scratch
 from sccr_node.runtime.console import Clock, Console
 from sccr_node.runtime.words import shortened
 from sccr_node.storage.files import write_text_atomically
+from sccr_node.storage.places.address import Address, is_remote
 from sccr_node.storage.targets import Target, check_targets
 
 if TYPE_CHECKING:
@@ -461,7 +463,7 @@ def _opened(
     adata: AnnData, given: Mapping[str, Any], model: type[Preparing]
 ) -> tuple[Preparing, Dataset, Sequence[ListedGene] | None, Console]:
     """Return the validated parameters, the opened data, the genes, if they are listed, and the console."""
-    listed = None
+    listed: Sequence[ListedGene] | None = None
     for folder in ("work_dir", "checkpoint_dir"):
         if isinstance(given[folder], os.PathLike):
             given = {**given, folder: os.fspath(given[folder])}
@@ -472,13 +474,17 @@ def _opened(
         listed = _names(given["genes"])
         given = {**given, "genes": "the list"}
     asked, console = _asked(given, model)
-    return asked, wrap_anndata(adata, asked.layer), listed_genes(asked) if listed is None else listed, console
+    if listed is None:
+        with scratch.work_dir(asked.work_dir):
+            listed = listed_genes(asked)
+    return asked, wrap_anndata(adata, asked.layer), listed, console
 
 
 def _asked(given: Mapping[str, Any], model: type[Asked]) -> tuple[Asked, Console]:
     """Return the parameters, of the keywords before those of the config file, and the console that they ask for."""
-    config = None if given["config"] is None else _path(given["config"], "config")
-    read = merge(model, {}, config=config, environ={})
+    folder = given.get("work_dir")  # not checked yet
+    with scratch.work_dir(folder if isinstance(folder, str) else None), _near(given["config"]) as config:
+        read = merge(model, {}, config=config, environ={})
     fields = model.model_fields
     # Values at their default count as not given: n_top_genes=2000 does not contradict genes="all".
     keywords = {name: value for name, value in given.items() if name in fields and value != fields[name].default}
@@ -489,6 +495,16 @@ def _asked(given: Mapping[str, Any], model: type[Asked]) -> tuple[Asked, Console
     for warning in read.warnings:
         console.warn(warning)
     return asked, console
+
+
+@contextmanager
+def _near(config: object) -> Iterator[Path | None]:
+    """Yield the path of a config file, fetched if it is at an address; None without one."""
+    if isinstance(config, str) and is_remote(config):
+        with fetched(Address.of(config)) as path:
+            yield path
+        return
+    yield None if config is None else _path(config, "config")
 
 
 def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:
@@ -567,6 +583,8 @@ def _report(
     if tuning is not None and not isinstance(tuning, Tuning):
         kind = type(tuning).__name__
         raise UsageProblem(f"tuning: expected what sccr_node.tune returned, not an object of type {kind}")
+    if tuning is not None and tuning.note is None:
+        raise UsageProblem("tuning: it does not say which data it is about, as that of another version: tune again")
     page = None if output is None else _path(output, "output")
     if page is not None:
         check_targets([Target(page)], asked.files_read(), force=asked.force)

@@ -5,6 +5,7 @@ import pkgutil
 import pydoc
 import re
 import typing
+from dataclasses import replace
 from importlib import import_module
 
 import anndata
@@ -371,6 +372,15 @@ def test_a_config_does_what_it_does_for_the_command(tuned_config, tmp_path, capl
     assert again.parameters["beta"] == yaml.safe_load(tuned_config.read_text())["beta"]
 
 
+def test_a_config_and_genes_are_fetched_to_the_folder_for_temporary_files(adata, tmp_path, monkeypatch):
+    """From an address, here of a server that is not there, and not to where nothing can be written."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", ())
+    for given in ({"config": "http://127.0.0.1:9/tuned.yaml"}, {"genes": "http://127.0.0.1:9/genes.txt"}):
+        with pytest.raises(SccrError, match=r"cannot read http://127\.0\.0\.1:9/.*refused"):
+            sccr_node.impute(adata, work_dir=tmp_path, quiet=True, **given)
+
+
 def test_configs_that_cannot_be_used_are_refused(adata, tmp_path, caplog):
     config = tmp_path / "config.yaml"
     for text, words in {
@@ -433,6 +443,8 @@ def test_the_report_has_the_verdicts_of_tuning(tuned_config, tmp_path):
         sccr_node.report(adata, tuning=tuning.parameters, quiet=True)
     with pytest.raises(SccrError, match=r"tuned\.yaml"):
         sccr_node.report(adata, tuned_config, config=tuned_config, quiet=True, force=True)
+    with pytest.raises(UsageProblem, match="tuning: it does not say which data it is about"):
+        sccr_node.report(adata, tuning=replace(tuning, note=None), quiet=True)
     adata.X[0, :] = 1
     assert "helps" not in sections(sccr_node.report(adata, tuning=tuning, quiet=True).html)
 

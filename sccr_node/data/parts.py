@@ -75,7 +75,10 @@ def digest_of_whole(data: Dataset) -> str | None:
     if not data.has_key("uns", PART_KEY):
         return None
     record = data.element("uns", PART_KEY)
-    return str(record[WHOLE_KEY]) if isinstance(record, Mapping) and WHOLE_KEY in record else None
+    if not isinstance(record, Mapping) or WHOLE_KEY not in record:
+        return None
+    # A part of which cells were removed later is no part any more, and what other programs keep of uns is.
+    return str(record[WHOLE_KEY]) if np.size(record.get("rows", ())) == data.n_cells else None
 
 
 def part_record(data: Dataset) -> dict[str, Any]:

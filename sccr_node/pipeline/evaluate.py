@@ -82,7 +82,7 @@ def cluster_file(
             (*PREPARATION_FIELDS, "n_components"),
             f"the coordinates in obsm[{asked.obsm!r}] are clustered as they are",
         )
-    with open_input(input_path, asked) as (data, listed):
+    with open_input(input_path, asked, or_any=asked.obsm is not None) as (data, listed):
         types = read_types(data, asked.label_key, console)
         labelled = types >= 0
         if asked.obsm is None:
@@ -148,7 +148,7 @@ def relations_file(
     """
     check_tables([output, json_file, pairs_file], [input_path, *asked.files_read()], asked.force)
     key = ResultKeys(asked.key).gene_graph
-    with open_input(input_path, asked) as (data, listed):
+    with open_input(input_path, asked, or_any=True) as (data, listed):
         stored = data.is_stored and data.has_key("varp", key)
         layer = _imputed_layer(data, asked) if stored else asked.layer
     with open_dataset(input_path, layer, modality=asked.modality) as data:

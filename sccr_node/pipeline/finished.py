@@ -122,10 +122,10 @@ def _damage(record: RunRecord, output: Path | Address) -> str:
     Nothing is downloaded if the record has the tag of what is there. It has none if the run was killed just before it
     could be noted, and what was copied within a store has another one: then the bytes decide.
     """
-    if isinstance(output, Address) and record.result.identity == place(output).identity():
-        return ""
     if record.result.bytes != size_of(output):
         return "another size"
+    if isinstance(output, Address) and record.result.identity == place(output).identity():
+        return ""
     if record.result.sha256 is None:
         return "the record has no checksum of the output"
     with _near(output) as path, reading(path, "the bytes"):
@@ -138,6 +138,8 @@ def note_identity(output: Path | Address, record: RunRecord, asked: ImputeParame
         return
     record_place = _record_of(asked)
     try:
+        if size_of(output) != record.result.bytes:
+            return  # not ours any more
         record.result.identity = place(output).identity()
         text = record.as_json()
         if isinstance(record_place, Path):

@@ -118,10 +118,20 @@ def listed_genes(asked: PreparationParameters) -> Sequence[ListedGene] | None:
 
 
 @contextmanager
-def open_input(path: Path, asked: PreparationParameters) -> Iterator[tuple[Dataset, Sequence[ListedGene] | None]]:
-    """Read the list of genes, if there is one, and open the input; a bad list is refused before a long reading."""
+def open_input(
+    path: Path, asked: PreparationParameters, *, or_any: bool = False
+) -> Iterator[tuple[Dataset, Sequence[ListedGene] | None]]:
+    """Read the list of genes, if there is one, and open the input; a bad list is refused before a long reading.
+
+    Parameters
+    ----------
+    path, asked
+        The input, and what names its layer and the list.
+    or_any
+        As for :func:`~sccr_node.data.dataset.open_dataset`: the matrix is not read.
+    """
     listed = listed_genes(asked)
-    with open_dataset(path, asked.layer, modality=asked.modality) as data:
+    with open_dataset(path, asked.layer, or_any=or_any, modality=asked.modality) as data:
         yield data, listed
 
 

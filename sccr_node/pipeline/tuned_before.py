@@ -18,6 +18,7 @@ from sccr_node.data.dataset import Dataset
 from sccr_node.data.guard import reading
 from sccr_node.data.parts import digest_of_whole
 from sccr_node.data.preparation import Preparation
+from sccr_node.errors import InputProblem
 from sccr_node.evaluation.verdicts import Tuning, answer_of
 from sccr_node.pipeline.plan import Batch, Plan, batches_of, blend_of
 from sccr_node.results import Result
@@ -85,10 +86,14 @@ def take_tuning_before(result: Result, before: TunedBefore | None, console: Cons
         text = "the verdicts of sccr tune are about denoised expression, and this result contains none"
         console.show([Finding(text)])
         return
-    batches = batches_of(result.data, params.get("batch_key"))
-    data = digest_of_data(result.data, result.preparation(console.progress), batches)
     with reading(result.data.path, f"uns[{result.key!r}]"):
         parameters = _digest_of_recorded(params)
+    try:
+        batches = batches_of(result.data, params.get("batch_key"))
+    except InputProblem as problem:  # of a column that was changed since: the page does not need it
+        console.show([Finding(f"whether the verdicts of sccr tune hold for this result is not known: {problem}")])
+        return
+    data = digest_of_data(result.data, result.preparation(console.progress), batches)
     if _holds(before, data, parameters, digest_of_whole(result.data), console):
         result.about = {**result.about, TUNING_KEY: before.noted()}
 

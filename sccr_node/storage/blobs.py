@@ -87,7 +87,8 @@ class FolderBlobs:
             above = [folder for folder in (self._folder, *self._folder.parents) if not os.path.lexists(folder)]
             for folder in reversed(above):
                 folder.mkdir(exist_ok=True)
-                self._made.append(folder)
+                if folder not in self._made:
+                    self._made.append(folder)
             os.listdir(self._folder)  # it may be a file
 
     def free(self) -> int | None:

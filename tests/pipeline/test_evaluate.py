@@ -18,6 +18,7 @@ from sccr_node.errors import InputProblem
 from sccr_node.evaluation import analyses
 from sccr_node.pipeline.evaluate import decide_and_prepare, genes_of_layer, read_types
 from sccr_node.runtime.console import Console
+from tests.support.simulated import simulated
 
 QUIET = Console(quiet=True)
 
@@ -315,3 +316,16 @@ def test_several_tables_are_written_all_or_none(refused, counts_file, monkeypatc
     names = {"--pairs": "p.tsv", "--json": "s.json", "-o": "s.tsv"}
     tables = [word for flag, name in names.items() for word in (flag, counts_file.with_name(name))]
     refused(75, ["no space left"], "evaluate", "relations", counts_file, *tables)
+
+
+def test_data_without_x_are_evaluated_by_what_is_read(tmp_path, sccr):
+    whole = simulated(n_cells=80, n_genes=60, n_types=3)
+    cells = ad.AnnData(None, obs=whole.obs, var=whole.var, layers={"counts": whole.X})
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    assert sccr("impute", tmp_path / "in.h5ad", tmp_path / "out.h5ad", "--layer", "counts")[0] == 0
+    for words in (["cluster", tmp_path / "out.h5ad", "--label-key", "cell_type", "--obsm", "X_sccr", "--seeds", "0"],
+                  ["relations", tmp_path / "out.h5ad"]):  # fmt: skip
+        code, table, err = sccr("evaluate", *words)
+        assert code == 0 and table, err
+    code, _, err = sccr("evaluate", "relations", tmp_path / "in.h5ad")
+    assert code == 65 and "has no X: choose a layer with --layer" in err

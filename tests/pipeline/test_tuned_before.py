@@ -115,6 +115,18 @@ def test_a_report_without_verdicts_says_how_to_add_them(sccr, source, config, tm
     assert code == 0 and "are about denoised expression, and this result contains none" in err
 
 
+def test_a_report_does_not_need_the_column_of_the_batches(sccr, source, tmp_path):
+    config, page = tmp_path / "batches.yaml", tmp_path / "page.html"
+    assert sccr("tune", source, "-o", config, "--batch-key", "batch")[0] == 0
+    assert sccr("impute", source, tmp_path / "out.h5ad", "--batch-key", "batch", "--config", config)[0] == 0
+    adata = anndata.read_h5ad(tmp_path / "out.h5ad")
+    del adata.obs["batch"]
+    adata.write_h5ad(tmp_path / "without.h5ad")
+    code, _, err = sccr("report", tmp_path / "without.h5ad", "-o", page, "--config", config)
+    assert code == 0 and "whether the verdicts of sccr tune hold for this result is not known: " in err
+    assert "no column 'batch'" in err and "Does it help?" not in page.read_text()
+
+
 def test_a_config_of_a_report_is_checked(refused, sccr, source, config, tmp_path):
     assert sccr("impute", source, tmp_path / "out.h5ad", "--config", config)[0] == 0
     values = yaml.safe_load(config.read_text())
@@ -142,6 +154,11 @@ def test_parts_of_the_tuned_data_are_known(sccr, source, tmp_path):
     given = ("--config", config, "--beta", 0.123)
     _, _, err = sccr("impute", tmp_path / "parts" / "batch_1.h5ad", tmp_path / "one.h5ad", *given)
     assert "the verdicts of sccr tune do not hold for them" in err
+    # Cells were removed from a part; other programs keep what uns says of it.
+    fewer = anndata.read_h5ad(tmp_path / "parts" / "batch_1.h5ad")[5:].copy()
+    fewer.write_h5ad(tmp_path / "fewer.h5ad")
+    _, _, err = sccr("impute", tmp_path / "fewer.h5ad", tmp_path / "fewer_imputed.h5ad", "--config", config)
+    assert "the parameters were tuned on other data" in err
     other = anndata.read_h5ad(source)[20:].copy()
     other.write_h5ad(tmp_path / "other.h5ad")
     (tmp_path / "other").mkdir()

@@ -1,6 +1,7 @@
 """Addresses, what is shown of them, and files on a web server of this process; object stores: tests/platforms."""
 
 import hashlib
+import io
 import os
 import re
 import socket
@@ -589,6 +590,7 @@ MD5 = '"0123456789abcdef0123456789abcdef"'
         ("bucket", {"ETag": MD5, "ServerSideEncryption": "aws:kms:dsse"}, False),
         ("bucket", {"ETag": MD5, "SSECustomerAlgorithm": "AES256"}, False),
         ("bucket--use1-az4--x-s3", {"ETag": MD5}, False),
+        ("point--use1-az4--xa-s3", {"ETag": MD5}, False),
     ],
 )
 def test_which_tags_of_s3_are_checksums(bucket, found, is_md5, hangs_up, monkeypatch):
@@ -938,7 +940,7 @@ def test_no_error_shows_where_a_server_redirects_to(web, to, tmp_path, sccr, mon
     try:
         url = f"http://127.0.0.1:{server.server_port}/a.h5ad"
         code, out, err = sccr("impute", url, tmp_path / "out.h5ad", "--debug")
-        assert code == 66 and "it redirects to" in err and "secret" not in out + err
+        assert code == 66 and "redirects" in err and "secret" not in out + err
     finally:
         server.shutdown()
         server.server_close()
@@ -1072,3 +1074,47 @@ def test_the_region_is_found_in_either_variable(monkeypatch, variables, region):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert S3Bucket("lab")._client.meta.region_name == region
+
+
+def test_what_fails_the_checksum_that_s3_keeps_is_fetched_again(tmp_path, hangs_up, monkeypatch):
+    """botocore compares it when all bytes were read: they must not be kept."""
+    from botocore.exceptions import FlexibleChecksumError
+
+    monkeypatch.setattr("sccr_node.storage.places.transfer.WAITS", (0.01,) * 4)
+    right = os.urandom(1000)
+    sent = [right[:500] + b"?" + right[501:], right]
+
+    class Body(io.BytesIO):
+        def read(self, size=-1):
+            block = super().read(size)
+            if not block and self.getvalue() != right:
+                raise FlexibleChecksumError(error_msg="Expected checksum AAAA did not match calculated checksum BBBB")
+            return block
+
+    there = bucket_of(Address.of("s3://bucket/a"))
+    head = {"ContentLength": 1000, "ETag": MD5, "ServerSideEncryption": "aws:kms"}
+    monkeypatch.setattr(there._client, "head_object", lambda **_: head)
+    monkeypatch.setattr(there._client, "get_object", lambda **_: {"Body": Body(sent.pop(0))})
+    Place(Address.of("s3://bucket/a"), there).fetch(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == right and sent == []
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("Tunnel connection failed: 407 Proxy Authentication Required", r"the proxy refused it \(407\)"),
+        (
+            "Could not find a suitable TLS CA certificate bundle, invalid path: /x",
+            "the certificates .* cannot be found",
+        ),
+        ("of another kind, with ?X-Amz-Signature=secret", "the connection ended early"),
+    ],
+)
+def test_causes_that_have_no_number_are_named(text, cause):
+    from sccr_node.storage.places.bucket import cause_of
+
+    assert re.fullmatch(cause, cause_of(OSError(text)))
+    try:
+        raise ValueError("of a library") from OSError(text)
+    except ValueError as failure:
+        assert re.fullmatch(cause, cause_of(failure))

@@ -112,6 +112,17 @@ def test_the_wheel_says_for_which_machine_it_is(hook, monkeypatch, system, here,
     assert hook.platform_tag(target) == tag
 
 
+@pytest.mark.parametrize(
+    ("here", "target"),
+    [("ppc64le", "powerpc64le"), ("armv7l", "arm"), ("aarch64", "arm"), ("x86_64", "i586"), ("x86_64", "x86_64")],
+)
+def test_a_compiler_of_this_machine_under_another_name_makes_its_wheel(hook, monkeypatch, here, target):
+    monkeypatch.delenv("_PYTHON_HOST_PLATFORM", raising=False)
+    monkeypatch.setattr(hook.sys, "platform", "linux")
+    monkeypatch.setattr(hook.platform, "machine", lambda: here)
+    assert hook.platform_tag(target) == next(iter(platform_tags()))
+
+
 def test_the_wheel_for_this_machine_has_its_own_tag(hook, monkeypatch):
     monkeypatch.delenv("_PYTHON_HOST_PLATFORM", raising=False)
     own = hook.platform_tag(hook.platform.machine().lower())

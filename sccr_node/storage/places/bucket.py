@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -71,6 +72,12 @@ def cause_of(failure: BaseException) -> str:
     for each in chain:
         if isinstance(each, OSError) and isinstance(each.errno, int) and isinstance(each.strerror, str):
             return each.strerror.lower()
+    for each in chain:  # these have no number, and nothing of the address in their text
+        said = str(each.args[0]) if each.args else ""
+        if refused := re.match(r"Tunnel connection failed: (\d{3})", said):
+            return f"the proxy refused it ({refused[1]})"
+        if "TLS CA certificate" in said:
+            return "the certificates that are set for it cannot be found"
     if any(isinstance(each, TimeoutError) or "Timeout" in type(each).__name__ for each in chain):
         return "it did not answer in time"
     return "the connection ended early"

@@ -177,7 +177,7 @@ class _GoogleSending(Sending):
             answer = self._web.request("PUT", self._session, data=part, headers=headers, timeout=_TIMES["timeout"])
         if answer.status_code == 412:
             raise Taken(answer.reason)
-        if answer.status_code in (404, 410):
+        if answer.status_code in (404, 410) or (answer.status_code == 400 and md5 is not None):  # other bytes arrived
             raise Lost(f"{answer.status_code} {answer.reason}")
         if answer.status_code not in (200, 201, 308):
             raise trouble_of(answer.status_code, f"{answer.status_code} {answer.reason}")
@@ -211,6 +211,8 @@ def _explained() -> Iterator[None]:
         yield
     except exceptions.GoogleAPICallError as failure:
         status = failure.code or 0
+        if status == 400 and "MD5" in str(failure.message):  # other bytes arrived than were sent
+            raise Passing(f"400 {_first_line(failure.message)}") from failure
         raise trouble_of(int(status), f"{int(status)} {_first_line(failure.message)}") from failure
     except (credentials.TransportError, requests.RequestException, OSError) as failure:
         raise Passing(cause_of(failure)) from None  # also in a traceback there would be the address of an upload

@@ -143,7 +143,7 @@ def _explained() -> Iterator[None]:
         failure.close()
         raise trouble_of(failure.code, _said(failure.code)) from None
     except (ValueError, http.client.InvalidURL):
-        raise Refused("it redirects to what is not an address") from None
+        raise Refused("what it redirects to, or the proxy that is set, is no address") from None
     except (http.client.HTTPException, OSError) as failure:  # URLError is one
         raise Passing(cause_of(failure)) from None
 
@@ -151,4 +151,4 @@ def _explained() -> Iterator[None]:
 def _said(status: int) -> str:
     """Return a status in words; urllib's, of a redirection, are the address, with what signs it."""
     words = f"{status} {http.client.responses.get(status, '')}".rstrip()
-    return f"{words}: it redirects to what is not a web address" if 300 <= status < 400 else words
+    return f"{words}: it redirects, and not to a file" if 300 <= status < 400 else words

@@ -14,6 +14,7 @@ from sccr_node.storage.places.bucket import (
     CONNECT_SECONDS,
     Absent,
     Bucket,
+    Changed,
     Facts,
     Lost,
     Passing,
@@ -39,8 +40,8 @@ _LOST_CODES = {"NoSuchUpload", "InvalidPart"}
 
 _PLAIN_MD5 = re.compile(r'"?([0-9a-fA-F]{32})"?')
 
-_RANDOM_TAGS = "--x-s3"
-"""How names of directory buckets (S3 Express) end, whose ETags are nothing but random."""
+_RANDOM_TAGS = ("--x-s3", "--xa-s3")
+"""How names of directory buckets (S3 Express) and their access points end, whose ETags are nothing but random."""
 
 
 class S3Bucket(Bucket):
@@ -202,7 +203,8 @@ def _explained() -> Iterator[None]:
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as failure:
         raise Refused(str(failure)) from failure
     except (exceptions.ChecksumError, exceptions.FlexibleChecksumError) as failure:
-        raise Passing("its checksum is not the one that the store keeps") from failure
+        # All bytes are there by then, and must not be kept: what is passing goes on after them.
+        raise Changed("its checksum is not the one that the store keeps") from failure
     except _passing(exceptions) as failure:
         raise Passing(cause_of(failure)) from None  # also in a traceback there would be the number of an upload
     except (exceptions.BotoCoreError, ValueError) as failure:  # ValueError: an endpoint that is no address
