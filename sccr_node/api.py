@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -483,7 +483,7 @@ def _opened(
 def _asked(given: Mapping[str, Any], model: type[Asked]) -> tuple[Asked, Console]:
     """Return the parameters, of the keywords before those of the config file, and the console that they ask for."""
     folder = given.get("work_dir")  # not checked yet
-    with scratch.work_dir(folder if isinstance(folder, str) else None), _near(given["config"]) as config:
+    with scratch.work_dir(folder if isinstance(folder, str) else None), _near_config(given["config"]) as config:
         read = merge(model, {}, config=config, environ={})
     fields = model.model_fields
     # Values at their default count as not given: n_top_genes=2000 does not contradict genes="all".
@@ -497,14 +497,10 @@ def _asked(given: Mapping[str, Any], model: type[Asked]) -> tuple[Asked, Console
     return asked, console
 
 
-@contextmanager
-def _near(config: object) -> Iterator[Path | None]:
-    """Yield the path of a config file, fetched if it is at an address; None without one."""
-    if isinstance(config, str) and is_remote(config):
-        with fetched(Address.of(config)) as path:
-            yield path
-        return
-    yield None if config is None else _path(config, "config")
+def _near_config(config: object) -> AbstractContextManager[Path | None]:
+    if config is None:
+        return nullcontext()
+    return fetched(Address.of(config) if isinstance(config, str) and is_remote(config) else _path(config, "config"))
 
 
 def _impute(adata: AnnData, given: Mapping[str, Any], *, copy: bool) -> AnnData | None:

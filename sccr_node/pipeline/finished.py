@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sccr_node import __version__
@@ -49,7 +47,7 @@ def is_finished(source: Path | Address, output: Path | Address, asked: ImputePar
     if not (_is_there(output) and _is_there(record_place) and _can_be_compared(source)):
         return False
     try:
-        with _near(record_place) as path:
+        with fetched(record_place) as path:
             if not os.path.isfile(path):
                 return False
             different = _difference(read_record(path), source, output, asked)
@@ -71,7 +69,7 @@ def is_left_over(output: Path | Address, asked: ImputeParameters) -> bool:
     if _is_there(output) or not _is_there(record_place):
         return False
     try:
-        with _near(record_place) as path:
+        with fetched(record_place) as path:
             return os.path.isfile(path) and read_record(path).result.path == str(output)
     except NotEnoughResources:
         raise
@@ -93,16 +91,6 @@ def _can_be_compared(source: Path | Address) -> bool:
     return _is_there(source) if isinstance(source, Address) else os.path.isfile(source) or os.path.isdir(source)
 
 
-@contextmanager
-def _near(what: Path | Address) -> Iterator[Path]:
-    """Yield a file's path on this machine, where it is fetched to for the time of the block if it is remote."""
-    if isinstance(what, Path):
-        yield what
-        return
-    with fetched(what) as path:
-        yield path
-
-
 def _difference(record: RunRecord, source: Path | Address, output: Path | Address, asked: ImputeParameters) -> str:
     """Return in what an output, or what is asked for now, differs from a record; empty if in nothing."""
     if record.version != __version__:
@@ -122,13 +110,14 @@ def _damage(record: RunRecord, output: Path | Address) -> str:
     Nothing is downloaded if the record has the tag of what is there. It has none if the run was killed just before it
     could be noted, and what was copied within a store has another one: then the bytes decide.
     """
-    if record.result.bytes != size_of(output):
-        return "another size"
+    # The tag is noted with the size: one question to the store, if all is well.
     if isinstance(output, Address) and record.result.identity == place(output).identity():
         return ""
+    if record.result.bytes != size_of(output):
+        return "another size"
     if record.result.sha256 is None:
         return "the record has no checksum of the output"
-    with _near(output) as path, reading(path, "the bytes"):
+    with fetched(output) as path, reading(path, "the bytes"):
         return "" if record.result.sha256 == sha256_of(path) else "other content than was written"
 
 
@@ -170,7 +159,7 @@ def _is_input_of(record: RunRecord, source: Path | Address) -> bool:
         identity = place(source).identity()
         if identity is not None:
             return record.input.identity == identity
-    with _near(source) as path, reading(path, "the bytes"):
+    with fetched(source) as path, reading(path, "the bytes"):
         return record.input.sha256 == sha256_of(path)
 
 
@@ -188,7 +177,7 @@ def _same_genes(record: RunRecord, asked: ImputeParameters) -> bool:
     """Return whether the same genes are asked for as in a record: a list is compared by its names."""
     if asked.genes in GENE_CHOICES:
         return asked.genes == record.params.get("genes")
-    with _near(place_of(asked.genes)) as path:
+    with fetched(place_of(asked.genes)) as path:
         near = asked.model_copy(update={"genes": str(path)})
         listed = listed_genes(near) if path.is_file() else None  # a pipe could be read only once
         return listed is not None and digest_of_list(listed) == record.preparation.genes_sha256

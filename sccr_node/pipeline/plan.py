@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def listed_genes(asked: PreparationParameters) -> Sequence[ListedGene] | None:
     """Read the list of genes, if they are chosen by one; the command line has fetched it, Python has not."""
     if asked.genes in GENE_CHOICES:
         return None
-    with fetched(Address.of(asked.genes)) if is_remote(asked.genes) else nullcontext(Path(asked.genes)) as path:
+    with fetched(Address.of(asked.genes) if is_remote(asked.genes) else Path(asked.genes)) as path:
         return read_gene_list(path, asked.from_config("genes"))
 
 

@@ -198,10 +198,13 @@ def brought_near(
 
 
 @contextmanager
-def fetched(address: Address) -> Iterator[Path]:
-    """Fetch one file for the time of the block."""
+def fetched(what: Path | Address) -> Iterator[Path]:
+    """Yield a file's path on this machine, where it is fetched to for the time of the block if it is remote."""
+    if isinstance(what, Path):
+        yield what
+        return
     with stand_ins() as near:
-        yield near.fetch(address)
+        yield near.fetch(what)
 
 
 def _addresses(value: Any) -> list[Address]:
